@@ -1,0 +1,60 @@
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+PY := .venv/bin/python
+STARTED := $(shell date +%s)
+# Compiled bytecode makes TFX import three times faster, and TensorFlow's notices drown what matters.
+unexport PYTHONDONTWRITEBYTECODE
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: help setup doctor demo test test-fast lint format lock docs bench clean distclean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: ## Make .venv from the locks, or do nothing when it is up to date
+	@.ci/setup
+
+doctor: setup ## Say what is wrong with this machine, and the cure
+	@$(PY) local_runner.py doctor
+
+demo: setup ## Real data through the real pipeline, into a pushed model and its predictions
+	@$(PY) local_runner.py run config/breast_cancer
+	@$(PY) local_runner.py predict config/breast_cancer --rows 10
+	@echo "demo: $$(($$(date +%s) - $(STARTED))) s, set-up included"
+
+test: setup lint ## Lint, types and every test
+	$(PY) -m pytest
+
+test-fast: setup ## The tests that need no TensorFlow graph: under a minute
+	$(PY) -m pytest -m "not slow"
+
+lint: setup ## Formatting, lint and types
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+
+format: setup ## Format the code and mend what can be mended
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+COMPILE = .venv/bin/uv pip compile -q --universal --generate-hashes --python-version 3.10 \
+  --custom-compile-command "make lock" $(UPGRADE)
+
+lock: setup ## Refresh both locks from pyproject.toml (UPGRADE=--upgrade: newer versions too)
+	$(COMPILE) pyproject.toml -o requirements.txt
+	$(COMPILE) --group pyproject.toml:dev -c requirements.txt -o requirements-dev.txt
+
+docs: setup ## Write the configuration reference
+	$(PY) -m config.reference >docs/.configuration.md
+	mv docs/.configuration.md docs/configuration.md
+
+bench: setup ## Run every benchmark
+	for file in bench/[!_]*.py; do name=$${file%.py}; $(PY) -m "$${name//\//.}"; done
+
+clean: ## Remove caches; models and runs in var/ stay
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path "./.venv/*" -prune -exec rm -rf {} +
+
+distclean: clean ## Remove the environment too
+	rm -rf .venv .tools

@@ -1,0 +1,1 @@
+"""What TFX calls: our components, and the functions its own components import by path."""

@@ -1,0 +1,121 @@
+"""One pass over all rows: what the checks need, in memory of some bytes a row."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+from components.data_gate.rows import Block
+from components.examples.splitting import Hashes, row_hashes
+from config.schema import UNUSED_STAGES
+from config.settings import Frozen
+
+SAMPLE_ROWS = 50_000
+TRAIN = "train"
+
+
+class Columns(Frozen):
+    """The columns that are no features."""
+
+    label: str
+    ignore: tuple[str, ...] = ()
+    group_by: str | None = None
+
+    def features(self, schema: schema_pb2.Schema) -> tuple[str, ...]:
+        """Return what the model reads."""
+        left_out = {self.label, self.group_by, *self.ignore}
+        return tuple(
+            feature.name
+            for feature in schema.feature
+            if feature.name not in left_out and feature.lifecycle_stage not in UNUSED_STAGES
+        )
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What one pass leaves: hashes of every row of each split, and a sample of the training rows, in their order."""
+
+    content: dict[str, Hashes]  # of the features
+    labels: dict[str, Hashes]
+    groups: dict[str, Hashes]  # without a group column: empty
+    not_finite: Counter[tuple[str, str]]  # values by split and column
+    sample: dict[str, Any]  # flat Arrow arrays
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """Rows read of each split."""
+        return {split: len(hashes) for split, hashes in self.content.items()}
+
+    @property
+    def sampled_rows(self) -> int:
+        """Training rows in the sample."""
+        return len(next(iter(self.sample.values()), ()))
+
+
+def survey(
+    blocks: Iterable[Block],
+    columns: Columns,
+    features: Sequence[str],
+    expected: Mapping[str, int],
+    seed: int,
+    sample_rows: int = SAMPLE_ROWS,
+) -> Survey:
+    """Read all rows once. Beyond `sample_rows` expected training rows, each is sampled with the same probability.
+
+    `expected` holds the rows of each split as counted before. The sample holds features and label.
+    """
+    kinds = ("content", "labels", "groups")
+    hashes: dict[str, dict[str, list[Hashes]]] = {kind: {split: [] for split in expected} for kind in kinds}
+    not_finite: Counter[tuple[str, str]] = Counter()
+    kept: list[Block] = []
+    share = min(1.0, sample_rows / max(expected.get(TRAIN, 0), 1))
+    random = np.random.default_rng(seed)
+    for block in blocks:
+        hashes["content"][block.split].append(hash_columns(block, features))
+        hashes["labels"][block.split].append(hash_columns(block, [columns.label]))
+        if columns.group_by:
+            hashes["groups"][block.split].append(hash_columns(block, [columns.group_by]))
+        for name in features:
+            if count := int(is_not_finite(block.column(name)).sum()):
+                not_finite[block.split, name] += count
+        if block.split == TRAIN:
+            kept.append(block if share == 1.0 else _sampled(block, share, random))
+    joined = {
+        kind: {split: np.concatenate([*parts, np.zeros(0, np.uint64)]) for split, parts in splits.items()}
+        for kind, splits in hashes.items()
+    }
+    sample = {name: _joined([block.column(name) for block in kept]) for name in (*features, columns.label) if kept}
+    return Survey(**joined, not_finite=not_finite, sample=sample)
+
+
+def hash_columns(block: Block, names: Sequence[str]) -> Hashes:
+    """Return the hash of each row's values in some columns, `[rows]` uint64; missing values add nothing."""
+    return row_hashes(block.batch, [name for name in names if not pa.types.is_null(block.column(name).type)])
+
+
+def is_not_finite(column: Any) -> NDArray[np.bool_]:
+    """Return which values are NaN or infinite, `[rows]`; missing ones are not."""
+    if not pa.types.is_floating(column.type):
+        return np.zeros(len(column), bool)
+    return ~np.isfinite(column.fill_null(0).to_numpy(zero_copy_only=False))
+
+
+def _sampled(block: Block, share: float, random: np.random.Generator) -> Block:
+    chosen = pa.array(random.random(block.batch.num_rows) < share)
+    kept = pa.RecordBatch.from_arrays([c.filter(chosen) for c in block.batch.columns], block.batch.schema.names)
+    return Block(block.split, block.first_row, kept)
+
+
+def _joined(arrays: Sequence[Any]) -> Any:
+    """Join a column's pieces; where they differ in type, as text."""
+    types = {array.type for array in arrays if not pa.types.is_null(array.type)}
+    wanted = types.pop() if len(types) == 1 else pa.string()
+    return pa.concat_arrays([pc.cast(array, wanted) for array in arrays])

@@ -1,0 +1,117 @@
+"""The serving probe as a TFX component."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tfx import types
+from tfx.components.infra_validator import executor as infra_validator
+from tfx.dsl.components.base import base_component, base_executor, executor_spec
+from tfx.types import artifact_utils, component_spec, standard_artifacts
+from tfx.utils import path_utils
+
+from components import golden
+from components.artifacts import VerdictArtifact
+from components.evaluation import OVERALL, read_metrics
+from components.probe.child import ProbeReport, SignatureReport
+from components.probe.judge import judge, reconcile
+from components.trainer import TRAINING_FILE
+from config.settings import ProbeSettings
+
+
+class ServingProbeSpec(component_spec.ComponentSpec):
+    """Model, examples and evaluation in; verdict and InfraBlessing out. `probe`: ProbeSettings as JSON."""
+
+    PARAMETERS = {"probe": component_spec.ExecutionParameter(type=str)}
+    INPUTS = {
+        "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
+    }
+    OUTPUTS = {
+        "blessing": component_spec.ChannelParameter(type=standard_artifacts.InfraBlessing),
+        "verdict": component_spec.ChannelParameter(type=VerdictArtifact),
+    }
+
+
+class Executor(base_executor.BaseExecutor):
+    """Run the child process, judge its report, reconcile the rows, bless or not."""
+
+    def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
+        """See ServingProbeSpec."""
+        settings = ProbeSettings.model_validate_json(exec_properties["probe"])
+        folder = Path(path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict["model"])))
+        evaluation_uri = artifact_utils.get_single_uri(input_dict["evaluation"])
+        examples = artifact_utils.get_single_instance(input_dict["examples"])
+        rows = reconcile(_row_counts(examples, folder, evaluation_uri))
+        verdict = judge(run_child(folder, settings.timeout_s), settings, rows)
+        verdict.write(Path(artifact_utils.get_single_uri(output_dict["verdict"])))
+        blessing = artifact_utils.get_single_instance(output_dict["blessing"])
+        if verdict.passed:
+            infra_validator._mark_blessed(blessing)
+        else:
+            infra_validator._mark_not_blessed(blessing)
+
+
+class ServingProbe(base_component.BaseComponent):
+    """Bless a model that loads and answers in a fresh process as the model server will run it."""
+
+    SPEC_CLASS = ServingProbeSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        model: types.BaseChannel,
+        examples: types.BaseChannel,
+        evaluation: types.BaseChannel,
+        settings: ProbeSettings,
+    ) -> None:
+        super().__init__(
+            ServingProbeSpec(
+                model=model,
+                examples=examples,
+                evaluation=evaluation,
+                probe=settings.model_dump_json(),
+                blessing=types.Channel(type=standard_artifacts.InfraBlessing),
+                verdict=types.Channel(type=VerdictArtifact),
+            )
+        )
+
+
+def run_child(folder: Path, timeout_s: float) -> ProbeReport:
+    """Probe a model in a fresh process; one that dies or hangs is reported as a failed load."""
+    with tempfile.TemporaryDirectory() as scratch:
+        out = Path(scratch) / "report.json"
+        command = [sys.executable, "-m", "components.probe.child", str(folder), str(out)]
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+        root = Path(__file__).resolve().parents[2]
+        try:
+            done = subprocess.run(
+                command, cwd=root, env=environment, timeout=timeout_s, capture_output=True, text=True, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return ProbeReport(f"no answer within {timeout_s:g} s", timeout_s, 0.0, ())
+        if not out.is_file():
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            return ProbeReport(f"the loading process ended with code {done.returncode}: {last}", 0.0, 0.0, ())
+        values = json.loads(out.read_text(encoding="utf-8"))
+    signatures = tuple(SignatureReport(**signature) for signature in values.pop("signatures"))
+    return ProbeReport(signatures=signatures, **values)
+
+
+def _row_counts(examples: Any, folder: Path, evaluation_uri: str) -> dict[str, tuple[int, int]]:
+    """Return `step: (rows that ExampleGen wrote, rows that the step saw)`."""
+    trained = json.loads((folder / golden.FOLDER / TRAINING_FILE).read_text(encoding="utf-8"))["rows"]
+    tested = next((s.rows for s in read_metrics(evaluation_uri) if s.name == OVERALL), 0)
+    written = {split: examples.get_int_custom_property(f"rows_{split}") for split in ("train", "eval", "test")}
+    return {
+        "Trainer (train)": (written["train"], trained["train"]),
+        "Trainer (eval)": (written["eval"], trained["eval"]),
+        "Evaluator (test)": (written["test"], tested),
+    }

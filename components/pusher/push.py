@@ -1,0 +1,141 @@
+"""Stage, verify, sync, rename: a version on disk is whole or not there (DESIGN 6)."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from components.verdict import write_text
+from config.errors import EnvironmentProblem, GateRefused
+from serving.manifest import FILE_NAME, Manifest, checksums, digest, problems, versions
+
+STAGING = ".staging-"  # no number, so no model server takes it for a version
+LAST = ".last_version"
+STEPS = ("locked", "copied", "described", "verified", "numbered", "renamed")
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """The version that now holds the model; `is_new` is false if it was there already."""
+
+    version: int
+    folder: Path
+    is_new: bool
+
+
+def push(
+    model: Path,
+    base: Path,
+    manifest: Manifest,
+    extra: Mapping[str, str | bytes],
+    reached: Callable[[str], None] = lambda step: None,
+) -> Pushed:
+    """Push a SavedModel as the next version under `base`.
+
+    `manifest` comes without version, digest and checksums; `extra` are further files by relative name. `reached` is
+    called after each of `STEPS`, for tests that kill the process there. What a killed push left behind is cleaned up
+    by the next. A model that already is the newest version is not pushed twice.
+    Raises EnvironmentProblem if another push is going on or the disk is full, GateRefused if the copy is not whole.
+    """
+    base.mkdir(parents=True, exist_ok=True)
+    with _lock(base):
+        reached("locked")
+        for leftover in base.glob(f"{STAGING}*"):
+            shutil.rmtree(leftover)
+        identity = digest(checksums(model))
+        newest = _newest(base)
+        if newest and newest.digest == identity and not problems(base / str(newest.version)):
+            return Pushed(newest.version, base / str(newest.version), is_new=False)
+        version = max([_last_version(base), *versions(base)]) + 1
+        staged = base / f"{STAGING}{version}"
+        try:
+            _stage(model, staged, replace(manifest, version=version, digest=identity), extra, reached)
+        except OSError as error:
+            shutil.rmtree(staged, ignore_errors=True)
+            raise EnvironmentProblem(
+                f"could not write the model to {base}",
+                got=error.strerror,
+                fix="make room on the disk and run again; what is served is untouched",
+            ) from error
+        wrong = problems(staged)
+        if wrong or digest(_without(checksums(staged), extra)) != identity:
+            shutil.rmtree(staged)
+            raise GateRefused("the staged copy is not what was vouched for", got=wrong, fix="check the disk, run again")
+        reached("verified")
+        write_text(base / LAST, f"{version}\n")
+        reached("numbered")
+        final = base / str(version)
+        os.rename(staged, final)
+        _sync(base)
+        reached("renamed")
+        return Pushed(version, final, is_new=True)
+
+
+def is_in_place(base: Path) -> bool:
+    """Return whether the last version pushed still is there, so that a cached push may be believed."""
+    last = _last_version(base)
+    return last > 0 and (base / str(last) / FILE_NAME).is_file()
+
+
+def _stage(
+    model: Path, staged: Path, manifest: Manifest, extra: Mapping[str, str | bytes], reached: Callable[[str], None]
+) -> None:
+    shutil.copytree(model, staged)
+    for name, content in extra.items():
+        path = staged / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    reached("copied")
+    write_text(staged / FILE_NAME, replace(manifest, checksums=checksums(staged)).text())
+    reached("described")
+    for path in [*staged.rglob("*"), staged]:
+        _sync(path)
+
+
+def _without(sums: dict[str, str], extra: Mapping[str, str | bytes]) -> dict[str, str]:
+    return {name: value for name, value in sums.items() if name not in extra}
+
+
+def _newest(base: Path) -> Manifest | None:
+    found = versions(base)
+    if not found or not (base / str(found[-1]) / FILE_NAME).is_file():
+        return None
+    return Manifest.read(base / str(found[-1]))
+
+
+def _last_version(base: Path) -> int:
+    """Return the largest number ever given, also to a version since removed."""
+    try:
+        return int((base / LAST).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return 0
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _lock(base: Path) -> Iterator[None]:
+    """Hold the base path's lock; the kernel frees it when the process dies."""
+    with (base / ".push_lock").open("a+", encoding="ascii") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise EnvironmentProblem(f"another push to {base} is going on", got=f"process {file.read().strip()}",
+                                     fix="wait for it to end, then run again") from None  # fmt: skip
+        file.seek(0)
+        file.truncate()
+        file.write(str(os.getpid()))
+        file.flush()
+        yield

@@ -1,0 +1,129 @@
+"""Export one graph under three signatures (DESIGN 3), so that TensorFlow Serving's session loader accepts it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from components.golden import DEFAULT, EXAMPLES, PACKED
+from components.transform import CATEGORICAL, NUMERIC
+from config.schema import Feature
+
+
+class Scorer(tf.Module):
+    """Score raw rows: the transform graph, the network and the operating point as one module.
+
+    Keras 3 variables are held as plain `tf.Variable`s: the session loader restores only those it can reach
+    as such (tensorflow/serving#2226, keras#19274).
+    """
+
+    def __init__(
+        self,
+        network: Any,
+        transform_output: Any,
+        features: Sequence[Feature],
+        classes: Sequence[str],
+        positive_index: int | None,
+        threshold: float,
+    ) -> None:
+        super().__init__(name="scorer")
+        # a closure hides the Keras object from the module's tracking: only its plain variables are to be saved
+        self._network: Callable[[Any], Any] = lambda inputs: network(inputs, training=False)
+        self.network_variables = [variable.value for variable in network.variables]
+        self.transform_layer = transform_output.transform_features_layer()
+        spec = transform_output.raw_feature_spec()
+        self._features = tuple(feature for feature in features if feature.name in spec)
+        self._spec = {feature.name: spec[feature.name] for feature in self._features}
+        self._classes, self._positive_index, self._threshold = tuple(classes), positive_index, threshold
+
+    @property
+    def has_packed(self) -> bool:
+        """Whether every row fits a matrix of numbers: text columns need a domain in the schema to be numbered by."""
+        return all(feature.dtype != "string" or feature.values for feature in self._features)
+
+    def column_specs(self) -> dict[str, tf.TensorSpec]:
+        """Return what `serving_default` takes, by column."""
+        return {f.name: tf.TensorSpec([None], _dtype(f), name=f.name) for f in self._features}
+
+    def save(self, folder: Path) -> None:
+        """Write the SavedModel with its signatures."""
+        signatures = {
+            DEFAULT: tf.function(self.from_columns, autograph=False).get_concrete_function(self.column_specs()),
+            EXAMPLES: tf.function(self.from_examples, autograph=False).get_concrete_function(
+                tf.TensorSpec([None], tf.string, name="examples")
+            ),
+        }
+        if self.has_packed:
+            width = len(self._features)
+            signatures[PACKED] = tf.function(self.from_packed, autograph=False).get_concrete_function(
+                tf.TensorSpec([None, width], tf.float32, name="features")
+            )
+        tf.saved_model.save(self, str(folder), signatures=signatures)
+
+    def from_columns(self, columns: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Score named columns, each `[batch]`; NaN and the empty text mean: missing."""
+        return self._score({name: self._as_parsed(name, column) for name, column in columns.items()})
+
+    def from_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Score `[batch] string` of serialized tf.Examples."""
+        return self._score(tf.io.parse_example(examples, self._spec))
+
+    def from_packed(self, features: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Score a `[batch, features] float32` matrix in the schema's order.
+
+        A text column holds the place of the value in its domain, from 0; any other number means: missing.
+        """
+        columns = {}
+        for index, feature in enumerate(self._features):
+            column = features[:, index]
+            if feature.dtype == "string":
+                column = _value_at(column, feature.values)
+            elif feature.kind == "categorical":
+                column = tf.cast(column, tf.int64)
+            columns[feature.name] = column
+        return self.from_columns(columns)
+
+    def _score(self, raw: dict[str, Any]) -> dict[str, tf.Tensor]:
+        transformed: dict[str, tf.Tensor] = self.transform_layer(raw)
+        inputs = {key: transformed[key] for key in (NUMERIC, CATEGORICAL) if key in transformed}
+        scores = tf.cast(self._network(inputs), tf.float32)
+        classes = tf.constant(self._classes)
+        if self._positive_index is None:
+            return {"probabilities": scores, "label": tf.gather(classes, tf.argmax(scores, axis=1))}
+        positive = scores[:, 0]
+        pair = [positive, 1.0 - positive] if self._positive_index == 0 else [1.0 - positive, positive]
+        chosen = tf.where(positive >= self._threshold, self._positive_index, 1 - self._positive_index)
+        return {
+            "probabilities": tf.stack(pair, axis=1),
+            "probability": positive,
+            "label": tf.gather(classes, chosen),
+        }
+
+    def _as_parsed(self, name: str, column: tf.Tensor) -> Any:
+        """Return a dense column as `tf.io.parse_example` would have."""
+        spec = self._spec[name]
+        absent = tf.equal(column, "") if column.dtype == tf.string else tf.math.is_nan(tf.cast(column, tf.float32))
+        if spec.dtype == tf.int64:
+            column = tf.cast(tf.where(absent, tf.zeros_like(column), column), tf.int64)
+        if isinstance(spec, tf.io.FixedLenFeature):
+            return tf.reshape(column, [-1, *spec.shape])
+        rows = tf.where(tf.logical_not(absent))
+        indices = tf.concat([rows, tf.zeros_like(rows)], axis=1)
+        shape = tf.stack([tf.size(column, out_type=tf.int64), 1])
+        return tf.SparseTensor(indices, tf.gather(column, rows[:, 0]), shape)
+
+
+def _dtype(feature: Feature) -> tf.DType:
+    """Return what a client sends: numbers as float32 so that 5 and 5.0 both do, codes as integers."""
+    if feature.dtype == "string":
+        return tf.string
+    return tf.int64 if feature.kind == "categorical" else tf.float32
+
+
+def _value_at(column: tf.Tensor, values: Sequence[str]) -> tf.Tensor:
+    known = tf.logical_and(column >= 0, column < len(values))
+    index = tf.where(known, tf.cast(column, tf.int64), len(values))
+    return tf.gather(tf.constant([*values, ""]), index)

@@ -1,0 +1,92 @@
+"""Turn raw columns into what the network reads. Imported by TFX Transform by path; fitted on the train split only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_transform as tft
+
+NUMERIC = "numeric"
+CATEGORICAL = "categorical"
+Tensors = dict[str, Any]  # name: tf.Tensor or tf.SparseTensor
+
+
+def preprocessing_fn(inputs: Tensors, custom_config: dict[str, Any]) -> Tensors:
+    """Return `numeric [batch, n] float32`, z-scored, and `categorical [batch, k] int64`, vocabulary ids.
+
+    All numbers travel through one analyzer (DESIGN 2). A missing number becomes the train mean, hence 0, and each
+    optional number adds a column that says whether it was missing. An unseen or missing category gets the id one
+    past its vocabulary.
+
+    `custom_config`: `left_out` (columns that are not features), `codes` (integers that are categories) and
+    `vocabulary_size`.
+    """
+    features = {name: x for name, x in inputs.items() if name not in custom_config["left_out"]}
+    codes = set(custom_config["codes"])
+    texts = [name for name, x in features.items() if x.dtype == tf.string or name in codes]
+    numbers = [name for name in features if name not in texts]
+    outputs = {}
+    if numbers:
+        outputs[NUMERIC] = _z_scores([features[name] for name in numbers])
+    if texts:
+        ids = [
+            tft.compute_and_apply_vocabulary(
+                _text(features[name]),
+                top_k=custom_config["vocabulary_size"],
+                num_oov_buckets=1,
+                vocab_filename=vocabulary_name(name),
+            )
+            for name in texts
+        ]
+        outputs[CATEGORICAL] = tf.stack(ids, axis=1)
+    return outputs
+
+
+def vocabulary_name(feature: str) -> str:
+    """Return the file name under which Transform keeps a feature's vocabulary."""
+    return "vocabulary_" + "".join(c if c.isalnum() else "_" for c in feature)
+
+
+def vocabulary_sizes(transform_output: Any, categorical: list[str]) -> tuple[int, ...]:
+    """Return the size of each feature's vocabulary, out-of-vocabulary id not counted."""
+    return tuple(transform_output.vocabulary_size_by_name(vocabulary_name(name)) for name in categorical)
+
+
+def _z_scores(columns: list[Any]) -> tf.Tensor:
+    packed = tf.stack([_number(x) for x in columns], axis=1)
+    # mean and var pass over NaN, so missing values do not shift them
+    mean = tft.mean(packed, reduce_instance_dims=False)
+    deviation = tf.sqrt(tft.var(packed, reduce_instance_dims=False))
+    # a constant column says nothing: 0, not infinity
+    scores = tf.math.divide_no_nan(packed - mean, deviation)
+    missing = tf.math.is_nan(packed)
+    scores = tf.where(missing, tf.zeros_like(scores), scores)
+    optional = [i for i, x in enumerate(columns) if isinstance(x, tf.SparseTensor)]
+    if not optional:
+        return scores
+    return tf.concat([scores, tf.cast(tf.gather(missing, optional, axis=1), tf.float32)], axis=1)
+
+
+def _number(x: Any) -> tf.Tensor:
+    """Return `[batch] float32`, NaN where missing."""
+    if isinstance(x, tf.SparseTensor):
+        x = tf.SparseTensor(x.indices, tf.cast(x.values, tf.float32), x.dense_shape)
+        x = _one_column(x, float("nan"))
+    return tf.reshape(tf.cast(x, tf.float32), [-1])
+
+
+def _text(x: Any) -> tf.Tensor:
+    """Return `[batch] string`, empty where missing."""
+    if isinstance(x, tf.SparseTensor):
+        values = x.values if x.dtype == tf.string else tf.as_string(x.values)
+        x = _one_column(tf.SparseTensor(x.indices, values, x.dense_shape), "")
+    elif x.dtype != tf.string:
+        x = tf.as_string(x)
+    return tf.reshape(x, [-1])
+
+
+def _one_column(x: tf.SparseTensor, default: Any) -> tf.Tensor:
+    # a batch in which nobody has a value comes with no columns at all
+    shape = [x.dense_shape[0], 1]
+    return tf.sparse.to_dense(tf.SparseTensor(x.indices, x.values, shape), default)

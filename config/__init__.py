@@ -1,0 +1,1 @@
+"""Typed, frozen settings and the files that fill them."""

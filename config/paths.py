@@ -1,0 +1,50 @@
+"""Where run-time state lives. `VOUCH_VAR` moves all of it; nothing else names a folder under it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+
+def var_root() -> Path:
+    """Return the root of all run-time state: `$VOUCH_VAR`, else `var/` beside this repository's code."""
+    return Path(os.environ.get("VOUCH_VAR") or Path(__file__).resolve().parent.parent / "var").resolve()
+
+
+def new_run_id() -> str:
+    """Return a name for a run that sorts by time and is fit for a folder: `20261121T054500.123456`."""
+    return datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%f")
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Name every place that one model's runs write to."""
+
+    var: Path
+    model: str
+
+    @property
+    def metadata(self) -> Path:
+        """ML Metadata's SQLite file, one for all models."""
+        return self.var / "metadata.sqlite"
+
+    @property
+    def pipeline(self) -> Path:
+        """Root of the artifacts that TFX writes: `<component>/<output>/<execution id>/`."""
+        return self.var / "pipeline" / self.model
+
+    @property
+    def serving(self) -> Path:
+        """Base path for the model server: one numeric folder a version."""
+        return self.var / "serving" / self.model
+
+    @property
+    def reports(self) -> Path:
+        """One folder a run: gate verdicts, report, model card, full log."""
+        return self.var / "reports" / self.model
+
+    def run(self, run_id: str) -> Path:
+        """Return the folder of one run under `reports`."""
+        return self.reports / run_id

@@ -1,0 +1,99 @@
+"""Read `schema.pbtxt`, the contract, into a table of features. No TensorFlow: only its metadata protos."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+from config.errors import ConfigError
+from config.load import nearest
+from config.settings import Settings
+
+Kind = Literal["numeric", "categorical"]
+UNUSED_STAGES = (schema_pb2.DEPRECATED, schema_pb2.DISABLED, schema_pb2.PLANNED, schema_pb2.DEBUG_ONLY)
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One column the model reads."""
+
+    name: str
+    kind: Kind
+    dtype: Literal["int", "float", "string"]
+    required: bool
+    values: tuple[str, ...] = ()  # a text feature's domain
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+def read_schema(path: Path) -> schema_pb2.Schema:
+    """Parse a text schema. Raises ConfigError with the line protobuf names."""
+    try:
+        return text_format.Parse(path.read_text(encoding="utf-8"), schema_pb2.Schema())
+    except OSError as error:
+        raise ConfigError(f"cannot read the schema {path}", got=error.strerror) from None
+    except text_format.ParseError as error:
+        raise ConfigError(f"{path} is not a schema: {error}", wanted="a TensorFlow Metadata Schema as text") from None
+
+
+def model_features(schema: schema_pb2.Schema, settings: Settings) -> tuple[Feature, ...]:
+    """Return what the model reads, in the schema's order: all but the label, the group column and ignored ones."""
+    left_out = {settings.data.label, settings.split.group_by, *settings.data.ignore}
+    domains = {domain.name: tuple(domain.value) for domain in schema.string_domain}
+    found = []
+    for feature in schema.feature:
+        if feature.name in left_out or feature.lifecycle_stage in UNUSED_STAGES:
+            continue
+        found.append(_feature(feature, domains, feature.name in settings.categorical))
+    return tuple(found)
+
+
+def check_schema(schema: schema_pb2.Schema, settings: Settings) -> None:
+    """Compare the names that the settings use with the schema's, before anything is read.
+
+    Raises ConfigError with the nearest right name: a slip in `categorical` or `features` would go unnoticed otherwise.
+    """
+    columns = {feature.name: feature for feature in schema.feature}
+    label = settings.data.label
+    used = {"data.label": [label], "split.group_by": [settings.split.group_by] if settings.split.group_by else [],
+            "categorical": settings.categorical, "features": [*settings.features],
+            "evaluation.slices": [part.feature for part in settings.evaluation.slices]}  # fmt: skip
+    for key, names in used.items():
+        for name in names:
+            if name not in columns:
+                near = nearest(name, [*columns])
+                raise ConfigError(f"{key}: the schema has no column {name!r}", wanted=f"one of {', '.join(columns)}",
+                                  fix=f"did you mean {near!r}?" if near else "correct either file")  # fmt: skip
+    for name in settings.categorical:
+        if columns[name].type != schema_pb2.INT:
+            raise ConfigError(f"categorical: {name!r} is not an INT column in the schema", wanted="an integer code",
+                              fix="leave it out: text is categorical anyway, and a FLOAT never is")  # fmt: skip
+    known = {domain.name: tuple(domain.value) for domain in schema.string_domain}
+    domain = known.get(columns[label].domain, tuple(columns[label].string_domain.value))
+    if columns[label].type != schema_pb2.BYTES or (domain and set(domain) != set(settings.data.classes)):
+        raise ConfigError(f"the schema and data.classes disagree about the label {label!r}",
+                          got=f"{schema_pb2.FeatureType.Name(columns[label].type)} {', '.join(domain)}",
+                          wanted=f"BYTES with the values {', '.join(settings.data.classes)}")  # fmt: skip
+    if not model_features(schema, settings):
+        raise ConfigError("the schema leaves the model no feature to read", fix="look at `ignore` and lifecycle_stage")
+
+
+def _feature(feature: schema_pb2.Feature, domains: dict[str, tuple[str, ...]], is_code: bool) -> Feature:
+    dtype: Literal["int", "float", "string"] = {
+        schema_pb2.INT: "int", schema_pb2.FLOAT: "float"}.get(feature.type, "string")  # type: ignore[assignment]  # fmt: skip
+    domain = feature.float_domain if feature.HasField("float_domain") else feature.int_domain
+    bounded = feature.HasField("float_domain") or feature.HasField("int_domain")
+    is_code = is_code or (feature.HasField("int_domain") and feature.int_domain.is_categorical)
+    return Feature(
+        name=feature.name,
+        kind="categorical" if dtype == "string" or is_code else "numeric",
+        dtype=dtype,
+        required=feature.presence.min_fraction >= 1.0,
+        values=domains.get(feature.domain, tuple(feature.string_domain.value)),
+        minimum=domain.min if bounded and domain.HasField("min") else None,
+        maximum=domain.max if bounded and domain.HasField("max") else None,
+    )

@@ -1,0 +1,294 @@
+"""Every number and name a run depends on, typed, frozen and validated before anything starts.
+
+`docs/configuration.md` is generated from the descriptions here (`make docs`).
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[int, Field(gt=0)]
+Severity = Literal["error", "warn", "ignore"]
+
+
+class Frozen(BaseModel):
+    """Refuse unknown keys and any change after reading.
+
+    Checks across keys raise ValueError("key: what is wrong"); the loader finds the line by that key.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_means_default(cls, values: Any) -> Any:
+        """Let `key:` with nothing after it stand for the default, as in a section whose keys are commented out."""
+        if not isinstance(values, dict):
+            return values
+        known = {field.alias or name for name, field in cls.model_fields.items()}
+        return {key: value for key, value in values.items() if value is not None or key not in known}
+
+
+class DataSettings(Frozen):
+    """Where the examples come from and what is to be predicted."""
+
+    source: Path = Field(
+        description="File, folder or glob of the examples, relative to the YAML file. "
+        "`{SPAN}`, `{VERSION}` and `{YYYY}-{MM}-{DD}` pick the newest, as in TFX."
+    )
+    format: Literal["csv", "parquet", "tfrecord"] = Field("csv", description="How the examples are stored.")
+    label: str = Field(min_length=1, description="Column to predict.")
+    classes: tuple[str, ...] = Field(
+        min_length=2, description="All label values as text, in the order of the model's probabilities."
+    )
+    positive: str | None = Field(
+        None, description="Binary only: the class whose probability is reported. Default: the last of `classes`."
+    )
+    ignore: tuple[str, ...] = Field((), description="Columns to leave out, such as an id.")
+    delimiter: str = Field(",", min_length=1, max_length=1, description="CSV column separator.")
+    null_values: tuple[str, ...] = Field(
+        ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?"), description="Texts that mean: missing."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> DataSettings:
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError(f"classes: must be distinct, got {', '.join(self.classes)}")
+        if self.positive is not None and self.positive not in self.classes:
+            raise ValueError(f"positive: should be one of the classes {', '.join(self.classes)}, got {self.positive}")
+        if self.positive is not None and len(self.classes) != 2:
+            raise ValueError(f"positive: is for two classes only, and there are {len(self.classes)}")
+        if self.label in self.ignore:
+            raise ValueError(f"ignore: the label {self.label!r} cannot be ignored")
+        return self
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether there are exactly two classes."""
+        return len(self.classes) == 2
+
+    @property
+    def positive_class(self) -> str:
+        """The class whose probability binary models report."""
+        return self.positive or self.classes[-1]
+
+    @property
+    def positive_index(self) -> int:
+        """Index of `positive_class` in `classes`."""
+        return self.classes.index(self.positive_class)
+
+
+class SplitSettings(Frozen):
+    """How rows are shared out: by a hash of their content, so that old rows stay put when new ones come."""
+
+    train: Positive = Field(64, description="Hash buckets (weight) of the training split.")
+    eval: Positive = Field(16, description="Weight of the split for early stopping, tuning and the decision threshold.")
+    test: Positive = Field(20, description="Weight of the split that only the Evaluator's gate reads.")
+    group_by: str | None = Field(
+        None, description="Column whose rows must stay in one split (a patient, a household). Not a feature."
+    )
+
+
+# The data gate's own checks beside TFDV's anomalies, with their severity unless told otherwise.
+DATA_CHECKS: dict[str, Literal["error", "warn", "info"]] = {
+    "ROW_LOSS": "error",
+    "NOT_FINITE": "error",
+    "SPLIT_OVERLAP": "error",
+    "GROUP_OVERLAP": "error",
+    "LABEL_LEAK": "error",
+    "ID_FEATURE": "error",
+    "POSSIBLE_ID": "warn",
+    "CONSTANT_FEATURE": "warn",
+    "CONTRADICTORY_LABELS": "warn",
+    "DUPLICATE_ROWS": "info",
+    "SAMPLED": "info",
+}
+
+
+class DataGateSettings(Frozen):
+    """What stops a run before anything is fitted."""
+
+    default_severity: Severity = Field("error", description="Severity of TFDV's anomalies not listed in `severity`.")
+    severity: dict[str, Severity] = Field(
+        default_factory=dict,
+        description="Severity by kind: TFDV's anomaly types (`ENUM_TYPE_UNEXPECTED_STRING_VALUES`, …) and our checks "
+        "(`SPLIT_OVERLAP`, `LABEL_LEAK`, …, see gates.md); `KIND:column` for one column only.",
+    )
+    leak_score: Probability = Field(
+        0.995,
+        description="A single feature whose cross-validated balanced accuracy on the label reaches this is a leak.",
+    )
+    id_uniqueness: Probability = Field(
+        0.99, description="An integer or text feature with this share of distinct values is taken for an id."
+    )
+    max_exported_rows: Positive = Field(1000, description="At most so many offending rows are exported per anomaly.")
+
+    @field_validator("severity")
+    @classmethod
+    def _check_kinds(cls, severity: dict[str, Severity]) -> dict[str, Severity]:
+        if not severity:
+            return severity
+        from tensorflow_metadata.proto.v0 import anomalies_pb2  # only whoever lists kinds pays for it
+
+        known = {*DATA_CHECKS, *anomalies_pb2.AnomalyInfo.Type.keys()}
+        for kind in severity:
+            if kind.partition(":")[0] not in known:
+                near = difflib.get_close_matches(kind.partition(":")[0], known, n=1)
+                raise ValueError(
+                    f"{kind}: there is no kind {kind!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+                )
+        return severity
+
+    def severity_of(
+        self, kind: str, feature: str | None = None, usual: Literal["error", "warn", "info"] | None = None
+    ) -> Literal["error", "warn", "info"]:
+        """Return how grave a kind of finding is; `usual` takes the place of the check's own default."""
+        chosen = self.severity.get(f"{kind}:{feature}") or self.severity.get(kind)
+        found = chosen or usual or DATA_CHECKS.get(kind) or self.default_severity
+        return "info" if found == "ignore" else found
+
+
+class ModelSettings(Frozen):
+    """Architecture and training of the dense network."""
+
+    hidden_units: tuple[Positive, ...] = Field((256, 128, 64, 32), min_length=1, description="Width of each layer.")
+    activation: Literal["relu", "gelu", "selu", "tanh", "elu", "silu"] = Field("relu", description="Of hidden layers.")
+    batch_normalization: bool = Field(True, description="Normalize each hidden layer's output over the batch.")
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.3, description="Share of units dropped in training.")
+    l2: Annotated[float, Field(ge=0.0)] = Field(0.0, description="L2 penalty on the kernels.")
+    kernel_initializer: str = Field("glorot_uniform", description="Keras name of the initializer.")
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=0.5)] = Field(0.0, description="Of the cross-entropy.")
+    optimizer: Literal["adam", "adamw", "sgd"] = Field("adam", description="Keras optimizer.")
+    learning_rate: Annotated[float, Field(gt=0.0)] = Field(1e-4, description="Initial learning rate.")
+    learning_rate_schedule: Literal["constant", "cosine", "one_cycle"] = Field(
+        "constant",
+        description="`cosine` decays to zero over all epochs; `one_cycle` first climbs to ten times the rate for 30 % "
+        "of them.",
+    )
+    epochs: Positive = Field(100, description="Passes over the training split, at most.")
+    batch_size: Positive = Field(32, description="Examples a training step.")
+    early_stopping_patience: Annotated[int, Field(ge=0)] = Field(
+        20, description="Epochs without a better eval loss before stopping; the best weights are kept. 0: never stop."
+    )
+    class_weights: Literal["none", "balanced"] = Field("none", description="`balanced` weighs rare classes up.")
+    steps_per_execution: Positive = Field(8, description="Training steps in one call into the graph; speed only.")
+    in_memory_limit_mb: Positive = Field(
+        1024, description="Transformed examples up to this size are trained from memory, larger ones streamed."
+    )
+
+
+class TunerSettings(Frozen):
+    """KerasTuner's search; off unless asked for."""
+
+    enabled: bool = Field(False, description="Search before training; the best values are what Trainer trains.")
+    trials: Positive = Field(5, description="Combinations tried.")
+    epochs: Positive = Field(20, description="Epochs of each trial.")
+    learning_rate: tuple[Annotated[float, Field(gt=0.0)], ...] = Field(
+        (1e-4, 3e-4, 1e-3), min_length=1, description="Candidates."
+    )
+    dropout: tuple[Annotated[float, Field(ge=0.0, lt=1.0)], ...] = Field(
+        (0.1, 0.3, 0.5), min_length=1, description="Candidates."
+    )
+    hidden_units: tuple[Annotated[tuple[Positive, ...], Field(min_length=1)], ...] = Field(
+        ((256, 128, 64, 32), (128, 64), (64, 32)), min_length=1, description="Candidate architectures."
+    )
+
+
+class Slice(Frozen):
+    """Rows on which the metrics are computed apart."""
+
+    feature: str = Field(description="Column to slice by.")
+    values: tuple[str, ...] = Field((), description="Only these values; empty: each value a slice.")
+
+
+class EvaluationSettings(Frozen):
+    """What a model must show on the test split before it may be served."""
+
+    metrics: tuple[
+        Literal["auc", "precision", "recall", "binary_accuracy", "accuracy", "example_count", "calibration_error"], ...
+    ] = Field(
+        ("auc", "precision", "recall", "binary_accuracy", "example_count"),
+        description="Reported for each slice. Multi-class: auc is one-versus-rest, the rest are macro averages.",
+    )
+    thresholds: dict[str, Probability] = Field(
+        default_factory=lambda: {"auc": 0.9},
+        min_length=1,
+        description="Metric: least value of its lower confidence bound on the whole test split.",
+    )
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = Field(0.95, description="Of the one-sided lower bounds.")
+    bootstrap_samples: Positive = Field(2000, description="Resamplings behind the bounds.")
+    change_metric: str = Field("auc", description="Metric on which a candidate must not fall behind the blessed model.")
+    change_margin: Probability = Field(0.01, description="By how much it may fall behind and still be called equal.")
+    target_recall: Probability = Field(
+        0.95, description="Binary: the decision threshold is the highest that reaches this recall on eval."
+    )
+    slices: tuple[Slice, ...] = Field((), description="Parts of the test split reported apart.")
+
+    @model_validator(mode="after")
+    def _check(self) -> EvaluationSettings:
+        judged = [metric for metric in self.metrics if metric not in ("example_count", "calibration_error")]
+        named = {f"thresholds.{metric}": metric for metric in self.thresholds} | {"change_metric": self.change_metric}
+        for key, metric in named.items():
+            if metric not in judged:
+                raise ValueError(f"{key}: {metric!r} should be one of evaluation.metrics in which more is better "
+                                 f"({', '.join(judged)})")  # fmt: skip
+        return self
+
+
+class ProbeSettings(Frozen):
+    """What the exported model must show in a fresh process before it may be pushed."""
+
+    golden_rows: Annotated[int, Field(ge=1, le=1000)] = Field(16, description="Rows replayed through each signature.")
+    tolerance: Annotated[float, Field(gt=0.0)] = Field(1e-6, description="Largest difference of a probability allowed.")
+    max_latency_ms: Annotated[float, Field(gt=0.0)] = Field(50.0, description="Median time of one call with one row.")
+    max_memory_mb: Positive = Field(2048, description="Resident memory of the loading process.")
+    timeout_s: Positive = Field(300, description="After this the probe has failed.")
+
+
+class FeatureDisplay(Frozen):
+    """How people see a feature."""
+
+    name: str | None = Field(None, description="Name for people.")
+    unit: str | None = Field(None, description="Unit of its values.")
+    group: str | None = Field(None, description="Heading it stands under.")
+    description: str | None = Field(None, description="One sentence.")
+
+
+class Settings(Frozen):
+    """All that one model's pipeline is told."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,62}$", description="Name of the model, also in the model server.")
+    title: str = Field("", description="Name for people.")
+    description: str = Field("", description="What it predicts, for whom, and what it must not be used for.")
+    seed: int = Field(42, ge=0, le=2**31 - 1, description="Of splits, initial weights, shuffling and bootstrap.")
+    schema_file: Path | None = Field(
+        None, alias="schema", description="Curated `schema.pbtxt` beside the YAML file; without: inferred at each run."
+    )
+    data: DataSettings
+    split: SplitSettings = SplitSettings()
+    data_gate: DataGateSettings = DataGateSettings()
+    categorical: tuple[str, ...] = Field((), description="Integer columns that are codes, not quantities.")
+    vocabulary_size: Positive = Field(1000, description="At most so many values of a text feature are told apart.")
+    model: ModelSettings = ModelSettings()
+    tuner: TunerSettings = TunerSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    probe: ProbeSettings = ProbeSettings()
+    features: dict[str, FeatureDisplay] = Field(default_factory=dict, description="Display names, units and groups.")
+    beam_args: tuple[str, ...] = Field((), description="Passed to Apache Beam, e.g. `--runner=PortableRunner`.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Settings:
+        if "binary_accuracy" in self.evaluation.metrics and not self.data.is_binary:
+            raise ValueError("evaluation.metrics: binary_accuracy is for two classes; use accuracy")
+        if self.split.group_by == self.data.label:
+            raise ValueError("split.group_by: cannot be the label")
+        if self.split.group_by in self.data.ignore:
+            raise ValueError(f"data.ignore: {self.split.group_by!r} is split.group_by, which is never a feature anyway")
+        if self.data.label in self.categorical:
+            raise ValueError("categorical: is for features, and this is the label")
+        return self

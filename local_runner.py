@@ -1,0 +1,138 @@
+#!/usr/bin/env python
+"""The pipeline's command line. TensorFlow is imported only once a run starts, so that `--help` is instant."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from config.errors import GateRefused, VouchError
+
+if TYPE_CHECKING:
+    from config.settings import Settings
+
+CONFIG = click.argument("config", type=click.Path(path_type=Path))
+SETS = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one setting.")
+
+
+class Group(click.Group):
+    """Show our errors as text and an exit code, never as a traceback."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(context)
+        except VouchError as error:
+            click.secho(f"error: {error}", fg="red", err=True)
+            context.exit(error.exit_code)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """From a table of labelled examples to a model that can be vouched for.
+
+    State goes to var/ (or $VOUCH_VAR). Exit codes: 0 done, 1 failed, 2 configuration, 3 data, 4 a gate refused,
+    5 this machine, 130 interrupted.
+    """
+
+
+@main.command()
+@CONFIG
+@SETS
+@click.option(
+    "--beam-arg", "beam_args", multiple=True, metavar="ARG", help="Passed to Apache Beam, e.g. another runner."
+)
+@click.option("--override-data-gate", "override", default="", metavar="REASON",
+              help="Go on in spite of errors in the data; the reason is recorded in lineage.")  # fmt: skip
+@click.option("--verbose", is_flag=True, help="Show the full log instead of progress.")
+def run(config: Path, overrides: tuple[str, ...], beam_args: tuple[str, ...], override: str, verbose: bool) -> None:
+    """Run the pipeline of CONFIG, a folder with pipeline.yaml or such a file. Unchanged steps come from the cache."""
+    settings = _settings(config, overrides)
+    from pipeline.command import run_pipeline
+
+    pushed = run_pipeline(settings, override=override, beam_args=list(beam_args), verbose=verbose)
+    if not pushed:
+        sys.exit(GateRefused.exit_code)
+
+
+@main.command()
+@click.option("--model", help="Only this model's.")
+@click.option("--limit", default=20, show_default=True, help="At most so many.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def runs(model: str | None, limit: int, as_json: bool) -> None:
+    """List runs from ML Metadata, newest first."""
+    from pipeline.show import show_runs
+
+    show_runs(model, limit, as_json)
+
+
+@main.command()
+@click.argument("run_id", required=False)
+@click.option("--model", help="The newest run of this model.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def explain(run_id: str | None, model: str | None, as_json: bool) -> None:
+    """Say in words why a run's model was blessed and pushed, or not. Without RUN_ID: the newest run."""
+    from pipeline.show import explain_run
+
+    explain_run(run_id, model, as_json)
+
+
+@main.command()
+@CONFIG
+@SETS
+@click.option("--rows", default=10, show_default=True, help="Rows of the test split.")
+def predict(config: Path, overrides: tuple[str, ...], rows: int) -> None:
+    """Score rows of the held-out test split by each signature of the newest pushed version."""
+    settings = _settings(config, overrides)
+    from pipeline.command import predict_test_rows
+
+    predict_test_rows(settings, rows)
+
+
+@main.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--label", required=True, help="Column to predict.")
+@click.option("--positive", help="Binary labels: the class whose probability is reported.")
+@click.option("--id", "ids", multiple=True, metavar="COLUMN", help="Column that identifies rows; left out.")
+@click.option("--group-by", help="Column whose rows must stay in one split.")
+@click.option("--name", help="Name of the model. Default: from the file's name.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("config"), show_default=True, help="Parent folder."
+)
+@click.option("--force", is_flag=True, help="Overwrite files that are there.")
+def init(
+    data: Path, label: str, positive: str | None, ids: tuple[str, ...], group_by: str | None, name: str | None,
+    out: Path, force: bool,
+) -> None:  # fmt: skip
+    """Write pipeline.yaml and schema.pbtxt for any CSV with a class label."""
+    from config.onboard import onboard
+
+    result = onboard(
+        data, label=label, positive=positive, ids=ids, group_by=group_by, name=name, out=out, force=force
+    )  # fmt: skip
+    click.echo(result)
+
+
+@main.command()
+def doctor() -> None:
+    """Look this machine over: what is wrong, and the cure."""
+    from pipeline.doctor import main as examine
+
+    sys.exit(examine())
+
+
+def _settings(config: Path, overrides: tuple[str, ...]) -> Settings:
+    from config.load import load_settings
+
+    return load_settings(config, overrides)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        click.secho("interrupted; a re-run resumes from the last component that succeeded", fg="yellow", err=True)
+        sys.exit(130)

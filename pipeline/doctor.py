@@ -1,0 +1,286 @@
+"""Look the machine over before a run does: what is wrong, and the cure. Imports no TensorFlow; about half a second."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import sqlite3
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import click
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from config.errors import EnvironmentProblem
+from config.paths import var_root
+from pipeline.machine import Installed, Machine
+
+ROOT = Path(__file__).resolve().parent.parent
+PORTS: Mapping[int, str] = {8500: "model server, gRPC", 8501: "model server, REST", 5000: "web page"}
+RUNNING = 2  # ml_metadata.proto.Execution.State
+
+State = Literal["ok", "warn", "fail"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at. `cure` says what to do unless `state` is ok."""
+
+    name: str
+    state: State
+    found: str
+    cure: str = ""
+
+
+def check_all(
+    machine: Machine | None = None,
+    *,
+    var: Path | None = None,
+    lock: Path = ROOT / "requirements.txt",
+    ports: Mapping[int, str] = PORTS,
+) -> list[Check]:
+    """Check everything, in the order in which a person would mend it."""
+    machine = machine or Machine.here()
+    var = var or var_root()
+    return [
+        check_platform(machine.platform, machine.cpu_flags),
+        check_python(machine.python, machine.glibc),
+        check_packages(lock.read_text(encoding="utf-8"), machine.installed, machine.python),
+        check_wheels(machine.installed, machine.supported_tags),
+        check_bytecode(machine.bytecode_missing, writes_bytecode=machine.writes_bytecode),
+        check_installer(machine.path),
+        check_memory(machine.memory_mb),
+        check_disk(var),
+        check_writable(var),
+        check_metadata(var / "metadata.sqlite"),
+        *(check_port(port, user) for port, user in ports.items()),
+        check_model_server(machine.path),
+        check_docker(machine.path),
+    ]
+
+
+def exit_code(checks: Iterable[Check]) -> int:
+    """Return 0 unless a check failed."""
+    return EnvironmentProblem.exit_code if any(check.state == "fail" for check in checks) else 0
+
+
+def render(checks: Iterable[Check]) -> str:
+    """Return a table for a terminal, each cure under what it cures."""
+    checks = list(checks)
+    width = max((len(check.name) for check in checks), default=0)
+    lines = []
+    for check in checks:
+        lines.append(f"{check.state:<4}  {check.name:<{width}}  {check.found}")
+        if check.cure:
+            lines.append(f"{'':<4}  {'':<{width}}  -> {check.cure}")
+    bad = {state: sum(check.state == state for check in checks) for state in ("fail", "warn")}
+    lines.append(f"{len(checks)} checks: {bad['fail']} failed, {bad['warn']} to know about")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Examine this machine, print what was found, and return the exit code."""
+    checks = check_all()
+    click.echo(render(checks))
+    return exit_code(checks)
+
+
+def check_platform(system: str, cpu_flags: frozenset[str]) -> Check:
+    """Check operating system and processor, such as `Linux x86_64`. Unknown (empty) flags pass."""
+    if system != "Linux x86_64":
+        return Check("machine", "fail", system, "TFX has wheels for Linux x86_64 only: use such a machine or container")
+    if cpu_flags and "avx" not in cpu_flags:
+        return Check(
+            "machine", "fail", f"{system}, no AVX", "TensorFlow's wheels need a processor (or emulator) with AVX"
+        )
+    return Check("machine", "ok", system)
+
+
+def check_python(version: tuple[int, int, int], glibc: str) -> Check:
+    """Check that one of the two locked lines of TFX runs with this Python on this C library."""
+    found = f"Python {'.'.join(map(str, version))}, glibc {glibc or 'none'}"
+    match = re.match(r"2\.(\d+)", glibc)
+    if not match or int(match[1]) < 17:
+        return Check("Python", "fail", found, "TFX's wheels need the GNU C library 2.17 or newer, so not Alpine")
+    fitting = ["3.10", "3.11"] + (["3.12", "3.13"] if int(match[1]) >= 39 else [])
+    if "{}.{}".format(*version) not in fitting:
+        return Check("Python", "fail", found, f"with glibc {glibc} use Python {', '.join(fitting)}: make setup")
+    return Check("Python", "ok", found)
+
+
+def check_packages(lock: str, installed: Mapping[str, Installed], python: tuple[int, int, int]) -> Check:
+    """Check that what is installed is what the lock's text says for this Python."""
+    full = ".".join(map(str, python))
+    environment = {"python_version": "{}.{}".format(*python), "python_full_version": full}
+    wanted: dict[str, str] = {}
+    for line in lock.splitlines():
+        if re.match(r"[A-Za-z0-9]", line):
+            requirement = Requirement(line.rstrip(" \\"))
+            if requirement.marker is None or requirement.marker.evaluate(environment):
+                wanted[canonicalize_name(requirement.name)] = next(iter(requirement.specifier)).version
+    wrong = [
+        f"{name} {installed[name].version if name in installed else 'missing'}, wanted {version}"
+        for name, version in wanted.items()
+        if name not in installed or installed[name].version != version
+    ]
+    if wrong:
+        return Check("packages", "fail", _some(wrong), "make setup")
+    return Check("packages", "ok", f"{len(wanted)} as locked, TFX {wanted.get('tfx', 'none')}")
+
+
+def check_wheels(installed: Mapping[str, Installed], supported: frozenset[str]) -> Check:
+    """Check that what is installed was built for this machine: an environment copied from another was not."""
+    wrong = [
+        f"{name} ({sorted(one.tags)[0]})" for name, one in installed.items() if one.tags and not one.tags & supported
+    ]
+    if wrong:
+        cure = "they were built for another Python or a newer glibc: rm -rf .venv && make setup"
+        return Check("wheels", "fail", _some(wrong), cure)
+    return Check("wheels", "ok", "all built for this machine")
+
+
+def check_bytecode(missing: tuple[str, ...], *, writes_bytecode: bool) -> Check:
+    """Check that importing TFX need not compile it each time (35 s instead of 10 s)."""
+    if missing and not writes_bytecode:
+        found = f"{', '.join(missing)} not compiled, and PYTHONDONTWRITEBYTECODE is set: every start is 30 s slower"
+        return Check("bytecode", "warn", found, "make setup (it compiles), or unset PYTHONDONTWRITEBYTECODE")
+    return Check("bytecode", "ok", "compiled at the first import" if missing else "compiled")
+
+
+def check_installer(path: str) -> Check:
+    """Check that something on the search path can install packages."""
+    found = [name for name in ("uv", "pip", "pip3") if shutil.which(name, path=path)]
+    if not found:
+        return Check("installer", "warn", "neither uv nor pip", "apt-get install python3-pip, then make setup")
+    return Check("installer", "ok", found[0])
+
+
+def check_memory(available_mb: int, *, least_mb: int = 3000) -> Check:
+    """Check the memory that is available, in MB."""
+    if available_mb < least_mb:
+        cure = "close something, or give the container more: a run on a small table needs about 2 GB"
+        return Check("memory", "warn", f"{available_mb} MB available", cure)
+    return Check("memory", "ok", f"{available_mb} MB available")
+
+
+def check_disk(folder: Path, *, least_mb: int = 500, good_mb: int = 2000) -> Check:
+    """Check the space for artifacts and models where `folder` is, or will be."""
+    free_mb = shutil.disk_usage(_existing(folder)).free // 2**20
+    found, cure = f"{free_mb} MB free for {folder}", "free some space, or move run-time state: VOUCH_VAR=/other/disk"
+    if free_mb < good_mb:
+        return Check("disk", "fail" if free_mb < least_mb else "warn", found, cure)
+    return Check("disk", "ok", found)
+
+
+def check_writable(folder: Path) -> Check:
+    """Check, by writing, that run-time state can be kept in `folder` (or made, in the folder above)."""
+    place = _existing(folder)
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        cure = f"chown -R $(id -u) {place}, or move run-time state: VOUCH_VAR=/other/folder"
+        return Check("var", "fail", f"cannot write in {place} ({error.strerror})", cure)
+    return Check("var", "ok", f"{folder} is writable" if place == folder else f"{folder} will be made")
+
+
+def check_metadata(file: Path, *, timeout_s: float = 0.3) -> Check:
+    """Check ML Metadata's SQLite file, for at most twice `timeout_s`, and name executions that never ended."""
+    name = "ML Metadata"
+    if not file.exists():
+        return Check(name, "ok", "none yet")
+    restore = f"move {file} away (lineage and cache start anew; models stay) or restore a copy"
+    connection = sqlite3.connect(f"{file.absolute().as_uri()}?mode=rw", uri=True, timeout=timeout_s)
+    try:
+        deadline = time.monotonic() + timeout_s
+        connection.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
+        try:
+            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        except sqlite3.OperationalError as error:
+            if "interrupted" not in str(error):
+                raise
+            verdict = "ok"  # too large to read in time: the part that was read is sound
+        if verdict != "ok":
+            return Check(name, "fail", f"{file} is damaged: {verdict}", restore)
+        connection.set_progress_handler(None, 0)
+        query = "SELECT id FROM Execution WHERE last_known_state = ? ORDER BY id"
+        open_ids = [str(row[0]) for row in connection.execute(query, (RUNNING,))]
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            cure = "wait for that run to end, or end it; two runs cannot share the file"
+            return Check(name, "fail", f"{file} is locked by {_lock_holders(file)}", cure)
+        return Check(name, "fail", f"{file}: {error}", restore)
+    except sqlite3.DatabaseError as error:
+        return Check(name, "fail", f"{file}: {error}", restore)
+    finally:
+        connection.close()
+    if open_ids:
+        cure = "normal while a run is going on; else it was killed, and the next run closes them"
+        return Check(name, "warn", f"{file} is sound; executions still RUNNING: {_some(open_ids)}", cure)
+    return Check(name, "ok", f"{file} is sound")
+
+
+def check_port(port: int, user: str, *, host: str = "127.0.0.1") -> Check:
+    """Check that nothing listens on a TCP port."""
+    name = f"port {port}"
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            cure = f"see who holds it: ss -ltnp 'sport = :{port}'. Needed by: {user}"
+            return Check(name, "warn", f"taken ({error.strerror})", cure)
+    return Check(name, "ok", f"free ({user})")
+
+
+def check_model_server(path: str) -> Check:
+    """Say which model server will be started."""
+    binary = shutil.which("tensorflow_model_server", path=path)
+    return Check("model server", "ok", binary or "no tensorflow_model_server on PATH: the embedded one is used")
+
+
+def check_docker(path: str, *, timeout_s: float = 3.0) -> Check:
+    """Check Docker's client and, by asking it, its engine."""
+    client = shutil.which("docker", path=path)
+    if client is None:
+        return Check("Docker", "warn", "not installed", "needed for images and compose only: install Docker Engine")
+    command = [client, "version", "--format", "{{.Server.Version}}"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Check("Docker", "warn", f"client does not answer ({error})", "needed for images and compose only")
+    if result.returncode != 0:
+        words = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
+        return Check(
+            "Docker", "warn", f"client only: {words}", "start the engine if you want images: systemctl start docker"
+        )
+    return Check("Docker", "ok", f"engine {result.stdout.strip()}")
+
+
+def _some(items: list[str], most: int = 5) -> str:
+    """Join at most so many items, and count the rest."""
+    rest = f" and {len(items) - most} more" if len(items) > most else ""
+    return "; ".join(items[:most]) + rest
+
+
+def _existing(folder: Path) -> Path:
+    """Return the folder or its nearest ancestor that exists."""
+    return next(place for place in (folder, *folder.parents) if place.exists())
+
+
+def _lock_holders(file: Path) -> str:
+    """Name the processes that hold POSIX locks on a file, from Linux's list of locks."""
+    inode = file.stat().st_ino
+    try:
+        lines = Path("/proc/locks").read_text(encoding="utf-8").splitlines()
+        pids = {fields[4] for fields in map(str.split, lines) if fields[-3].endswith(f":{inode}")}
+        return ", ".join(f"process {pid} ({Path('/proc', pid, 'comm').read_text().strip()})" for pid in sorted(pids))
+    except OSError:
+        return "another process"

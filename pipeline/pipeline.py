@@ -1,0 +1,155 @@
+"""The pipeline on one page: from examples to a pushed model that three gates vouch for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tfx.components import (
+    Evaluator,
+    ExampleValidator,
+    SchemaGen,
+    StatisticsGen,
+    Trainer,
+    Transform,
+    Tuner,
+)
+from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
+from tfx.dsl.components.common.resolver import Resolver
+from tfx.orchestration.metadata import sqlite_metadata_connection_config
+from tfx.orchestration.pipeline import Pipeline
+from tfx.proto import trainer_pb2, transform_pb2
+from tfx.types import Channel
+from tfx.types.standard_artifacts import Model, ModelBlessing
+
+from components.data_gate.component import DataGate
+from components.evaluation import eval_config
+from components.examples import make_example_gen
+from components.probe.component import ServingProbe
+from components.pusher.component import AtomicPusher
+from components.report.component import RunReport
+from config.load import settings_hash
+from config.paths import Paths
+from config.schema import check_schema, read_schema
+from config.settings import DataGateSettings, Settings, TunerSettings
+from pipeline.baseline import BlessedBeforeStrategy
+
+TRAIN, EVAL, TEST = ["train"], ["eval"], ["test"]
+
+
+def create_pipeline(
+    settings: Settings, paths: Paths, *, override: str = "", beam_args: list[str] | None = None
+) -> Pipeline:
+    """Return the graph for one model. `override` is the reason given for going on in spite of data errors."""
+    curated = read_schema(settings.schema_file) if settings.schema_file else None
+    if curated:
+        check_schema(curated, settings)
+    about_model = _without_display(settings)
+    custom_config = {"settings": about_model.model_dump_json(by_alias=True)}
+
+    examples = make_example_gen(settings, curated)
+    statistics = StatisticsGen(examples=examples.outputs["examples"])
+    if settings.schema_file:
+        schema: Any = ImportSchemaGen(schema_file=str(settings.schema_file))
+    else:
+        schema = SchemaGen(statistics=statistics.outputs["statistics"], infer_feature_shape=False)
+    validator = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"])
+    data_gate = DataGate(
+        examples=examples.outputs["examples"], statistics=statistics.outputs["statistics"],
+        schema=schema.outputs["schema"], anomalies=validator.outputs["anomalies"],
+        settings=settings, reports=paths.reports, override=override,
+    )  # fmt: skip
+
+    transform = Transform(
+        examples=examples.outputs["examples"], schema=schema.outputs["schema"],
+        preprocessing_fn="components.transform.preprocessing_fn", custom_config=_about_features(settings),
+        splits_config=transform_pb2.SplitsConfig(analyze=TRAIN, transform=TRAIN), materialize=False,
+        disable_statistics=True, disable_analyzer_cache=True,
+    )  # fmt: skip
+    transform.add_upstream_node(data_gate)
+    inputs = {
+        "examples": examples.outputs["examples"], "transform_graph": transform.outputs["transform_graph"],
+        "schema": schema.outputs["schema"], "train_args": trainer_pb2.TrainArgs(splits=TRAIN),
+        "eval_args": trainer_pb2.EvalArgs(splits=EVAL), "custom_config": custom_config,
+    }  # fmt: skip
+    tuner = Tuner(tuner_fn="components.tuner.tuner_fn", **inputs) if settings.tuner.enabled else None
+    best = {"hyperparameters": tuner.outputs["best_hyperparameters"]} if tuner else {}
+    trainer = Trainer(run_fn="components.trainer.run_fn", **inputs, **best)
+
+    blessed = Resolver(
+        strategy_class=BlessedBeforeStrategy, candidate=trainer.outputs["model"],
+        model=Channel(type=Model), model_blessing=Channel(type=ModelBlessing),
+    ).with_id("LatestBlessedModel")  # fmt: skip
+    evaluator = Evaluator(
+        examples=examples.outputs["examples"], model=trainer.outputs["model"], baseline_model=blessed.outputs["model"],
+        example_splits=TEST, eval_config=eval_config(settings),
+    )  # fmt: skip
+    probe = ServingProbe(
+        model=trainer.outputs["model"], examples=examples.outputs["examples"],
+        evaluation=evaluator.outputs["evaluation"], settings=settings.probe,
+    )  # fmt: skip
+    pusher = AtomicPusher(
+        model=trainer.outputs["model"], model_blessing=evaluator.outputs["blessing"],
+        infra_blessing=probe.outputs["blessing"], verdict=probe.outputs["verdict"],
+        evaluation=evaluator.outputs["evaluation"], examples=examples.outputs["examples"],
+        statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"],
+        settings=about_model, base=paths.serving,
+    )  # fmt: skip
+    report = RunReport(
+        examples=examples.outputs["examples"], statistics=statistics.outputs["statistics"],
+        schema=schema.outputs["schema"], anomalies=validator.outputs["anomalies"],
+        data_verdict=data_gate.outputs["verdict"], transform_graph=transform.outputs["transform_graph"],
+        model=trainer.outputs["model"], evaluation=evaluator.outputs["evaluation"],
+        serving_verdict=probe.outputs["verdict"], pushed_model=pusher.outputs["pushed_model"], settings=settings,
+        settings_hash=settings_hash(about_model), metadata=paths.metadata,
+    )  # fmt: skip
+
+    return Pipeline(
+        pipeline_name=settings.name,
+        pipeline_root=str(paths.pipeline),
+        components=[
+            examples,
+            statistics,
+            schema,
+            validator,
+            data_gate,
+            transform,
+            *([tuner] if tuner else []),
+            trainer,
+            blessed,
+            evaluator,
+            probe,
+            pusher,
+            report,
+        ],
+        enable_cache=True,
+        metadata_connection_config=sqlite_metadata_connection_config(str(paths.metadata)),
+        beam_pipeline_args=[*settings.beam_args, *(beam_args or [])] or LOCAL_BEAM_ARGS,
+    )
+
+
+# In memory, because Beam would else fetch a runner from the network; an image named, because TFX would else build a
+# source package for each component. Neither is used by the local runner.
+LOCAL_BEAM_ARGS = ["--direct_running_mode=in_memory", "--sdk_container_image=unused"]
+
+
+def _about_features(settings: Settings) -> dict[str, Any]:
+    """Return what `preprocessing_fn` needs to know."""
+    left_out = [settings.data.label, *settings.data.ignore]
+    if settings.split.group_by:
+        left_out.append(settings.split.group_by)
+    return {
+        "left_out": left_out, "codes": list(settings.categorical), "vocabulary_size": settings.vocabulary_size,
+    }  # fmt: skip
+
+
+def _without_display(settings: Settings) -> Settings:
+    """Return the settings with all that cannot change the model at its default, so that TFX's cache holds."""
+    return settings.model_copy(
+        update={
+            "title": "", "description": "", "features": {}, "beam_args": (), "data_gate": DataGateSettings(),
+            "schema_file": settings.schema_file and Path(settings.schema_file.name),
+            "data": settings.data.model_copy(update={"source": Path(settings.data.source.name)}),
+            "tuner": settings.tuner if settings.tuner.enabled else TunerSettings(),
+        }
+    )  # fmt: skip

@@ -1,0 +1,143 @@
+"""Run the pipeline on this machine: component by component, with progress told and nothing left running."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tfx.dsl.compiler import compiler, constants
+from tfx.orchestration import metadata
+from tfx.orchestration.local import runner_utils
+from tfx.orchestration.pipeline import Pipeline
+from tfx.orchestration.portable import launcher, runtime_parameter_utils
+
+from config.errors import EnvironmentProblem, VouchError
+from config.paths import Paths
+from pipeline import store
+
+State = Literal["started", "ran", "cached", "failed"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One component's change of state; `seconds` since it started."""
+
+    component: str
+    state: State
+    seconds: float = 0.0
+
+
+class ComponentFailed(VouchError):
+    """A component raised something that is not ours."""
+
+    def __init__(self, component: str, cause: BaseException) -> None:
+        super().__init__(
+            f"{component} failed",
+            got=f"{type(cause).__name__}: {str(cause).strip() or 'no message'}",
+            fix="the full log says more; a re-run resumes from the last component that succeeded",
+        )
+
+
+def run(
+    pipeline: Pipeline, paths: Paths, run_id: str, tell: Callable[[Progress], None], *, believe_push: bool = True
+) -> None:
+    """Run every component in order; unchanged ones come from TFX's cache.
+
+    Follows tfx.orchestration.local.LocalDagRunner, which tells nothing and leaves interrupted executions RUNNING.
+    `believe_push=False` runs the pusher even if nothing changed.
+    Raises what a gate or our component raised, else ComponentFailed; EnvironmentProblem if the model is being run.
+    """
+    with _lock(paths), _interruptible():
+        store.check(paths.metadata)
+        store.close_stale_executions(paths.metadata, pipeline.pipeline_info.pipeline_name)
+        ir = compiler.Compiler().compile(pipeline)
+        runtime_parameter_utils.substitute_runtime_parameter(ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id})
+        deployment = runner_utils.extract_local_deployment_config(ir)
+        database = deployment.metadata_connection_config
+        connection = getattr(database, database.WhichOneof("connection_config"))
+        try:
+            for node in ir.nodes:
+                component = node.pipeline_node.node_info.id
+                if component == "AtomicPusher" and not believe_push:
+                    node.pipeline_node.execution_options.caching_options.enable_cache = False
+                _launch(ir, node.pipeline_node, deployment, connection, component, tell)
+        finally:
+            store.close_stale_executions(paths.metadata, pipeline.pipeline_info.pipeline_name)
+
+
+def _launch(
+    ir: Any, node: Any, deployment: Any, connection: Any, component: str, tell: Callable[[Progress], None]
+) -> None:
+    started = time.monotonic()
+    tell(Progress(component, "started"))
+    try:
+        info = launcher.Launcher(
+            pipeline_node=node,
+            mlmd_connection=metadata.Metadata(connection),
+            pipeline_info=ir.pipeline_info,
+            pipeline_runtime_spec=ir.runtime_spec,
+            executor_spec=runner_utils.extract_executor_spec(deployment, component),
+            custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, component),
+        ).launch()
+    except BaseException as error:
+        tell(Progress(component, "failed", time.monotonic() - started))
+        if isinstance(error, KeyboardInterrupt) or not isinstance(error, Exception):
+            raise
+        ours = _our_error(error)
+        if ours:
+            raise ours from error
+        raise ComponentFailed(component, error) from error
+    state: State = "cached" if info and store.is_cached(connection, info.execution_id) else "ran"
+    tell(Progress(component, state, time.monotonic() - started))
+
+
+def _our_error(error: BaseException | None) -> VouchError | None:
+    """Return our error if it is the cause, however TFX or Beam wrapped it."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, VouchError):
+            return error
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return None
+
+
+@contextlib.contextmanager
+def _lock(paths: Paths) -> Iterator[None]:
+    """Let one run of a model go on at a time; the kernel frees the lock when the process dies."""
+    paths.pipeline.mkdir(parents=True, exist_ok=True)
+    with (paths.pipeline / ".run_lock").open("a+", encoding="ascii") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise EnvironmentProblem(
+                f"a run of {paths.model!r} is going on already",
+                got=f"process {file.read().strip()}",
+                fix="wait for it to end or stop it",
+            ) from None
+        file.seek(0)
+        file.truncate()
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Turn SIGTERM into KeyboardInterrupt, so that both leave a clean store."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -1,0 +1,45 @@
+"""Score rows of the test split with a pushed version, by each of its signatures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from components.golden import plain
+from components.reading import serialized_rows
+from components.warmup import inputs_of
+from config.schema import model_features, read_schema
+from config.settings import Settings
+from serving.manifest import SCHEMA
+from serving.server.servable import Servable, as_array
+
+
+@dataclass(frozen=True)
+class ScoredRow:
+    """A row's true label and, by signature, the label given and its probability (of the positive class if binary)."""
+
+    true: str
+    by_signature: dict[str, tuple[str, float]]
+
+
+def score_rows(model: Path, split: Path, settings: Settings, rows: int) -> list[ScoredRow]:
+    """Load the version as the model server would and score up to `rows` rows of a split."""
+    features = model_features(read_schema(model / SCHEMA), settings)
+    serialized = serialized_rows([str(path) for path in split.glob("*.gz")], rows)
+    examples = [tf.train.Example.FromString(row) for row in serialized]
+    true = [e.features.feature[settings.data.label].bytes_list.value[0].decode() for e in examples]
+    servable = Servable.load(model)
+    given: list[dict[str, tuple[str, float]]] = [{} for _ in serialized]
+    for signature, columns in inputs_of(serialized, features, has_packed=True).items():
+        if signature not in servable.signatures:
+            continue
+        arrays = {name: as_array(plain(v), servable.dtype(signature, name)) for name, v in columns.items()}
+        outputs = servable.run(signature, arrays)
+        scores = outputs["probability"] if settings.data.is_binary else np.max(outputs["probabilities"], axis=1)
+        for row, label, score in zip(given, outputs["label"], scores, strict=True):
+            row[signature] = (label.decode(), float(score))
+    servable.close()
+    return [ScoredRow(label, row) for label, row in zip(true, given, strict=True)]

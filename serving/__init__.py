@@ -1,0 +1,1 @@
+"""Host pushed models: the model server, its client, releases."""

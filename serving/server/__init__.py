@@ -1,0 +1,1 @@
+"""The embedded model server. The only part of `serving` that imports TensorFlow."""
