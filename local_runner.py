@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from config.errors import GateRefused, VouchError
 if TYPE_CHECKING:
     from config.settings import Settings
 
+INTERRUPTED = 130  # as shells have it for Ctrl-C
 CONFIG = click.argument("config", type=click.Path(path_type=Path))
 SETS = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one setting.")
 
@@ -28,6 +30,9 @@ class Group(click.Group):
         except VouchError as error:
             click.secho(f"error: {error}", fg="red", err=True)
             context.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.secho("interrupted; a re-run resumes from the last component that succeeded", fg="yellow", err=True)
+            context.exit(INTERRUPTED)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -130,9 +135,15 @@ def _settings(config: Path, overrides: tuple[str, ...]) -> Settings:
     return load_settings(config, overrides)
 
 
+def _end(code: int) -> None:
+    """Leave at once: TensorFlow takes seconds to tear itself down, and all that matters is on disk."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
     try:
         main()
-    except KeyboardInterrupt:
-        click.secho("interrupted; a re-run resumes from the last component that succeeded", fg="yellow", err=True)
-        sys.exit(130)
+    except SystemExit as end:
+        _end(end.code if isinstance(end.code, int) else int(end.code is not None))

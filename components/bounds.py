@@ -187,14 +187,15 @@ def _score_chunks(scores: Counts, samples: int, rng: np.random.Generator) -> lis
 def _log_odds_bounds(point: float, redrawn: Floats, rows: int, confidence: float) -> tuple[float, float]:
     """Return point ± z standard errors in log-odds; `rows` is the size of the smaller side.
 
-    A quarter of a row is counted as wrong, so that a flawless sample has finite log-odds.
+    Below, a quarter of a row is counted as wrong, so that a flawless sample has finite log-odds.
     """
     known = redrawn[~np.isnan(redrawn)]
     if np.isnan(point) or not len(known):
         return float("nan"), float("nan")
+    z = NormalDist().inv_cdf(confidence)
     flawed = 1 - 0.25 / max(rows, 1)
-    reach = NormalDist().inv_cdf(confidence) * _log_odds(flawed * known).std()
-    low, high = _log_odds(np.array([flawed * point, point])) + np.array([-reach, reach])
+    low = _log_odds(flawed * np.array([point]))[0] - z * _log_odds(flawed * known).std()
+    high = _log_odds(np.array([point]))[0] + z * _log_odds(known).std()
     return float(1 / (1 + np.exp(-low))), float(1 / (1 + np.exp(-high)))
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import keyword
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
-from components.golden import DEFAULT, EXAMPLES, PACKED
+from components.golden import DEFAULT, EXAMPLES, MISSING_CODE, PACKED
 from components.transform import CATEGORICAL, NUMERIC
 from config.schema import Feature
 
@@ -46,12 +48,20 @@ class Scorer(tf.Module):
 
     def column_specs(self) -> dict[str, tf.TensorSpec]:
         """Return what `serving_default` takes, by column."""
-        return {f.name: tf.TensorSpec([None], _dtype(f), name=f.name) for f in self._features}
+        return {f.name: tf.TensorSpec([None], _dtype(f)) for f in self._features}
 
     def save(self, folder: Path) -> None:
         """Write the SavedModel with its signatures."""
+        aliases = {feature.name: _alias(feature.name, i) for i, feature in enumerate(self._features)}
+        columns = {aliases[name]: spec for name, spec in self.column_specs().items()}
+
+        def from_aliases(columns: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            return self.from_columns({name: columns[alias] for name, alias in aliases.items()})
+
         signatures = {
-            DEFAULT: tf.function(self.from_columns, autograph=False).get_concrete_function(self.column_specs()),
+            DEFAULT: tf.function(from_aliases, autograph=False).get_concrete_function(
+                {alias: tf.TensorSpec(spec.shape, spec.dtype, name=alias) for alias, spec in columns.items()}
+            ),
             EXAMPLES: tf.function(self.from_examples, autograph=False).get_concrete_function(
                 tf.TensorSpec([None], tf.string, name="examples")
             ),
@@ -62,9 +72,10 @@ class Scorer(tf.Module):
                 tf.TensorSpec([None, width], tf.float32, name="features")
             )
         tf.saved_model.save(self, str(folder), signatures=signatures)
+        _rename_inputs(folder, {alias: name for name, alias in aliases.items() if alias != name})
 
     def from_columns(self, columns: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Score named columns, each `[batch]`; NaN and the empty text mean: missing."""
+        """Score named columns, each `[batch]`; NaN, the empty text and `MISSING_CODE` mean: missing."""
         return self._score({name: self._as_parsed(name, column) for name, column in columns.items()})
 
     def from_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -74,7 +85,8 @@ class Scorer(tf.Module):
     def from_packed(self, features: tf.Tensor) -> dict[str, tf.Tensor]:
         """Score a `[batch, features] float32` matrix in the schema's order.
 
-        A text column holds the place of the value in its domain, from 0; any other number means: missing.
+        A text column holds the place of the value in its domain, from 0; any other number means: missing. So does
+        NaN in all others.
         """
         columns = {}
         for index, feature in enumerate(self._features):
@@ -82,7 +94,7 @@ class Scorer(tf.Module):
             if feature.dtype == "string":
                 column = _value_at(column, feature.values)
             elif feature.kind == "categorical":
-                column = tf.cast(column, tf.int64)
+                column = tf.where(tf.math.is_nan(column), MISSING_CODE, tf.cast(column, tf.int64))
             columns[feature.name] = column
         return self.from_columns(columns)
 
@@ -105,7 +117,8 @@ class Scorer(tf.Module):
     def _as_parsed(self, name: str, column: tf.Tensor) -> Any:
         """Return a dense column as `tf.io.parse_example` would have."""
         spec = self._spec[name]
-        absent = tf.equal(column, "") if column.dtype == tf.string else tf.math.is_nan(tf.cast(column, tf.float32))
+        marks = {tf.string: "", tf.int64: MISSING_CODE}
+        absent = tf.equal(column, marks[column.dtype]) if column.dtype in marks else tf.math.is_nan(column)
         if spec.dtype == tf.int64:
             column = tf.cast(tf.where(absent, tf.zeros_like(column), column), tf.int64)
         if isinstance(spec, tf.io.FixedLenFeature):
@@ -114,6 +127,25 @@ class Scorer(tf.Module):
         indices = tf.concat([rows, tf.zeros_like(rows)], axis=1)
         shape = tf.stack([tf.size(column, out_type=tf.int64), 1])
         return tf.SparseTensor(indices, tf.gather(column, rows[:, 0]), shape)
+
+
+def _alias(name: str, index: int) -> str:
+    """Return the name if Python takes it for a parameter's, as tf.function asks, else a stand-in."""
+    is_fit = name.isascii() and name.isidentifier() and not keyword.iskeyword(name)
+    return name if is_fit else f"column_{index}_"
+
+
+def _rename_inputs(folder: Path, names: dict[str, str]) -> None:
+    """Give columns such as `petal length (cm)` their own name in `serving_default`, where any text may stand."""
+    if not names:
+        return
+    path = folder / "saved_model.pb"
+    saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    for meta_graph in saved.meta_graphs:
+        inputs = meta_graph.signature_def[DEFAULT].inputs
+        for alias, name in names.items():
+            inputs[name].CopyFrom(inputs.pop(alias))
+    path.write_bytes(saved.SerializeToString(deterministic=True))
 
 
 def _dtype(feature: Feature) -> tf.DType:

@@ -55,9 +55,11 @@ def vocabulary_sizes(transform_output: Any, categorical: list[str]) -> tuple[int
 
 def _z_scores(columns: list[Any]) -> tf.Tensor:
     packed = tf.stack([_number(x) for x in columns], axis=1)
-    # mean and var pass over NaN, so missing values do not shift them
-    mean = tft.mean(packed, reduce_instance_dims=False)
-    deviation = tf.sqrt(tft.var(packed, reduce_instance_dims=False))
+    # mean and var pass over NaN, so missing values do not shift them. Beam adds up batches in an order of its own: in
+    # single precision the last bits would change from run to run, and with them the trained model
+    exact = tf.cast(packed, tf.float64)
+    mean = tf.cast(tft.mean(exact, reduce_instance_dims=False), tf.float32)
+    deviation = tf.cast(tf.sqrt(tft.var(exact, reduce_instance_dims=False)), tf.float32)
     # a constant column says nothing: 0, not infinity
     scores = tf.math.divide_no_nan(packed - mean, deviation)
     missing = tf.math.is_nan(packed)

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from components.golden import DEFAULT, EXAMPLES, FOLDER, PACKED, Inputs, plain
+from components.golden import DEFAULT, EXAMPLES, FOLDER, MISSING_CODE, PACKED, Inputs, plain
 from config.schema import Feature
 
 WARMUP_NAME = "tf_serving_warmup_requests"
@@ -56,11 +56,12 @@ def _value(example: Any, feature: Feature) -> Any:
     kind = example.features.feature[feature.name]
     values = kind.int64_list.value or kind.float_list.value or kind.bytes_list.value
     if not values:
-        return "" if feature.dtype == "string" else float("nan")
+        missing_number = MISSING_CODE if feature.kind == "categorical" else float("nan")
+        return "" if feature.dtype == "string" else missing_number
     return values[0].decode("utf-8") if isinstance(values[0], bytes) else values[0]
 
 
 def _packed(value: Any, feature: Feature) -> float:
     if feature.dtype != "string":
-        return float(value)
+        return float("nan") if value == MISSING_CODE else float(value)
     return float(feature.values.index(value)) if value in feature.values else -1.0

@@ -176,7 +176,7 @@ class ModelSettings(Frozen):
         20, description="Epochs without a better eval loss before stopping; the best weights are kept. 0: never stop."
     )
     class_weights: Literal["none", "balanced"] = Field("none", description="`balanced` weighs rare classes up.")
-    steps_per_execution: Positive = Field(8, description="Training steps in one call into the graph; speed only.")
+    steps_per_execution: Positive = Field(64, description="Training steps in one call into the graph; speed only.")
     in_memory_limit_mb: Positive = Field(
         1024, description="Transformed examples up to this size are trained from memory, larger ones streamed."
     )

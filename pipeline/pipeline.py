@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from components.examples import make_example_gen
 from components.probe.component import ServingProbe
 from components.pusher.component import AtomicPusher
 from components.report.component import RunReport
+from config.files import write_text
 from config.load import settings_hash
 from config.paths import Paths
 from config.schema import check_schema, read_schema
@@ -50,9 +52,9 @@ def create_pipeline(
     examples = make_example_gen(settings, curated)
     statistics = StatisticsGen(examples=examples.outputs["examples"])
     if settings.schema_file:
-        schema: Any = ImportSchemaGen(schema_file=str(settings.schema_file))
+        schema: Any = ImportSchemaGen(schema_file=str(_by_content(settings.schema_file, paths.pipeline)))
     else:
-        schema = SchemaGen(statistics=statistics.outputs["statistics"], infer_feature_shape=False)
+        schema = SchemaGen(statistics=statistics.outputs["statistics"], infer_feature_shape=True)
     validator = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"])
     data_gate = DataGate(
         examples=examples.outputs["examples"], statistics=statistics.outputs["statistics"],
@@ -131,6 +133,15 @@ def create_pipeline(
 # In memory, because Beam would else fetch a runner from the network; an image named, because TFX would else build a
 # source package for each component. Neither is used by the local runner.
 LOCAL_BEAM_ARGS = ["--direct_running_mode=in_memory", "--sdk_container_image=unused"]
+
+
+def _by_content(schema_file: Path, root: Path) -> Path:
+    """Return a copy named by its content: TFX's cache knows an imported file by its path alone."""
+    text = schema_file.read_text(encoding="utf-8")
+    copy = root / "curated_schemas" / hashlib.sha256(text.encode()).hexdigest()[:16] / "schema.pbtxt"
+    if not copy.is_file():
+        write_text(copy, text)
+    return copy
 
 
 def _about_features(settings: Settings) -> dict[str, Any]:

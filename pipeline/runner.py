@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import signal
 import time
@@ -89,6 +90,7 @@ def _launch(
         tell(Progress(component, "failed", time.monotonic() - started))
         if isinstance(error, KeyboardInterrupt) or not isinstance(error, Exception):
             raise
+        logging.getLogger(__name__).exception("%s failed", component)  # the traceback is for the log alone
         ours = _our_error(error)
         if ours:
             raise ours from error

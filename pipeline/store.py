@@ -40,11 +40,15 @@ def check(path: Path) -> None:
 
 
 def open_store(path: Path) -> metadata_store.MetadataStore:
-    """Open the store."""
+    """Open the store. Raises EnvironmentProblem if it is damaged or stays locked."""
     config = metadata_store_pb2.ConnectionConfig()
     config.sqlite.filename_uri = str(path)
     config.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
-    return metadata_store.MetadataStore(config)
+    try:
+        return metadata_store.MetadataStore(config)
+    except RuntimeError:  # opening it writes to it
+        check(path)
+        return metadata_store.MetadataStore(config)
 
 
 def is_cached(connection: metadata_store_pb2.ConnectionConfig, execution_id: int) -> bool:

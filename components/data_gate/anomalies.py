@@ -95,7 +95,7 @@ def _domain(feature: schema_pb2.Feature, schema: schema_pb2.Schema) -> Collectio
 def _limits(feature: schema_pb2.Feature) -> dict[str, str]:
     bounds = feature.float_domain if feature.HasField("float_domain") else feature.int_domain
     presence = feature.presence
-    share = f"{presence.min_fraction:.1%}" if presence.min_fraction else f"{presence.min_count} rows"
+    share = f"{presence.min_fraction:.1%}" if presence.min_fraction else f"{presence.min_count} row(s)"
     types = {schema_pb2.INT: "integers", schema_pb2.FLOAT: "floats", schema_pb2.BYTES: "text"}
     return {
         "least": f"{bounds.min:g}",

@@ -16,7 +16,7 @@ from components.examples.columns import ARROW_TYPES, BadValues, Block, check_nam
 from components.examples.csv_text import Header, explain, lines_of, open_binary, read_header
 from components.examples.request import Dtype, ReadRequest
 
-BLOCK_BYTES = 4 * 2**20  # bounds memory; a row must fit
+BLOCK_BYTES = 2**20  # bounds memory: Arrow reads up to 32 blocks ahead
 _log = logging.getLogger(__name__)
 
 
@@ -80,11 +80,12 @@ class CsvSource:
         types = {name: ARROW_TYPES[dtype] for name, dtype in dtypes.items()}
         if "" not in self._request.ignore:  # else columns without a name may hold what they like
             types |= dict.fromkeys(header.unnamed, pa.null())
+        block_bytes = max(BLOCK_BYTES, 32 * len("".join(header.names)))  # a row must fit
         try:
             yield from pa.csv.open_csv(
                 str(file),
                 # the header is skipped by the parser, which knows about quoted line breaks in it
-                pa.csv.ReadOptions(block_size=BLOCK_BYTES, column_names=header.names, skip_rows=header.blank_lines,
+                pa.csv.ReadOptions(block_size=block_bytes, column_names=header.names, skip_rows=header.blank_lines,
                                    skip_rows_after_names=1),
                 pa.csv.ParseOptions(delimiter=self._request.delimiter, newlines_in_values=True),
                 pa.csv.ConvertOptions(column_types=types, include_columns=list(types), strings_can_be_null=False,

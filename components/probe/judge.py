@@ -27,9 +27,10 @@ def judge(report: ProbeReport, settings: ProbeSettings, row_findings: Iterable[F
         return Verdict("serving", False, "Not fit to serve: " + " ".join(failed), tuple(findings))
     slowest = max(s.latency_ms for s in report.signatures)
     difference = max(s.largest_difference for s in report.signatures)
+    exactness = f"to within {difference:.0e}" if difference else "to the bit"
     sentence = (
         f"Loaded in {report.load_s:.1f} s by the session loader; {len(report.signatures)} signatures gave the golden "
-        f"answers within {difference:.1e}, one row in at most {slowest:.2f} ms, {report.memory_mb:.0f} MB in all."
+        f"answers {exactness}, one row in at most {slowest:.2f} ms, {report.memory_mb:.0f} MB in all."
     )
     return Verdict("serving", True, sentence, tuple(findings))
 

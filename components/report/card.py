@@ -121,10 +121,7 @@ def _data(facts: Facts) -> str:
 
 
 def _metrics(facts: Facts) -> str:
-    rows = [
-        [m.title, *(_number(v) for v in (m.value, m.lower, m.upper)), _number(m.asked) if m.asked is not None else "–"]
-        for m in facts.metrics
-    ]
+    rows = [[m.title, *(_number(v) for v in (m.value, m.lower, m.upper)), _brief(m.asked)] for m in facts.metrics]
     table = _table(["Metric", "Value", "At least", "At most", "Asked"], rows)
     text = (
         f"On {facts.test_rows} test rows that nothing was fitted or chosen on; each bound holds with "

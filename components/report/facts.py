@@ -230,11 +230,8 @@ class Facts:
             return ""
         best, name = max(known, key=lambda pair: pair[0].value)
         apart = best.lower > own.upper or own.lower > best.upper
-        return (
-            f"By {own.title} the best plain model is the {name[0].lower() if name[1].islower() else name[0]}{name[1:]} "
-            f"with {best.value:.3f}; the network has {own.value:.3f}. "
-            + ("Their bounds do not overlap." if apart else "Their bounds overlap: these rows do not set them apart.")
-        )
+        words = "Their bounds do not overlap." if apart else "Their bounds overlap: these rows do not set them apart."
+        return f"Best plain model by {own.title}: {name}, {best.value:.3f}; the network: {own.value:.3f}. {words}"
 
     @property
     def test_rows(self) -> int:

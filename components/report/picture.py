@@ -51,6 +51,7 @@ def _box(figure: Any, at: tuple[float, float], width: float, height: float, colo
 
 def _roc(axes: Any, facts: Facts) -> None:
     _style(axes, "ROC", "false-positive rate", "recall")
+    axes.set(xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
     axes.plot((0, 1), (0, 1), color=SOFT, linewidth=1, linestyle=":")
     drawn = [c for c in facts.curves[: len(SERIES)] if c.roc]
     for curves, colour in zip(drawn, SERIES, strict=False):
@@ -99,7 +100,8 @@ def _loss(axes: Any, facts: Facts) -> None:
         values = facts.history.values.get(key, ())
         axes.plot(range(1, len(values) + 1), values, color=colour, linewidth=2, label=name)
     axes.axvline(facts.history.kept_epoch, color=INK, linewidth=1, linestyle="--")
-    axes.legend(frameon=False, fontsize=9.5)
+    axes.legend(loc="upper center", frameon=False, fontsize=9.5)
+    axes.locator_params(nbins=4)  # drawing ticks is what takes the time
 
 
 def _style(axes: Any, title: str, x: str, y: str) -> None:

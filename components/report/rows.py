@@ -69,7 +69,9 @@ class SplitTables:
             numbers[:, i] = np.where(values == NO_INTEGER, np.nan, values) if feature.dtype == "int" else values
         texts = np.zeros((len(batch), len(self._texts)), object)
         for i, feature in enumerate(self._texts):
-            texts[:, i] = parsed[feature.name].astype(str)
+            texts[:, i] = [
+                v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in parsed[feature.name]
+            ]
         return Table(numbers, texts, self._classes(parsed[self._label]))
 
     def _classes(self, labels: NDArray[Any]) -> NDArray[np.int64]:

@@ -18,14 +18,15 @@ BOUNDS = ("", " at least", " at most")
 def write_xlsx(facts: Facts, path: Path) -> None:
     """Write the workbook."""
     from openpyxl import Workbook
+    from openpyxl.utils import get_column_letter
 
     book = Workbook(write_only=True)
     for title, rows in _sheets(facts).items():
         sheet = book.create_sheet(title)
         sheet.freeze_panes = "A2"
         table = [list(row) for row in rows]
-        for index, width in enumerate(_widths(table)):
-            sheet.column_dimensions[chr(ord("A") + index) if index < 26 else "Z"].width = width
+        for index, width in enumerate(_widths(table), 1):
+            sheet.column_dimensions[get_column_letter(index)].width = width
         for number, row in enumerate(table):
             sheet.append([_cell(sheet, value, is_header=number == 0) for value in row])
     book.save(path)
@@ -115,7 +116,7 @@ def _at(values: Sequence[float], index: int) -> float | None:
 
 def _widths(table: list[list[Any]]) -> list[float]:
     columns = max((len(row) for row in table), default=0)
-    longest = [max((len(str(row[i])) for row in table if i < len(row)), default=0) for i in range(min(columns, 26))]
+    longest = [max((len(str(row[i])) for row in table if i < len(row)), default=0) for i in range(columns)]
     return [min(max(length + 2, 9), 60) for length in longest]
 
 

@@ -1,0 +1,54 @@
+"""The network of a configuration as a Keras user writes it, for the two rivals of `bench.pipeline`.
+
+Nothing here comes from `components`, so that the rivals gain and lose nothing by our code.
+`model` is the `model` section of the settings as a plain dict.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+
+
+def dense_layers(x: Any, model: dict[str, Any]) -> Any:
+    """Return the hidden layers and the sigmoid output on top of a Keras tensor `[batch, features]`."""
+    for units in model["hidden_units"]:
+        x = keras.layers.Dense(
+            units,
+            activation=model["activation"],
+            kernel_initializer=model["kernel_initializer"],
+            kernel_regularizer=keras.regularizers.L2(model["l2"]) if model["l2"] else None,
+        )(x)
+        if model["batch_normalization"]:
+            x = keras.layers.BatchNormalization()(x)
+        if model["dropout"]:
+            x = keras.layers.Dropout(model["dropout"])(x)
+    return keras.layers.Dense(1, activation="sigmoid")(x)
+
+
+def compile_network(network: keras.Model, model: dict[str, Any]) -> None:
+    """Compile with the optimizer and loss of the settings, and the metric that ours watches too."""
+    optimizers = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW, "sgd": keras.optimizers.SGD}
+    network.compile(
+        optimizer=optimizers[model["optimizer"]](model["learning_rate"]),
+        loss=keras.losses.BinaryCrossentropy(label_smoothing=model["label_smoothing"]),
+        metrics=["accuracy"],
+    )
+
+
+def callbacks(model: dict[str, Any]) -> list[keras.callbacks.Callback]:
+    """Return early stopping and the learning-rate schedule, where the settings ask for them."""
+    found: list[keras.callbacks.Callback] = []
+    if model["early_stopping_patience"]:
+        found.append(
+            keras.callbacks.EarlyStopping(patience=model["early_stopping_patience"], restore_best_weights=True)
+        )
+    if model["learning_rate_schedule"] == "cosine":
+        found.append(
+            keras.callbacks.LearningRateScheduler(
+                lambda epoch: model["learning_rate"] * 0.5 * (1 + math.cos(math.pi * epoch / model["epochs"]))
+            )
+        )
+    return found

@@ -1,0 +1,207 @@
+"""Compare the whole pipeline with a plain Keras script (a) and with the TFX template's graph (b).
+
+Each run is a fresh process tree with fresh state on disk, in turn: ours, a, b, ours, a, b, … after one of each that is
+not counted. Ratios are taken within a turn, so that a slow minute of the machine slows all three. All run all epochs:
+early stopping, which depends on chance, is off. Wall and CPU seconds and peak memory (of the largest process) are the
+kernel's, for the process and all its children.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from config.errors import ConfigError, VouchError
+from config.files import write_text
+from config.load import load_settings
+from config.settings import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+OURS, PLAIN, TEMPLATE = "ours", "plain Keras (a)", "TFX template (b)"
+BARS = {PLAIN: 2.5, TEMPLATE: 0.40}  # most that ours may take, in times of the rival's wall clock
+ALL_EPOCHS = "model.early_stopping_patience=0"
+
+
+class RunFailed(VouchError):
+    """A measured process did not end well, so there is nothing to compare."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One measured process tree."""
+
+    contender: str
+    turn: int
+    wall_s: float
+    cpu_s: float
+    peak_mb: float
+
+
+def main() -> None:
+    """Measure, print Markdown tables, and fail if a bar is missed."""
+    given = arguments().parse_args()
+    contenders = [OURS, PLAIN] if given.skip_template else [OURS, PLAIN, TEMPLATE]
+    overrides = [*given.overrides, ALL_EPOCHS]
+    try:
+        settings = plain_settings(load_settings(given.config, overrides))
+        runs = measure(contenders, given.config, overrides, settings, given.runs, given.scratch)
+    except VouchError as error:
+        sys.exit(f"error: {error}")
+    result = summary(runs)
+    print(markdown(runs, result))
+    if given.out:
+        write_text(given.out, json.dumps({"runs": [asdict(run) for run in runs], **result}, indent=2) + "\n")
+    sys.exit(0 if result["passed"] else 1)
+
+
+def arguments() -> argparse.ArgumentParser:
+    """Return the command line's parser."""
+    parser = argparse.ArgumentParser(prog="python -m bench.pipeline", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--runs", type=_positive, default=3, help="counted turns (%(default)s)")
+    parser.add_argument("--config", type=Path, default=Path("config/breast_cancer"), help="%(default)s")
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
+                        help="override a setting, for all contenders")  # fmt: skip
+    parser.add_argument("--skip-template", action="store_true", help="leave out (b), for a quick look")
+    parser.add_argument("--scratch", type=Path, help="folder for state and logs, kept; default: a temporary one")
+    parser.add_argument("--out", type=Path, help="write the numbers as JSON")
+    return parser
+
+
+def plain_settings(settings: Settings) -> dict[str, Any]:
+    """Return the settings as the rivals read them.
+
+    Raises ConfigError for what the rivals do not do, because then the work would differ.
+    """
+    unfair = {
+        "data.classes": not settings.data.is_binary,
+        "data.format": settings.data.format != "csv",
+        "data.source": not settings.data.source.is_file(),
+        "split.group_by": settings.split.group_by is not None,
+        "categorical": bool(settings.categorical),
+        "model.class_weights": settings.model.class_weights != "none",
+        "tuner.enabled": settings.tuner.enabled,
+    }
+    found = [key for key, is_unfair in unfair.items() if is_unfair]
+    if found:
+        raise ConfigError("the rivals cannot do this configuration's work", got=", ".join(found),
+                          wanted="two classes and numbers from one CSV file, plain training")  # fmt: skip
+    values = settings.model_dump(mode="json", by_alias=True)
+    values["data"]["positive"] = settings.data.positive_class
+    return values
+
+
+def measure(
+    contenders: Sequence[str],
+    config: Path,
+    overrides: Sequence[str],
+    settings: dict[str, Any],
+    turns: int,
+    scratch: Path | None,
+) -> list[Run]:
+    """Run the contenders in turn, one turn more than is counted, and return the counted runs."""
+    runs = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = (scratch or Path(temporary)).resolve()
+        file = folder / "settings.json"
+        write_text(file, json.dumps(settings))
+        for turn in range(turns + 1):
+            for contender in contenders:
+                out = folder / f"{turn}-{contender.split()[0].lower()}"
+                shutil.rmtree(out, ignore_errors=True)
+                run = run_once(contender, command(contender, config, overrides, file, out), turn, out)
+                print(f"{'warm-up' if turn == 0 else f'turn {turn}'}: {contender} {run.wall_s:.1f} s",
+                      file=sys.stderr)  # fmt: skip
+                runs.append(run)
+    return [run for run in runs if run.turn > 0]
+
+
+def command(contender: str, config: Path, overrides: Sequence[str], settings: Path, out: Path) -> list[str]:
+    """Return what to start for one contender."""
+    if contender == OURS:
+        sets = [word for override in overrides for word in ("--set", override)]
+        return [sys.executable, str(ROOT / "local_runner.py"), "run", str(config.resolve()), *sets]
+    module = "bench.plain_keras" if contender == PLAIN else "bench.template.local_runner"
+    return [sys.executable, "-m", module, str(settings), str(out / "result")]
+
+
+def run_once(contender: str, words: Sequence[str], turn: int, out: Path) -> Run:
+    """Run one process tree to its end, its output in `out/log`, and return what it took.
+
+    Raises RunFailed if it does not exit with 0.
+    """
+    out.mkdir(parents=True)
+    environment = {**os.environ, "VOUCH_VAR": str(out / "var"), "TF_CPP_MIN_LOG_LEVEL": "3",
+                   "CUDA_VISIBLE_DEVICES": "-1"}  # fmt: skip
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # bytecode is compiled at set-up, as a user has it
+    log = out / "log"
+    with log.open("wb") as file:
+        started = time.monotonic()
+        process = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(process.pid, 0)
+        wall_s = time.monotonic() - started
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
+        raise RunFailed(f"{contender} ended with exit code {process.returncode}", got=tail,
+                        fix="run it alone: " + " ".join(words))  # fmt: skip
+    return Run(contender, turn, wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+
+
+def ratios(runs: Sequence[Run], rival: str, unit: str) -> list[float]:
+    """Return ours over the rival's for each turn; `unit` is `wall_s` or `cpu_s`."""
+    taken = {(run.contender, run.turn): getattr(run, unit) for run in runs}
+    turns = sorted({run.turn for run in runs})
+    return [taken[OURS, turn] / taken[rival, turn] for turn in turns]
+
+
+def summary(runs: Sequence[Run]) -> dict[str, Any]:
+    """Return the ratios to each rival, judged by the median of wall clock, and whether every bar is kept."""
+    comparisons = {}
+    for rival, bar in BARS.items():
+        if any(run.contender == rival for run in runs):
+            wall = ratios(runs, rival, "wall_s")
+            kept = statistics.median(wall) <= bar
+            comparisons[rival] = {"wall": wall, "cpu": ratios(runs, rival, "cpu_s"), "bar": bar, "kept": kept}
+    return {
+        "comparisons": comparisons,
+        "cores": os.cpu_count(),
+        "passed": all(comparison["kept"] for comparison in comparisons.values()),
+    }
+
+
+def markdown(runs: Sequence[Run], result: dict[str, Any]) -> str:
+    """Return two tables: what each run took, and the ratios with their bars."""
+    lines = ["| run | turn | wall s | CPU s | peak MB |", "|---|---|---|---|---|"]
+    lines += [f"| {run.contender} | {run.turn} | {run.wall_s:.1f} | {run.cpu_s:.1f} | {run.peak_mb:.0f} |"
+              for run in sorted(runs, key=lambda run: [OURS, *BARS].index(run.contender))]  # fmt: skip
+    lines += ["", "| ours over | by | each turn | min | median | max | bar | |", "|---|---|---|---|---|---|---|---|"]
+    for rival, comparison in result["comparisons"].items():
+        verdict = "kept" if comparison["kept"] else "**missed**"
+        for unit, bar in (("wall", f"≤ {comparison['bar']:.2f} | {verdict}"), ("cpu", "|")):
+            values = comparison[unit]
+            each = ", ".join(f"{value:.2f}" for value in values)
+            middle = f"{min(values):.2f} | {statistics.median(values):.2f} | {max(values):.2f}"
+            lines.append(f"| {rival} | {unit} | {each} | {middle} | {bar} |")
+    return "\n".join(lines)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"should be at least 1, got {number}")
+    return number
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.manifest import Manifest, problems, versions
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def pushed(pipeline_run: Any, breast_cancer: Any, tmp_path: Path) -> Callable[..., Any]:
+    """Run the component on the shared run's artifacts, with the blessings that a test chooses."""
+
+    def go(*, blessed: bool, fit: bool) -> Any:
+        from types import SimpleNamespace
+
+        from tfx.components.evaluator import constants
+        from tfx.components.infra_validator import executor as infra_validator
+        from tfx.types import artifact_utils, standard_artifacts
+
+        from components.pusher.component import Executor
+        from pipeline.store import open_store
+
+        store = open_store(pipeline_run.metadata)
+
+        def artifact(component: str, key: str) -> Any:
+            found = pipeline_run.run.step(component).outputs[key][0]
+            return artifact_utils.deserialize_artifact(store.get_artifact_types_by_id([found.type_id])[0], found)
+
+        blessing, infra = standard_artifacts.ModelBlessing(), standard_artifacts.InfraBlessing()
+        blessing.uri, infra.uri = str(tmp_path / "blessing"), str(tmp_path / "infra")
+        blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, int(blessed))
+        (infra_validator._mark_blessed if fit else infra_validator._mark_not_blessed)(infra)
+        output = standard_artifacts.PushedModel()
+        output.uri = str(tmp_path / "pushed")
+        Executor(SimpleNamespace(pipeline_run_id="a-run")).Do(
+            {"model": [artifact("Trainer", "model")], "model_blessing": [blessing], "infra_blessing": [infra],
+             "verdict": [artifact("ServingProbe", "verdict")], "evaluation": [artifact("Evaluator", "evaluation")],
+             "examples": [artifact("FileBasedExampleGen", "examples")],
+             "statistics": [artifact("StatisticsGen", "statistics")],
+             "schema": [artifact("ImportSchemaGen", "schema")]},
+            {"pushed_model": [output]},
+            {"settings": breast_cancer.model_dump_json(by_alias=True), "base": str(tmp_path / "base")},
+        )  # fmt: skip
+        return output
+
+    return go
+
+
+@pytest.mark.parametrize(("blessed", "fit"), [(False, True), (True, False), (False, False)])
+def test_without_both_blessings_nothing_is_pushed(
+    pushed: Callable[..., Any], tmp_path: Path, blessed: bool, fit: bool
+) -> None:
+    output = pushed(blessed=blessed, fit=fit)
+    assert output.get_int_custom_property("pushed") == 0
+    assert not (tmp_path / "base").exists()
+
+
+def test_with_both_the_model_is_pushed_whole(pushed: Callable[..., Any], pipeline_run: Any, tmp_path: Path) -> None:
+    output = pushed(blessed=True, fit=True)
+    assert (output.get_int_custom_property("pushed"), output.get_int_custom_property("version")) == (1, 1)
+    assert versions(tmp_path / "base") == [1]
+    assert problems(tmp_path / "base" / "1") == []
+    manifest = Manifest.read(tmp_path / "base" / "1")
+    assert manifest.run_id == "a-run"
+    assert manifest.digest == Manifest.read(pipeline_run.serving / "1").digest

@@ -1,0 +1,192 @@
+"""Each file of the report, from invented facts: whole, safe and without exceptions on odd data."""
+
+from __future__ import annotations
+
+import math
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openpyxl
+import pytest
+import yaml
+
+from components.report.card import render_card
+from components.report.charts import Axis, Chart, Line, ticks
+from components.report.curves import class_curves
+from components.report.facts import History, Metric, Network, SliceFacts, SplitFacts
+from components.report.html import render_html
+from components.report.picture import HEIGHT_PX, WIDTH_PX, write_png
+from components.report.xlsx import write_xlsx
+from components.verdict import Verdict
+from config.errors import ConfigError
+
+VOID = {"meta", "link", "line", "circle", "path", "rect", "br"}
+NAN_METRICS = (Metric("auc", math.nan, math.nan, math.nan, asked=0.97), Metric("recall", 0.5, 0.1, 0.9))
+ONE_CLASS = class_curves("M", np.zeros(4, bool), np.array([0.1, 0.2, 0.3, 0.4]))
+NASTY = '=HYPERLINK("http://x","<script>alert(1)</script>")'
+
+ODD = {
+    "refused": {"pushed_version": None, "verdicts": (Verdict("evaluation", False, "Not blessed: too low."),)},
+    "no positives in test": {"curves": (ONE_CLASS,), "confusion": ((4, 0), (0, 0)), "metrics": NAN_METRICS},
+    "empty test split": {"confusion": ((0, 0), (0, 0)), "metrics": (), "baselines": (), "curves": ()},
+    "empty slice": {"slices": (SliceFacts("stain = red", 0, NAN_METRICS),)},
+    "no slices": {"slices": ()},
+    "no baselines": {"baselines": ()},
+    "no stages": {"stages": ()},
+    "tuned": {"network": Network((64, 32, 1), (64, 32, 1), 9, {"dropout": 0.1, "hidden_units": [64, 32]})},
+    "one epoch": {"history": History({"loss": [0.7], "val_loss": [0.6]}, 1)},
+    "nan loss": {"history": History({"loss": [math.nan, math.nan], "val_loss": [math.nan, math.nan]}, 0)},
+    "no class counts": {"splits": (SplitFacts("train", 0, {}), SplitFacts("test", 0, {}))},
+    "nasty text": {"title": NASTY, "description": NASTY, "source": NASTY, "label": NASTY},
+}
+DRAWN = {"pushed_version", "curves", "history", "title"}  # what the picture shows
+
+
+class Page(HTMLParser):
+    """Collect a page's tags and see that they nest."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.mark.parametrize("changes", ODD.values(), ids=ODD.keys())
+def test_odd_runs_get_every_file(make_facts: Any, tmp_path: Path, changes: dict[str, Any]) -> None:
+    facts = make_facts(**changes)
+    Page(render_html(facts))
+    render_card(facts)
+    facts.as_json()
+    write_xlsx(facts, tmp_path / "report.xlsx")
+    if DRAWN & changes.keys():
+        write_png(facts, tmp_path / "report.png")
+    assert len(openpyxl.load_workbook(tmp_path / "report.xlsx").sheetnames) == 8
+
+
+def test_many_classes_get_every_file(make_facts: Any, tmp_path: Path) -> None:
+    facts = make_facts(tuple(f"class {i}" for i in range(30)), rows=300)
+    text = render_html(facts)
+    assert len(Page(text).all("figure")) == 2 + 3 + 6  # learning; ROC, PR, calibration; six histograms
+    assert "The first 6 of 30 classes" in text
+    render_card(facts)
+    write_xlsx(facts, tmp_path / "report.xlsx")
+    write_png(facts, tmp_path / "report.png")
+
+
+def test_page_needs_nothing_else_and_runs_nothing(make_facts: Any) -> None:
+    text = render_html(make_facts())
+    page = Page(text)
+    assert len(text.encode()) < 2_000_000
+    assert not re.findall(r"(?:src|href)=\"(?!#|data:)", text)
+    assert not re.findall(r"url\(|@import|https?://", text)
+    assert not page.all("script")
+
+
+def test_page_can_be_read_without_seeing_it(make_facts: Any) -> None:
+    page = Page(render_html(make_facts()))
+    assert page.all("html")[0]["lang"] == "en"
+    assert len(page.all("h1")) == 1
+    charts = [svg for svg in page.all("svg") if svg.get("aria-hidden") != "true"]
+    assert charts
+    assert all(svg["role"] == "img" and len(svg["aria-label"] or "") > 20 for svg in charts)
+    assert all("scope" in header for header in page.all("th"))
+    assert {link["href"] for link in page.all("a")} <= {f"#{s['id']}" for s in page.all("section")}
+
+
+def test_page_says_verdicts_metrics_and_threshold(make_facts: Any) -> None:
+    text = render_html(make_facts())
+    for words in ("Pushed as version 3", "0.9961", "0.9912", "at threshold 0.4312", "Logistic regression",
+                  "256 – 128 – 64 – 32 – 1, as configured", "stain = blue", "ENUM_TYPE_UNEXPECTED_STRING_VALUES",
+                  "CsvExampleGen/examples/1"):  # fmt: skip
+        assert words in text
+
+
+def test_page_says_when_the_saved_network_is_another(make_facts: Any) -> None:
+    text = render_html(make_facts(network=Network((256, 1), (128, 1), 9)))
+    assert "but configured: 256 – 1" in text
+
+
+def test_text_from_data_stays_text(make_facts: Any) -> None:
+    text = render_html(make_facts(title=NASTY, verdicts=(Verdict("data", False, NASTY),), source=NASTY))
+    assert "<script>" not in text
+    assert "&lt;script&gt;" in text
+    _, _, body = render_card(make_facts(title=NASTY, description=NASTY, source=NASTY)).split("---\n", 2)
+    assert "<script>" not in body
+
+
+def test_workbook_has_numbers_as_numbers_and_no_formula(make_facts: Any, tmp_path: Path) -> None:
+    path = tmp_path / "report.xlsx"
+    write_xlsx(make_facts(("=1+1", "@M"), title="+cmd|x", label="-y\x00"), path)
+    book = openpyxl.load_workbook(path)
+    assert book.sheetnames == [
+        "Summary", "Metrics", "Confusion", "Slices", "Baselines", "Data", "History", "Gates",
+    ]  # fmt: skip
+    cells = [cell for sheet in book for row in sheet for cell in row]
+    assert not [cell for cell in cells if cell.data_type == "f"]
+    risky = [c for c in cells if isinstance(c.value, str) and c.value.startswith(("=", "+", "@"))]
+    assert risky
+    assert all(cell.quotePrefix for cell in risky)
+    assert book["Metrics"]["B2"].value == 0.9961
+    assert book["History"]["A3"].value == 2
+
+
+def test_picture_is_a_png_of_the_size_told(make_facts: Any, tmp_path: Path) -> None:
+    write_png(make_facts(), tmp_path / "report.png")
+    head = (tmp_path / "report.png").read_bytes()[:24]
+    assert head.startswith(b"\x89PNG")
+    assert (int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")) == (WIDTH_PX, HEIGHT_PX)
+
+
+def test_card_has_a_head_that_yaml_reads_and_every_section(make_facts: Any) -> None:
+    _, head, body = render_card(make_facts()).split("---\n", 2)
+    values = yaml.safe_load(head)
+    assert values["pipeline_tag"] == "tabular-classification"
+    result = values["model-index"][0]["results"][0]
+    assert {m["type"]: m["value"] for m in result["metrics"]}["auc"] == 0.9961
+    for title in ("Intended use", "Out of scope", "Data", "Metrics", "Operating point",
+                  "Ethical considerations and limitations", "How to reproduce"):  # fmt: skip
+        assert f"\n## {title}\n\n" in body
+
+
+@pytest.mark.parametrize("changes", [{"model": "", "title": ""}, {"run_id": " "}], ids=["name", "run id"])
+def test_card_with_a_hole_is_refused(make_facts: Any, changes: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="not complete") as caught:
+        render_card(make_facts(**changes))
+    assert "nothing for" in str(caught.value)
+
+
+def test_card_without_a_description_says_that_nobody_gave_one(make_facts: Any) -> None:
+    assert "has not said for whom" in render_card(make_facts(description=" "))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "wanted"),
+    [(0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1.0]), (1, 100, [20, 40, 60, 80, 100]), (3, 3, [3]), (0, math.inf, [0])],
+    ids=["unit", "epochs", "a point", "no end"],
+)
+def test_ticks_are_round(low: float, high: float, wanted: list[float]) -> None:
+    assert ticks(low, high) == wanted
+
+
+def test_undefined_points_are_left_out_of_a_drawing() -> None:
+    drawing = Chart("t", "d", Axis("x"), Axis("y"), [Line("l", [(0, 0.5), (0.5, math.nan), (1, math.inf)])]).svg()
+    assert "nan" not in drawing
+    assert "inf" not in drawing

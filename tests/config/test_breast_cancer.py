@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import csv
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+from config.load import load_settings
+from config.reference import keys
+from config.schema import check_schema, model_features, read_schema
+from config.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = ROOT / "data" / "breast_cancer"
+FOLDER = ROOT / "config" / "breast_cancer"
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    return load_settings(FOLDER)
+
+
+def test_make_reproduces_the_checked_in_file() -> None:
+    made = runpy.run_path(str(DATA / "make.py"))["make"]()
+    assert made.encode() == (DATA / "breast_cancer.csv").read_bytes()
+
+
+def test_data_are_the_public_ones() -> None:
+    with (DATA / "breast_cancer.csv").open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header[:2] == ["diagnosis", "radius_mean"]
+    assert header[-1] == "fractal_dimension_worst"
+    assert {"concave_points_mean", "concave_points_se", "concave_points_worst"} <= set(header)
+    assert len(header) == 31
+    assert [row[0] for row in rows].count("M") == 212
+    assert len(rows) == 569
+    assert rows[0][:5] == ["M", "17.99", "10.38", "122.8", "1001"]  # digits as in the source, no 1001.0
+    assert max(len(cell) for row in rows for cell in row) <= 9
+
+
+def test_settings_hold_the_numbers_of_the_recipe(settings: Settings) -> None:
+    model, split = settings.model, settings.split
+    assert (split.train + split.eval, split.test) == (80, 20)
+    assert model.hidden_units == (256, 128, 64, 32)
+    assert (model.activation, model.batch_normalization, model.dropout) == ("relu", True, 0.3)
+    assert (model.optimizer, model.learning_rate) == ("adam", 1e-4)
+    assert set(settings.evaluation.metrics) >= {"auc", "precision", "recall", "binary_accuracy", "example_count"}
+    assert settings.evaluation.thresholds == {"auc": 0.97, "binary_accuracy": 0.9}
+    assert settings.data.positive_class == "M"
+    assert settings.data.source == FOLDER / "../../data/breast_cancer/breast_cancer.csv"
+    assert settings.data.source.is_file()
+
+
+def test_schema_fits_the_settings_and_the_data(settings: Settings) -> None:
+    assert settings.schema_file is not None
+    schema = read_schema(settings.schema_file)
+    check_schema(schema, settings)
+    features = model_features(schema, settings)
+    header = (DATA / "breast_cancer.csv").read_text(encoding="utf-8").partition("\n")[0].split(",")
+    assert [feature.name for feature in features] == header[1:]
+    assert all(f.required and f.kind == "numeric" and f.dtype == "float" and f.minimum == 0.0 for f in features)
+
+
+def test_every_feature_is_explained_to_people(settings: Settings) -> None:
+    assert settings.schema_file is not None
+    names = [feature.name for feature in model_features(read_schema(settings.schema_file), settings)]
+    assert sorted(settings.features) == sorted(names)
+    assert all(shown.name and shown.description and shown.group for shown in settings.features.values())
+    assert {shown.group for shown in settings.features.values()} == {"Mean", "Standard error", "Worst"}
+
+
+def test_comments_state_todays_ranges_and_defaults() -> None:
+    given, described, section, comment = 0, keys(), "", ""
+    for line in (FOLDER / "pipeline.yaml").read_text(encoding="utf-8").partition("\nfeatures:")[0].splitlines():
+        text = line.strip()
+        if text.startswith("#"):
+            comment += text[1:]
+        elif key := re.match(r"( *)([a-z_0-9]+):", line):
+            path = f"{section}.{key[2]}" if key[1] else key[2]
+            section = section if key[1] else key[2]
+            if path in described:
+                given += 1
+                assert f"[{described[path].range_and_default}]" in comment, path
+            comment = ""
+    assert given > 35

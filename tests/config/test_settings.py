@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from config.settings import Settings
+
+
+def make(**changes: Any) -> Settings:
+    data = {"source": "x.csv", "label": "y", "classes": ["a", "b"], **changes.pop("data", {})}
+    return Settings.model_validate({"name": "m", "data": data, **changes})
+
+
+def test_defaults_are_the_recipe() -> None:
+    settings = make()
+    assert settings.model.hidden_units == (256, 128, 64, 32)
+    assert settings.data.positive_class == "b"
+    assert settings.data.positive_index == 1
+    assert settings.data.is_binary
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        make().seed = 1  # type: ignore[misc]
+
+
+def test_an_empty_value_is_the_default() -> None:
+    assert make(model=None, split={"train": None, "test": 30}).split.train == 64
+
+
+def test_an_empty_value_of_a_key_of_ones_own_is_refused() -> None:
+    with pytest.raises(ValidationError, match="valid number"):
+        make(evaluation={"thresholds": {"auc": None}})
+
+
+def test_an_unknown_key_is_refused_even_when_empty() -> None:
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        make(model={"epoch": None})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        pytest.param({"data": {"classes": ["a", "a"]}}, "classes: must be distinct", id="class twice"),
+        pytest.param({"data": {"classes": ["a"]}}, "at least 2 items", id="one class"),
+        pytest.param({"data": {"positive": "c"}}, "positive: should be one of the classes a, b, got c", id="positive"),
+        pytest.param({"data": {"classes": ["a", "b", "c"], "positive": "a"}}, "for two classes only", id="three"),
+        pytest.param({"data": {"ignore": ["y"]}}, "ignore: the label", id="label ignored"),
+        pytest.param({"data": {"label": ""}}, "at least 1 character", id="label empty"),
+        pytest.param({"split": {"group_by": "y"}}, "split.group_by: cannot be the label", id="group is label"),
+        pytest.param({"split": {"group_by": "g"}, "data": {"ignore": ["g"]}}, "never a feature", id="group ignored"),
+        pytest.param({"categorical": ["y"]}, "categorical: is for features", id="label categorical"),
+        pytest.param({"data": {"classes": ["a", "b", "c"]}}, "use accuracy", id="binary metric, three classes"),
+        pytest.param(
+            {"evaluation": {"thresholds": {"acc": 0.9}}}, "thresholds.acc: 'acc' should be one of", id="metric"
+        ),
+        pytest.param({"evaluation": {"thresholds": {"example_count": 1}}}, "more is better", id="count as threshold"),
+        pytest.param({"evaluation": {"change_metric": "recal"}}, "change_metric: 'recal'", id="change metric"),
+        pytest.param({"model": {"dropout": float("nan")}}, "finite|less than", id="nan"),
+        pytest.param({"model": {"learning_rate": float("inf")}}, "finite number", id="infinity"),
+        pytest.param({"tuner": {"dropout": [1.5]}}, "less than 1", id="tuner dropout"),
+        pytest.param({"tuner": {"hidden_units": [[]]}}, "at least 1 item", id="tuner without layers"),
+        pytest.param({"name": "Breast Cancer"}, "match pattern", id="name"),
+    ],
+)
+def test_impossible_values_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        make(**changes)

@@ -1,0 +1,197 @@
+"""The real pipeline on the real data: what a run leaves behind, and what a second one spares itself."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from typing import Any
+
+import pytest
+
+from serving.manifest import Manifest, problems, versions
+
+pytestmark = pytest.mark.slow
+COMPONENTS = [
+    "FileBasedExampleGen", "StatisticsGen", "ImportSchemaGen", "ExampleValidator", "DataGate", "Transform", "Trainer",
+    "LatestBlessedModel", "Evaluator", "ServingProbe", "AtomicPusher", "RunReport",
+]  # fmt: skip
+FROM_TRAINER = {"Trainer", "Evaluator", "ServingProbe", "AtomicPusher", "RunReport"}
+
+
+@pytest.fixture(scope="module")
+def changed_model(copy_of_run: Any, run_pipeline: Any) -> Any:
+    """A run with another model setting, beside a blessed version. `change_margin` lets chance not decide."""
+    return run_pipeline(copy_of_run(), sets=["model.epochs=30", "evaluation.change_margin=0.1"])
+
+
+@pytest.fixture(scope="module")
+def refused(copy_of_run: Any, run_pipeline: Any) -> Any:
+    return run_pipeline(copy_of_run(), sets=["model.epochs=2", "evaluation.thresholds={auc: 0.9999}"])
+
+
+def test_all_components_complete(pipeline_run: Any) -> None:
+    assert sorted(step.component for step in pipeline_run.run.steps) == sorted(COMPONENTS)
+    assert set(pipeline_run.states.values()) == {"COMPLETE"}
+    assert pipeline_run.run.state == "complete"
+
+
+def test_the_screen_tells_what_happened_and_where_things_lie(pipeline_run: Any) -> None:
+    for part in (*COMPONENTS, "passed  data gate", "passed  evaluation gate", "passed  serving gate",
+                 "pushed as version 1", "report.html", "model_card.md", "metadata.sqlite", "run.log"):  # fmt: skip
+        assert part in pipeline_run.output
+    assert (pipeline_run.var / "reports" / "breast_cancer" / pipeline_run.run_id / "run.log").stat().st_size > 0
+
+
+def test_version_1_is_pushed_whole(pipeline_run: Any) -> None:
+    assert pipeline_run.run.pushed_version == 1
+    assert versions(pipeline_run.serving) == [1]
+    assert problems(pipeline_run.serving / "1") == []
+
+
+def test_the_manifest_says_what_the_version_is(pipeline_run: Any) -> None:
+    from components.evaluation import OVERALL, read_metrics
+
+    manifest = Manifest.read(pipeline_run.serving / "1")
+    examples = pipeline_run.run.step("FileBasedExampleGen").outputs["examples"][0]
+    overall = next(s for s in read_metrics(str(pipeline_run.uri("Evaluator", "evaluation"))) if s.name == OVERALL)
+    assert (manifest.model, manifest.version, manifest.run_id) == ("breast_cancer", 1, pipeline_run.run_id)
+    assert manifest.data_digest == examples.custom_properties["source_digest"].string_value
+    assert {name: tuple(values) for name, values in manifest.metrics.items()} == overall.values
+    assert manifest.operating_point is not None
+    assert 0 < manifest.operating_point["threshold"] < 1
+    assert set(manifest.sentences) == {"evaluation", "serving"}
+
+
+def test_what_travels_with_the_version_can_be_read(pipeline_run: Any) -> None:
+    from tensorflow_metadata.proto.v0 import statistics_pb2
+
+    from config.schema import read_schema
+
+    folder = pipeline_run.serving / "1"
+    manifest = Manifest.read(folder)
+    statistics = statistics_pb2.DatasetFeatureStatisticsList.FromString(
+        (folder / manifest.drift_reference).read_bytes()
+    )
+    assert len(read_schema(folder / manifest.schema).feature) == 31
+    rows = pipeline_run.run.step("FileBasedExampleGen").outputs["examples"][0].custom_properties["rows_train"].int_value
+    assert statistics.datasets[0].num_examples == rows
+
+
+def test_three_gates_said_yes(pipeline_run: Any) -> None:
+    said = pipeline_run.verdicts
+    assert list(said) == ["data", "evaluation", "serving"]
+    assert all(verdict.passed and verdict.sentence for verdict in said.values())
+    kinds = {finding.kind for finding in said["evaluation"].findings}
+    assert kinds == {"THRESHOLD_MET", "NO_BLESSED_MODEL"}
+
+
+@pytest.mark.parametrize("name", ["report.html", "report.json", "report.xlsx", "report.png", "model_card.md"])
+def test_the_report_is_there(pipeline_run: Any, name: str) -> None:
+    path = pipeline_run.uri("RunReport", "report") / name
+    assert 500 < path.stat().st_size < 2_000_000
+    if name == "report.html":
+        assert re.findall(r'<(?:script|link|img)[^>]*(?:src|href)="(?!data:)', path.read_text()) == []
+    if name == "report.json":
+        assert json.loads(path.read_text())["pushed_version"] == 1
+
+
+def test_no_row_is_lost_on_the_way(pipeline_run: Any) -> None:
+    import tensorflow as tf
+
+    from components.evaluation import OVERALL, read_metrics
+
+    found = pipeline_run.run.step("FileBasedExampleGen").outputs["examples"][0].custom_properties
+    rows = {split: found[f"rows_{split}"].int_value for split in ("train", "eval", "test")}
+    assert sum(rows.values()) == found["rows_in"].int_value == 569
+    for split, count in rows.items():
+        records = tf.data.TFRecordDataset(pipeline_run.split(split), compression_type="GZIP")
+        assert sum(1 for _ in records) == count
+    training = json.loads((pipeline_run.model_folder / "assets.extra" / "training.json").read_text())
+    assert training["rows"] == {"train": rows["train"], "eval": rows["eval"]}
+    overall = next(s for s in read_metrics(str(pipeline_run.uri("Evaluator", "evaluation"))) if s.name == OVERALL)
+    assert overall.rows == rows["test"]
+
+
+def test_unchanged_nothing_runs_again(pipeline_run: Any, run_pipeline: Any) -> None:
+    again = run_pipeline(pipeline_run.var)
+    assert again.returncode == 0, again.output
+    assert again.run_id != pipeline_run.run_id
+    assert again.executed == set()
+    assert again.run.pushed_version == 1
+    assert versions(again.serving) == [1]
+    assert again.model_folder == pipeline_run.model_folder
+
+
+def test_another_title_only_writes_the_report_anew(pipeline_run: Any, run_pipeline: Any) -> None:
+    renamed = run_pipeline(pipeline_run.var, sets=["title=Another title"])
+    assert renamed.executed == {"RunReport"}
+    assert "Another title" in (renamed.uri("RunReport", "report") / "report.html").read_text()
+    assert renamed.run.pushed_version == 1
+
+
+def test_a_version_taken_away_is_pushed_again(copy_of_run: Any, run_pipeline: Any) -> None:
+    var = copy_of_run()
+    shutil.rmtree(var / "serving" / "breast_cancer" / "1")
+    again = run_pipeline(var)
+    assert again.executed <= {"DataGate", "AtomicPusher", "RunReport"}
+    assert versions(again.serving) == [2], "a number once given is not given again"
+
+
+def test_another_model_setting_runs_from_trainer(changed_model: Any) -> None:
+    assert changed_model.returncode == 0, changed_model.output
+    # the data gate writes beside the reports, so in another var it runs again
+    assert changed_model.executed - {"DataGate"} == FROM_TRAINER
+
+
+def test_the_candidate_is_compared_with_the_blessed_model(changed_model: Any) -> None:
+    verdict = changed_model.verdicts["evaluation"]
+    [compared] = [f for f in verdict.findings if f.kind in ("NOT_WORSE_THAN_BLESSED", "WORSE_THAN_BLESSED")]
+    assert compared.details["difference"] != 0
+    assert verdict.passed == (compared.kind == "NOT_WORSE_THAN_BLESSED")
+
+
+def test_the_next_model_is_pushed_beside_the_first(changed_model: Any) -> None:
+    assert changed_model.run.pushed_version == 2
+    assert versions(changed_model.serving) == [1, 2]
+    assert [problems(changed_model.serving / str(v)) for v in (1, 2)] == [[], []]
+    digests = {Manifest.read(changed_model.serving / str(v)).digest for v in (1, 2)}
+    assert len(digests) == 2
+
+
+def test_a_refused_model_ends_with_4_and_is_not_pushed(refused: Any) -> None:
+    assert refused.returncode == 4, refused.output
+    assert "not pushed" in refused.output
+    assert refused.run.pushed_version is None
+    assert versions(refused.serving) == [1]
+
+
+def test_the_report_of_a_refused_model_says_why(refused: Any) -> None:
+    assert refused.run.state == "complete"
+    report = json.loads((refused.uri("RunReport", "report") / "report.json").read_text())
+    assert report["pushed_version"] is None
+    assert "0.9999 is asked for" in (refused.uri("RunReport", "report") / "report.html").read_text()
+
+
+def test_explain_says_why_it_was_refused(refused: Any, vouch: Any) -> None:
+    said = vouch(refused.var, "explain")
+    assert said.returncode == 0
+    assert "not pushed" in said.stdout
+    assert "refused evaluation gate: Not blessed: auc is" in said.stdout
+    assert "THRESHOLD_MISSED" in said.stdout
+
+
+def test_a_table_nobody_described_just_works(iris: Any) -> None:
+    assert iris.returncode == 0, iris.output
+    assert iris.run.pushed_version == 1
+    assert all(verdict.passed for verdict in iris.verdicts.values())
+    assert problems(iris.serving / "1") == []
+    assert "accuracy" in iris.verdicts["evaluation"].sentence
+    assert Manifest.read(iris.serving / "1").operating_point is None, "there is none for three classes"
+
+
+def test_three_classes_are_predicted_by_name(iris: Any, vouch: Any) -> None:
+    done = vouch(iris.var, "predict", iris.var.parent / "config" / "iris", "--rows", 4)
+    assert done.returncode == 0, done.stderr
+    assert "highest probability" in done.stdout
+    assert any(name in done.stdout for name in ("setosa", "versicolor", "virginica"))

@@ -1,0 +1,232 @@
+"""What a run leaves behind when it is stopped, locked out or fed bad data, and how the next one goes on."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.manifest import problems, versions
+
+pytestmark = pytest.mark.slow
+DATA = Path(__file__).resolve().parents[2] / "data" / "breast_cancer" / "breast_cancer.csv"
+ENDLESS = ["--set", "model.epochs=1000000", "--set", "model.early_stopping_patience=0"]
+QUICK = ["model.epochs=2", "evaluation.thresholds={auc: 0.0}", "evaluation.change_margin=1"]
+UPSTREAM = {"FileBasedExampleGen", "StatisticsGen", "ImportSchemaGen", "ExampleValidator", "Transform"}
+RUNNING = 2  # ml_metadata's Execution.RUNNING
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """A run stopped while Trainer ran, and another that was tried meanwhile."""
+
+    var: Path
+    pid: int
+    returncode: int
+    output: str
+    meanwhile: Any = None
+
+    @property
+    def running(self) -> list[str]:
+        return running(self.var)
+
+
+def running(var: Path) -> list[str]:
+    """The types of executions that ML Metadata takes for running."""
+    with sqlite3.connect(f"file:{var / 'metadata.sqlite'}?mode=ro", uri=True, timeout=30) as connection:
+        query = "SELECT Type.name FROM Execution JOIN Type ON Type.id = type_id WHERE last_known_state = ?"
+        return [name for (name,) in connection.execute(query, (RUNNING,))]
+
+
+def until(condition: Callable[[], bool], process: Any, deadline_s: float = 600) -> None:
+    """Wait for a condition, or fail when the process ends before or the deadline passes."""
+    limit = time.monotonic() + deadline_s
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < limit, "the deadline passed"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def interrupted(copy_of_run: Any, start_vouch: Any, vouch: Any) -> Stopped:
+    """Ctrl-C while Trainer runs, after a second run of the same model was tried."""
+    var = copy_of_run()
+    process = start_vouch(var, "run", "config/breast_cancer", *ENDLESS)
+    until(lambda: "Trainer" in "".join(running(var)), process)
+    meanwhile = vouch(var, "run", "config/breast_cancer")
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=300)
+    return Stopped(var, process.pid, process.returncode, output, meanwhile)
+
+
+@pytest.fixture(scope="module")
+def killed(interrupted: Stopped, start_vouch: Any) -> Stopped:
+    """The same, gone on with and killed without warning."""
+    process = start_vouch(interrupted.var, "run", "config/breast_cancer", *ENDLESS)
+    until(lambda: "Trainer" in "".join(running(interrupted.var)), process)
+    os.killpg(process.pid, signal.SIGKILL)
+    output, _ = process.communicate(timeout=300)
+    return Stopped(interrupted.var, process.pid, process.returncode, output)
+
+
+@pytest.fixture(scope="module")
+def resumed(killed: Stopped, run_pipeline: Any) -> Any:
+    assert killed.running, "the kill left nothing to be cleaned up: it proves nothing"
+    return run_pipeline(killed.var, sets=QUICK)
+
+
+def test_two_runs_at_once_the_second_is_told_who_runs(interrupted: Stopped) -> None:
+    assert interrupted.meanwhile.returncode == 5
+    assert "a run of 'breast_cancer' is going on already" in interrupted.meanwhile.stderr
+    assert f"process {interrupted.pid}" in interrupted.meanwhile.stderr
+
+
+def test_ctrl_c_ends_with_130_and_a_plain_message(interrupted: Stopped) -> None:
+    assert interrupted.returncode == 130
+    assert "interrupted; a re-run resumes from the last component that succeeded" in interrupted.output
+    assert "Traceback" not in interrupted.output
+
+
+def test_ctrl_c_leaves_nothing_running(interrupted: Stopped, killed: Stopped) -> None:
+    # the next run took over at Trainer, so what came before was closed and cached
+    assert killed.returncode == -signal.SIGKILL
+    assert len(killed.running) == 1
+
+
+def test_after_ctrl_c_the_run_resumes_at_trainer(killed: Stopped) -> None:
+    cached = {line.split()[1] for line in killed.output.splitlines() if line.strip().startswith("=")}
+    assert cached >= UPSTREAM
+
+
+def test_after_a_kill_the_next_run_completes(resumed: Any) -> None:
+    assert resumed.returncode == 0, resumed.output
+    assert {name for name, state in resumed.states.items() if state == "CACHED"} >= UPSTREAM
+    assert resumed.run.state == "complete"
+    assert [problems(resumed.serving / str(v)) for v in versions(resumed.serving)] == [[], []]
+
+
+def test_after_a_kill_nothing_is_left_running(resumed: Any) -> None:
+    from pipeline.runs import list_runs
+
+    assert running(resumed.var) == []
+    states = [[step.state for step in run.steps] for run in list_runs(resumed.metadata)]
+    assert sum("FAILED" in steps for steps in states) == 2, "one interrupted, one killed"
+
+
+def test_a_corrupt_store_ends_with_5_and_the_cure(copy_of_run: Any, vouch: Any) -> None:
+    var = copy_of_run()
+    (var / "metadata.sqlite").write_bytes(b"no database " * 1000)
+    done = vouch(var, "run", "config/breast_cancer")
+    assert done.returncode == 5
+    assert "is damaged" in done.stderr
+    assert "move it away" in done.stderr
+    assert versions(var / "serving" / "breast_cancer") == [1]
+
+
+def test_a_locked_store_ends_with_5_in_bounded_time(copy_of_run: Any, start_vouch: Any) -> None:
+    var = copy_of_run()
+    holder = sqlite3.connect(var / "metadata.sqlite", isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    process = start_vouch(var, "run", "config/breast_cancer")
+    output, _ = process.communicate(timeout=300)
+    holder.close()
+    assert process.returncode == 5, output
+    assert "cannot be written" in output
+    assert "end the process that holds it" in output
+
+
+@pytest.fixture(scope="module")
+def bad_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real data with a radius below zero in three rows."""
+    return planted(tmp_path_factory.mktemp("bad_rows"), lambda row: row.update(radius_mean="-1.5"), rows=3)
+
+
+@pytest.fixture(scope="module")
+def stopped_by_data(copy_of_run: Any, run_pipeline: Any, bad_rows: Path) -> Any:
+    return run_pipeline(copy_of_run(), sets=[f"data.source={bad_rows}"])
+
+
+@pytest.fixture(scope="module")
+def overridden(stopped_by_data: Any, run_pipeline: Any, bad_rows: Path) -> Any:
+    sets = [f"data.source={bad_rows}", *QUICK]
+    return run_pipeline(stopped_by_data.var, "--override-data-gate", "known sensor fault", sets=sets)
+
+
+def planted(folder: Path, change: Callable[[dict[str, str]], None], rows: int) -> Path:
+    """Write the real data with a change in the first rows of it."""
+    with DATA.open(newline="") as file:
+        table = list(csv.DictReader(file))
+    for row in table[:rows]:
+        change(row)
+    path = folder / DATA.name
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(table[0]))
+        writer.writeheader()
+        writer.writerows(table)
+    return path
+
+
+def test_bad_rows_end_with_4_before_anything_is_fitted(stopped_by_data: Any) -> None:
+    assert stopped_by_data.returncode == 4, stopped_by_data.output
+    assert stopped_by_data.states["DataGate"] == "FAILED"
+    assert "Transform" not in stopped_by_data.states
+    assert "radius_mean" in stopped_by_data.output
+    assert "--override-data-gate" in stopped_by_data.output
+
+
+def test_the_offending_rows_are_exported(stopped_by_data: Any) -> None:
+    verdict = stopped_by_data.verdicts["data"]
+    [finding] = [f for f in verdict.findings if f.severity == "error"]
+    assert (finding.feature, verdict.passed) == ("radius_mean", False)
+    folder = stopped_by_data.var / "reports" / "breast_cancer" / stopped_by_data.run_id / "data_gate"
+    with (folder / finding.details["rows_file"]).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["radius_mean"]) for row in rows] == [-1.5] * 3
+
+
+def test_explain_tells_of_the_bad_rows(stopped_by_data: Any, vouch: Any) -> None:
+    said = vouch(stopped_by_data.var, "explain", stopped_by_data.run_id)
+    assert said.returncode == 0
+    assert "refused data gate" in said.stdout
+    assert "radius_mean" in said.stdout
+    told = json.loads(vouch(stopped_by_data.var, "explain", stopped_by_data.run_id, "--json").stdout)
+    assert (told["state"], told["version"]) == ("failed", None)
+
+
+def test_an_override_goes_on_and_stands_in_the_lineage(overridden: Any) -> None:
+    from pipeline.store import open_store
+
+    assert overridden.returncode == 0, overridden.output
+    assert "overridden: known sensor fault" in overridden.output
+    assert overridden.verdicts["data"].override == "known sensor fault"
+    executions = open_store(overridden.metadata).get_executions_by_type(
+        next(t.name for t in open_store(overridden.metadata).get_execution_types() if t.name.endswith("DataGate"))
+    )
+    reasons = {execution.custom_properties["override"].string_value for execution in executions}
+    assert "known sensor fault" in reasons
+    report = (overridden.uri("RunReport", "report") / "report.html").read_text()
+    assert "known sensor fault" in report
+
+
+def test_an_override_holds_for_one_run_only(overridden: Any, run_pipeline: Any, bad_rows: Path) -> None:
+    again = run_pipeline(overridden.var, sets=[f"data.source={bad_rows}", *QUICK])
+    assert again.returncode == 4
+    assert again.states["DataGate"] == "FAILED"
+
+
+def test_an_unknown_label_ends_with_3_and_its_line(copy_of_run: Any, run_pipeline: Any, tmp_path: Path) -> None:
+    path = planted(tmp_path, lambda row: row.update(diagnosis="X"), rows=1)
+    done = run_pipeline(copy_of_run(), sets=[f"data.source={path}"])
+    assert done.returncode == 3, done.output
+    assert "breast_cancer.csv:2" in done.output or "line 2" in done.output
+    assert "'X'" in done.output
+    assert versions(done.serving) == [1]

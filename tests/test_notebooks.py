@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+MOST_CELLS = 14
+TIMEOUT_S = 600
+each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def execute(path: Path, var: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Run a notebook as Jupyter would, from its own folder, and return its code cells. Raises if one of them does."""
+    monkeypatch.setenv("VOUCH_VAR", str(var))
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(
+        notebook, timeout=TIMEOUT_S, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}
+    ).execute()
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def pictures(cells: list[Any]) -> int:
+    return sum("image/png" in output.get("data", {}) for cell in cells for output in cell.outputs)
+
+
+def text(cells: list[Any]) -> str:
+    return json.dumps([cell.outputs for cell in cells], ensure_ascii=False)
+
+
+def test_notebooks_are_numbered_from_one() -> None:
+    assert [int(path.stem.partition("-")[0]) for path in NOTEBOOKS] == [1, 2]
+
+
+@each
+def test_a_notebook_is_valid_short_and_stripped_of_outputs(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert len(notebook.cells) <= MOST_CELLS
+    for cell in notebook.cells:
+        assert not cell.get("outputs")
+        assert cell.get("execution_count") is None
+
+
+@each
+def test_a_notebook_holds_no_logic(path: Path) -> None:
+    code = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    for source in code:
+        assert not any(line.startswith(("def ", "class ", "@")) for line in source.splitlines()), source
+
+
+@pytest.mark.slow
+def test_exploring_shows_the_data_and_names_planted_anomalies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = execute(FOLDER / "01-explore.ipynb", tmp_path / "var", monkeypatch)
+    assert pictures(cells) == 3
+    said = text(cells)
+    assert "569 rows, 30 features" in said
+    assert "as they are: no anomalies" in said
+    assert "Column dropped" in said
+    assert "Unexpected string values" in said
+    assert "Out-of-range values" in said
+    assert not (tmp_path / "var").exists()
+
+
+@pytest.mark.slow
+def test_the_tour_shows_the_finished_run_and_starts_no_other(
+    pipeline_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.runs import list_runs
+
+    before = [run.run_id for run in list_runs(pipeline_run.metadata)]
+    cells = execute(FOLDER / "02-pipeline-tour.ipynb", pipeline_run.var, monkeypatch)
+    assert [run.run_id for run in list_runs(pipeline_run.metadata)] == before
+    assert pictures(cells) == 3
+    said = text(cells)
+    assert "Pushed as version" in said
+    for sentence in ("The data passed: 569 rows", "Blessed on", "Loaded in"):
+        assert sentence in said
+    assert "problems: none" in said
+    for signature in ("serving_default", "serving_examples", "serving_packed"):
+        assert signature in said
