@@ -45,10 +45,17 @@ def callbacks(model: dict[str, Any]) -> list[keras.callbacks.Callback]:
         found.append(
             keras.callbacks.EarlyStopping(patience=model["early_stopping_patience"], restore_best_weights=True)
         )
-    if model["learning_rate_schedule"] == "cosine":
-        found.append(
-            keras.callbacks.LearningRateScheduler(
-                lambda epoch: model["learning_rate"] * 0.5 * (1 + math.cos(math.pi * epoch / model["epochs"]))
-            )
-        )
+    if model["learning_rate_schedule"] != "constant":
+        found.append(keras.callbacks.LearningRateScheduler(lambda epoch: learning_rate(model, epoch)))
     return found
+
+
+def learning_rate(model: dict[str, Any], epoch: int) -> float:
+    """Return the rate of an epoch, counted from 0: half a cosine down, for `one_cycle` after one up to ten times."""
+    rate, epochs = model["learning_rate"], model["epochs"]
+    if model["learning_rate_schedule"] == "cosine":
+        return float(rate * 0.5 * (1 + math.cos(math.pi * epoch / epochs)))
+    climb = 0.3 * epochs
+    if epoch < climb:
+        return float(rate + 9 * rate * 0.5 * (1 - math.cos(math.pi * epoch / climb)))
+    return float(10 * rate * 0.5 * (1 + math.cos(math.pi * (epoch - climb) / (epochs - climb))))

@@ -94,7 +94,8 @@ class Scorer(tf.Module):
             if feature.dtype == "string":
                 column = _value_at(column, feature.values)
             elif feature.kind == "categorical":
-                column = tf.where(tf.math.is_nan(column), MISSING_CODE, tf.cast(column, tf.int64))
+                missing = tf.constant(MISSING_CODE, tf.int64)
+                column = tf.where(tf.math.is_nan(column), missing, tf.cast(column, tf.int64))
             columns[feature.name] = column
         return self.from_columns(columns)
 
@@ -119,7 +120,7 @@ class Scorer(tf.Module):
         spec = self._spec[name]
         marks = {tf.string: "", tf.int64: MISSING_CODE}
         absent = tf.equal(column, marks[column.dtype]) if column.dtype in marks else tf.math.is_nan(column)
-        if spec.dtype == tf.int64:
+        if spec.dtype != column.dtype:
             column = tf.cast(tf.where(absent, tf.zeros_like(column), column), tf.int64)
         if isinstance(spec, tf.io.FixedLenFeature):
             return tf.reshape(column, [-1, *spec.shape])

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import keras  # not tf.keras: once Transform is imported, that is Keras 2
 import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
@@ -39,7 +40,7 @@ def run_fn(fn_args: Any) -> None:
     evaluation = reader.read(matching(fn_args.eval_files), settings.model.in_memory_limit_mb)
 
     network = build(settings, transform_output, features)
-    callbacks = [tf.keras.callbacks.TensorBoard(fn_args.model_run_dir, write_graph=False)]
+    callbacks = [keras.callbacks.TensorBoard(fn_args.model_run_dir, write_graph=False)]
     history = fit(network, train, evaluation, settings, callbacks)
     point = _operating_point(network, evaluation, settings)
 
@@ -53,7 +54,7 @@ def run_fn(fn_args: Any) -> None:
     _write_golden(folder, scorer, network, reader, rows, features, settings, point)
     facts = {
         "settings": json.loads(settings.model_dump_json(by_alias=True)),
-        "architecture": [layer.units for layer in network.layers if isinstance(layer, tf.keras.layers.Dense)],
+        "architecture": [layer.units for layer in network.layers if isinstance(layer, keras.layers.Dense)],
         "parameters": int(network.count_params()),
         "rows": {"train": train.rows, "eval": evaluation.rows},
         "class_counts": {"train": train.class_counts, "eval": evaluation.class_counts},

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras_tuner
-import tensorflow as tf
 import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx.components.tuner.component import TunerFnResult
 
 from components import trainer
 from components.reading import Split
+from config.schema import Feature
 from config.settings import Settings
+
+OBJECTIVE = "val_loss"
 
 
 def tuner_fn(fn_args: FnArgs) -> TunerFnResult:
@@ -23,20 +26,15 @@ def tuner_fn(fn_args: FnArgs) -> TunerFnResult:
     train = reader.read(trainer.matching(fn_args.train_files), settings.model.in_memory_limit_mb)
     evaluation = reader.read(trainer.matching(fn_args.eval_files), settings.model.in_memory_limit_mb)
 
-    def hypermodel(parameters: keras_tuner.HyperParameters) -> Any:
-        values = {name: parameters.Choice(name, choices) for name, choices in candidates(settings).items()}
-        tried = trainer.with_hyperparameters(settings, {"values": values})
-        return trainer.build(tried, transform_output, features)
-
     search = keras_tuner.RandomSearch(
-        hypermodel,
-        objective=keras_tuner.Objective("val_loss", "min"),
+        _Recipe(settings, transform_output, features, train, evaluation),
+        objective=keras_tuner.Objective(OBJECTIVE, "min"),
         max_trials=settings.tuner.trials,
         seed=settings.seed,
         directory=fn_args.working_dir,
         project_name=settings.name,
     )
-    return TunerFnResult(tuner=search, fit_kwargs=_fit_arguments(train, evaluation, settings))
+    return TunerFnResult(tuner=search, fit_kwargs={})
 
 
 def candidates(settings: Settings) -> dict[str, list[Any]]:
@@ -49,11 +47,26 @@ def candidates(settings: Settings) -> dict[str, list[Any]]:
     }
 
 
-def _fit_arguments(train: Split, evaluation: Split, settings: Settings) -> dict[str, Any]:
-    return {
-        "x": trainer.dataset(train, settings, training=True),
-        "validation_data": trainer.dataset(evaluation, settings, training=False),
-        "epochs": settings.tuner.epochs,
-        "callbacks": [tf.keras.callbacks.EarlyStopping("val_loss", patience=3)],
-        "verbose": 0,
-    }
+class _Recipe(keras_tuner.HyperModel):
+    """Build and train a candidate just as Trainer would, but for the tuner's number of epochs."""
+
+    def __init__(
+        self, settings: Settings, transform_output: Any, features: Sequence[Feature], train: Split, evaluation: Split
+    ) -> None:
+        super().__init__()
+        self._settings, self._transform_output, self._features = settings, transform_output, features
+        self._train, self._evaluation = train, evaluation
+
+    def build(self, parameters: keras_tuner.HyperParameters) -> Any:
+        return trainer.build(self._tried(parameters), self._transform_output, self._features)
+
+    def fit(self, parameters: keras_tuner.HyperParameters, network: Any, **arguments: Any) -> dict[str, float]:
+        tried = self._tried(parameters)
+        history = trainer.fit(network, self._train, self._evaluation, tried, arguments.get("callbacks", ()))
+        return {OBJECTIVE: min(history[OBJECTIVE])}
+
+    def _tried(self, parameters: keras_tuner.HyperParameters) -> Settings:
+        values = {name: parameters.Choice(name, choices) for name, choices in candidates(self._settings).items()}
+        return trainer.with_hyperparameters(
+            self._settings, {"values": {**values, "epochs": self._settings.tuner.epochs}}
+        )

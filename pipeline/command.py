@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.live import Live
+from rich.spinner import Spinner
 from rich.table import Table
 
 from config.errors import DataError, VouchError
@@ -37,7 +39,7 @@ def run_pipeline(settings: Settings, *, override: str, beam_args: list[str], ver
             screen = stack.enter_context(output_to(log))
             console = Console(file=stack.enter_context(os.fdopen(os.dup(screen), "w")), highlight=False)
         console.print(f"[bold]{settings.title or settings.name}[/]  run {run_id}", soft_wrap=True)
-        status = stack.enter_context(console.status("starting TFX")) if console.is_terminal else None
+        status = stack.enter_context(_spinner(console)) if console.is_terminal else None
         logging.getLogger().setLevel(logging.INFO)
         from components.pusher.push import is_in_place
         from pipeline.pipeline import create_pipeline
@@ -53,11 +55,18 @@ def run_pipeline(settings: Settings, *, override: str, beam_args: list[str], ver
     return _tell_outcome(Console(highlight=False), paths, run_id, time.monotonic() - started)
 
 
+def _spinner(console: Console) -> Live:
+    """Return a line that moves while work goes on; unlike `console.status` it leaves libraries' output to the log."""
+    return Live(
+        Spinner("dots", "starting TFX"), console=console, transient=True, redirect_stdout=False, redirect_stderr=False
+    )
+
+
 def _teller(console: Console, status: Any) -> Any:
     def tell(progress: Progress) -> None:
         if progress.state == "started":
             if status:
-                status.update(progress.component)
+                status.update(Spinner("dots", progress.component))
             return
         time_taken = "   cached" if progress.state == "cached" else f"{progress.seconds:7.1f} s"
         console.print(f"  {MARKS[progress.state]} {progress.component:<18}{time_taken}")

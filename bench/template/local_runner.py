@@ -8,6 +8,8 @@ What differs from the templates as published, and why:
 - Features, label and network come from the settings through `custom_config` instead of constants.
 - Steps that the templates leave commented out are switched on, and the evaluator reads a test split of its own.
 - Trainer trains epochs of `train_steps` steps each, where the templates train one.
+- Keras is imported as `keras`: Transform sets TF_USE_LEGACY_KERAS, so that `tf.keras` is version 2 or 3 by the order of
+  imports. Saving is the taxi template's; the penguin template's `save_format="tf"` is gone from Keras 3.
 - BEAM_ARGS, see there.
 """
 

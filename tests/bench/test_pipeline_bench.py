@@ -152,5 +152,5 @@ def test_plain_keras_saves_a_model(tmp_path: Path) -> None:
     file = tmp_path / "settings.json"
     file.write_text(json.dumps(plain_settings(load_settings(Path("config/breast_cancer"), overrides))), "utf-8")
     run_once(PLAIN, command(PLAIN, Path(), [], file, tmp_path / "out"), 1, tmp_path / "out")
-    serve = tf.saved_model.load(str(tmp_path / "out" / "result")).serve
-    assert serve(tf.zeros((2, 30))).shape == (2, 1)
+    loaded = tf.saved_model.load(str(tmp_path / "out" / "result"))
+    assert loaded.serve(tf.zeros((2, 30))).shape == (2, 1)

@@ -38,7 +38,7 @@ class Evaluated:
 
 def settings(**evaluation: Any) -> Settings:
     data = {"source": "x.csv", "label": "label", "classes": ("no", "yes")}
-    chosen = {"thresholds": {"auc": 0.8}, "bootstrap_samples": 200, **evaluation}
+    chosen = {"thresholds": {"auc": 0.75}, "bootstrap_samples": 200, **evaluation}
     return Settings.model_validate({"name": "tiny", "data": data, "evaluation": chosen})
 
 
@@ -164,7 +164,7 @@ def test_a_bad_model_is_refused_in_words(evaluate: Callable[..., Evaluated]) -> 
     assert not found.verdict.passed
     assert found.kinds["THRESHOLD_MISSED"] == "error"
     assert found.verdict.sentence.startswith("Not blessed: auc is")
-    assert "0.8 is asked for" in found.verdict.sentence
+    assert "0.75 is asked for" in found.verdict.sentence
 
 
 def test_the_bound_must_reach_the_threshold_not_the_value(first: Evaluated, evaluate: Callable[..., Evaluated]) -> None:

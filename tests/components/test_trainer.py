@@ -150,7 +150,7 @@ def test_balanced_weights_lift_the_rare_class(breast_cancer: Settings, classes: 
 
 
 def mean_score_on_noise(settings: Settings) -> float:
-    import tensorflow as tf
+    import keras
 
     from components import model, trainer
     from components.reading import Split
@@ -161,5 +161,5 @@ def mean_score_on_noise(settings: Settings) -> float:
     numbers = {"numeric": rng.normal(size=(rows, 3)).astype(np.float32)}
     split = Split(tuple(np.bincount(labels).tolist()), numbers, labels, None)
     network = model.build_model(settings.model, 3, (), 2, settings.seed)
-    trainer.fit(network, split, split, settings, [tf.keras.callbacks.TerminateOnNaN()])
+    trainer.fit(network, split, split, settings, [keras.callbacks.TerminateOnNaN()])
     return float(network(numbers, training=False).numpy().mean())
