@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from components.transform import CATEGORICAL, NUMERIC
+from components.transform_graph import TransformGraph
 from config.errors import DataError
 
 READ_BATCH = 1024
@@ -36,7 +36,7 @@ class SplitReader:
     """Parse tf.Examples and put them through the fitted transform graph."""
 
     def __init__(self, transform_output: Any, label: str, classes: Sequence[str]) -> None:
-        self._layer = transform_output.transform_features_layer()
+        self._transform = TransformGraph(transform_output)
         self._spec = transform_output.raw_feature_spec()
         self._label = label
         initializer = tf.lookup.KeyValueTensorInitializer(
@@ -78,14 +78,13 @@ class SplitReader:
         records = tf.data.TFRecordDataset(sorted(files), compression_type="GZIP")
         return records.batch(READ_BATCH).map(self._parse, num_parallel_calls=2, deterministic=True).prefetch(2)
 
+    @tf.autograph.experimental.do_not_convert
     def _parse(self, serialized: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         raw = tf.io.parse_example(serialized, self._spec)
         label = raw.pop(self._label)
         if isinstance(label, tf.SparseTensor):
             label = tf.sparse.to_dense(tf.SparseTensor(label.indices, label.values, [label.dense_shape[0], 1]), "")
-        transformed = self._layer(raw)
-        features = {key: transformed[key] for key in (NUMERIC, CATEGORICAL) if key in transformed}
-        return features, self._class_index.lookup(tf.reshape(label, [-1]))
+        return self._transform(raw), self._class_index.lookup(tf.reshape(label, [-1]))
 
 
 def serialized_rows(files: Sequence[str], rows: int) -> list[bytes]:

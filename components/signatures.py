@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from components.golden import DEFAULT, EXAMPLES, MISSING_CODE, PACKED
-from components.transform import CATEGORICAL, NUMERIC
+from components.transform_graph import TransformGraph
 from config.schema import Feature
 
 
@@ -35,7 +35,7 @@ class Scorer(tf.Module):
         # a closure hides the Keras object from the module's tracking: only its plain variables are to be saved
         self._network: Callable[[Any], Any] = lambda inputs: network(inputs, training=False)
         self.network_variables = [variable.value for variable in network.variables]
-        self.transform_layer = transform_output.transform_features_layer()
+        self.transform = TransformGraph(transform_output)
         spec = transform_output.raw_feature_spec()
         self._features = tuple(feature for feature in features if feature.name in spec)
         self._spec = {feature.name: spec[feature.name] for feature in self._features}
@@ -100,9 +100,7 @@ class Scorer(tf.Module):
         return self.from_columns(columns)
 
     def _score(self, raw: dict[str, Any]) -> dict[str, tf.Tensor]:
-        transformed: dict[str, tf.Tensor] = self.transform_layer(raw)
-        inputs = {key: transformed[key] for key in (NUMERIC, CATEGORICAL) if key in transformed}
-        scores = tf.cast(self._network(inputs), tf.float32)
+        scores = tf.cast(self._network(self.transform(raw)), tf.float32)
         classes = tf.constant(self._classes)
         if self._positive_index is None:
             return {"probabilities": scores, "label": tf.gather(classes, tf.argmax(scores, axis=1))}

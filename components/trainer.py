@@ -40,8 +40,8 @@ def run_fn(fn_args: Any) -> None:
     evaluation = reader.read(matching(fn_args.eval_files), settings.model.in_memory_limit_mb)
 
     network = build(settings, transform_output, features)
-    callbacks = [keras.callbacks.TensorBoard(fn_args.model_run_dir, write_graph=False)]
-    history = fit(network, train, evaluation, settings, callbacks)
+    with tf.summary.create_file_writer(fn_args.model_run_dir).as_default():
+        history = fit(network, train, evaluation, settings, [keras.callbacks.LambdaCallback(on_epoch_end=_log_epoch)])
     point = _operating_point(network, evaluation, settings)
 
     folder = Path(fn_args.serving_model_dir)
@@ -107,6 +107,12 @@ def fit(network: Any, train: Split, evaluation: Split, settings: Settings, callb
         class_weight=weights,
         callbacks=list(callbacks),
     )
+
+
+def _log_epoch(epoch: int, values: dict[str, float]) -> None:
+    """Write an epoch's values for TensorBoard; Keras' own callback costs more than the epochs of a small table."""
+    for name, value in values.items():
+        tf.summary.scalar(f"epoch/{name}", value, step=epoch)
 
 
 def dataset(split: Split, settings: Settings, *, training: bool) -> Any:

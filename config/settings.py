@@ -225,7 +225,7 @@ class EvaluationSettings(Frozen):
     change_metric: str = Field("auc", description="Metric on which a candidate must not fall behind the blessed model.")
     change_margin: Probability = Field(0.01, description="By how much it may fall behind and still be called equal.")
     target_recall: Probability = Field(
-        0.95, description="Binary: the decision threshold is the highest that reaches this recall on eval."
+        0.95, description="Binary: the decision threshold is the most precise that reaches this recall on eval."
     )
     slices: tuple[Slice, ...] = Field((), description="Parts of the test split reported apart.")
 

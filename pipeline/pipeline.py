@@ -130,9 +130,13 @@ def create_pipeline(
     )
 
 
-# In memory, because Beam would else fetch a runner from the network; an image named, because TFX would else build a
-# source package for each component. Neither is used by the local runner.
-LOCAL_BEAM_ARGS = ["--direct_running_mode=in_memory", "--sdk_container_image=unused"]
+# Beam's in-process runner by its own name: its default first looks for a faster one to fetch from the network. An image
+# is named because TFX would else build a source package for each component; the local runner uses neither.
+LOCAL_BEAM_ARGS = [
+    "--runner=apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner",
+    "--direct_running_mode=in_memory",
+    "--sdk_container_image=unused",
+]
 
 
 def _by_content(schema_file: Path, root: Path) -> Path:

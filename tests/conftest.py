@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ RUN_TIMEOUT_S = 900
 
 @dataclass(frozen=True)
 class PipelineRun:
-    """A run by the command line. `var` holds all state; a var copied from it shares its artifacts, read-only."""
+    """A run by the command line; `var` holds all state."""
 
     var: Path
     model: str
@@ -134,22 +134,29 @@ def pipeline_run(run_pipeline: Callable[..., PipelineRun], tmp_path_factory: pyt
 
 
 @pytest.fixture(scope="session")
-def copy_of_run(pipeline_run: PipelineRun, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
-    """Copy the run's history and served versions into a var of its own, where state may be changed.
+def borrow(pipeline_run: PipelineRun, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Any]:
+    """Lend the shared run's var for runs that change its state, and put everything back afterwards.
 
-    ML Metadata names artifacts by absolute path, so those of the copy are the original's: they are read, and never
-    written, for new executions write under the new var.
+    A copy would not do: ML Metadata and TFX's cache know artifacts by their absolute paths.
     """
 
-    def copy() -> Path:
-        var = tmp_path_factory.mktemp("copy") / "var"
-        var.mkdir()
-        with sqlite3.connect(pipeline_run.metadata) as source, sqlite3.connect(var / "metadata.sqlite") as target:
-            source.backup(target)
-        shutil.copytree(pipeline_run.var / "serving", var / "serving")
-        return var
+    @contextmanager
+    def lend() -> Iterator[Path]:
+        var = pipeline_run.var
+        kept = tmp_path_factory.mktemp("kept")
+        shutil.copy2(pipeline_run.metadata, kept)
+        shutil.copytree(var / "serving", kept / "serving")
+        executions = ("pipeline/*/*/*/*", "pipeline/*/*/.system/*/*")
+        there = {path for pattern in executions for path in var.glob(pattern)}
+        yield var
+        shutil.copy2(kept / "metadata.sqlite", var)
+        (var / "metadata.sqlite-journal").unlink(missing_ok=True)
+        shutil.rmtree(var / "serving")
+        shutil.copytree(kept / "serving", var / "serving")
+        for folder in {path for pattern in executions for path in var.glob(pattern)} - there:
+            shutil.rmtree(folder, ignore_errors=True)  # the numbers of these executions will be given again
 
-    return copy
+    return lend
 
 
 @pytest.fixture(scope="session")

@@ -89,20 +89,14 @@ def rewrite_weights(model: Path, change: Callable[[Any], Any]) -> None:
     """Change every weight of the network and write the variables as they were written."""
     import tensorflow as tf
 
-    graph = tf.Graph()
-    with graph.as_default(), tf.compat.v1.Session(graph=graph) as session:
-        tf.compat.v1.saved_model.load(session, ["serve"], str(model))
-    reader = tf.train.load_checkpoint(str(model / "variables" / "variables"))
-    names = sorted(reader.get_variable_to_shape_map())
-    values = {name: reader.get_tensor(name) for name in names}
-    with tf.Graph().as_default():
-        tensors = [tf.constant(change(v) if name.startswith("network_variables") else v) for name, v in values.items()]
-        save = tf.raw_ops.SaveV2(
-            prefix=str(model / "variables" / "variables"), tensor_names=names, shape_and_slices=[""] * len(names),
-            tensors=tensors,
-        )  # fmt: skip
-        with tf.compat.v1.Session() as session:
-            session.run(save)
+    prefix = str(model / "variables" / "variables")
+    reader = tf.train.load_checkpoint(prefix)
+    values = {name: reader.get_tensor(name) for name in sorted(reader.get_variable_to_shape_map())}
+    for name, value in values.items():
+        if name.startswith("network_variables") and value.dtype == np.float32:
+            values[name] = change(value)
+    tensors = [tf.constant(value) for value in values.values()]
+    tf.raw_ops.SaveV2(prefix=prefix, tensor_names=list(values), shape_and_slices=[""] * len(values), tensors=tensors)
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,9 @@ def pushed(pipeline_run: Any, breast_cancer: Any, tmp_path: Path) -> Callable[..
     """Run the component on the shared run's artifacts, with the blessings that a test chooses."""
 
     def go(*, blessed: bool, fit: bool) -> Any:
-        from types import SimpleNamespace
-
         from tfx.components.evaluator import constants
         from tfx.components.infra_validator import executor as infra_validator
+        from tfx.dsl.components.base.base_executor import BaseExecutor
         from tfx.types import artifact_utils, standard_artifacts
 
         from components.pusher.component import Executor
@@ -37,7 +36,7 @@ def pushed(pipeline_run: Any, breast_cancer: Any, tmp_path: Path) -> Callable[..
         (infra_validator._mark_blessed if fit else infra_validator._mark_not_blessed)(infra)
         output = standard_artifacts.PushedModel()
         output.uri = str(tmp_path / "pushed")
-        Executor(SimpleNamespace(pipeline_run_id="a-run")).Do(
+        Executor(BaseExecutor.Context(pipeline_run_id="a-run")).Do(
             {"model": [artifact("Trainer", "model")], "model_blessing": [blessing], "infra_blessing": [infra],
              "verdict": [artifact("ServingProbe", "verdict")], "evaluation": [artifact("Evaluator", "evaluation")],
              "examples": [artifact("FileBasedExampleGen", "examples")],

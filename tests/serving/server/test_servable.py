@@ -21,8 +21,18 @@ def servable(pipeline_run: Any) -> Any:
 def test_three_signatures_are_loaded(servable: Any) -> None:
     assert {"serving_default", "serving_examples", "serving_packed"} <= set(servable.signatures)
     assert len(servable.signatures["serving_default"].inputs) == 30
-    assert servable.dtype("serving_packed", "features") is np.float32
-    assert servable.dtype("serving_examples", "examples") is np.object_
+    assert np.dtype(servable.dtype("serving_packed", "features")) == np.float32
+    assert np.dtype(servable.dtype("serving_examples", "examples")) == np.object_
+
+
+def test_text_goes_in_as_bytes(servable: Any) -> None:
+    from serving.server.servable import as_array
+
+    assert as_array(["Köln", b"Bern"], servable.dtype("serving_examples", "examples")).tolist() == [
+        "Köln".encode(),
+        b"Bern",
+    ]
+    assert as_array([1, 2.5], np.float32).dtype == np.float32
 
 
 @pytest.mark.parametrize("rows", [0, 1, 7])
