@@ -18,6 +18,7 @@ from tfx.orchestration.local import runner_utils
 from tfx.orchestration.pipeline import Pipeline
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
 
+from components.probe import process
 from config.errors import EnvironmentProblem, VouchError
 from config.paths import Paths
 from pipeline import store
@@ -67,14 +68,19 @@ def run(
                 component = node.pipeline_node.node_info.id
                 if component == "AtomicPusher" and not believe_push:
                     node.pipeline_node.execution_options.caching_options.enable_cache = False
-                _launch(ir, node.pipeline_node, deployment, connection, component, tell)
+                state = _launch(ir, node.pipeline_node, deployment, connection, component, tell)
+                if (
+                    component == "Trainer" and state == "ran"
+                ):  # so the probe will run: let it import TensorFlow meanwhile
+                    process.warm_up()
         finally:
+            process.dismiss()
             store.close_stale_executions(paths.metadata, pipeline.pipeline_info.pipeline_name)
 
 
 def _launch(
     ir: Any, node: Any, deployment: Any, connection: Any, component: str, tell: Callable[[Progress], None]
-) -> None:
+) -> State:
     started = time.monotonic()
     tell(Progress(component, "started"))
     try:
@@ -97,6 +103,7 @@ def _launch(
         raise ComponentFailed(component, error) from error
     state: State = "cached" if info and store.is_cached(connection, info.execution_id) else "ran"
     tell(Progress(component, state, time.monotonic() - started))
+    return state
 
 
 def _our_error(error: BaseException | None) -> VouchError | None:

@@ -1,11 +1,13 @@
-"""Load a model in a process of its own and replay its golden rows: `python -m components.probe.child MODEL OUT`.
+"""Load a model in a process of its own and replay its golden rows: `["MODEL", "OUT.json"]` comes on standard input.
 
 Nothing of the training process can help the model here, and a crash of the loader takes down nobody else.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
 import resource
 import sys
 import time
@@ -97,9 +99,12 @@ def _memory_mb() -> float:
 
 
 def main() -> None:
-    """Probe the model named by the first argument; write the report to the file named by the second."""
-    report = probe(Path(sys.argv[1]))
-    Path(sys.argv[2]).write_text(json.dumps(asdict(report)), encoding="utf-8")
+    """Import what takes long, then probe the model named by the first line of standard input, if one comes."""
+    importlib.import_module("serving.server.servable")
+    if order := sys.stdin.readline():
+        model, out = json.loads(order)
+        Path(out).write_text(json.dumps(asdict(probe(Path(model)))), encoding="utf-8")
+    os._exit(0)  # TensorFlow takes seconds to tear itself down
 
 
 if __name__ == "__main__":

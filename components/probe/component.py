@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +15,8 @@ from tfx.utils import path_utils
 from components import golden
 from components.artifacts import VerdictArtifact
 from components.evaluation import OVERALL, read_metrics
-from components.probe.child import ProbeReport, SignatureReport
 from components.probe.judge import judge, reconcile
+from components.probe.process import run_child
 from components.trainer import TRAINING_FILE
 from config.settings import ProbeSettings
 
@@ -82,27 +78,6 @@ class ServingProbe(base_component.BaseComponent):
                 verdict=types.Channel(type=VerdictArtifact),
             )
         )
-
-
-def run_child(folder: Path, timeout_s: float) -> ProbeReport:
-    """Probe a model in a fresh process; one that dies or hangs is reported as a failed load."""
-    with tempfile.TemporaryDirectory() as scratch:
-        out = Path(scratch) / "report.json"
-        command = [sys.executable, "-m", "components.probe.child", str(folder), str(out)]
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-        root = Path(__file__).resolve().parents[2]
-        try:
-            done = subprocess.run(
-                command, cwd=root, env=environment, timeout=timeout_s, capture_output=True, text=True, check=False
-            )
-        except subprocess.TimeoutExpired:
-            return ProbeReport(f"no answer within {timeout_s:g} s", timeout_s, 0.0, ())
-        if not out.is_file():
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            return ProbeReport(f"the loading process ended with code {done.returncode}: {last}", 0.0, 0.0, ())
-        values = json.loads(out.read_text(encoding="utf-8"))
-    signatures = tuple(SignatureReport(**signature) for signature in values.pop("signatures"))
-    return ProbeReport(signatures=signatures, **values)
 
 
 def _row_counts(examples: Any, folder: Path, evaluation_uri: str) -> dict[str, tuple[int, int]]:

@@ -36,8 +36,8 @@ def kinds(folder: Path) -> set[str]:
 
 
 def test_the_good_model_is_blessed_by_a_fresh_process(pipeline_run: Any) -> None:
-    from components.probe.component import run_child
     from components.probe.judge import judge
+    from components.probe.process import run_child
 
     report = run_child(pipeline_run.model_folder, timeout_s=600)
     verdict = judge(report, SETTINGS)
@@ -125,8 +125,8 @@ def test_a_signature_gone_is_refused(model: Path) -> None:
 
 
 def test_a_cut_variables_file_is_refused(model: Path) -> None:
-    from components.probe.component import run_child
     from components.probe.judge import judge
+    from components.probe.process import run_child
 
     [data] = (model / "variables").glob("*.data-*")
     data.write_bytes(data.read_bytes()[: data.stat().st_size // 2])
@@ -137,8 +137,8 @@ def test_a_cut_variables_file_is_refused(model: Path) -> None:
 
 @pytest.mark.parametrize("spoil", ["no graph", "no golden rows"])
 def test_a_folder_with_parts_missing_is_refused(model: Path, spoil: str) -> None:
-    from components.probe.component import run_child
     from components.probe.judge import judge
+    from components.probe.process import run_child
 
     (model / ("saved_model.pb" if spoil == "no graph" else "assets.extra/golden.json")).unlink()
     verdict = judge(run_child(model, timeout_s=600), SETTINGS)
@@ -147,8 +147,8 @@ def test_a_folder_with_parts_missing_is_refused(model: Path, spoil: str) -> None
 
 
 def test_a_loader_that_hangs_is_given_up(model: Path) -> None:
-    from components.probe.component import run_child
     from components.probe.judge import judge
+    from components.probe.process import run_child
 
     (model / "saved_model.pb").unlink()
     os.mkfifo(model / "saved_model.pb")  # nobody will ever write into it
@@ -160,8 +160,8 @@ def test_a_loader_that_hangs_is_given_up(model: Path) -> None:
 
 
 def test_a_loader_that_is_killed_is_told(model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from components.probe.component import run_child
     from components.probe.judge import judge
+    from components.probe.process import run_child
 
     # Python reads this before it runs the child, which then dies as by the kernel's out-of-memory killer
     (tmp_path / "sitecustomize.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
