@@ -60,16 +60,23 @@ def eval_config(settings: Settings) -> tfma.EvalConfig:
         + [tfma.SlicingSpec(feature_keys=[s.feature]) for s in asked.slices if not s.values],
         metrics_specs=[
             tfma.MetricsSpec(
+                # plain `thresholds` would hold for every slice too, however few its rows
+                per_slice_thresholds={metric: _on_the_whole(threshold) for metric, threshold in thresholds.items()},
                 metrics=[
                     tfma.MetricConfig(class_name="ExampleCount"),
                     tfma.MetricConfig(
                         class_name="BoundedMetrics", module="components.metrics", config=json.dumps(options)
                     ),
                 ],
-                thresholds=thresholds,
             )
         ],
     )
+
+
+def _on_the_whole(threshold: tfma.MetricThreshold) -> tfma.PerSliceMetricThresholds:
+    """Return a threshold for the whole test split alone."""
+    whole = tfma.PerSliceMetricThreshold(slicing_specs=[tfma.SlicingSpec()], threshold=threshold)
+    return tfma.PerSliceMetricThresholds(thresholds=[whole])
 
 
 def read_metrics(evaluation_uri: str) -> list[SliceMetrics]:

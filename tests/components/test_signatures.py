@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +43,23 @@ def write_mixed(path: Path, classes: tuple[str, ...]) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def runs(onboarded: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Whole runs on mixed tables, side by side: integer labels for two classes and text for three."""
+
+    def run(kind: str) -> Any:
+        path = write_mixed(tmp_path_factory.mktemp("mixed") / "mixed.csv", CLASSES[kind])
+        least = "auc" if kind == "binary" else "accuracy"
+        sets = ["categorical=[ward]", "model.epochs=3", "probe.golden_rows=40", f"evaluation.thresholds={{{least}: 0}}"]
+        return onboarded(path, "--label", "outcome", sets=sets)
+
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(CLASSES, pool.map(run, CLASSES), strict=True))
+
+
 @pytest.fixture(scope="module", params=list(CLASSES))
-def mixed(request: pytest.FixtureRequest, onboarded: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A whole run on the mixed table, integer labels for two classes and text for three."""
-    path = write_mixed(tmp_path_factory.mktemp("mixed") / "mixed.csv", CLASSES[request.param])
-    least = "auc" if request.param == "binary" else "accuracy"
-    sets = ["categorical=[ward]", "model.epochs=3", "probe.golden_rows=40", f"evaluation.thresholds={{{least}: 0}}"]
-    done = onboarded(path, "--label", "outcome", sets=sets)
+def mixed(request: pytest.FixtureRequest, runs: dict[str, Any]) -> Any:
+    done = runs[request.param]
     assert done.returncode == 0, done.output
     return done
 

@@ -104,9 +104,10 @@ def test_tensorboard_can_read_the_curves(pipeline_run: Any) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     history = json.loads((pipeline_run.model_folder / "assets.extra" / "training.json").read_text())["history"]
-    events = EventAccumulator(str(pipeline_run.uri("Trainer", "model_run") / "validation"), {"tensors": 0})
+    events = EventAccumulator(str(pipeline_run.uri("Trainer", "model_run")), {"tensors": 0})
     events.Reload()
-    assert len(events.Tensors("epoch_loss")) == len(history["val_loss"])
+    for name, values in history.items():
+        assert len(events.Tensors(f"epoch/{name}")) == len(values)
     assert (pipeline_run.uri("Trainer", "model_run") / "training.json").is_file()
 
 

@@ -131,17 +131,6 @@ def test_a_corrupt_store_ends_with_5_and_the_cure(vouch: Any, tmp_path: Path) ->
     assert "move it away" in done.stderr
 
 
-def test_a_locked_store_ends_with_5_in_bounded_time(var: Path, start_vouch: Any) -> None:
-    holder = sqlite3.connect(var / "metadata.sqlite", isolation_level=None)
-    holder.execute("BEGIN EXCLUSIVE")
-    process = start_vouch(var, "run", "config/breast_cancer")
-    output, _ = process.communicate(timeout=300)
-    holder.close()
-    assert process.returncode == 5, output
-    assert "cannot be written" in output
-    assert "end the process that holds it" in output
-
-
 @pytest.fixture(scope="module")
 def bad_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The real data with a radius below zero in three rows."""

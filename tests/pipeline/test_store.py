@@ -70,6 +70,7 @@ def test_a_locked_store_is_told_within_bounded_time(metadata: Path, monkeypatch:
         store.check(metadata)
     assert time.monotonic() - started < 5
     assert "end the process that holds it" in str(refused.value)
+    assert refused.value.exit_code == 5
     holder.rollback()
     holder.close()
     store.check(metadata)
