@@ -52,7 +52,9 @@ def run_pipeline(settings: Settings, *, override: str, beam_args: list[str], ver
         except VouchError:
             console.print(f"  full log: {_relative(log)}", soft_wrap=True)
             raise
-    return _tell_outcome(Console(highlight=False), paths, run_id, time.monotonic() - started)
+        if status:
+            status.stop()
+        return _tell_outcome(console, paths, run_id, time.monotonic() - started)
 
 
 def _spinner(console: Console) -> Live:
@@ -104,7 +106,6 @@ def predict_test_rows(settings: Settings, rows: int) -> None:
     paths = Paths(var_root(), settings.name)
     with output_to(Path(os.devnull)):
         from pipeline.runs import list_runs
-        from pipeline.scoring import score_rows
 
         found = versions(paths.serving)
         run = next((run for run in list_runs(paths.metadata, settings.name) if run.pushed_version), None)
@@ -113,6 +114,8 @@ def predict_test_rows(settings: Settings, rows: int) -> None:
             raise DataError(
                 f"no version of {settings.name!r} is pushed", got=paths.serving, fix="local_runner.py run first"
             )
+        from pipeline.scoring import score_rows  # TensorFlow: only once there is something to score
+
         scored = score_rows(paths.serving / str(found[-1]), Path(examples) / "Split-test", settings, rows)
     table = Table(title=f"{settings.title or settings.name}, version {found[-1]}: {len(scored)} rows of the test split")
     table.add_column("row", justify="right")
