@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.proto import config_pb2  # not all of it is exported by every version of tfma
 
 from components.golden import EXAMPLES
 from components.metrics import LOWER, UPPER
@@ -73,10 +74,10 @@ def eval_config(settings: Settings) -> tfma.EvalConfig:
     )
 
 
-def _on_the_whole(threshold: tfma.MetricThreshold) -> tfma.PerSliceMetricThresholds:
+def _on_the_whole(threshold: tfma.MetricThreshold) -> config_pb2.PerSliceMetricThresholds:
     """Return a threshold for the whole test split alone."""
-    whole = tfma.PerSliceMetricThreshold(slicing_specs=[tfma.SlicingSpec()], threshold=threshold)
-    return tfma.PerSliceMetricThresholds(thresholds=[whole])
+    whole = config_pb2.PerSliceMetricThreshold(slicing_specs=[tfma.SlicingSpec()], threshold=threshold)
+    return config_pb2.PerSliceMetricThresholds(thresholds=[whole])
 
 
 def read_metrics(evaluation_uri: str) -> list[SliceMetrics]:
