@@ -126,7 +126,7 @@ def create_pipeline(
         ],
         enable_cache=True,
         metadata_connection_config=sqlite_metadata_connection_config(str(paths.metadata)),
-        beam_pipeline_args=[*settings.beam_args, *(beam_args or [])] or LOCAL_BEAM_ARGS,
+        beam_pipeline_args=with_runner([*settings.beam_args, *(beam_args or [])]),
     )
 
 
@@ -137,6 +137,11 @@ LOCAL_BEAM_ARGS = [
     "--direct_running_mode=in_memory",
     "--sdk_container_image=unused",
 ]
+
+
+def with_runner(beam_args: list[str]) -> list[str]:
+    """Return Beam's arguments, with ours for this machine in front unless they name a runner of their own."""
+    return beam_args if any(arg.startswith("--runner") for arg in beam_args) else [*LOCAL_BEAM_ARGS, *beam_args]
 
 
 def _by_content(schema_file: Path, root: Path) -> Path:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +17,8 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
 
 from components.probe import process
-from config.errors import EnvironmentProblem, VouchError
+from config.errors import VouchError
+from config.files import locked
 from config.paths import Paths
 from pipeline import store
 
@@ -55,7 +54,7 @@ def run(
     `believe_push=False` runs the pusher even if nothing changed.
     Raises what a gate or our component raised, else ComponentFailed; EnvironmentProblem if the model is being run.
     """
-    with _lock(paths), _interruptible():
+    with locked(paths.pipeline / ".run_lock", f"a run of {paths.model!r} is going on already"), _interruptible():
         store.check(paths.metadata)
         store.close_stale_executions(paths.metadata, pipeline.pipeline_info.pipeline_name)
         ir = compiler.Compiler().compile(pipeline)
@@ -69,10 +68,8 @@ def run(
                 if component == "AtomicPusher" and not believe_push:
                     node.pipeline_node.execution_options.caching_options.enable_cache = False
                 state = _launch(ir, node.pipeline_node, deployment, connection, component, tell)
-                if (
-                    component == "Trainer" and state == "ran"
-                ):  # so the probe will run: let it import TensorFlow meanwhile
-                    process.warm_up()
+                if component == "Trainer" and state == "ran":
+                    process.warm_up()  # the probe will run: let it import TensorFlow meanwhile
         finally:
             process.dismiss()
             store.close_stale_executions(paths.metadata, pipeline.pipeline_info.pipeline_name)
@@ -94,7 +91,7 @@ def _launch(
         ).launch()
     except BaseException as error:
         tell(Progress(component, "failed", time.monotonic() - started))
-        if isinstance(error, KeyboardInterrupt) or not isinstance(error, Exception):
+        if not isinstance(error, Exception):  # Ctrl-C
             raise
         logging.getLogger(__name__).exception("%s failed", component)  # the traceback is for the log alone
         ours = _our_error(error)
@@ -115,27 +112,6 @@ def _our_error(error: BaseException | None) -> VouchError | None:
         seen.add(id(error))
         error = error.__cause__ or error.__context__
     return None
-
-
-@contextlib.contextmanager
-def _lock(paths: Paths) -> Iterator[None]:
-    """Let one run of a model go on at a time; the kernel frees the lock when the process dies."""
-    paths.pipeline.mkdir(parents=True, exist_ok=True)
-    with (paths.pipeline / ".run_lock").open("a+", encoding="ascii") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise EnvironmentProblem(
-                f"a run of {paths.model!r} is going on already",
-                got=f"process {file.read().strip()}",
-                fix="wait for it to end or stop it",
-            ) from None
-        file.seek(0)
-        file.truncate()
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
 
 
 @contextlib.contextmanager

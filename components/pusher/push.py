@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from components.verdict import write_text
 from config.errors import EnvironmentProblem, GateRefused
+from config.files import locked
 from serving.manifest import FILE_NAME, Manifest, checksums, digest, problems, versions
 
 STAGING = ".staging-"  # no number, so no model server takes it for a version
@@ -42,8 +41,7 @@ def push(
     by the next. A model that already is the newest version is not pushed twice.
     Raises EnvironmentProblem if another push is going on or the disk is full, GateRefused if the copy is not whole.
     """
-    base.mkdir(parents=True, exist_ok=True)
-    with _lock(base):
+    with locked(base / ".push_lock", f"another push to {base} is going on"):
         reached("locked")
         for leftover in base.glob(f"{STAGING}*"):
             shutil.rmtree(leftover)
@@ -122,20 +120,3 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def _lock(base: Path) -> Iterator[None]:
-    """Hold the base path's lock; the kernel frees it when the process dies."""
-    with (base / ".push_lock").open("a+", encoding="ascii") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise EnvironmentProblem(f"another push to {base} is going on", got=f"process {file.read().strip()}",
-                                     fix="wait for it to end, then run again") from None  # fmt: skip
-        file.seek(0)
-        file.truncate()
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
