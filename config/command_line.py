@@ -11,7 +11,7 @@ from config.errors import VouchError
 INTERRUPTED = 130  # as shells have it for Ctrl-C
 
 
-class Group(click.Group):
+class _Told(click.Command):
     """Show our errors as text and an exit code, never as a traceback; say `interrupted` after Ctrl-C."""
 
     interrupted = "interrupted"
@@ -26,3 +26,11 @@ class Group(click.Group):
         except KeyboardInterrupt:
             click.secho(self.interrupted, fg="yellow", err=True)
             context.exit(INTERRUPTED)
+
+
+class Command(_Told):
+    """A command line without commands."""
+
+
+class Group(_Told, click.Group):
+    """A command line of several commands."""

@@ -61,7 +61,10 @@ def _is_batch(values: Any) -> bool:
 
 def _is_text(values: Any) -> bool:
     """Return whether all that is nested in lists is text. numpy would make room for the longest in every place."""
-    return all(map(_is_text, values)) and bool(values) if isinstance(values, list) else isinstance(values, str | bytes)
+    if not isinstance(values, list):
+        return isinstance(values, str | bytes)
+    kinds = set(map(type, values))
+    return kinds <= {str, bytes} and bool(values) if list not in kinds else all(map(_is_text, values))
 
 
 def _check_numbers(name: str, values: Any) -> None:

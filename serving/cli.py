@@ -61,9 +61,12 @@ def main(context: click.Context, rest_url: str, grpc: str) -> None:
 @click.option("--wait", "wait_s", default=120.0, show_default=True, help="Seconds that loading may take.")
 @click.option("--sample", type=click.IntRange(min=0), default=0, help="Then show so many predictions of each model.")
 @click.option("--once", is_flag=True, help="Leave after that instead of waiting for Ctrl-C.")
+@click.option(
+    "--run", "command", metavar="COMMAND", help="Run a command that is told where the server is; end with it."
+)
 @click.pass_obj
 def start(
-    edge: Edge, rest_port: int, grpc_port: int, docker: bool, wait_s: float, sample: int, once: bool
+    edge: Edge, rest_port: int, grpc_port: int, docker: bool, wait_s: float, sample: int, once: bool, command: str
 ) -> None:  # fmt: skip
     """Start a model server on all pushed models and stay until Ctrl-C.
 
@@ -86,6 +89,11 @@ def start(
                 from serving.sample import show_sample
 
                 show_sample(running, sample)
+            if command:
+                from serving.beside import run_beside
+
+                code = run_beside(running, command)
+                click.get_current_context().exit(code)
             if not once:
                 click.echo("Ctrl-C ends it")
                 running.wait()

@@ -97,7 +97,7 @@ def launch(start: Start) -> Iterator[Running]:
         _wait_until_serving(start, running)
         yield running
     finally:
-        _end(process)
+        end(process)
 
 
 def _released(start: Start) -> dict[str, State]:
@@ -165,8 +165,8 @@ def _tail(log: Path) -> str:
         return "\n    ".join(["", *(line.rstrip() for line in deque(file, LAST_LINES))]) or "it said nothing"
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the server, kindly first."""
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process that was started, kindly first."""
     process.terminate()
     try:
         process.wait(END_WAIT_S)

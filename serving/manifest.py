@@ -16,6 +16,7 @@ SCHEMA = f"{FOLDER}/schema.pbtxt"
 STATISTICS = f"{FOLDER}/train_statistics.pb"
 TRAINING = f"{FOLDER}/training.json"
 EVALUATION = f"{FOLDER}/evaluation.json"
+SHOWCASE = f"{FOLDER}/showcase.json"
 
 
 @dataclass(frozen=True)

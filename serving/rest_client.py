@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from functools import partial
+from http import HTTPStatus
 from typing import Any, NoReturn
 from urllib.parse import quote
 
-import requests
-import urllib3
-from requests.adapters import HTTPAdapter
+import numpy as np
+import orjson
 
 from config.errors import VouchError
 from serving.answers import as_columns, checked, count_rows
@@ -36,11 +36,11 @@ from serving.errors import (
     ModelServerFailed,
     ModelServerTimeout,
 )
+from serving.http_pool import HttpPool, Limits, NoHttp, NotReached, Reply, TooLate
 from serving.retry import Caller, Policy, World
 
 CONNECT_TIMEOUT_S = 1.0
-POOL = 64
-PIECE_BYTES = 1 << 16
+HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "Content-Type": "application/json"}
 UNKNOWN_LABEL = "Unrecognized servable version label"  # TensorFlow Serving calls it a bad request
 _STATUS_ERRORS: dict[int, type[VouchError]] = {
     400: InvalidRequest,
@@ -57,11 +57,7 @@ class RestClient:
         self.url = url.rstrip("/")
         self._caller = Caller(policy, world)
         self._output_names: dict[tuple[str, Which, str], str] = {}
-        self._session = requests.Session()
-        self._session.trust_env = False  # no proxy stands between us and the model server
-        self._session.headers.update({"Accept-Encoding": "identity"})
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(pool_connections=1, pool_maxsize=POOL))
+        self._pool = HttpPool(self.url, HEADERS)
 
     def predict(
         self, model: str, inputs: Inputs, which: Which = NEWEST, *, signature: str = DEFAULT_SIGNATURE
@@ -69,7 +65,7 @@ class RestClient:
         """See ModelClient."""
         columns = as_columns(inputs)
         rows = count_rows(columns)
-        body = json.dumps({"signature_name": signature, "inputs": columns}, default=_plain).encode()
+        body = _written(signature, columns)
         answer = self._ask("POST", f"{_path(model, which)}:predict", body)
         if "outputs" not in answer:
             raise BadAnswer("the model server answered without outputs", got=_shown(answer))
@@ -106,7 +102,7 @@ class RestClient:
 
     def close(self) -> None:
         """See ModelClient."""
-        self._session.close()
+        self._pool.close()
 
     def _output_name(self, model: str, which: Which, signature: str) -> str:
         """Return the name of a signature's only output, which REST leaves out of the answer."""
@@ -118,43 +114,24 @@ class RestClient:
             [self._output_names[key]] = definition.outputs
         return self._output_names[key]
 
-    def _ask(self, method: str, path: str, body: bytes | None = None) -> dict[str, Any]:
+    def _ask(self, method: str, path: str, body: bytes = b"") -> dict[str, Any]:
         return self._caller.call(partial(self._attempt, method, path, body))
 
-    def _attempt(self, method: str, path: str, body: bytes | None, left_s: float) -> dict[str, Any]:
-        left_s = max(left_s, 0.001)
-        deadline = self._caller.world.clock() + left_s
+    def _attempt(self, method: str, path: str, body: bytes, left_s: float) -> dict[str, Any]:
+        clock = self._caller.world.clock
+        limits = Limits(min(CONNECT_TIMEOUT_S, left_s), clock() + max(left_s, 0.001), clock)
         try:
-            response = self._session.request(
-                method, self.url + path, data=body, timeout=(min(CONNECT_TIMEOUT_S, left_s), left_s),
-                allow_redirects=False, stream=True,
-            )  # fmt: skip
-        except (requests.ConnectTimeout, requests.ConnectionError) as error:
-            raise ModelServerDown(f"no answer from a model server at {self.url}", got=_innermost(error)) from None
-        except requests.Timeout:
+            reply = self._pool.request(method, path, body, limits)
+        except NotReached as error:
+            raise ModelServerDown(f"no answer from a model server at {self.url}", got=error) from None
+        except TooLate:
             raise self._too_late(left_s) from None
-        except requests.RequestException as error:
-            raise BadAnswer(f"{self.url} does not speak HTTP", got=_innermost(error)) from None
-        with response:
-            content = self._read(response, deadline, left_s)
-        answer = _parsed(response.status_code, content)
-        if response.status_code != requests.codes.ok:
-            _refuse(response, answer)
+        except NoHttp as error:
+            raise BadAnswer(f"{self.url} does not speak HTTP, or broke off", got=error) from None
+        answer = _parsed(reply.status, reply.content)
+        if reply.status != HTTPStatus.OK:
+            _refuse(reply, answer)
         return answer
-
-    def _read(self, response: requests.Response, deadline: float, left_s: float) -> bytes:
-        """Return the body. Reading it piece by piece holds a server to the deadline that sends it drop by drop."""
-        content = bytearray()
-        try:
-            while piece := response.raw.read1(PIECE_BYTES):
-                content += piece
-                if self._caller.world.clock() > deadline:
-                    raise self._too_late(left_s)
-        except urllib3.exceptions.ReadTimeoutError:
-            raise self._too_late(left_s) from None
-        except urllib3.exceptions.HTTPError as error:
-            raise BadAnswer(f"the answer of {self.url} broke off", got=_innermost(error)) from None
-        return bytes(content)
 
     def _too_late(self, waited_s: float) -> ModelServerTimeout:
         return ModelServerTimeout(
@@ -169,6 +146,29 @@ def _path(model: str, which: Which) -> str:
     return f"{base}/labels/{quote(which.label, safe='')}" if which.label else base
 
 
+def _written(signature: str, columns: Mapping[str, Any]) -> bytes:
+    """Return a request as JSON that TensorFlow Serving reads: with NaN and Infinity, which are no JSON."""
+    request = {"signature_name": signature, "inputs": {name: _quick(values) for name, values in columns.items()}}
+    try:
+        body = orjson.dumps(request, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY)
+    except TypeError:  # a whole number or a text beyond orjson, or our own refusal, which comes again below
+        body = b"null"
+    if b"null" not in body:
+        return body
+    # orjson writes null for NaN and Infinity as for None
+    return json.dumps({"signature_name": signature, "inputs": dict(columns)}, default=_plain).encode()
+
+
+def _quick(values: Any) -> Any:
+    """Return an array of floats as what orjson writes quickly, gaps or not."""
+    if not isinstance(values, np.ndarray) or values.dtype.kind != "f" or not values.ndim:
+        return values
+    values = np.ascontiguousarray(values)
+    if not np.isnan(values).any() or np.isinf(values).any():
+        return values
+    return orjson.Fragment(orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY).replace(b"null", b"NaN"))
+
+
 def _plain(value: Any) -> Any:
     """Return what JSON has no words for as what TensorFlow Serving reads."""
     if isinstance(value, bytes):
@@ -179,28 +179,46 @@ def _plain(value: Any) -> Any:
 
 
 def _decoded(value: Any) -> Any:
+    """Return a tensor with its bytes as such: all of its values are, or none."""
+    return _with_bytes(value) if isinstance(_first_leaf(value), dict) else value
+
+
+def _first_leaf(value: Any) -> Any:
+    while isinstance(value, list) and value:
+        value = value[0]
+    return value
+
+
+def _with_bytes(value: Any) -> Any:
     if isinstance(value, list):
-        return [_decoded(inner) for inner in value] if value and isinstance(value[0], list | dict) else value
+        return [_with_bytes(inner) for inner in value]
     return base64.b64decode(value["b64"]) if isinstance(value, dict) and set(value) == {"b64"} else value
+
+
+def _read(content: bytes) -> Any:
+    try:
+        return orjson.loads(content)
+    except ValueError:  # NaN, which is no JSON, makes a better error than that
+        return json.loads(content)
 
 
 def _parsed(status: int, content: bytes) -> dict[str, Any]:
     try:
-        answer = json.loads(content)
+        answer = _read(content)
     except (ValueError, RecursionError):
         answer = None
     if isinstance(answer, dict):
         return answer
     text = content.decode(errors="replace")
-    if status == requests.codes.ok:
+    if status == HTTPStatus.OK:
         raise BadAnswer("the model server's answer is no JSON object", got=_shown(text))
     return {"error": _shown(text)}
 
 
-def _refuse(response: requests.Response, answer: Mapping[str, Any]) -> NoReturn:
-    status, text = response.status_code, str(answer.get("error", ""))
+def _refuse(response: Reply, answer: Mapping[str, Any]) -> NoReturn:
+    status, text = response.status, str(answer.get("error", ""))
     if status in (429, 503):
-        asked_s = _retry_after_s(response.headers.get("Retry-After", ""))
+        asked_s = _retry_after_s(response.headers.get("retry-after", ""))
         raise ModelServerDown("the model server cannot answer now", got=text, fix="later again", retry_after_s=asked_s)
     if status in (408, 504):
         raise ModelServerTimeout("the model server gave the request up", got=text)
@@ -237,10 +255,3 @@ def _tensor_info(info: Mapping[str, Any]) -> TensorInfo:
 def _shown(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= 200 else text[:200] + "…"
-
-
-def _innermost(error: BaseException) -> BaseException:
-    """Return the first reason: requests wraps urllib3, which wraps the system's."""
-    while (inner := error.__cause__ or error.__context__) is not None:
-        error = inner
-    return error

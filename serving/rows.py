@@ -37,7 +37,7 @@ def read_chunks(path: Path, signature: Signature, chunk_rows: int = CHUNK_ROWS) 
 
     Raises DataError with file, row and column: a column is missing, or a value does not fit its input's type.
     """
-    readers = {name: _reader(info.dtype) for name, info in signature.inputs.items()}
+    readers = {name: reader_of(info.dtype) for name, info in signature.inputs.items()}
     try:
         with path.open("rb") as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as file:
             rows = _json_rows(path, file) if path.suffix.lower() == ".json" else _csv_rows(path, file, readers)
@@ -110,8 +110,8 @@ def _require(path: Path, needed: Mapping[str, Any], there: Any, where: str = "")
         )  # fmt: skip
 
 
-def _reader(dtype: str) -> Callable[[Any], Any]:
-    """Return how a value of an input's type is read; empty text and null mean: missing."""
+def reader_of(dtype: str) -> Callable[[Any], Any]:
+    """Return how a value of an input's type is read; empty text and null mean: missing. It raises ValueError."""
     if dtype == "DT_STRING":
         return _text
     if dtype == "DT_BOOL":

@@ -11,7 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from serving.server.config_file import follow
-from serving.server.grpc_server import GrpcServer, start_grpc
+from serving.server.grpc_core import CoreServer
+from serving.server.grpc_server import start_grpc
 from serving.server.http import HttpApp, HttpOptions, HttpServer
 from serving.server.listen import listen
 from serving.server.loading import Core
@@ -39,7 +40,7 @@ async def serve(options: Options, files: Files) -> None:
     core = Core.of(options, files, serving_metrics(registry))
     polls: Periodic | None = None
     http: HttpServer | None = None
-    grpc: GrpcServer | None = None
+    grpc: CoreServer | None = None
     try:
         core.manager.start(files.models)
         if await _first(asyncio.to_thread(core.manager.wait_until_available), ended.wait()):

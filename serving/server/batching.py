@@ -194,7 +194,7 @@ class BatchingRunner(Runner):
     def _gather(self, loop: asyncio.AbstractEventLoop, until_s: float, seen: int, turns: int) -> None:
         """Dispatch once the loop has turned without an arrival: what is on its way already joins the batch.
 
-        An idle loop turns in microseconds; a busy one is reading other requests, gRPC's one a turn.
+        An idle loop turns in microseconds; a busy one is reading other requests.
         """
         turns = turns - 1 if seen == self._arrived else QUIET_TURNS
         if turns and time.perf_counter() < until_s:

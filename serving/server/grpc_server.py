@@ -9,8 +9,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from serving.server.grpc_core import CoreServer
+from serving.server.grpc_health import health_methods
 from serving.server.grpc_service import MODEL, PREDICTION, Reload, Services
 from serving.server.listen import listen
 from serving.server.status import Code, StatusError, invalid_argument
@@ -28,33 +29,21 @@ _DEFAULTS = {
 }
 
 
-class GrpcServer:
-    """The running server."""
-
-    def __init__(self, server: grpc.aio.Server) -> None:
-        self._server = server
-
-    async def stop(self, timeout_s: float) -> None:
-        """Take no more calls and give those under way so long."""
-        await self._server.stop(timeout_s)
-
-
-async def start_grpc(options: Options, core: Core, tls: Any, reload: Reload) -> GrpcServer:
+async def start_grpc(options: Options, core: Core, tls: Any, reload: Reload) -> CoreServer:
     """Serve gRPC, over TCP as an SSLConfig `tls` says.
 
     Raises StatusError: UNAVAILABLE if a port or socket cannot be had, INVALID_ARGUMENT for an unusable key.
     """
-    server = grpc.aio.server(options=list({**_DEFAULTS, **channel_arguments(options.grpc_channel_arguments)}.items()))
     as_content = options.enable_serialization_as_tensor_content
-    services = Services(core.inference, core.manager, reload, core.metrics, as_content)
-    server.add_generic_rpc_handlers((services,))
+    methods = Services(core.inference, core.manager, reload, core.metrics, as_content).methods
     if options.enable_grpc_healthcheck_service:
-        await _add_health(server)
+        methods = {**methods, **health_methods((MODEL, PREDICTION))}
+    server = CoreServer({**_DEFAULTS, **channel_arguments(options.grpc_channel_arguments)}, methods)
     for address in _addresses(options):
         _open(server, address, tls if not address.startswith("unix:") else None)
         LOG.info("Running gRPC ModelServer at %s ...", address)
-    await server.start()
-    return GrpcServer(server)
+    server.start()
+    return server
 
 
 def channel_arguments(text: str) -> dict[str, Any]:
@@ -79,12 +68,8 @@ def _addresses(options: Options) -> list[str]:
     return found
 
 
-def _open(server: grpc.aio.Server, address: str, tls: Any) -> None:
-    try:
-        port = server.add_secure_port(address, _credentials(tls)) if tls else server.add_insecure_port(address)
-    except RuntimeError:
-        port = 0
-    if port:
+def _open(server: CoreServer, address: str, tls: Any) -> None:
+    if server.open(address, _credentials(tls) if tls else None):
         return
     if tls and _can_listen(address):
         raise invalid_argument("Failed to use server_key and server_cert of server_options.ssl_config_file for TLS")
@@ -104,10 +89,3 @@ def _can_listen(address: str) -> bool:
 def _credentials(tls: Any) -> Any:
     pair = tls.server_key.encode(), tls.server_cert.encode()
     return grpc.ssl_server_credentials([pair], tls.custom_ca.encode() or None, tls.client_verify)
-
-
-async def _add_health(server: grpc.aio.Server) -> None:
-    servicer = health.aio.HealthServicer()
-    for name in ("", MODEL, PREDICTION, MODEL.rpartition(".")[2], PREDICTION.rpartition(".")[2]):
-        await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-import grpc
 from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import (
     classification_pb2,
@@ -15,7 +14,6 @@ from tensorflow_serving.apis import (
     get_model_status_pb2,
     inference_pb2,
     model_management_pb2,
-    model_pb2,
     predict_pb2,
     regression_pb2,
 )
@@ -28,24 +26,25 @@ from serving.server.grpc_answers import (
     examples_of,
     fill_spec,
 )
+from serving.server.grpc_core import Call, Method
+from serving.server.grpc_requests import PredictReader, as_spec, content_of, spec_of
 from serving.server.inference import Classified, Inference, ModelSpec, Task
 from serving.server.metrics import ServingMetrics
 from serving.server.rest import Statuses
 from serving.server.status import Code, StatusError, as_status, invalid_argument
-from serving.server.tensors import from_protos, to_proto
+from serving.server.tensors import to_proto
 
 PREDICTION = "tensorflow.serving.PredictionService"
 MODEL = "tensorflow.serving.ModelService"
 MAX_DETAILS = 1024
 TRUNCATED = "...TRUNCATED"
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
 _API_METRICS = ("Predict", "Classify", "Regress")  # the calls TensorFlow Serving counts
-Method = Callable[[Any, float | None], Awaitable[Any]]
+Api = Callable[[Any, float | None], Awaitable[Any]]
 Reload = Callable[[Any, float | None], Awaitable[None]]  # ModelServerConfig, timeout in seconds
 
 
-class Services(grpc.GenericRpcHandler):
-    """Both services, by full method name. `reload` applies a config or raises StatusError."""
+class Services:
+    """Both services: `methods` by full name. `reload` applies a config or raises StatusError."""
 
     def __init__(
         self,
@@ -62,44 +61,47 @@ class Services(grpc.GenericRpcHandler):
         self._as_content = as_content
         p, m = PREDICTION, MODEL
         metadata, status = get_model_metadata_pb2, get_model_status_pb2
-        self._handlers = {
-            f"/{p}/Predict": self._handler(self._predict, predict_pb2.PredictRequest),
-            f"/{p}/Classify": self._handler(self._classify, classification_pb2.ClassificationRequest),
-            f"/{p}/Regress": self._handler(self._regress, regression_pb2.RegressionRequest),
-            f"/{p}/MultiInference": self._handler(self._multi, inference_pb2.MultiInferenceRequest),
-            f"/{p}/GetModelMetadata": self._handler(self._metadata, metadata.GetModelMetadataRequest),
-            f"/{m}/GetModelStatus": self._handler(self._status, status.GetModelStatusRequest),
-            f"/{m}/HandleReloadConfigRequest": self._handler(
+        self._loop = asyncio.get_running_loop()
+        self.methods: Mapping[str, Method] = {
+            f"/{p}/Predict": self._method(self._predict, predict_pb2.PredictRequest, PredictReader().read),
+            f"/{p}/Classify": self._method(self._classify, classification_pb2.ClassificationRequest),
+            f"/{p}/Regress": self._method(self._regress, regression_pb2.RegressionRequest),
+            f"/{p}/MultiInference": self._method(self._multi, inference_pb2.MultiInferenceRequest),
+            f"/{p}/GetModelMetadata": self._method(self._metadata, metadata.GetModelMetadataRequest),
+            f"/{m}/GetModelStatus": self._method(self._status, status.GetModelStatusRequest),
+            f"/{m}/HandleReloadConfigRequest": self._method(
                 self._reload_config, model_management_pb2.ReloadConfigRequest
             ),
         }
 
-    def service(self, handler_call_details: Any) -> Any:
-        """Return the handler of a method, None if it is not ours."""
-        return self._handlers.get(handler_call_details.method)
+    def _method(self, api: Api, request_type: Any, read: Callable[[bytes], Any] | None = None) -> Method:
+        name = api.__name__.lstrip("_").capitalize()
+        counted = name if name in _API_METRICS else ""
+        read = read or request_type.FromString
 
-    def _handler(self, method: Method, request_type: Any) -> Any:
-        api = method.__name__.lstrip("_").capitalize()
-        is_counted = api in _API_METRICS
-
-        async def call(request: Any, context: Any) -> Any:
-            if request is None:
-                await context.abort(grpc.StatusCode.INTERNAL, f"Failed to parse the {request_type.DESCRIPTOR.name}")
+        def begin(call: Call, data: bytes) -> None:
             started = time.perf_counter()
-            failed: StatusError | None = None
             try:
-                answer = await method(request, context.time_remaining())
-            except Exception as error:  # the edge: whatever goes wrong must be a status
-                failed = as_status(error)
-            if is_counted:
-                self._count(request.model_spec.name, api, failed.code if failed else Code.OK, started)
-            if failed:
-                await context.abort(_CODES[int(failed.code)], shortened(failed.message))
-            return answer
+                request = read(data)
+            except DecodeError:
+                call.refuse(Code.INTERNAL, f"Failed to parse the {request_type.DESCRIPTOR.name}")
+                return
+            call.on_cancelled = self._loop.create_task(self._answer(call, api, request, counted, started)).cancel
 
-        return grpc.unary_unary_rpc_method_handler(
-            call, request_deserializer=partial(_parsed, request_type), response_serializer=_serialized
-        )
+        return begin
+
+    async def _answer(self, call: Call, api: Api, request: Any, counted: str, started: float) -> None:
+        failed: StatusError | None = None
+        try:
+            answer = (await api(request, call.time_remaining())).SerializeToString()
+        except Exception as error:  # the edge: whatever goes wrong must be a status
+            failed = as_status(error)
+        if counted:
+            self._count(request.model_spec.name, counted, failed.code if failed else Code.OK, started)
+        if failed:
+            call.refuse(failed.code, shortened(failed.message))
+        else:
+            call.answer(answer)
 
     def _count(self, model: str, api: str, code: Code, started: float) -> None:
         self._metrics.request_count.cell(model, code.name).add()
@@ -107,9 +109,7 @@ class Services(grpc.GenericRpcHandler):
             self._metrics.request_latency.cell(model, api, "GRPC").add((time.perf_counter() - started) * 1e6)
 
     async def _predict(self, request: Any, timeout_s: float | None) -> Any:
-        spec = spec_of(request)
-        inputs = from_protos(request.inputs)
-        predicted = await self._inference.predict(spec, inputs, tuple(request.output_filter), timeout_s)
+        predicted = await self._inference.predict(*content_of(request), timeout_s)
         answer = predict_pb2.PredictResponse()
         fill_spec(answer.model_spec, predicted.spec)
         for alias, value in predicted.outputs.items():
@@ -164,20 +164,8 @@ class Services(grpc.GenericRpcHandler):
         return answer
 
 
-def spec_of(message: Any) -> ModelSpec:
-    """Return the model_spec of a request or a task. Raises StatusError if there is none."""
-    if not message.HasField("model_spec"):
-        raise invalid_argument("Missing ModelSpec")
-    return _as_spec(message.model_spec)
-
-
 def _spec_of_task(task: Any, index: int) -> ModelSpec:
-    return _as_spec(task.model_spec) if index else spec_of(task)  # the first one chooses the servable
-
-
-def _as_spec(spec: model_pb2.ModelSpec) -> ModelSpec:
-    version = spec.version.value if spec.HasField("version") else None
-    return ModelSpec(spec.name, version, spec.version_label or None, spec.signature_name)
+    return as_spec(task.model_spec) if index else spec_of(task)  # the first one chooses the servable
 
 
 def shortened(details: str) -> str:
@@ -185,15 +173,3 @@ def shortened(details: str) -> str:
     if len(details.encode()) <= MAX_DETAILS:
         return details
     return details.encode()[: MAX_DETAILS - len(TRUNCATED)].decode(errors="ignore") + TRUNCATED
-
-
-def _parsed(request_type: Any, data: bytes) -> Any:
-    try:
-        return request_type.FromString(data)
-    except DecodeError:
-        return None  # gRPC would make UNKNOWN of an error here
-
-
-def _serialized(message: Any) -> bytes:
-    data: bytes = message.SerializeToString()
-    return data

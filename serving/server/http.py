@@ -12,7 +12,7 @@ from typing import Any
 
 import uvicorn
 
-from serving.server.http_protocol import BoundedProtocol
+from serving.http_protocol import BoundedProtocol
 from serving.server.json_writer import write_error
 from serving.server.metrics import Registry
 from serving.server.rest import CORS, Answer, RestApi

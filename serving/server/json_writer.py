@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.server.json_numbers import FEW, decimal, decimals, formats
+from serving.server.json_numbers import FEW, decimal, decimals, nested
 from serving.server.json_text import quoted
 from serving.server.status import invalid_argument
 
@@ -73,12 +73,11 @@ def _rows(outputs: Mapping[str, NDArray[Any]]) -> str:
         return f'{{\n    "predictions": [\n        {{{",".join(members)}\n        }}\n    ]\n}}'
     if len(outputs) == 1:
         ((name, array),) = outputs.items()
-        items = _joined(_scalars(name, array, array.ndim + 1), array.shape, _one_line(", "))
+        items = _listed(name, array, array.ndim + 1, _one_line(", "))
     else:
         names = [f"\n            {_text(name.encode())}: " for name in outputs]
         columns = [
-            _joined(_scalars(name, array, array.ndim + 2), array.shape, _one_line(_MARK)).split(_MARK)
-            for name, array in outputs.items()
+            _listed(name, array, array.ndim + 2, _one_line(_MARK)).split(_MARK) for name, array in outputs.items()
         ]
         objects = (",".join(map(str.__add__, names, row)) for row in zip(*columns, strict=True))
         items = ",".join(f"\n        {{{members}\n        }}" for members in objects)
@@ -133,27 +132,42 @@ def _pretty(name: str, array: NDArray[Any], depth: int) -> str:
         line = "\n" + _INDENT * (depth + axis)
         return f"[{line}{_INDENT}", f",{line}{_INDENT}", f"{line}]"
 
-    if array.dtype in _FLOATS and array.size > FEW:
-        flat = array.reshape(-1)
-        return _joined(formats(flat), array.shape, signs) % tuple(flat.tolist())
-    return _joined(_scalars(name, array, depth + array.ndim), array.shape, signs)
+    return _listed(name, array, depth + array.ndim, signs)
 
 
 def _one_line(between_rows: str) -> Callable[[int], Signs]:
     return lambda axis: ("[", ", ", "]") if axis else ("", between_rows, "")
 
 
+def _listed(name: str, array: NDArray[Any], depth: int, signs: Callable[[int], Signs]) -> str:
+    """Return an array as nested lists; `signs` gives each axis's opening, comma and closing."""
+    if array.dtype == np.float32 and array.size > FEW:
+        opening, between, closing = _frame(array.ndim, signs)
+        return opening + nested(array, between) + closing
+    return _joined(_scalars(name, array, depth), array.shape, signs)
+
+
+def _frame(axes: int, signs: Callable[[int], Signs]) -> tuple[str, list[str], str]:
+    """Return what is before all elements, between the items of each axis, and after all elements."""
+    opening, between, closing = "", [""] * axes, ""
+    for axis in reversed(range(axes)):
+        start, comma, end = signs(axis)
+        between[axis] = closing + comma + opening
+        opening, closing = start + opening, closing + end
+    return opening, between, closing
+
+
 def _joined(texts: list[str], shape: tuple[int, ...], signs: Callable[[int], Signs]) -> str:
-    """Return the elements as nested lists of a shape; `signs` gives each level's opening, comma and closing."""
+    """Return the elements as nested lists of a shape."""
     if 0 in shape:
         shape = shape[: shape.index(0)]
         texts = ["[]"] * math.prod(shape)
-    count = len(texts)
-    before, size, opening, closing = [""] * count, 1, "", ""
+    opening, between, closing = _frame(len(shape), signs)
+    count, size = len(texts), 1
+    before = [""] * count
     for axis in reversed(range(len(shape))):
-        start, comma, end = signs(axis)
-        before[::size] = [closing + comma + opening] * (count // size)
-        size, opening, closing = size * shape[axis], start + opening, closing + end
+        before[::size] = [between[axis]] * (count // size)
+        size *= shape[axis]
     before[0] = opening
     pieces = [closing] * (2 * count + 1)
     pieces[:-1:2], pieces[1::2] = before, texts

@@ -118,13 +118,40 @@ class DirectRunner(Runner):
         self._pool.close()
 
 
+class Inbox:
+    """A way from threads to an event loop that wakes it once for many callbacks."""
+
+    def __init__(self) -> None:
+        self._callbacks: deque[Callable[[], object]] = deque()
+        self._is_woken = False
+
+    def put(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:
+        """Call back on the event loop, from a thread. After the loop's end it is not called."""
+        self._callbacks.append(callback)
+        if not self._is_woken:
+            self._is_woken = True
+            try:
+                loop.call_soon_threadsafe(self._drain)
+            except RuntimeError:  # the loop is closed
+                self._callbacks.clear()
+                self._is_woken = False
+
+    def _drain(self) -> None:
+        # first: what is added from here on wakes the loop again, or is still seen below
+        self._is_woken = False
+        for _ in range(len(self._callbacks)):  # those and no more: the loop has other things to do
+            try:
+                self._callbacks.popleft()()
+            except Exception:  # one caller's trouble must not keep the others waiting
+                logging.getLogger(__name__).exception("What a thread has handed over could not be taken")
+
+
 class Pool:
-    """Threads that do work in order of arrival, and a way back to the event loop that wakes it once for many."""
+    """Threads that do work in order of arrival; `on_loop` is their way back to the event loop."""
 
     def __init__(self, threads: int, name: str) -> None:
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._done: deque[Callable[[], None]] = deque()
-        self._is_woken = False
+        self.on_loop = Inbox().put
         self.threads = threads
         for index in range(threads):
             # daemons: a run that never ends must not keep the process alive
@@ -139,17 +166,6 @@ class Pool:
         """Do work, which raises nothing, in a thread."""
         self._work.put(work)
 
-    def on_loop(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
-        """Call back on the event loop, from a thread. After the loop's end it is not called."""
-        self._done.append(callback)
-        if not self._is_woken:
-            self._is_woken = True
-            try:
-                loop.call_soon_threadsafe(self._drain)
-            except RuntimeError:  # the loop is closed
-                self._done.clear()
-                self._is_woken = False
-
     def close(self) -> None:
         """End the threads when what was put is done. Waits for nothing."""
         for _ in range(self.threads):
@@ -159,15 +175,6 @@ class Pool:
         while (work := self._work.get()) is not None:
             work()
             del work  # its arrays and its servable must not live until the next one
-
-    def _drain(self) -> None:
-        # first: what is added from here on wakes the loop again, or is still seen below
-        self._is_woken = False
-        while self._done:
-            try:
-                self._done.popleft()()
-            except Exception:  # one caller's trouble must not keep the others waiting
-                logging.getLogger(__name__).exception("A finished run could not be handed back")
 
 
 def _expire(waiter: asyncio.Future[list[Array]]) -> None:

@@ -114,6 +114,20 @@ def type_name(dtype: Any) -> str:
     return types_pb2.DataType.Name(number) if number is not None else str(dtype)
 
 
+def read_varint(data: bytes, position: int) -> tuple[int, int]:
+    """Return the varint at a position, and the position after it. Raises IndexError, ValueError."""
+    value = shift = 0
+    while True:
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+        shift += 7
+        if shift > 63:
+            raise ValueError("a varint of more than ten bytes")
+
+
 @cache
 def _kinds() -> dict[int, _Kind]:
     from tensorflow import dtypes
@@ -243,7 +257,7 @@ def _strings(content: bytes, count: int) -> Array:
         raise ValueError("fewer bytes than lengths")
     sizes, position = [], 0
     for _ in range(count):
-        size, position = _read_varint(content, position)
+        size, position = read_varint(content, position)
         sizes.append(size)
     if position + sum(sizes) != len(content):
         raise ValueError("lengths do not add up")
@@ -261,16 +275,3 @@ def _varint(value: int) -> bytes:
         value >>= 7
     out.append(value)
     return bytes(out)
-
-
-def _read_varint(data: bytes, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-        shift += 7
-        if shift > 63:
-            raise ValueError("a varint of more than ten bytes")

@@ -115,6 +115,26 @@ def test_columns_are_sent_as_they_are_and_outputs_come_by_name(stub: Stub, clien
     assert body["inputs"]["t"] == [{"b64": "/w=="}, "é", {"b64": ""}]
 
 
+@pytest.mark.parametrize(
+    "values",
+    [np.array([[1.5, float("nan")], [0.1, 2]], np.float32).T, np.array([1.5, float("nan"), float("-inf")]),
+     [1.5, float("nan"), float("inf")], ["null", "nullable", "é", "\ud800"], [2**64, -(2**70), 0],
+     [None, "a"], np.array([1, 2, 3], np.int64), np.array(["a", "b"])],
+    ids=["matrix with a gap", "infinite array", "infinite list", "texts", "large", "None", "integers", "text array"],
+)  # fmt: skip
+def test_what_json_has_no_words_for_is_sent_all_the_same(stub: Stub, client: RestClient, values: Any) -> None:
+    stub.says((200, json.dumps({"outputs": {"y": [1] * len(values)}})))
+    client.predict("m", {"x": values})
+    [(_, body)] = stub.asked
+    np.testing.assert_array_equal(np.array(body["inputs"]["x"], np.asarray(values).dtype), np.asarray(values))
+
+
+def test_float32_is_sent_in_its_own_digits(stub: Stub, client: RestClient) -> None:
+    stub.says((200, '{"outputs": {"y": [1]}}'))
+    client.predict("m", {"x": np.array([[0.1]], np.float32)})
+    assert stub.asked[0][1]["inputs"]["x"] == [[0.1]]
+
+
 def test_rows_are_sent_as_columns(stub: Stub, client: RestClient) -> None:
     stub.says((200, '{"outputs": {"y": [1, 2], "b_bytes": [{"b64": "/w=="}, {"b64": ""}]}}'))
     answer = client.predict("m", [{"x": 1, "t": "a"}, {"t": "b", "x": 2}], Which(version=3))

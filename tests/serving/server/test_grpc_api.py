@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -357,6 +358,28 @@ def test_a_reload_adds_a_model_moves_labels_and_keeps_what_it_names(client: Clie
     client.model.HandleReloadConfigRequest(reload(*kept), timeout=TIMEOUT_S)
     assert refusal(client.prediction.Predict, by_label)[0] in ("NOT_FOUND", "INVALID_ARGUMENT")
     assert client.prediction.Predict(predict_request(), timeout=TIMEOUT_S).outputs["y"].float_val[0] == 3.0
+
+
+def serves_only(client: Client, model: str, version: int) -> bool:
+    return [number for number, state in statuses(client, model).items() if state == 30] == [version]
+
+
+def test_the_same_bytes_are_answered_by_what_is_served_under_the_name_now(client: Client) -> None:
+    kept = [_config(client.base, name) for name in ("half", "two", "slow")]
+    request = predict_request("moved", a=[5.0], b=[3.0])
+    two, half = (_config(client.base, name).replace(f'name: "{name}"', 'name: "moved"') for name in ("two", "half"))
+    for config, wanted in ((two, [2.0]), (half, None), (two, [2.0])):
+        client.model.HandleReloadConfigRequest(reload(*kept, config), timeout=TIMEOUT_S)
+        serving = partial(serves_only, client, "moved", 1 if config is two else 123)
+        wait_for(serving, TIMEOUT_S, lambda: str(statuses(client, "moved")))
+        for _ in range(3):
+            if wanted:
+                answer = client.prediction.Predict(request, timeout=TIMEOUT_S)
+                assert list(answer.outputs["difference"].float_val) == wanted
+            else:
+                code, details = refusal(client.prediction.Predict, request)
+                assert (code, details[:43]) == ("INVALID_ARGUMENT", "input size does not match signature: 2!=1 l")
+    client.model.HandleReloadConfigRequest(reload(*kept), timeout=TIMEOUT_S)
 
 
 @pytest.mark.parametrize("config", ["", "custom_model_config {}"], ids=["nothing", "custom"])

@@ -9,12 +9,13 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
 import uvloop
 
+from serving.http_protocol import WholeAnswers
 from serving.server.http import HttpApp, HttpOptions, HttpServer
 from serving.server.listen import listen
 from serving.server.metrics import Registry
@@ -241,11 +242,37 @@ def test_a_request_may_come_byte_by_byte(served: Served) -> None:
 
 
 def test_a_head_has_no_body_and_the_connection_stays_in_step(served: Served) -> None:
-    last = b"GET /v1/y HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
-    answers = served.ask(b"HEAD /v1/x HTTP/1.1\r\nHost: a\r\n\r\n" + last, 3)
-    assert statuses(answers) == [200, 200]
-    assert answers.count(b"/v1/x") == 0
-    assert answers.endswith(b'["GET", "/v1/y", "", 0]')
+    with served.connect() as to:
+        to.sendall(b"HEAD /v1/x HTTP/1.1\r\nHost: a\r\n\r\n")
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += to.recv(1 << 16)
+        to.sendall(b"GET /v1/y HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        answer = drained(to)
+    assert statuses(head) == [200]
+    assert statuses(answer) == [200]
+    assert answer.endswith(b'["GET", "/v1/y", "", 0]')
+
+
+class Packets:
+    """What a transport would send at once."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.sent.append(data)
+
+    def writelines(self, pieces: Iterable[bytes]) -> None:
+        self.sent.append(b"".join(pieces))
+
+
+def test_a_head_goes_out_with_its_body_and_all_else_at_once() -> None:
+    to = Packets()
+    answers = WholeAnswers(to)
+    for data in (b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 is a body", b"more"):
+        answers.write(data)
+    assert to.sent == [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 is a body", b"more"]
 
 
 def test_who_waits_to_be_asked_for_the_body_is_asked_unless_it_is_too_large(served: Served) -> None:

@@ -319,7 +319,7 @@ def test_a_version_is_held_until_its_run_ends_though_the_request_gave_up(served:
         request.cancel()
         await asyncio.wait([request])
         assert request.cancelled()
-        assert held.count == 2
+        assert held.count  # by the second run at least: the first may have ended
         while held.count:  # the runs end by themselves
             await asyncio.sleep(0.01)
 

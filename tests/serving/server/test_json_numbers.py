@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from serving.server.json_numbers import as_float32, decimal, decimals
+from serving.server.json_numbers import FEW, as_float32, decimal, decimals, nested
 
 
 @pytest.mark.parametrize(
@@ -71,6 +73,7 @@ def _numbers() -> list[np.ndarray]:
         whole,
         -rng.random(3000),
         np.round(rng.random(500), 3),
+        rng.integers(1, 2**24, 3000) / 2.0 ** rng.integers(0, 24, 3000),  # half of a last digit, often
     ]
 
 
@@ -89,3 +92,23 @@ def test_six_digits_only_if_they_read_back() -> None:
     for value, text in zip(values.tolist(), decimals(values), strict=True):
         assert as_float32(float(text)) == value
         assert len(text.lstrip("-").split("e")[0].replace(".", "").strip("0")) <= 9
+
+
+@given(st.lists(st.floats(width=32), min_size=1, max_size=20))
+def test_any_float32_is_written_as_by_itself(values: list[float]) -> None:
+    many = np.resize(np.array(values, np.float32), FEW + 20)
+    assert decimals(many) == [decimal(value) for value in many.tolist()]
+
+
+@pytest.mark.parametrize("shape", [(120,), (60, 2), (4, 5, 6), (1, 1, 120), (2,) * 14], ids=str)
+def test_lists_within_lists_are_joined_axis_by_axis(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(6)
+    array = np.where(rng.random(shape) < 0.2, rng.choice([np.nan, -np.inf, 1e-9, 3e8], shape), rng.normal(size=shape))
+    array = np.asfortranarray(array.astype(np.float32))
+    between = [f"\n{axis}],[null" for axis in range(len(shape))]
+
+    def joined(part: np.ndarray, axis: int) -> str:
+        items = [joined(item, axis + 1) if item.ndim else decimal(float(item)) for item in part]
+        return between[axis].join(items)
+
+    assert nested(array, between) == joined(array, 0)

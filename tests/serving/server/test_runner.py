@@ -154,7 +154,7 @@ def test_one_end_that_fails_does_not_keep_others_waiting(
         failing.cancel()
 
     within(story())
-    assert "could not be handed back" in caplog.text
+    assert "could not be taken" in caplog.text
 
 
 def test_threads_end_when_closed(gate: Any) -> None:

@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import json
 from http import HTTPStatus
 from typing import Any
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from serving.server.json_writer import write_error
-
 MAX_BESIDES_BYTES = 1 << 16  # of a request, in pieces that bring nothing of its body; the first piece is not counted
 _OFFERS = frozenset((b"upgrade", b"connection", b"http2-settings"))
+
+
+class WholeAnswers:
+    """A transport for answers: the head waits for the body. Each write would be a packet, and wake the client."""
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        """Send what came last, a head excepted."""
+        if self._head:
+            self._transport.writelines((self._head, data))
+            self._head = b""
+        elif data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 100"):
+            self._head = data
+        else:
+            self._transport.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -25,6 +45,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """Begin to read."""
         super().connection_made(transport)
+        self._answers = WholeAnswers(transport)
         self._reading_since = self._taken_at = self.loop.time()
 
     def is_stuck(self, limit_s: float) -> bool:
@@ -58,6 +79,12 @@ class BoundedProtocol(HttpToolsProtocol):
             elif cycle is None or len(cycle.body) == held_bytes:
                 self._count(len(data))
 
+    def on_headers_complete(self) -> None:
+        """Begin to answer."""
+        super().on_headers_complete()
+        if self.cycle and self.scope["method"] != "HEAD":  # whose head is all there is
+            self.cycle.transport = self._answers  # type: ignore[assignment]
+
     def _should_upgrade(self) -> bool:
         """Keep uvicorn from answering requests that `_decline` will bring again."""
         return True
@@ -86,7 +113,7 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if self.transport.is_closing():
             return
-        body = write_error(message)
+        body = json.dumps({"error": message}, indent=4).encode()  # as TensorFlow Serving writes it
         head = f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/json\r\n"
         self.transport.write(f"{head}content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode() + body)
         self.transport.close()

@@ -1,0 +1,177 @@
+"""The pool against a socket that answers what it is told, byte by byte. Through the client: test_rest_client.py."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from serving.http_pool import HttpPool, Limits, NoHttp, NotReached, TooLate
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Thing: yes\r\n\r\nhi"
+
+
+class Script:
+    """A server that gives one answer a request, in turn; None closes the connection first."""
+
+    def __init__(self) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}/prefix"
+        self.answers: list[bytes | None] = []
+        self.asked: list[bytes] = []
+        self.connections = 0
+        self.open: list[socket.socket] = []
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            self.open.append(connection)
+            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+
+    def _answer(self, connection: socket.socket) -> None:
+        with suppress(OSError):  # the test closed it
+            self._answer_all(connection)
+
+    def _answer_all(self, connection: socket.socket) -> None:
+        while self.answers and (asked := connection.recv(1 << 16)):
+            self.asked.append(asked)
+            answer = self.answers.pop(0)
+            if answer is None:
+                break
+            connection.sendall(answer)
+            if b"Content-Length" not in answer and b"chunked" not in answer:
+                break
+        connection.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self.listener.close()
+        for connection in self.open:
+            connection.close()
+
+
+@pytest.fixture
+def script() -> Iterator[Script]:
+    found = Script()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def pool(script: Script) -> Iterator[HttpPool]:
+    found = HttpPool(script.url, {"X-Ours": "1"})
+    yield found
+    found.close()
+
+
+def limits(budget_s: float = 2.0) -> Limits:
+    return Limits(1.0, time.monotonic() + budget_s, time.monotonic)
+
+
+def test_a_request_is_whole_and_so_is_its_answer(script: Script, pool: HttpPool) -> None:
+    script.answers = [OK]
+    reply = pool.request("POST", "/a%20b", b"body", limits())
+    assert (reply.status, reply.content, reply.headers["x-thing"]) == (200, b"hi", "yes")
+    head, _, body = script.asked[0].partition(b"\r\n\r\n")
+    host = script.url.removeprefix("http://").removesuffix("/prefix")
+    assert head.decode().split("\r\n") == [
+        "POST /prefix/a%20b HTTP/1.1", f"Host: {host}", "X-Ours: 1", "Content-Length: 4"
+    ]  # fmt: skip
+    assert body == b"body"
+
+
+def test_a_connection_serves_again(script: Script, pool: HttpPool) -> None:
+    script.answers = [OK, OK, OK]
+    for _ in range(3):
+        pool.request("GET", "/", b"", limits())
+    assert script.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "content"),
+    [
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n3\r\n!!!\r\n0\r\n\r\n", b"hi!!!"),
+        (b"HTTP/1.1 200 OK\r\nServer: x\r\n\r\nuntil the end", b"until the end"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", b""),
+        (b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi", b"hi"),
+    ],
+    ids=["chunked", "until the end", "close", "1.0"],
+)
+def test_answers_end_in_all_ways(script: Script, pool: HttpPool, answer: bytes, content: bytes) -> None:
+    script.answers = [answer, OK]
+    assert pool.request("GET", "/", b"", limits()).content == content
+    assert pool.request("GET", "/", b"", limits()).content == b"hi"
+
+
+def test_a_connection_that_the_server_closed_meanwhile_is_not_used(script: Script, pool: HttpPool) -> None:
+    script.answers = [OK]
+    pool.request("GET", "/", b"", limits())  # the script ends there and closes
+    deadline = time.monotonic() + 5
+    while pool._take() is not None:
+        assert time.monotonic() < deadline
+    script.answers = [OK]
+    assert pool.request("GET", "/", b"", limits()).content == b"hi"
+    assert script.connections == 2
+
+
+def test_nothing_of_an_answer_may_be_asked_again(script: Script, pool: HttpPool) -> None:
+    script.answers = [None]
+    with pytest.raises(NotReached, match="closed"):
+        pool.request("GET", "/", b"", limits())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n",
+        b"<html>",
+        b"HTTP/1.1 200 OK\r\nNo",
+        b"HTTP/1.1",
+    ],
+    ids=["chunk", "html", "cut in a header", "cut at once"],
+)
+def test_a_part_of_an_answer_is_none(script: Script, pool: HttpPool, answer: bytes) -> None:
+    script.answers = [answer, None]
+    with pytest.raises(NoHttp):
+        pool.request("GET", "/", b"", limits())
+
+
+def test_nobody_listening_is_told() -> None:
+    with pytest.raises(NotReached, match="refused"):
+        HttpPool("http://127.0.0.1:9", {}).request("GET", "/", b"", limits())
+
+
+def test_a_host_that_is_none_is_told() -> None:
+    with pytest.raises(NotReached):
+        HttpPool("http://host.invalid", {}).request("GET", "/", b"", limits())
+
+
+def test_what_hangs_is_left_in_time(script: Script, pool: HttpPool) -> None:
+    script.answers = [b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhi", OK]
+    started = time.monotonic()
+    with pytest.raises(TooLate):
+        pool.request("GET", "/", b"", limits(0.1))
+    assert 0.09 < time.monotonic() - started < 1.0
+    assert pool._take() is None  # half an answer is still to come on it
+
+
+def test_no_time_left_asks_nothing(script: Script, pool: HttpPool) -> None:
+    script.answers = [OK]
+    with pytest.raises(TooLate):
+        pool.request("GET", "/", b"", limits(-1.0))
+    assert script.asked == []
+
+
+def test_https_asks_for_a_certificate(script: Script) -> None:
+    script.answers = [b"this is no TLS, Content-Length or not"]
+    pool = HttpPool(script.url.replace("http:", "https:"), {})
+    with pytest.raises(NotReached):
+        pool.request("GET", "/", b"", limits())
