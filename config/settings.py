@@ -250,6 +250,17 @@ class ProbeSettings(Frozen):
     timeout_s: Positive = Field(300, description="After this the probe has failed.")
 
 
+class ShowcaseSettings(Frozen):
+    """Rows that travel with a pushed model, for the web page to show. They are rows of real people, if the data are."""
+
+    train_rows: Annotated[int, Field(ge=0)] = Field(
+        500, description="Of the training split, at most: example cases and the map. 0: none."
+    )
+    test_rows: Annotated[int, Field(ge=0)] = Field(
+        1000, description="Of the held-out test split, at most: the page *by index*. 0: none."
+    )
+
+
 class FeatureDisplay(Frozen):
     """How people see a feature."""
 
@@ -278,6 +289,7 @@ class Settings(Frozen):
     tuner: TunerSettings = TunerSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     probe: ProbeSettings = ProbeSettings()
+    showcase: ShowcaseSettings = ShowcaseSettings()
     features: dict[str, FeatureDisplay] = Field(default_factory=dict, description="Display names, units and groups.")
     beam_args: tuple[str, ...] = Field((), description="Passed to Apache Beam, e.g. `--runner=PortableRunner`.")
 

@@ -33,7 +33,7 @@ from config.files import write_text
 from config.load import settings_hash
 from config.paths import Paths
 from config.schema import check_schema, read_schema
-from config.settings import DataGateSettings, Settings, TunerSettings
+from config.settings import DataGateSettings, Settings, ShowcaseSettings, TunerSettings
 from pipeline.baseline import BlessedBeforeStrategy
 
 TRAIN, EVAL, TEST = ["train"], ["eval"], ["test"]
@@ -95,7 +95,7 @@ def create_pipeline(
         infra_blessing=probe.outputs["blessing"], verdict=probe.outputs["verdict"],
         evaluation=evaluator.outputs["evaluation"], examples=examples.outputs["examples"],
         statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"],
-        settings=about_model, base=paths.serving,
+        settings=about_model, showcase=settings.showcase, base=paths.serving,
     )  # fmt: skip
     report = RunReport(
         examples=examples.outputs["examples"], statistics=statistics.outputs["statistics"],
@@ -167,7 +167,8 @@ def _without_display(settings: Settings) -> Settings:
     """Return the settings with all that cannot change the model at its default, so that TFX's cache holds."""
     return settings.model_copy(
         update={
-            "title": "", "description": "", "features": {}, "beam_args": (), "data_gate": DataGateSettings(),
+            "title": "", "description": "", "features": {}, "showcase": ShowcaseSettings(),
+            "beam_args": (), "data_gate": DataGateSettings(),
             "schema_file": settings.schema_file and Path(settings.schema_file.name),
             "data": settings.data.model_copy(update={"source": Path(settings.data.source.name)}),
             "tuner": settings.tuner if settings.tuner.enabled else TunerSettings(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -15,22 +16,28 @@ from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.utils import path_utils
 
 from components.artifacts import VerdictArtifact
-from components.evaluation import OVERALL, read_metrics, read_verdict
+from components.evaluation import OVERALL, SliceMetrics, read_metrics, read_verdict
 from components.pusher.push import push
+from components.report.rows import SplitTables
+from components.showcase import showcase
 from components.verdict import Verdict
 from config.load import settings_hash
-from config.schema import read_schema
-from config.settings import Settings
-from serving.manifest import EVALUATION, SCHEMA, STATISTICS, TRAINING, Manifest
+from config.schema import model_features, read_schema
+from config.settings import Settings, ShowcaseSettings
+from serving.manifest import EVALUATION, SCHEMA, SHOWCASE, STATISTICS, TRAINING, Manifest
 
 PUSHED, VERSION = "pushed", "version"  # custom properties of the output
 
 
 class AtomicPusherSpec(component_spec.ComponentSpec):
-    """The model, both blessings and all the manifest is made of. `settings`: JSON; `base`: the serving folder."""
+    """The model, both blessings and all the manifest is made of.
+
+    `settings`, `showcase`: JSON; `base`: the serving folder.
+    """
 
     PARAMETERS = {
         "settings": component_spec.ExecutionParameter(type=str),
+        "showcase": component_spec.ExecutionParameter(type=str),
         "base": component_spec.ExecutionParameter(type=str),
     }
     INPUTS = {
@@ -78,19 +85,32 @@ class Executor(base_executor.BaseExecutor):
             },
             checksums={},
         )
-        pushed = push(
-            model,
-            Path(exec_properties["base"]),
-            manifest,
-            {
-                SCHEMA: text_format.MessageToString(read_schema(Path(uris["schema"]) / "schema.pbtxt")),
-                STATISTICS: (Path(uris["statistics"]) / "Split-train" / "FeatureStats.pb").read_bytes(),
-                EVALUATION: json.dumps({s.name: {"rows": s.rows, **s.values} for s in metrics}, indent=2) + "\n",
-            },
-        )
+        extra = _extra(uris, settings, metrics)
+        wanted = ShowcaseSettings.model_validate_json(exec_properties["showcase"])
+        if wanted.train_rows or wanted.test_rows:
+            extra[SHOWCASE] = _showcase(uris, input_dict["examples"][0], settings, wanted)
+        pushed = push(model, Path(exec_properties["base"]), manifest, extra)
         output.set_int_custom_property(PUSHED, 1)
         output.set_int_custom_property(VERSION, pushed.version)
         output.set_string_custom_property("pushed_destination", str(pushed.folder))
+
+
+def _extra(uris: Mapping[str, str], settings: Settings, metrics: Sequence[SliceMetrics]) -> dict[str, str | bytes]:
+    """Return the files that travel with the model beside those Trainer wrote."""
+    return {
+        SCHEMA: text_format.MessageToString(read_schema(Path(uris["schema"]) / "schema.pbtxt")),
+        STATISTICS: (Path(uris["statistics"]) / "Split-train" / "FeatureStats.pb").read_bytes(),
+        EVALUATION: json.dumps({s.name: {"rows": s.rows, **s.values} for s in metrics}, indent=2) + "\n",
+    }
+
+
+def _showcase(uris: Mapping[str, str], examples: Any, settings: Settings, wanted: ShowcaseSettings) -> str:
+    """Return the rows that travel along, of both splits."""
+    features = model_features(read_schema(Path(uris["schema"]) / "schema.pbtxt"), settings)
+    tables = SplitTables(Path(uris["examples"]), features, settings.data.label, settings.data.classes)
+    most = {"train": wanted.train_rows, "test": wanted.test_rows}
+    rows = {split: examples.get_int_custom_property(f"rows_{split}") for split in most}
+    return showcase(tables, features, settings.data.classes, rows, most)
 
 
 class AtomicPusher(base_component.BaseComponent):
@@ -99,11 +119,14 @@ class AtomicPusher(base_component.BaseComponent):
     SPEC_CLASS = AtomicPusherSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
 
-    def __init__(self, *, settings: Settings, base: Path, **inputs: types.BaseChannel) -> None:
+    def __init__(
+        self, *, settings: Settings, showcase: ShowcaseSettings, base: Path, **inputs: types.BaseChannel
+    ) -> None:
         super().__init__(
             AtomicPusherSpec(
                 **inputs,
                 settings=settings.model_dump_json(by_alias=True),
+                showcase=showcase.model_dump_json(),
                 base=str(base),
                 pushed_model=types.Channel(type=standard_artifacts.PushedModel),
             )

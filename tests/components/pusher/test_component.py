@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from serving.manifest import Manifest, problems, versions
+from serving.manifest import SHOWCASE, Manifest, problems, versions
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +44,8 @@ def pushed(pipeline_run: Any, breast_cancer: Any, tmp_path: Path) -> Callable[..
              "statistics": [artifact("StatisticsGen", "statistics")],
              "schema": [artifact("ImportSchemaGen", "schema")]},
             {"pushed_model": [output]},
-            {"settings": breast_cancer.model_dump_json(by_alias=True), "base": str(tmp_path / "base")},
+            {"settings": breast_cancer.model_dump_json(by_alias=True), "base": str(tmp_path / "base"),
+             "showcase": breast_cancer.showcase.model_dump_json()},
         )  # fmt: skip
         return output
 
@@ -67,3 +69,20 @@ def test_with_both_the_model_is_pushed_whole(pushed: Callable[..., Any], pipelin
     manifest = Manifest.read(tmp_path / "base" / "1")
     assert manifest.run_id == "a-run"
     assert manifest.digest == Manifest.read(pipeline_run.serving / "1").digest
+
+
+def test_rows_to_look_at_travel_with_the_model(
+    pushed: Callable[..., Any], pipeline_run: Any, breast_cancer: Any, tmp_path: Path
+) -> None:
+    pushed(blessed=True, fit=True)
+    folder = tmp_path / "base" / "1"
+    assert SHOWCASE in Manifest.read(folder).checksums
+    found = json.loads((folder / SHOWCASE).read_text(encoding="utf-8"))
+    assert (folder / SHOWCASE).read_bytes() == (pipeline_run.serving / "1" / SHOWCASE).read_bytes()
+    for split in ("train", "test"):
+        part = found[split]
+        assert part["rows"] == len(part["labels"]) > 90
+        assert set(part["labels"]) == {"B", "M"}
+        assert {len(values) for values in part["columns"].values()} == {part["rows"]}
+        assert not {breast_cancer.data.label, *breast_cancer.data.ignore} & set(part["columns"])
+    assert len(found["train"]["columns"]) == 30
