@@ -8,10 +8,10 @@ STARTED := $(shell date +%s)
 unexport PYTHONDONTWRITEBYTECODE
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help setup doctor demo test test-fast lint format lock docs bench clean distclean
+.PHONY: help setup doctor demo test test-fast lint format lock docs screenshots bench clean distclean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 setup: ## Make .venv from the locks, or do nothing when it is up to date
 	@.ci/setup
@@ -19,16 +19,16 @@ setup: ## Make .venv from the locks, or do nothing when it is up to date
 doctor: setup ## Say what is wrong with this machine, and the cure
 	@$(PY) local_runner.py doctor
 
-demo: setup ## Real data through the real pipeline into a running model server; Ctrl-C ends it (ONCE=1: it ends by itself)
+demo: setup ## Real data through the real pipeline to a page that predicts; Ctrl-C ends it (ONCE=1: it ends by itself)
 	@$(PY) local_runner.py run config/breast_cancer
 	@echo "pushed $$(($$(date +%s) - $(STARTED))) s after the start, set-up included"
-	@$(PY) -m serving start --sample 10 $(if $(ONCE),--once)
+	@$(PY) -m serving start --sample 10 --run "$(PY) -m webapp $(if $(ONCE),--once)"
 
 test: setup lint ## Lint, types and every test, in WORKERS processes (2)
 	$(PY) -m pytest -n $(WORKERS) --dist loadfile
 
 test-fast: setup ## The tests that need no TensorFlow graph: under a minute
-	$(PY) -m pytest -m "not slow"
+	$(PY) -m pytest -m "not slow" -n $(WORKERS) --dist loadfile
 
 lint: setup ## Formatting, lint and types
 	.venv/bin/ruff format --check .
@@ -42,16 +42,22 @@ format: setup ## Format the code and mend what can be mended
 COMPILE = .venv/bin/uv pip compile -q --universal --generate-hashes --python-version 3.10 \
   --custom-compile-command "make lock" $(UPGRADE)
 
-lock: setup ## Refresh both locks from pyproject.toml (UPGRADE=--upgrade: newer versions too)
+lock: setup ## Refresh the locks from pyproject.toml (UPGRADE=--upgrade: newer versions too)
 	$(COMPILE) pyproject.toml -o requirements.txt
 	$(COMPILE) --group pyproject.toml:dev -c requirements.txt -o requirements-dev.txt
+	$(COMPILE) --group pyproject.toml:web -c requirements.txt -o webapp/requirements.txt
 
-docs: setup ## Write the configuration reference
+docs: setup ## Write the references of configuration and settings
 	$(PY) -m config.reference >docs/.configuration.md
 	mv docs/.configuration.md docs/configuration.md
+	$(PY) -m webapp.reference >docs/.web-settings.md
+	mv docs/.web-settings.md docs/web-settings.md
+
+screenshots: setup ## Take the pictures of the web app for the documentation; needs a pushed model and chromium
+	$(PY) -m serving start --rest-port 0 --grpc-port 0 --run "$(PY) -m tests.webapp.browser.screenshots"
 
 bench: setup ## Run every benchmark
-	for name in pipeline examples quality serving release; do $(PY) -m bench.$$name; done
+	for name in pipeline examples quality serving release webapp; do $(PY) -m bench.$$name; done
 
 clean: ## Remove caches; models and runs in var/ stay
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,72 @@
+"""/api/docs: a page that shows the document without a network, under the same strict policy as all pages."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from playwright.sync_api import Page, sync_playwright
+from werkzeug.serving import make_server
+
+Apps = Callable[..., Any]
+
+
+def test_without_javascript_the_page_lists_what_there_is(client: FlaskClient) -> None:
+    text = client.get("/api/docs").text
+    for path, methods in client.get("/api/openapi.json").json["paths"].items():
+        for method in methods:
+            assert f"{method.upper()} {path}" in text
+
+
+def test_the_page_has_nothing_inline_and_nothing_from_elsewhere(client: FlaskClient) -> None:
+    response = client.get("/api/docs")
+    assert "style=" not in response.text
+    assert "<style" not in response.text
+    assert "//" not in response.text.replace("<!--", "")
+    assert "unsafe" not in response.headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize("name", ["swagger-ui-bundle.js", "swagger-ui.css", "docs.js", "docs.css"])
+def test_the_page_s_files_are_served_from_here(client: FlaskClient, name: str) -> None:
+    response = client.get(f"/api/docs/static/{name}")
+    assert response.status_code == 200
+    assert response.mimetype in ("text/javascript", "text/css")
+    assert "max-age=3600" in response.headers["Cache-Control"]
+    again = client.get(f"/api/docs/static/{name}", headers={"If-None-Match": response.headers["ETag"]})
+    assert again.status_code == 304
+
+
+@pytest.mark.parametrize("name", ["index.html", "..%2f__init__.py", "swagger-ui-bundle.js.map", "docs.py", "%00"])
+def test_no_other_file_is(client: FlaskClient, name: str) -> None:
+    assert client.get(f"/api/docs/static/{name}").status_code == 404
+
+
+@pytest.fixture
+def page(make_app: Apps) -> Iterator[Page]:
+    app, _ = make_app()
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        yield browser.new_page(base_url=f"http://127.0.0.1:{server.server_port}")
+        browser.close()
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.slow
+def test_a_browser_shows_it_and_predicts_from_it_without_a_complaint(page: Page) -> None:
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto("/api/docs")
+    page.wait_for_selector("#operations-predictions-predict")
+    assert page.locator(".opblock").count() == 13
+    page.click("#operations-predictions-predict .opblock-summary-control")
+    page.click(".try-out__btn")
+    page.click(".execute")
+    assert '"predictions"' in page.inner_text(".live-responses-table .response-col_description pre")
+    assert complaints == []

@@ -1,0 +1,243 @@
+"""POST /api/v1/predict and its relatives, by a test client."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests.webapp.fake_model_server import FakeModelServer
+from tests.webapp.making import Made, make_version, release
+from webapp.api.schemas import HeldOut, Predictions, ProblemDocument
+
+URL = "/api/v1/predict"
+Apps = Callable[..., Any]
+
+
+def problem(response: Any) -> ProblemDocument:
+    assert response.content_type == "application/problem+json"
+    found = ProblemDocument.model_validate(response.json)
+    assert found.status == response.status_code
+    assert found.instance.endswith(response.headers["X-Request-ID"])
+    return found
+
+
+@pytest.mark.parametrize("form", ["rows", "row", "bare row", "bare rows"])
+def test_a_row_is_answered_in_whichever_form_it_comes(client: FlaskClient, made: dict[str, Made], form: str) -> None:
+    row = made["cells"].row()
+    body = {"rows": {"rows": [row]}, "row": {"row": row}, "bare row": row, "bare rows": [row]}[form]
+    response = client.post(URL, json=body)
+    assert response.status_code == 200, response.text
+    found = Predictions.model_validate(response.json)
+    [prediction] = found.predictions
+    assert (found.model, found.version, found.route, found.threshold) == ("cells", 1, "stable", 0.4)
+    assert found.request_id == response.headers["X-Request-ID"]
+    assert prediction.label == made["cells"].labels[0]
+    assert prediction.probability == prediction.probabilities["M"]
+
+
+@pytest.mark.parametrize("model", ["cells", "patients", "flowers"])
+def test_every_kind_of_model_answers_many_rows(client: FlaskClient, made: dict[str, Made], model: str) -> None:
+    rows = [made[model].row(number) for number in range(20)]
+    found = Predictions.model_validate(client.post(URL, json={"model": model, "rows": rows}).json)
+    assert len(found.predictions) == 20
+    assert all(set(each.probabilities) == set(made[model].classes) for each in found.predictions)
+
+
+def test_a_value_beyond_the_training_data_is_answered_with_a_warning(
+    client: FlaskClient, made: dict[str, Made]
+) -> None:
+    rows = [made["cells"].row(), made["cells"].row() | {"radius": 99.5}]
+    first, second = client.post(URL, json=rows).json["predictions"]
+    assert first["warnings"] == []
+    [warning] = second["warnings"]
+    assert (warning["field"], warning["got"]) == ("radius", "99.5")
+    assert "the training data reach from" in warning["rule"]
+
+
+def test_every_wrong_value_is_named_with_its_row(
+    client: FlaskClient, made: dict[str, Made], fake: FakeModelServer
+) -> None:
+    good = made["cells"].row()
+    rows = [good, good | {"radius": "1,5"}, good | {"texture": None, "colour": 3}]
+    found = problem(client.post(URL, json=rows))
+    told = {(each.row, each.field): (each.got, each.example) for each in found.errors}
+    assert set(told) == {(1, "radius"), (2, "texture"), (2, "colour")}
+    assert told[1, "radius"][0] == "1,5"
+    assert float(told[1, "radius"][1]) > 0
+    assert fake.asked == []
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "rule"),
+    [
+        ("5", "", "object or a list"),
+        ("null", "", "object or a list"),
+        ("[]", "rows", "1 to 1000 rows"),
+        ('{"rows": {}}', "rows", "list of objects"),
+        ('{"rows": []}', "rows", "1 to 1000 rows"),
+        ('{"rows": [1, {}]}', "", "must be an object"),
+        ('{"row": [1]}', "", "must be an object"),
+        ('{"row": {}, "rows": []}', "row", "left out"),
+        ('{"row": {}, "modle": "x"}', "modle", "one of model"),
+        ('{"row": {}, "model": 7}', "model", "text"),
+        ('{"row": {}, "sticky": ""}', "sticky", "text"),
+        ("{}", "radius", "must be given"),
+        ('{"radius": 1, "radius": 2}', "radius", "only once"),
+        ('{"radius": 1e999}', "", "RFC 8259"),
+        ('{"radius": NaN}', "", "finite"),
+        ('{"radius": 1e308}', "radius", "must lie between"),
+        ('{"radius": 100000000000000000000000000000000000000000000000000}', "radius", "must lie between"),
+        ('{"radius": true}', "radius", "must be a number"),
+        ('{"radius": [1]}', "radius", "must be a number"),
+        ('{"radius": {"a": {"b": 1}}}', "radius", "must be a number"),
+        ("[" * 100_000, "", "must nest at most 8"),
+        ("{", "", "RFC 8259"),
+    ],
+    ids=lambda value: value[:40],
+)
+def test_bad_input_is_told_with_field_and_rule(
+    client: FlaskClient, fake: FakeModelServer, body: str, field: str, rule: str
+) -> None:
+    found = problem(client.post(URL, data=body, content_type="application/json"))
+    assert found.status == 400
+    assert any(each.field == field and rule in each.rule for each in found.errors), found.errors
+    assert all(each.got and each.rule for each in found.errors)
+    assert fake.asked == []
+
+
+def test_more_rows_than_are_taken_are_refused(make_app: Apps, made: dict[str, Made]) -> None:
+    app, _ = make_app(max_rows=3)
+    rows = [made["cells"].row()] * 4
+    assert "1 to 3 rows" in problem(app.test_client().post(URL, json=rows)).errors[0].rule
+    assert app.test_client().post(URL, json=rows[:3]).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "told"),
+    [
+        ({"Content-Type": "text/plain"}, "application/json"),
+        ({}, "application/json"),
+        ({"Content-Type": "application/json; charset=latin-1"}, "UTF-8"),
+        ({"Content-Type": "application/json", "Content-Encoding": "gzip"}, "compressed"),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, "application/json"),
+    ],
+    ids=["text", "none", "charset", "gzip", "form"],
+)
+def test_another_media_type_is_refused(client: FlaskClient, headers: dict[str, str], told: str) -> None:
+    found = problem(client.post(URL, data="{}", headers=headers))
+    assert (found.status, told in f"{found.detail} {found.wanted}") == (415, True)
+
+
+def test_json_may_say_that_it_is_utf_8(client: FlaskClient, made: dict[str, Made]) -> None:
+    body = json.dumps(made["cells"].row())
+    assert client.post(URL, data=body, content_type="application/json; charset=UTF-8").status_code == 200
+
+
+def test_a_body_that_says_it_is_too_large_is_refused(make_app: Apps) -> None:
+    app, _ = make_app(max_body_bytes=100)
+    found = problem(app.test_client().post(URL, data=b" " * 101, content_type="application/json"))
+    assert (found.status, found.got) == (413, "101 bytes")
+
+
+def test_a_body_of_unknown_length_is_read_no_further_than_the_bound(make_app: Apps) -> None:
+    app, _ = make_app(max_body_bytes=100)
+    body = io.BytesIO(b" " * 1_000_000)
+    response = app.test_client().post(
+        URL, input_stream=body, content_type="application/json", environ_overrides={"wsgi.input_terminated": True}
+    )
+    assert problem(response).status == 413
+    assert body.tell() <= 101
+
+
+def test_who_takes_only_html_is_told_that_there_is_none(client: FlaskClient) -> None:
+    assert problem(client.post(URL, json={}, headers={"Accept": "text/html"})).status == 406
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/*", "text/html, application/json;q=0.1"])
+def test_who_takes_json_among_others_gets_it(client: FlaskClient, made: dict[str, Made], accept: str) -> None:
+    assert client.post(URL, json=made["cells"].row(), headers={"Accept": accept}).status_code == 200
+
+
+def test_a_word_in_the_query_that_means_nothing_is_refused(client: FlaskClient) -> None:
+    found = problem(client.get("/api/v1/predict/by-index/1?modle=cells"))
+    assert (found.errors[0].field, found.errors[0].rule) == ("modle", "must be model, once")
+    assert problem(client.get("/api/v1/predict/by-index/1?model=a&model=b")).errors[0].field == "model"
+
+
+def test_another_method_is_refused_with_those_that_are_taken(client: FlaskClient) -> None:
+    response = client.get(URL)
+    assert problem(response).status == 405
+    assert "POST" in response.headers["Allow"]
+
+
+def test_an_unknown_address_is_told_as_a_problem(client: FlaskClient) -> None:
+    assert problem(client.get("/api/v1/nothing")).status == 404
+
+
+def test_an_unknown_model_is_told_with_those_there_are(client: FlaskClient) -> None:
+    found = problem(client.post(URL, json={"model": "../../etc", "rows": [{}]}))
+    assert (found.status, "cells" in found.wanted) == (404, True)
+
+
+@pytest.mark.parametrize("mood", ["garbage", "nan", "fewer", "beyond", "stranger", "unavailable", "failing", "closing"])
+def test_a_model_server_that_fails_is_told_as_something_to_come_back_to(
+    make_app: Apps, made: dict[str, Made], fake: FakeModelServer, mood: Any
+) -> None:
+    app, _ = make_app()  # its own: failures open the breaker
+    fake.mood = mood
+    response = app.test_client().post(URL, json=made["cells"].row())
+    assert problem(response).status == 503
+    assert int(response.headers["Retry-After"]) >= 1
+    assert "predictions" not in response.json
+
+
+def test_the_model_server_gets_what_was_understood_and_not_what_was_sent(
+    client: FlaskClient, made: dict[str, Made], fake: FakeModelServer
+) -> None:
+    body = b'{ "row": ' + json.dumps(made["cells"].row()).encode().replace(b"{", b'{  "radius" :\n 1.25e1, "x": 0,', 1)
+    body = body.replace(b'"x": 0, "radius": ', b'"texture_": ')
+    client.post(URL, data=body, content_type="application/json")
+    assert fake.asked == []
+    client.post(URL, json={"row": made["cells"].row(), "sticky": "planted"})
+    [asked] = fake.asked
+    assert "planted" not in json.dumps(asked)
+    assert set(asked) <= {"inputs", "signature_name", "path"}
+
+
+def test_the_same_sticky_text_goes_to_the_same_version(make_app: Apps, made: dict[str, Made], tmp_path: Any) -> None:
+    serving = tmp_path / "serving"
+    for version in (1, 2):
+        make_version(serving, made["cells"], version)
+    release(serving, "cells", 1, candidate=2, weight_percent=50.0)
+    app, _ = make_app(serving=serving)
+    client, row = app.test_client(), made["cells"].row()
+
+    def version_for(key: str) -> int:
+        return int(client.post(URL, json={"row": row, "sticky": key}).json["version"])
+
+    first = {key: version_for(key) for key in map(str, range(12))}
+    assert set(first.values()) == {1, 2}
+    assert {key: version_for(key) for key in first} == first
+    mixed = {client.post(URL, json=row).json["route"] for _ in range(40)}
+    assert mixed == {"stable", "candidate"}
+
+
+def test_a_held_out_row_comes_with_its_true_label(client: FlaskClient, made: dict[str, Made]) -> None:
+    found = HeldOut.model_validate(client.get("/api/v1/predict/by-index/3?model=flowers").json)
+    assert (found.index, found.rows) == (3, 60)
+    assert found.true_label == made["flowers"].labels[203]
+    assert found.features == made["flowers"].row(203)
+    assert set(found.prediction.probabilities) == set(made["flowers"].classes)
+
+
+@pytest.mark.parametrize(
+    ("index", "status"), [("60", 404), ("999999999", 404), ("-1", 400), ("x", 400), ("9" * 5000, 400), ("٣", 400)],
+    ids=["past", "far", "negative", "text", "digits", "arabic"],
+)  # fmt: skip
+def test_a_row_that_is_not_there_is_told(client: FlaskClient, index: str, status: int) -> None:
+    assert problem(client.get(f"/api/v1/predict/by-index/{index}")).status == status

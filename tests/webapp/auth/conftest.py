@@ -1,0 +1,102 @@
+"""Accounts with a clock that can be turned, and password hashes that cost nothing."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from tests.webapp.small_app import add_users, small_app
+from webapp.auth import database
+from webapp.auth.accounts import Accounts
+from webapp.auth.passwords import Passwords
+
+CHEAP = {"time_cost": 1, "memory_kib": 8}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _without_waiting_for_the_disk() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "PRAGMAS", (*database.PRAGMAS, "synchronous = OFF"))
+        yield
+
+
+@dataclass
+class Clock:
+    """A time that goes on only when told."""
+
+    now: float = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def open_accounts(tmp_path: Path, clock: Clock) -> Iterator[Callable[[], Accounts]]:
+    """Open the same file once more, as another worker does."""
+    opened: list[Accounts] = []
+
+    def opening() -> Accounts:
+        opened.append(Accounts(tmp_path / "webapp.sqlite", passwords=Passwords(**CHEAP), now=clock))
+        return opened[-1]
+
+    yield opening
+    for accounts in opened:
+        accounts.close()
+
+
+@pytest.fixture
+def accounts(open_accounts: Callable[[], Accounts]) -> Accounts:
+    return open_accounts()
+
+
+@pytest.fixture(scope="session")
+def _app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
+    app = small_app(tmp_path_factory.mktemp("auth"), auth=True, secure_cookies=False)
+    yield app
+    app.extensions["vouch"].close()
+
+
+@pytest.fixture(scope="session")
+def _users(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the three users, to be copied."""
+    path = tmp_path_factory.mktemp("users") / "webapp.sqlite"
+    accounts = Accounts(path, passwords=Passwords(**CHEAP))
+    add_users(accounts)
+    accounts.close()
+    return path
+
+
+@pytest.fixture
+def app(_app: Flask, _users: Path, tmp_path: Path) -> Iterator[Flask]:
+    """An app with logins, and accounts of the test's own."""
+    shutil.copy(_users, tmp_path / "webapp.sqlite")
+    shared = _app.extensions["vouch"]
+    fresh = Accounts(tmp_path / "webapp.sqlite", passwords=Passwords(**CHEAP))
+    _app.extensions["vouch"] = replace(shared, accounts=fresh)
+    yield _app
+    _app.extensions["vouch"] = shared
+    fresh.close()
+
+
+@pytest.fixture
+def browser(app: Flask) -> FlaskClient:
+    """A browser that is not logged in."""
+    return app.test_client()
+
+
+@pytest.fixture
+def kept(app: Flask) -> Accounts:
+    """The accounts of `app`."""
+    found: Accounts = app.extensions["vouch"].accounts
+    return found

@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from flask import Flask
+
+from tests.webapp.auth.conftest import Clock
+from tests.webapp.small_app import PASSWORD, SECRET, small_app
+from webapp.auth import tokens
+from webapp.auth.accounts import Accounts
+from webapp.auth.errors import NotAuthenticated
+from webapp.auth.keys import Keys
+from webapp.auth.refresh import LIFE_S
+from webapp.auth.tokens import ACCESS_LIFE_S, LEEWAY_S, Pair
+from webapp.records import Identity, Role
+
+HERE = "192.0.2.1"
+OLDER = "an older secret of this test, 9876543210 zyx"
+KEYS = Keys.of(SECRET)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock(time.time())
+
+
+@pytest.fixture
+def app(tmp_path: Path, clock: Clock) -> Iterator[Flask]:
+    app = small_app(tmp_path, now=clock, auth=True)
+    with app.test_request_context():
+        yield app
+    app.extensions["vouch"].close()
+
+
+@pytest.fixture
+def accounts(app: Flask) -> Accounts:
+    found: Accounts = app.extensions["vouch"].accounts
+    return found
+
+
+@pytest.fixture
+def pair(accounts: Accounts) -> Pair:
+    return tokens.login(accounts, "otto", PASSWORD, HERE)
+
+
+def claims(token: str) -> dict[str, Any]:
+    found: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
+    return found
+
+
+def signed(given: dict[str, Any], key: Any = KEYS.token, algorithm: str = "HS256", **headers: str) -> str:
+    return jwt.encode(given, key, algorithm, headers={"kid": KEYS.id, **headers})
+
+
+def refuses(token: str) -> str:
+    with pytest.raises(NotAuthenticated) as caught:
+        tokens.validate(token)
+    return caught.value.what
+
+
+def test_a_login_gives_a_token_that_says_who_and_for_how_long(pair: Pair, clock: Clock) -> None:
+    said = claims(pair.access)
+    assert {"iss": "vouch", "aud": "vouch-api", "sub": "otto", "role": "operator"}.items() <= said.items()
+    assert said["iat"] == said["nbf"] == int(clock.now)
+    assert said["exp"] - said["iat"] == ACCESS_LIFE_S == pair.expires_in_s == 900
+    assert tokens.validate(pair.access) == Identity("otto", Role.OPERATOR)
+    assert claims(pair.refresh)["exp"] - said["iat"] == LIFE_S == 14 * 24 * 3600
+
+
+def test_a_pair_does_not_show_its_tokens(pair: Pair) -> None:
+    assert "eyJ" not in repr(pair)
+
+
+def test_a_wrong_password_gives_none(accounts: Accounts) -> None:
+    with pytest.raises(NotAuthenticated, match="the name or the password is wrong"):
+        tokens.login(accounts, "otto", "wrong password", HERE)
+
+
+@pytest.mark.parametrize("made_up", ["", "x", "x.y.z", "eyJ.eyJ.x", "x" * 100_000, "é.ü.ö", "\0"])
+def test_what_is_no_token_is_refused(app: Flask, made_up: str) -> None:
+    assert refuses(made_up) == "the token is not valid"
+
+
+def test_an_access_token_ends(accounts: Accounts, clock: Clock) -> None:
+    clock.now -= ACCESS_LIFE_S + LEEWAY_S + 1
+    assert refuses(tokens.login(accounts, "otto", PASSWORD, HERE).access) == "the token has expired"
+
+
+def test_a_token_of_a_clock_that_is_ahead_is_refused_until_its_time(accounts: Accounts, clock: Clock) -> None:
+    clock.now += 3600
+    ahead = tokens.login(accounts, "otto", PASSWORD, HERE)
+    clock.now -= 3600  # the clock steps back: a new login is good at once
+    assert refuses(ahead.access) == "the token is not valid"
+    assert tokens.validate(tokens.login(accounts, "otto", PASSWORD, HERE).access).name == "otto"
+
+
+@pytest.mark.parametrize("claim", ["iss", "aud", "exp", "nbf", "iat", "jti", "sub", "fam"])
+def test_a_token_without_a_claim_is_refused(pair: Pair, claim: str) -> None:
+    said = claims(pair.access)
+    del said[claim]
+    assert refuses(signed(said)) == "the token is not valid"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"iss": "other"}, {"aud": "vouch-refresh"}, {"aud": "other"}, {"sub": "ada"}, {"fam": "f" * 32}, {"fam": 7},
+     {"nbf": 2**40}],
+    ids=["issuer", "refresh token's audience", "audience", "another user", "another family", "number", "not yet"],
+)  # fmt: skip
+def test_a_claim_that_says_something_else_is_refused_even_with_our_signature(
+    pair: Pair, change: dict[str, Any]
+) -> None:
+    refuses(signed(claims(pair.access) | change))
+
+
+def test_a_role_that_a_token_gives_itself_is_not_believed(pair: Pair) -> None:
+    assert tokens.validate(signed(claims(pair.access) | {"role": "admin"})).role == Role.OPERATOR
+
+
+def unsigned(said: dict[str, Any], algorithm: str) -> str:
+    head, body = ({"alg": algorithm, "kid": KEYS.id, "typ": "JWT"}, said)
+    parts = (base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in (head, body))
+    return ".".join(parts) + "."
+
+
+@pytest.mark.parametrize("algorithm", ["none", "None", "NONE", "HS256", "RS256", ""])
+def test_a_token_without_a_signature_is_refused(pair: Pair, algorithm: str) -> None:
+    assert refuses(unsigned(claims(pair.access), algorithm)) == "the token is not valid"
+
+
+@pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
+def test_the_algorithm_is_ours_to_say(pair: Pair, algorithm: str) -> None:
+    key = KEYS.token * 2  # what it may be signed with is not looked at before how
+    refuses(signed(claims(pair.access), key, algorithm))
+
+
+@pytest.mark.parametrize(
+    "key", [KEYS.session, KEYS.csrf, SECRET.encode(), b"k" * 32], ids=["session", "csrf", "secret", "other"]
+)
+def test_another_key_than_that_for_tokens_is_refused(pair: Pair, key: bytes) -> None:
+    refuses(signed(claims(pair.access), key))
+
+
+def test_a_token_that_names_no_key_or_another_is_refused(pair: Pair) -> None:
+    refuses(jwt.encode(claims(pair.access), KEYS.token, "HS256"))
+    refuses(signed(claims(pair.access), kid=Keys.of(OLDER).id))
+
+
+def test_a_token_of_the_key_before_is_good_while_that_is_told(tmp_path: Path, pair: Pair) -> None:
+    old = {"auth": True, "secret_key": "the secret of tomorrow, 0123456789 abcdefghi"}
+    for given, is_good in ((old | {"previous_secret_key": SECRET}, True), (old, False)):
+        other = small_app(tmp_path, has_users=True, **given)
+        with other.test_request_context():
+            if is_good:
+                assert tokens.validate(pair.access).name == "otto"
+                assert jwt.get_unverified_header(tokens.refresh(pair.refresh).access)["kid"] != KEYS.id
+            else:
+                refuses(pair.access)
+        other.extensions["vouch"].close()
+
+
+def test_a_refresh_gives_a_new_pair(pair: Pair) -> None:
+    new = tokens.refresh(pair.refresh)
+    assert len({pair.access, pair.refresh, new.access, new.refresh}) == 4
+    assert tokens.validate(new.access) == Identity("otto", Role.OPERATOR)
+    assert tokens.validate(tokens.refresh(new.refresh).access).name == "otto"
+
+
+def test_a_refresh_token_used_twice_ends_all_that_came_of_that_login_and_nothing_else(
+    accounts: Accounts, pair: Pair
+) -> None:
+    other = tokens.login(accounts, "otto", PASSWORD, HERE)
+    new = tokens.refresh(pair.refresh)
+    with pytest.raises(NotAuthenticated, match="used before"):
+        tokens.refresh(pair.refresh)
+    with pytest.raises(NotAuthenticated, match="not valid"):
+        tokens.refresh(new.refresh)
+    assert {refuses(pair.access), refuses(new.access)} == {"the access token was revoked"}
+    assert tokens.validate(other.access).name == "otto"
+    assert accounts.audit_entries()[-2].action == "refresh refused"
+
+
+def test_an_access_token_does_not_refresh_and_a_refresh_token_opens_nothing(pair: Pair) -> None:
+    with pytest.raises(NotAuthenticated):
+        tokens.refresh(pair.access)
+    refuses(pair.refresh)
+
+
+def test_a_refresh_token_ends(accounts: Accounts, clock: Clock) -> None:
+    clock.now -= LIFE_S + 60
+    old = tokens.login(accounts, "otto", PASSWORD, HERE)
+    with pytest.raises(NotAuthenticated, match="expired"):
+        tokens.refresh(old.refresh)
+
+
+def test_a_logout_ends_access_and_refresh(accounts: Accounts, pair: Pair) -> None:
+    tokens.logout(pair.refresh)
+    assert refuses(pair.access) == "the access token was revoked"
+    with pytest.raises(NotAuthenticated):
+        tokens.refresh(pair.refresh)
+    assert (accounts.audit_entries()[-2].who, accounts.audit_entries()[-2].action) == ("otto", "logout")
+
+
+def test_a_change_of_role_and_a_lock_out_work_on_tokens_that_are_out(accounts: Accounts, pair: Pair) -> None:
+    accounts.set_role("otto", Role.VIEWER, who="test")
+    assert tokens.validate(pair.access).role == Role.VIEWER
+    accounts.set_disabled("otto", True, who="test")
+    refuses(pair.access)
+    with pytest.raises(NotAuthenticated):
+        tokens.refresh(pair.refresh)

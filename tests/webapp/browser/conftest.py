@@ -1,0 +1,111 @@
+"""Debian's chromium on the real thing: a pushed model, a model server, the web app, with and without a login."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from serving.client import Addresses
+from serving.launch import Start, launch
+from tests.conftest import PipelineRun
+from tests.serving.versions import copy_version
+from tests.webapp.browser.site import Site, add_user, guarded, site
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
+
+
+@dataclass(frozen=True)
+class Models:
+    """A model server on a `var` with version 1 stable and version 2 pushed."""
+
+    var: Path
+    addresses: Addresses
+
+
+@pytest.fixture(scope="session")
+def models(pipeline_run: PipelineRun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Models]:
+    var = tmp_path_factory.mktemp("browser") / "var"
+    pushed = pipeline_run.serving / "1"
+    copy_version(pushed, var / "serving" / pipeline_run.model, 1)
+    with launch(Start(var / "serving", rest_port=0, grpc_port=0)) as running:
+        copy_version(pushed, var / "serving" / pipeline_run.model, 2)
+        yield Models(var, running.addresses)
+
+
+@pytest.fixture(scope="session")
+def demo(models: Models) -> Iterator[Site]:
+    """The open demo."""
+    with site(models.var, models.addresses) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def closed(models: Models) -> Iterator[Site]:
+    """The same with a login, and users: vera may look, otto may release."""
+    add_user(models.var, "vera", "viewer")
+    add_user(models.var, "otto", "operator")
+    with site(models.var, models.addresses, guarded()) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if not CHROMIUM:
+        pytest.skip("there is no chromium: apt-get install chromium")
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Open]:
+    """Open a URL in a window of its own; whatever the browser complains of fails the test."""
+    contexts, complaints = [], []
+
+    def open_(url: str, viewport: dict[str, int] = DESKTOP, **options: Any) -> Page:
+        context = browser.new_context(viewport=viewport, locale="en-GB", **options)  # type: ignore[arg-type]
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.set_default_timeout(15_000)
+        page.goto(url)
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert not [text for text in complaints if "status of 4" not in text and "status of 5" not in text]
+
+
+@pytest.fixture(scope="session")
+def check_accessible() -> Callable[[Page], None]:
+    """Fail for what axe-core calls serious or critical."""
+    axe = Axe()
+
+    def check(page: Page) -> None:
+        found = axe.run(page).response["violations"]
+        grave = [
+            f"{each['id']}: {each['help']}: {[node['html'][:160] for node in each['nodes'][:3]]}"
+            for each in found if each["impact"] in ("serious", "critical")
+        ]  # fmt: skip
+        assert not grave, "\n".join(grave)
+
+    return check
+
+
+def fits(page: Page) -> bool:
+    """Return whether nothing has to be scrolled sideways."""
+    return bool(page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"))

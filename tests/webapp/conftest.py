@@ -1,0 +1,93 @@
+"""A web app on hand-made models and a model server that can be told to misbehave; and on real ones (slow)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from tests.webapp.fake_model_server import FakeModelServer
+from tests.webapp.making import Made, cells, flowers, make_version, patients, release
+from webapp import create_app
+from webapp.services import Services, make_services
+from webapp.settings import WebSettings, read_settings
+
+App = tuple[Flask, Services]
+
+
+@pytest.fixture(scope="session")
+def made() -> dict[str, Made]:
+    """The three hand-made models by name."""
+    return {model.name: model for model in (cells(), patients(), flowers())}
+
+
+@pytest.fixture(scope="session")
+def webapp_root(made: dict[str, Made], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A `var` with version 1 of each model, stable. For reading only: copy it to change it."""
+    var = tmp_path_factory.mktemp("webapp") / "var"
+    for model in made.values():
+        make_version(var / "serving", model, 1)
+        release(var / "serving", model.name, 1)
+    return var
+
+
+@pytest.fixture(scope="session")
+def _fake(made: dict[str, Made]) -> Iterator[FakeModelServer]:
+    fake = FakeModelServer({(model.name, version): model for model in made.values() for version in (1, 2)})
+    fake.start()
+    yield fake
+    fake.stop()
+
+
+@pytest.fixture
+def fake(_fake: FakeModelServer) -> Iterator[FakeModelServer]:
+    """The fake model server in good mood; whatever a test does to it is undone."""
+    _fake.calm()
+    yield _fake
+    _fake.calm()
+
+
+@pytest.fixture
+def make_app(webapp_root: Path, fake: FakeModelServer, tmp_path: Path) -> Iterator[Callable[..., App]]:
+    """Make apps on the hand-made models; what they write goes under tmp_path. `serving`: another root of versions."""
+    made: list[Services] = []
+
+    def make(serving: Path | None = None, **given: Any) -> App:
+        var = tmp_path / "var"
+        var.mkdir(exist_ok=True)
+        if not (var / "serving").exists():
+            (var / "serving").symlink_to(serving or webapp_root / "serving")
+        settings = app_settings(var=var, model_server_rest=fake.url, rate_limit="", **given)
+        services = make_services(settings)
+        made.append(services)
+        app = create_app(settings, services)
+        app.testing = True
+        return app, services
+
+    yield make
+    for services in made:
+        services.close()
+
+
+def app_settings(**given: Any) -> WebSettings:
+    """Settings that no environment variable of the machine meddles with."""
+    return read_settings({}, **given)
+
+
+@pytest.fixture
+def client(make_app: Callable[..., App]) -> FlaskClient:
+    """A browser of the open demo."""
+    app, _ = make_app()
+    return app.test_client()
+
+
+def csrf_token(client: FlaskClient, path: str) -> str:
+    """Return the token that the forms of a page carry."""
+    found = re.search(r'name="csrf_token" value="([^"]+)"', client.get(path).text)
+    assert found, f"{path} has no form"
+    return found[1]

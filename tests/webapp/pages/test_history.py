@@ -1,0 +1,178 @@
+"""The history in a browser: search, one prediction, its true label, the CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from bs4 import BeautifulSoup
+from flask.testing import FlaskClient
+
+from tests.webapp.conftest import App, csrf_token
+from tests.webapp.fake_model_server import FakeModelServer
+from tests.webapp.logged import NOON, batch, minutes, put
+from tests.webapp.own_app import own_app
+from tests.webapp.small_app import SECRET, add_users, log_in
+from webapp.records import Asked
+
+ONE = "/history/cells/prediction?id=r1&row=0&day=2126-11-20"
+
+
+@pytest.fixture(scope="module")
+def app(webapp_root: Path, _fake: FakeModelServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """Three predictions of `cells`, a minute apart, and some of `patients`."""
+    with own_app(tmp_path_factory.mktemp("history") / "var", webapp_root / "serving", _fake.url) as made:
+        base = made[1].settings.predictions
+        for number, who in enumerate(("ann", "bob", "=cmd()")):
+            put(base / "cells", batch(1, at=NOON + minutes(number), asked=Asked(f"r{number}", who, "page")))
+        put(base / "patients", batch(120, model="patients"))
+        old = batch(1, model="patients", version=7, asked=Asked("old", "bob", "api"), columns={"width": [1.5]})
+        put(base / "patients", old)
+        yield made
+
+
+@pytest.fixture
+def browser(app: App) -> FlaskClient:
+    return app[0].test_client()
+
+
+def page_of(client: FlaskClient, path: str, status: int = 200) -> BeautifulSoup:
+    response = client.get(path)
+    assert response.status_code == status, response.text
+    return BeautifulSoup(response.text, "html.parser")
+
+
+def times(page: BeautifulSoup) -> list[str]:
+    return [cell.text for cell in page.select("#predictions tbody td:first-child")]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", "210"), ("?who=bob", "1"), ("?label=B", "210"), ("?label=M", ""), ("?version=1", "210"),
+        ("?version=2", ""), ("?from=2126-11-20T14:01%2B02:00", "21"), ("?from=0001-01-01T00:00", "210"),
+        ("?from=2126-11-20T12:01", "21"), ("?to=2126-11-20T12:01", "10"), ("?text=R2", "2"), ("?text=CMD(", "2"),
+        ("?from=2126-11-20T12:01&to=2126-11-20T12:01", "1"), ("?page=2", ""), ("?page=x", "210"), ("?page=-1", "210"),
+        ("?lang=id", "210"),
+    ],
+)  # fmt: skip
+def test_the_table_has_what_passes_newest_first(browser: FlaskClient, query: str, expected: str) -> None:
+    assert times(page_of(browser, f"/history/cells{query}")) == [f"2126-11-20 12:0{minute}:00" for minute in expected]
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        ("?from=yesterday", "from"),
+        ("?to=2126-13-01", "to"),
+        ("?to=9999-12-31T23:59", "to"),
+        ("?version=two", "version"),
+    ],
+    ids=str,
+)
+def test_a_filter_that_means_nothing_is_refused_at_its_field(browser: FlaskClient, query: str, name: str) -> None:
+    page = page_of(browser, f"/history/cells{query}", 400)
+    assert page.select_one(f"#{name}")["aria-invalid"] == "true"  # type: ignore[index]
+    assert page.select(f'.problems a[href="#{name}"]')
+    assert not page.select("#predictions")
+
+
+def test_pages_keep_the_filters(browser: FlaskClient) -> None:
+    page = page_of(browser, "/history/patients?who=ann&page=2")
+    assert [link["href"] for link in page.select("nav[aria-label=Pages] a")] == ["?who=ann&page=1", "?who=ann&page=3"]
+    assert len(times(page)) == 50
+
+
+def test_without_predictions_it_says_so(browser: FlaskClient) -> None:
+    assert "Nothing was predicted yet" in page_of(browser, "/history/flowers").text
+    assert "No prediction passes these filters" in page_of(browser, "/history/flowers?who=ann").text
+
+
+def test_opted_out_it_says_so(make_app: Callable[..., App]) -> None:
+    app, _ = make_app(log_predictions=False)
+    assert "Predictions are not kept at present" in page_of(app.test_client(), "/history/cells").text
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/history/nobody", 404), ("/history/cells/prediction?id=none", 404), ("/history/cells/prediction", 404),
+     ("/history/cells/prediction?id=r1&row=x", 400), ("/history/cells/prediction?id=r1&day=x", 400),
+     ("/history/cells/prediction?id=r1&row=99999999999999999999", 404),
+     ("/history/cells/prediction?id=r1&day=9999-12-31", 404), ("/history/cells/prediction?id=r%C3%A9", 404),
+     ("/history/cells/prediction?id=r1&row=-1", 404), ("/history/cells/prediction?id=%00", 404),
+     ("/history/nobody/export.csv", 404),
+     ("/history/cells/export.csv?from=x", 400)],
+)  # fmt: skip
+def test_what_is_not_there_is_not_found(browser: FlaskClient, path: str, status: int) -> None:
+    page_of(browser, path, status)
+
+
+def test_one_prediction_shows_what_went_in_and_what_came_out(browser: FlaskClient) -> None:
+    link = page_of(browser, "/history/cells?who=bob").select_one("#predictions tbody a")
+    assert link
+    page = page_of(browser, str(link["href"]))
+    told = " ".join(page.select_one("#answer").get_text(" ").split())  # type: ignore[union-attr]
+    for words in ("Predicted B", "Probability of B 75.0%", "Version 1 (stable)", "Who bob", "From page", "r1"):
+        assert words in told
+    inputs = {row.th.text: row.td.text for row in page.select("#inputs tbody tr") if row.th and row.td}
+    assert inputs == {"Radius": "10", "Texture": "18", "Smooth ness (mean)": "0.1"}
+    assert "Nobody said yet" in page.text
+
+
+def test_the_true_label_is_written_down_and_shown_in_the_table(browser: FlaskClient) -> None:
+    form = {"csrf_token": csrf_token(browser, ONE), "id": "r1", "row": "0", "day": "2126-11-20", "label": "M"}
+    answer = browser.post("/history/cells/feedback", data=form)
+    assert (answer.status_code, answer.headers["Location"]) == (303, ONE)
+    page = page_of(browser, ONE)
+    assert "The true label is written down" in page.text
+    assert "M said demo" in " ".join(page.select_one("#truth").get_text(" ").split())  # type: ignore[union-attr]
+    row = page_of(browser, "/history/cells?who=bob").select_one("#predictions .badge.fail")
+    assert row
+    assert row.text == "M"
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"label": "X"}, 400),
+        ({"label": ""}, 400),
+        ({"id": "none"}, 404),
+        ({"row": "x"}, 400),
+        ({"csrf_token": "x"}, 400),
+    ],
+    ids=str,
+)
+def test_a_label_that_cannot_be_is_refused(browser: FlaskClient, change: dict[str, str], status: int) -> None:
+    form = {"csrf_token": csrf_token(browser, ONE), "id": "r0", "row": "0", "day": "2126-11-20", "label": "M"}
+    assert browser.post("/history/cells/feedback", data=form | change).status_code == status
+    assert "Nobody said yet" in page_of(browser, ONE.replace("r1", "r0")).text
+
+
+def test_the_csv_has_what_passes_and_no_formula(browser: FlaskClient) -> None:
+    response = browser.get("/history/cells/export.csv")
+    assert response.mimetype == "text/csv"
+    assert response.headers["Content-Disposition"] == 'attachment; filename="cells-predictions.csv"'
+    assert [row["who"] for row in csv.DictReader(io.StringIO(response.text))] == ["'=cmd()", "bob", "ann"]
+    filtered = browser.get("/history/cells/export.csv?who=ann")
+    assert [row["request_id"] for row in csv.DictReader(io.StringIO(filtered.text))] == ["r0"]
+
+
+def test_a_prediction_of_a_version_that_is_gone_is_shown_all_the_same(browser: FlaskClient) -> None:
+    page = page_of(browser, "/history/patients/prediction?id=old")
+    assert "width" in page.select_one("#inputs").text  # type: ignore[union-attr]
+
+
+def test_viewers_read_and_operators_write(make_app: Callable[..., App]) -> None:
+    app, services = make_app(auth=True, secret_key=SECRET, secure_cookies=False, login_rate_limit="")
+    add_users(services.accounts)
+    put(services.settings.predictions / "cells", batch(1, asked=Asked("r1", "ann", "page")))
+    client = app.test_client()
+    log_in(client, "vera")
+    assert "Write it down" not in client.get(ONE).text
+    token = {"csrf_token": csrf_token(client, "/account")}
+    assert client.post("/history/cells/feedback", data=token | {"id": "r1", "label": "M"}).status_code == 403
+    log_in(client, "otto")
+    assert "Write it down" in client.get(ONE).text

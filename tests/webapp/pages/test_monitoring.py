@@ -1,0 +1,115 @@
+"""The monitoring page: numbers when there are some, and words when there are none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bs4 import BeautifulSoup
+from flask.testing import FlaskClient
+
+from tests.webapp.conftest import App
+from tests.webapp.fake_model_server import FakeModelServer
+from tests.webapp.logged import batch, put
+from tests.webapp.own_app import own_app
+
+
+def page_of(client: FlaskClient, path: str = "/monitoring", **headers: str) -> BeautifulSoup:
+    response = client.get(path, headers=headers)
+    assert response.status_code == 200, response.text
+    return BeautifulSoup(response.text, "html.parser")
+
+
+def stats(page: BeautifulSoup) -> dict[str, str]:
+    return {stat.dt.text: " ".join(stat.dd.text.split()) for stat in page.select(".stat") if stat.dt and stat.dd}
+
+
+@pytest.fixture(scope="module")
+def app(webapp_root: Path, _fake: FakeModelServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    with own_app(tmp_path_factory.mktemp("monitoring") / "var", webapp_root / "serving", _fake.url) as made:
+        yield made
+
+
+@pytest.fixture
+def browser(app: App, fake: FakeModelServer) -> FlaskClient:
+    return app[0].test_client()
+
+
+def test_the_last_hour_is_told_in_numbers_and_charts(app: App, browser: FlaskClient) -> None:
+    now = datetime.now(timezone.utc)
+    put(app[1].settings.predictions / "cells", batch(3, at=now - timedelta(minutes=2), latency_s=0.004))
+    page = page_of(browser)
+    told = stats(page)
+    assert told["Rows predicted"] == "3 in the last 60 minutes"
+    assert told["Median latency"].startswith("4 ms")
+    assert [" ".join(row.text.split()) for row in page.select("#answers tbody tr")] == ["1B266.7%", "1M133.3%"]
+    assert page.select("#rows svg")
+    assert "threshold" in page.select_one("#scores svg").text  # type: ignore[union-attr]
+
+
+def test_without_predictions_it_says_so(browser: FlaskClient) -> None:
+    page = page_of(browser, "/monitoring?model=flowers")
+    assert "No prediction in the last hour" in page.text
+    assert stats(page)["Rows predicted"].startswith("0")
+
+
+def test_the_rate_is_over_the_time_since_the_last_look(app: App, browser: FlaskClient) -> None:
+    first = page_of(browser)
+    assert "from the next look on" in stats(first)["Requests a second"]
+    moment, requests, failed = map(int, str(first.select_one("#live")["data-next"]).rpartition("=")[2].split("-"))  # type: ignore[index]
+    app[1].metrics.requests.labels("/x", "GET", 503).inc(19)
+    page = page_of(browser, f"/monitoring?since={moment - 10}-{requests}-{failed}")
+    told = re.match(r"([0-9.]+) in the last ([0-9]+) s", stats(page)["Requests a second"])
+    assert told
+    assert float(told[1]) * int(told[2]) == pytest.approx(20, rel=0.01)
+    assert stats(page)["Failed requests"].endswith(f"19 of {requests + 20} since the start")
+
+
+@pytest.mark.parametrize("since", ["", "x", "1-2-3-4", "9999999999-1-1", "1-999999-1", "0-0-0"])
+def test_whatever_the_address_says_of_the_last_look_the_page_is_there(browser: FlaskClient, since: str) -> None:
+    page_of(browser, f"/monitoring?since={since}&model=nobody")
+
+
+def test_the_script_gets_only_the_part_that_changes(browser: FlaskClient) -> None:
+    page = page_of(browser, **{"X-Requested-With": "fetch"})
+    assert page.select("#live[data-next]")
+    assert not page.select("html, h1")
+
+
+@pytest.mark.parametrize("mood", ["garbage", "failing", "closing"])
+def test_with_the_model_server_away_all_else_is_there(browser: FlaskClient, fake: FakeModelServer, mood: Any) -> None:
+    fake.mood = mood
+    page = page_of(browser)
+    assert "does not answer" in page.select_one("#server").text  # type: ignore[union-attr]
+    assert page.select("#routes tbody tr")
+
+
+def test_drift_has_its_place_and_is_said_not_to_be_watched(browser: FlaskClient) -> None:
+    assert "not watched yet" in page_of(browser).select_one("#drift").text  # type: ignore[union-attr]
+
+
+def test_rows_that_the_log_lost_are_told(app: App, browser: FlaskClient) -> None:
+    app[1].metrics.dropped(12)
+    assert stats(page_of(browser))["Rows the log lost"].startswith("12")
+
+
+def test_the_tools_are_linked_where_they_are_set_up(make_app: Callable[..., App], browser: FlaskClient) -> None:
+    assert not page_of(browser).select('a[href^="http"]')
+    app, _ = make_app(grafana_url="http://grafana.test", prometheus_url="http://prometheus.test")
+    links = {link["href"] for link in page_of(app.test_client()).select('a[href^="http"]')}
+    assert links == {"http://grafana.test", "http://prometheus.test"}
+
+
+def test_without_a_model_the_page_is_there(make_app: Callable[..., App], tmp_path: Any) -> None:
+    (tmp_path / "empty").mkdir()
+    app, _ = make_app(serving=tmp_path / "empty")
+    assert "Rows the log lost" in stats(page_of(app.test_client()))
+
+
+def test_opted_out_it_says_what_cannot_be_known(make_app: Callable[..., App]) -> None:
+    app, _ = make_app(log_predictions=False)
+    assert "Predictions are not kept" in page_of(app.test_client()).text

@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from bs4 import BeautifulSoup
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from tests.webapp.conftest import App, csrf_token
+from tests.webapp.fake_model_server import FakeModelServer
+from tests.webapp.making import Made
+
+CELLS, PATIENTS, FLOWERS = "/predict/cells", "/predict/patients", "/predict/flowers"
+GOOD = {"radius": "18.5", "texture": "21", "smooth ness (mean)": "0.1"}
+FETCH = {"X-Requested-With": "fetch"}
+
+
+def send(
+    client: FlaskClient, path: str, values: Mapping[str, str], headers: Mapping[str, str] | None = None
+) -> TestResponse:
+    return client.post(path, data={**values, "csrf_token": csrf_token(client, path)}, headers=dict(headers or {}))
+
+
+def soup(response: TestResponse) -> BeautifulSoup:
+    return BeautifulSoup(response.text, "html.parser")
+
+
+def values_of(page: BeautifulSoup) -> dict[str, str]:
+    form = page.select_one("form#case")
+    assert form
+    found = {str(each["name"]): str(each.get("value", "")) for each in form.select("input:not([type=hidden])")}
+    for select in form.select("select"):
+        chosen = select.select_one("option[selected]")
+        found[str(select["name"])] = chosen.text if chosen else ""
+    return found
+
+
+def test_the_first_page_leads_to_the_form_of_the_default_model(visitor: FlaskClient) -> None:
+    response = visitor.get("/?lang=id")
+    assert response.status_code == 302
+    assert response.location == "/predict/cells?lang=id"
+
+
+def test_every_field_has_a_label_and_what_the_training_data_hold(visitor: FlaskClient, made: dict[str, Made]) -> None:
+    page = soup(visitor.get(PATIENTS))
+    names = {str(each["name"]): str(each["id"]) for each in page.select("form#case [name]:not([type=hidden])")}
+    assert set(names) == set(made["patients"].columns)
+    assert {str(label["for"]) for label in page.select("form#case label")} == set(names.values())
+    hint = page.select_one(f"#{names['age']}-hint")
+    assert hint
+    assert re.fullmatch(r"[\d.]+ – [\d.]+ · [\d.]+", hint.text)
+
+
+def test_categories_are_picked_and_numbers_are_typed(visitor: FlaskClient) -> None:
+    page = soup(visitor.get(PATIENTS))
+    assert [o.text for o in page.select("select[name=smoker] option")] == ["– choose –", "no", "yes"]
+    assert page.select("input[name=pressure][type=number][step=any]")
+
+
+def test_optional_fields_say_so(visitor: FlaskClient) -> None:
+    labels = [label.text for label in soup(visitor.get(PATIENTS)).select("label") if "optional" in label.text]
+    assert len(labels) == 1
+    assert "Cholesterol" in labels[0]
+
+
+def test_a_good_case_is_answered_with_all_that_makes_it_traceable(visitor: FlaskClient) -> None:
+    response = send(visitor, CELLS, GOOD)
+    verdict = soup(response).select_one("#result .verdict")
+    assert verdict
+    assert response.status_code == 200
+    assert verdict.select_one("h2 strong").text == "M"  # type: ignore[union-attr]
+    for told in ("threshold", "40.0%", "version 1", "stable", "UTC", response.headers["X-Request-ID"]):
+        assert told in verdict.text
+    assert verdict.select('a[href="/models/cells"]')
+
+
+def test_the_answer_comes_with_its_reasons_and_its_place_among_the_training_data(visitor: FlaskClient) -> None:
+    result = soup(send(visitor, CELLS, GOOD)).select_one("#result")
+    assert result
+    assert next(row.th.text for row in result.select("details tbody tr") if row.th) == "Radius"
+    assert len(result.select("svg[role=img]")) == 3
+
+
+def test_several_classes_are_ranked(visitor: FlaskClient) -> None:
+    page = soup(send(visitor, FLOWERS, {"petal length (cm)": "1.5", "petal width (cm)": "0.2"}))
+    ranked = [each.text for each in page.select("#result .shares dt")]
+    assert ranked[0] == "setosa"
+    assert sorted(ranked) == ["setosa", "versicolor", "virginica"]
+
+
+def test_the_form_keeps_its_values_after_an_answer(visitor: FlaskClient) -> None:
+    assert values_of(soup(send(visitor, CELLS, GOOD))) == GOOD
+
+
+def test_every_problem_is_listed_on_top_and_tied_to_its_field(visitor: FlaskClient) -> None:
+    wrong = {"radius": "12,5", "texture": "", "smooth ness (mean)": "1e99"}
+    response = send(visitor, CELLS, wrong)
+    page = soup(response)
+    assert response.status_code == 400
+    assert len(page.select("#problems li")) == 3
+    for link in page.select("#problems a"):
+        field = page.select_one(str(link["href"]))
+        assert field
+        assert field["aria-invalid"] == "true"
+        note = page.select_one(f"#{field['id']}-note")
+        assert note
+        assert note["id"] in str(field["aria-describedby"]).split()
+        assert note["class"] == ["error"]
+    assert "must be a number with a decimal point, not a comma" in page.text
+    assert values_of(page) == wrong
+
+
+def test_a_value_outside_the_training_data_is_answered_with_a_warning_at_its_field(visitor: FlaskClient) -> None:
+    response = send(visitor, CELLS, GOOD | {"texture": "90"})
+    page = soup(response)
+    assert response.status_code == 200
+    notes = list(page.select("form#case .caution"))
+    assert len(notes) == 1
+    assert "The training data reach from" in notes[0].text
+    assert "One value lies outside the training data" in page.select_one("#result").text  # type: ignore[union-attr]
+
+
+def test_the_script_gets_only_the_parts_that_change(visitor: FlaskClient) -> None:
+    parts = soup(send(visitor, CELLS, GOOD | {"texture": "90"}, FETCH))
+    assert not parts.select("html, form")
+    ids = [part["id"] for part in parts.select("[data-swap]")]
+    assert ids == ["problems", "result", "field-0-note", "field-1-note", "field-2-note"]
+    assert "The training data reach" in parts.select_one("#field-1-note").text  # type: ignore[union-attr]
+
+
+def test_examples_fill_the_form_without_a_script(visitor: FlaskClient) -> None:
+    page = soup(visitor.get(CELLS))
+    link = next(link for link in page.select("a[data-fill]") if link.text == "Typical M")
+    filled = values_of(soup(visitor.get(CELLS + str(link["href"]))))
+    assert filled == json.loads(html.unescape(str(link["data-fill"])))
+    assert float(filled["radius"]) > 15
+
+
+def test_an_example_that_is_none_leaves_the_form_empty(visitor: FlaskClient) -> None:
+    assert set(values_of(soup(visitor.get(f"{CELLS}?example=nothing"))).values()) == {""}
+
+
+@pytest.mark.parametrize("mood", ["closing", "nan"])
+def test_a_model_server_in_trouble_is_told_and_nothing_is_lost(
+    make_app: Callable[..., App], fake: FakeModelServer, mood: str
+) -> None:
+    client = make_app(model_server_timeout_s=0.3)[0].test_client()
+    fake.mood = mood  # type: ignore[assignment]
+    response = send(client, CELLS, GOOD)
+    page = soup(response)
+    assert response.status_code in (502, 503)
+    assert (response.status_code == 503) == ("Retry-After" in response.headers)
+    assert "No prediction this time" in page.select_one("#problems").text  # type: ignore[union-attr]
+    assert not page.select(".verdict")
+    assert values_of(page) == GOOD
+
+
+def test_without_reasons_the_answer_still_stands(
+    make_app: Callable[..., App], webapp_root: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "copy").mkdir()
+    for path in (webapp_root / "serving").rglob("*"):
+        target = tmp_path / "copy" / path.relative_to(webapp_root / "serving")
+        if path.is_dir():
+            target.mkdir(exist_ok=True)
+        elif path.name != "showcase.json":
+            target.write_bytes(path.read_bytes())
+    client = make_app(serving=tmp_path / "copy")[0].test_client()
+    result = soup(send(client, CELLS, GOOD)).select_one("#result")
+    assert result
+    assert "calibrated probability" in result.text
+    assert "Among the training cases" not in result.text
+
+
+def test_a_model_that_is_none_has_no_page(visitor: FlaskClient) -> None:
+    response = visitor.get("/predict/nothing")
+    assert response.status_code == 404
+    assert "there is no such model" in response.text
+
+
+@pytest.mark.parametrize("path", [CELLS, "/by-index/cells", "/batch/cells", "/predict/nothing"])
+def test_every_page_says_that_it_is_no_medical_device(visitor: FlaskClient, path: str) -> None:
+    assert "Not a medical device." in visitor.get(path).text
+
+
+@pytest.mark.parametrize("path", [CELLS, PATIENTS, FLOWERS, "/by-index/patients", "/batch/patients"])
+def test_pages_hold_nothing_that_the_content_security_policy_forbids(visitor: FlaskClient, path: str) -> None:
+    page = soup(visitor.get(path))
+    assert not page.select("[style], style, script:not([src])")
+    assert not [name for tag in page.find_all() for name in tag.attrs if name.startswith("on")]
+
+
+def test_hostile_values_come_back_as_text(visitor: FlaskClient) -> None:
+    response = send(visitor, PATIENTS, {"city": '"><script>alert(1)</script>', "age": "'><b>"})
+    assert "<script>alert" not in response.text
+    assert "<b>" not in response.text

@@ -1,0 +1,171 @@
+"""The real processes: workers that die and are replaced, an end that loses nothing, one set of numbers of all."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import requests
+
+from tests.webapp.fake_model_server import FakeModelServer
+from tests.webapp.making import Made
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+TIMEOUT_S = 60
+
+
+@dataclass
+class Web:
+    """A web app in processes of its own, on a fake model server."""
+
+    process: subprocess.Popen[str]
+    url: str
+    var: Path
+
+    def predict(self, row: dict[str, Any]) -> requests.Response:
+        return requests.post(f"{self.url}/api/v1/predict", json={"model": "cells", "rows": [row]}, timeout=20)
+
+    def workers(self) -> set[int]:
+        """The processes that answer: children of the supervisor that were given its socket."""
+        return {
+            int(stat.parent.name) for stat in Path("/proc").glob("[0-9]*/stat")
+            if _parent(stat) == self.process.pid and b"spawn_main" in (stat.parent / "cmdline").read_bytes()
+        }  # fmt: skip
+
+
+def _parent(stat: Path) -> int:
+    try:
+        return int(stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1])
+    except OSError:  # it has ended
+        return 0
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + TIMEOUT_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def environment(var: Path, url: str) -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("VOUCH_", "PORT", "PYTHONDONT"))}
+    return {**clean, "VOUCH_VAR": str(var), "VOUCH_MODEL_SERVER_REST": url, "VOUCH_RATE_LIMIT": ""}
+
+
+def is_ready(url: str) -> bool:
+    try:
+        return requests.get(f"{url}/readyz", timeout=5).ok
+    except requests.RequestException:
+        return False
+
+
+@pytest.fixture
+def web(webapp_root: Path, fake: FakeModelServer, tmp_path: Path) -> Iterator[Web]:
+    (tmp_path / "serving").symlink_to(webapp_root / "serving")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "webapp", "--port", "0"], cwd=ROOT, env=environment(tmp_path, fake.url), text=True,
+        stdout=subprocess.PIPE, stderr=(tmp_path / "log").open("w"), start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout
+    [url] = re.findall(r"http://[\d.:]+", process.stdout.readline())
+    try:
+        until(lambda: is_ready(url) or process.poll() is not None)
+        assert process.poll() is None, (tmp_path / "log").read_text()
+        yield Web(process, url, tmp_path)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def test_a_worker_that_is_killed_is_replaced_while_others_answer(web: Web, made: dict[str, Made]) -> None:
+    before = web.workers()
+    assert len(before) == 2
+    victim = min(before)
+    os.kill(victim, signal.SIGKILL)
+    lost = 0
+    row = made["cells"].row()
+    for _ in range(50):
+        try:
+            lost += web.predict(row).status_code != 200
+        except requests.RequestException:
+            lost += 1
+    assert lost <= 1
+    until(lambda: len(web.workers() - {victim}) == 2)
+    assert web.predict(row).status_code == 200
+
+
+def test_the_metrics_are_those_of_all_workers_together(web: Web, made: dict[str, Made]) -> None:
+    row = made["cells"].row()
+    with ThreadPoolExecutor(8) as pool:
+        assert all(answer.ok for answer in pool.map(lambda _: web.predict(row), range(60)))
+    pages = {requests.get(f"{web.url}/metrics", timeout=5).text for _ in range(10)}
+    counts = {re.search(r'vouch_predictions_total\{[^}]*model="cells"[^}]*\} (\S+)', page)[1] for page in pages}  # type: ignore[index]
+    assert counts == {"60.0"}
+
+
+def test_at_the_end_requests_under_way_are_answered_and_the_log_is_written(
+    web: Web, fake: FakeModelServer, made: dict[str, Made]
+) -> None:
+    fake.delay_s = 1.0
+    with ThreadPoolExecutor(1) as pool:
+        under_way = pool.submit(web.predict, made["cells"].row())
+        time.sleep(0.3)  # it has to be under way
+        web.process.send_signal(signal.SIGTERM)
+        assert under_way.result().status_code == 200
+    assert web.process.wait(20) == 0
+    logged = [pq.read_table(path) for path in (web.var / "predictions").rglob("*.parquet")]
+    assert sum(table.num_rows for table in logged) == 1
+
+
+def test_a_port_that_is_taken_is_told(webapp_root: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(
+            [sys.executable, "-m", "webapp", "--port", port], cwd=ROOT, env=environment(webapp_root, "http://127.0.0.1:1"),
+            capture_output=True, text=True, timeout=TIMEOUT_S, check=False,
+        )  # fmt: skip
+    assert done.returncode == 5
+    assert port in done.stderr
+    assert "VOUCH_PORT" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_once_it_is_asked_it_leaves(webapp_root: Path, fake: FakeModelServer, tmp_path: Path) -> None:
+    (tmp_path / "serving").symlink_to(webapp_root / "serving")
+    done = subprocess.run(
+        [sys.executable, "-m", "webapp", "--port", "0", "--once"], cwd=ROOT, env=environment(tmp_path, fake.url),
+        capture_output=True, text=True, timeout=TIMEOUT_S, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"row 0 of the test split: [BM] with 0\.\d{4}", done.stdout)
+
+
+def test_help_imports_next_to_nothing() -> None:
+    code = "import sys, webapp.__main__; print({'flask', 'requests', 'numpy', 'pydantic'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_tensorflow_is_never_imported(webapp_root: Path) -> None:
+    code = (
+        "import sys; from webapp import create_app; create_app(); print([m for m in sys.modules if 'tensorflow' in m])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment(webapp_root, "http://127.0.0.1:1"), capture_output=True,
+        text=True, check=True,
+    )  # fmt: skip
+    assert all(name.startswith("tensorflow_metadata") for name in eval(done.stdout))

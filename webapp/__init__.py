@@ -1,0 +1,54 @@
+"""The web app: a page people trust and an API programs trust, in front of a model server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flask import Blueprint, Flask
+
+    from webapp.services import Services
+    from webapp.settings import WebSettings
+
+
+def create_app(settings: WebSettings | None = None, services: Services | None = None) -> Flask:
+    """Return the app. Without arguments, as `flask --app webapp` calls it, the environment says what it needs.
+
+    Raises ConfigError if the settings are not valid, or a route does not say who may use it.
+    """
+    from flask import Flask
+
+    from webapp import auth, errors, health, i18n, limits, requests, security  # late: metrics look at the environment
+    from webapp.services import make_services
+    from webapp.settings import read_settings
+
+    settings = settings or read_settings()
+    app = Flask(__name__)
+    app.extensions["vouch"] = services or make_services(settings)
+
+    requests.init_app(app)  # an id, a place in the metrics, a line in the log
+    security.init_app(app, settings)  # hosts, bounds, headers, CSRF
+    auth.init_app(app)  # who is asking, and may they
+    limits.init_app(app, settings)  # how often
+    errors.init_app(app)  # every error has an answer
+    i18n.init_app(app)  # in the reader's language
+
+    for blueprint in _blueprints():
+        app.register_blueprint(blueprint)
+    app.add_url_rule("/readyz", "readyz", health.make_readyz(health.Readiness()))
+    auth.check_every_route_has_a_role(app)
+    return app
+
+
+def _blueprints() -> list[Blueprint]:
+    from webapp.api import blueprints as api
+    from webapp.auth.pages import blueprint as account
+    from webapp.health import blueprint as health
+    from webapp.pages.batch import blueprint as batch
+    from webapp.pages.by_index import blueprint as by_index
+    from webapp.pages.history import blueprint as history
+    from webapp.pages.models import blueprint as models
+    from webapp.pages.monitoring import blueprint as monitoring
+    from webapp.pages.predict import blueprint as predict
+
+    return [predict, by_index, batch, models, history, monitoring, account, *api, health]

@@ -1,0 +1,9 @@
+"""The JSON API under /api/v1, its OpenAPI document and the page to browse it."""
+
+from __future__ import annotations
+
+from webapp.api import csv, docs, feedback, login, models, predict, releases
+from webapp.api.routes import blueprint
+
+__all__ = ["blueprints", "csv", "docs", "feedback", "login", "models", "predict", "releases"]
+blueprints = (blueprint,)

@@ -1,0 +1,100 @@
+"""Predictions for a whole CSV: up it goes, down comes the same with what the model says of each row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from flask import Request, Response, request
+
+from webapp.api.body import CSV, JSON, MULTIPART, check_media_type
+from webapp.api.predict import MODEL, TAG, asked_by, model_asked
+from webapp.api.routes import Operation, Parameter, answer, route
+from webapp.api.schemas import STICKY_LENGTH, CsvSummary, ProblemItem, RuleCount
+from webapp.bulk import BulkResult, Upload, score_csv
+from webapp.records import Problem, Role
+from webapp.rules import shown
+from webapp.services import services
+from webapp.validation import InvalidInput
+
+PART, UPLOADS = "file", "uploads"
+PIECE_BYTES = 1 << 16
+STICKY = Parameter(
+    "sticky", "Requests with the same text are answered by the same version.",
+    {"type": "string", "minLength": 1, "maxLength": STICKY_LENGTH}, None,
+)  # fmt: skip
+HEADERS = {
+    "X-Model": "Name of the model.", "X-Version": "Version that answered.", "X-Rows": "Rows predicted.",
+    "X-Failed": "Rows left out; the JSON summary says why.",
+}  # fmt: skip
+
+
+@route(
+    "POST", "/predict/csv",
+    Operation(
+        "Predict a CSV", TAG, Role.VIEWER, CsvSummary, parameters=(MODEL, STICKY), refusals=(404,),
+        takes=(CSV, MULTIPART), gives=(CSV, JSON), headers=HEADERS,
+    ),
+)  # fmt: skip
+def predict_csv() -> Response:
+    """Answer a CSV with the same CSV and further columns: label, probability, version and warnings.
+
+    The body is the file itself, or a form with it as `file`. Rows that break a rule are left out; with
+    `Accept: application/json` the answer is a summary that says which, and why, instead of the rows.
+    """
+    check_media_type(request, (CSV, MULTIPART))
+    here = services()
+    asked = asked_by("csv", _sticky())
+    upload = Upload(
+        model_asked(here), _stream(request), here.settings.max_upload_bytes, here.settings.max_upload_rows
+    )  # fmt: skip
+    result = score_csv(here.predictor, upload, asked, here.settings.var / UPLOADS)
+    if request.accept_mimetypes.best_match((CSV, JSON), CSV) == JSON:
+        result.path.unlink()
+        return answer(_summary(result, asked.request_id))
+    told = (result.model, result.version, result.rows, result.failed)
+    headers = dict(zip(HEADERS, map(str, told), strict=True))
+    return Response(_pieces(result.path), headers=headers, content_type=f"{CSV}; charset=utf-8")
+
+
+def _sticky() -> str:
+    text = request.args.get(STICKY.name)
+    if text is None or 0 < len(text) <= STICKY_LENGTH:
+        return text or ""
+    raise InvalidInput(
+        [Problem(STICKY.name, f"must be text of 1 to {STICKY_LENGTH} characters", "more or less", "abc")]
+    )
+
+
+def _stream(asked: Request) -> BinaryIO:
+    """Return the CSV in the body. A form's file waits on disk if it is large."""
+    if asked.mimetype == CSV:
+        return cast(BinaryIO, asked.stream)
+    if PART not in asked.files:
+        given = shown(", ".join(map(str, [*asked.files, *asked.form])))  # a part may be without a name
+        raise InvalidInput([Problem(PART, "must be the form's field with the CSV", given, "file=@rows.csv")])
+    return cast(BinaryIO, asked.files[PART].stream)
+
+
+def _summary(result: BulkResult, request_id: str) -> CsvSummary:
+    return CsvSummary(
+        model=result.model, version=result.version, route=result.route, threshold=result.threshold,
+        request_id=request_id, rows=result.rows, failed=result.failed, rows_with_warnings=result.cautions,
+        rules=[RuleCount(field=field, rule=rule, rows=rows) for field, rule, rows in result.counts],
+        errors=[ProblemItem(field=each.field, rule=each.rule, got=each.got, example=each.example, row=each.row)
+                for each in result.problems],
+    )  # fmt: skip
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    """Return a file piece by piece. Its name is gone at once, so that nothing is left whatever happens."""
+    file = path.open("rb")
+    path.unlink()
+
+    def pieces() -> Iterator[bytes]:
+        with file:
+            while piece := file.read(PIECE_BYTES):
+                yield piece
+
+    return pieces()

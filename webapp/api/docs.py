@@ -1,0 +1,44 @@
+"""The OpenAPI document and the page to browse it, all from here: no network is needed to read it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flask import Response, abort, current_app, render_template, send_file
+from swagger_ui_bundle import swagger_ui_path
+
+from webapp.api.openapi import openapi
+from webapp.api.routes import answer, blueprint
+from webapp.auth import public, requires
+from webapp.records import Role
+from webapp.services import services
+
+MAX_AGE_S = 3600
+_OWN = Path(__file__).resolve().parent / "static"
+_FILES = {name: folder / name for folder, names in {
+    Path(str(swagger_ui_path)): ("swagger-ui-bundle.js", "swagger-ui.css"), _OWN: ("docs.js", "docs.css"),
+}.items() for name in names}  # fmt: skip
+
+
+@blueprint.get("/openapi.json")
+@requires(Role.VIEWER)
+def openapi_json() -> Response:
+    """Return the document."""
+    return answer(openapi(current_app, services()))
+
+
+@blueprint.get("/docs")
+@requires(Role.VIEWER)
+def docs() -> str:
+    """Show the document; without JavaScript, a list of what there is."""
+    document = openapi(current_app, services())
+    return render_template("api_docs.html", document=document)
+
+
+@blueprint.get("/docs/static/<name>")
+@public
+def docs_static(name: str) -> Response:
+    """Send a file of the page."""
+    if name not in _FILES:
+        abort(404)
+    return send_file(_FILES[name], max_age=MAX_AGE_S)

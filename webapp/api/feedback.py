@@ -1,0 +1,28 @@
+"""What a prediction's label really was."""
+
+from __future__ import annotations
+
+from flask import Response, request
+
+from webapp.api.body import read_as
+from webapp.api.routes import Operation, answer, route
+from webapp.api.schemas import Feedback, FeedbackKept
+from webapp.auth import identity
+from webapp.history import History
+from webapp.records import Role
+from webapp.services import services
+
+CREATED = 201
+
+
+@route(
+    "POST", "/feedback",
+    Operation("Tell a true label", "feedback", Role.OPERATOR, FeedbackKept, Feedback, status=CREATED, refusals=(404,)),
+)  # fmt: skip
+def feedback() -> Response:
+    """Keep the true label of a row that was predicted, for monitoring and retraining. The last word counts."""
+    here = services()
+    told = read_as(Feedback, request, here.settings)
+    model = told.model or here.catalog.default(here.settings.model)
+    History(here).add_feedback(model, told.request_id, told.row, told.label, identity().name)
+    return answer(FeedbackKept(model=model, request_id=told.request_id, row=told.row, label=told.label), CREATED)

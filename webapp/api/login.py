@@ -1,0 +1,61 @@
+"""Logins of programs: a short-lived access token, and a refresh token that is good once."""
+
+from __future__ import annotations
+
+from flask import Response, request
+
+from config.errors import VouchError
+from webapp.api.body import read_as
+from webapp.api.routes import Operation, answer, route
+from webapp.api.schemas import Done, Login, RefreshToken, Tokens, WhoAmI
+from webapp.auth import identity, tokens
+from webapp.records import Role
+from webapp.services import Services, services
+
+TAG = "auth"
+
+
+class LoginsOff(VouchError):
+    """Nobody logs in to the open demo."""
+
+    http_status = 409
+
+
+@route("POST", "/auth/login", Operation("Log in", TAG, Role.PUBLIC, Tokens, Login, refusals=(401, 409)))
+def login() -> Response:
+    """Change a name and a password for tokens. Wrong ones are told alike, whatever was wrong, and cost time."""
+    here = _with_logins()
+    told = read_as(Login, request, here.settings)
+    return _tokens(tokens.login(here.accounts, told.username, told.password, request.remote_addr or ""))
+
+
+@route("POST", "/auth/refresh", Operation("Refresh", TAG, Role.PUBLIC, Tokens, RefreshToken, refusals=(401, 409)))
+def refresh() -> Response:
+    """Change a refresh token for new tokens. One that is used twice ends the login: somebody else may have it."""
+    return _tokens(tokens.refresh(read_as(RefreshToken, request, _with_logins().settings).refresh_token))
+
+
+@route("POST", "/auth/logout", Operation("Log out", TAG, Role.PUBLIC, Done, RefreshToken, refusals=(401, 409)))
+def logout() -> Response:
+    """End the login that a refresh token belongs to, its access tokens too."""
+    tokens.logout(read_as(RefreshToken, request, _with_logins().settings).refresh_token)
+    return answer(Done())
+
+
+@route("GET", "/auth/validate", Operation("Tell who is asking", TAG, Role.VIEWER, WhoAmI))
+def validate() -> Response:
+    """Tell whose the access token is, and what they may do."""
+    who = identity()
+    return answer({"name": who.name, "role": who.role.name.lower(), "is_demo": who.is_demo})
+
+
+def _with_logins() -> Services:
+    here = services()
+    if not here.settings.auth:
+        raise LoginsOff("logins are off: everybody may use the open demo", fix="set VOUCH_AUTH=on to have them")
+    return here
+
+
+def _tokens(pair: tokens.Pair) -> Response:
+    return answer({"access_token": pair.access, "refresh_token": pair.refresh, "token_type": "Bearer",
+                   "expires_in": pair.expires_in_s})  # fmt: skip

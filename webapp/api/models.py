@@ -1,0 +1,134 @@
+"""The models: what is there, what is released, and how an operator changes that."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from flask import Response
+
+from config.errors import DataError
+from serving.errors import ModelNotFound
+from serving.manifest import Manifest
+from serving.release_state import Routing, State, Store, routing
+from webapp.api.features import TYPES, bound, example_value
+from webapp.api.routes import Operation, Parameter, answer, route
+from webapp.api.schemas import (
+    MODEL_NAME,
+    FeatureItem,
+    Metric,
+    ModelDetail,
+    ModelList,
+    ModelSummary,
+    TrainingRange,
+    VersionItem,
+)
+from webapp.catalog import Card
+from webapp.records import Role
+from webapp.rules import FieldRules, rules_of
+from webapp.services import Services, services
+
+TAG = "models"
+NAME = Parameter("name", "Name of the model.", {"type": "string", "pattern": MODEL_NAME}, None, in_path=True)
+
+
+@route("GET", "/models", Operation("List the models", TAG, Role.VIEWER, ModelList))
+def models() -> Response:
+    """Tell the models, their versions, and which of them answer."""
+    here = services()
+    default = None
+    with suppress(ModelNotFound):
+        default = here.catalog.default(here.settings.model)
+    return answer(ModelList(default=default, models=[_summary(here, name) for name in here.catalog.models()]))
+
+
+@route(
+    "GET", "/models/<name>",
+    Operation("Describe a model", TAG, Role.VIEWER, ModelDetail, parameters=(NAME,), refusals=(404,)),
+)  # fmt: skip
+def model(name: str) -> Response:
+    """Tell what a model predicts and reads, and of each version what it was measured at and what the gates said."""
+    here = services()
+    card = shown_card(here, name)
+    labels = _labels(here, name)
+    return answer(ModelDetail(
+        **_summary(here, name).model_dump(), description=card.description, label=card.label,
+        classes=list(card.classes), positive=card.positive, features=[_feature(rules) for rules in rules_of(card)],
+        version_details=[_version(here.settings.serving / name / str(number), labels.get(number, []))
+                         for number in reversed(here.catalog.versions(name))],
+    ))  # fmt: skip
+
+
+def shown_card(here: Services, name: str) -> Card:
+    """Return the card of the stable version, else of the newest. Raises ModelNotFound, DataError."""
+    newest = here.catalog.versions(name)[-1]
+    released = _routing(here, name)
+    return here.catalog.card(name, released.stable if released else newest)
+
+
+def _summary(here: Services, name: str) -> ModelSummary:
+    versions = here.catalog.versions(name)
+    released = _routing(here, name) or Routing(0, None, 0.0)
+    with suppress(DataError, ModelNotFound):
+        title = shown_card(here, name).title
+        return _summed(name, title, versions, released)
+    return _summed(name, name, versions, released)
+
+
+def _summed(name: str, title: str, versions: list[int], released: Routing) -> ModelSummary:
+    return ModelSummary(
+        name=name, title=title, versions=versions, stable=released.stable or None, candidate=released.candidate,
+        candidate_percent=released.weight_percent,
+    )  # fmt: skip
+
+
+def _routing(here: Services, name: str) -> Routing | None:
+    """Return what is released, None if nothing is or the state file cannot be read."""
+    with suppress(DataError):
+        return routing(here.settings.serving, name)
+    return None
+
+
+def _labels(here: Services, name: str) -> dict[int, list[str]]:
+    """Return the labels of each version."""
+    with suppress(DataError):
+        if record := Store(here.settings.serving, name).read():
+            state: State = record.state
+            held = {"stable": state.stable, "candidate": state.candidate, "previous": state.previous}
+            return {number: [label for label, version in held.items() if version == number]
+                    for number in held.values() if number}  # fmt: skip
+    return {}
+
+
+def _version(folder: Path, labels: list[str]) -> VersionItem:
+    try:
+        told = Manifest.read(folder)
+    except DataError as error:
+        return VersionItem(version=int(folder.name), labels=labels, problem=error.what)
+    return VersionItem(
+        version=int(folder.name), labels=labels, created=told.created, run_id=told.run_id,
+        threshold=(told.operating_point or {}).get("threshold"), verdicts=told.sentences,
+        metrics={name: _metric(value) for name, value in told.metrics.items()},
+    )  # fmt: skip
+
+
+def _metric(value: Any) -> Metric:
+    """Return a metric that is kept as [value, lower bound, upper bound], or as its value where there are no bounds."""
+    parts = [*value, None, None][:3] if isinstance(value, list) else [value, None, None]
+    return Metric(value=parts[0], lower=parts[1], upper=parts[2])
+
+
+def _feature(rules: FieldRules) -> FeatureItem:
+    field, stats = rules.field, rules.field.stats
+    training = None
+    if stats.minimum is not None and stats.maximum is not None:
+        training = TrainingRange(
+            minimum=stats.minimum, maximum=stats.maximum, median=stats.median, missing=stats.missing
+        )
+    return FeatureItem(
+        name=field.name, type=TYPES[field.dtype], required=field.required, title=field.title, unit=field.unit,
+        group=field.group, description=field.description, values=list(field.values),
+        minimum=bound(rules, rules.low), maximum=bound(rules, rules.high),
+        training=training, example=example_value(field),
+    )  # fmt: skip

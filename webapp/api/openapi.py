@@ -1,0 +1,178 @@
+"""The OpenAPI document: made of what the routes declare and what the pushed models read, at each request anew."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import Any
+
+from flask import Flask
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from config.errors import VouchError
+from serving.errors import ModelNotFound
+from webapp.api.body import CSV, JSON, MULTIPART
+from webapp.api.features import request_schema, row_name, row_schema
+from webapp.api.models import shown_card
+from webapp.api.predict import PREDICT_REQUEST
+from webapp.api.routes import ATTRIBUTE, Operation, Parameter
+from webapp.api.schemas import STICKY_LENGTH, ProblemDocument
+from webapp.catalog import Card
+from webapp.errors import PROBLEM_JSON
+from webapp.records import Role
+from webapp.services import Services
+
+REFERENCE = "#/components/schemas/{model}"
+TOKEN = "token"
+REFUSALS = {
+    400: "Something in the request breaks a rule; `errors` names each field, the rule, what was got and an example.",
+    401: "Nobody is logged in, or the token is over.",
+    403: "The role does not reach so far.",
+    404: "There is no such thing.",
+    406: "The answer has none of the forms that `Accept` names.",
+    409: "It cannot be done as things stand.",
+    413: "The body is too large.",
+    415: "The body is not of the right type, is compressed, or is not UTF-8.",
+    429: "Too many requests; come again after `Retry-After` seconds.",
+    503: "The model server, or the app, cannot answer now; come again after `Retry-After` seconds.",
+}
+ABOUT = (
+    "Predictions with calibrated probabilities from models that passed their gates. Errors are "
+    "`application/problem+json` (RFC 9457). Every answer has an `X-Request-ID`, which the prediction log knows too."
+)
+TAGS = {
+    "predictions": "Ask the models.", "models": "What there is.", "releases": "Which version answers; for operators.",
+    "feedback": "What turned out to be true.", "auth": "Logins of programs.",
+}  # fmt: skip
+STICKY = {"type": "string", "minLength": 1, "maxLength": STICKY_LENGTH,
+          "description": "Requests with the same text are answered by the same version."}  # fmt: skip
+
+
+def openapi(app: Flask, here: Services) -> dict[str, Any]:
+    """Return the document (OpenAPI 3.1) of the app as it is right now."""
+    found = [*_declared(app)]
+    document: dict[str, Any] = {
+        "openapi": "3.1.0",
+        "info": {"title": "Vouch", "version": "1", "description": ABOUT},
+        "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
+        "paths": {},
+        "components": {"schemas": _schemas(operation for _, _, operation, _ in found) | _model_schemas(here),
+                       "responses": _refusals()},
+    }  # fmt: skip
+    if here.settings.auth:
+        document["components"]["securitySchemes"] = {
+            TOKEN: {
+                "type": "http",
+                "scheme": "bearer",
+                "bearerFormat": "JWT",
+                "description": "From /api/v1/auth/login.",
+            }
+        }
+    for path, method, operation, view in found:
+        told = _operation(operation, view, is_guarded=here.settings.auth)
+        document["paths"].setdefault(path, {})[method] = told
+    return document
+
+
+def _declared(app: Flask) -> Iterator[tuple[str, str, Operation, Any]]:
+    """Yield path, method, operation and view of every route that declares one."""
+    for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
+        view = app.view_functions[rule.endpoint]
+        operation = getattr(view, ATTRIBUTE, None)
+        if operation:
+            [method] = (rule.methods or set()) - {"HEAD", "OPTIONS"}
+            yield re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method.lower(), operation, view
+
+
+def _operation(operation: Operation, view: Any, is_guarded: bool) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "operationId": view.__name__, "summary": operation.summary, "tags": [operation.tag],
+        "description": inspect.getdoc(view), "parameters": [_parameter(each) for each in operation.parameters],
+        "responses": {str(operation.status): _answer(operation)}
+        | {str(status): {"$ref": f"#/components/responses/{status}"} for status in _statuses(operation, is_guarded)},
+    }  # fmt: skip
+    if operation.has_body:
+        told["requestBody"] = {"required": True, "content": _content(operation)}
+    if is_guarded:
+        told["security"] = [{TOKEN: []}] if operation.role > Role.PUBLIC else []
+        told["x-required-role"] = operation.role.name.lower()
+    return told
+
+
+def _statuses(operation: Operation, is_guarded: bool) -> list[int]:
+    """Return how it can be refused: what follows from what it takes, and what it declares besides."""
+    statuses = {400, 406, 429, 503, *operation.refusals}
+    if operation.has_body:
+        statuses |= {413, 415}
+    if is_guarded and operation.role > Role.PUBLIC:
+        statuses |= {401, 403}
+    return sorted(statuses)
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    told = {"name": parameter.name, "in": "path" if parameter.in_path else "query", "required": parameter.in_path,
+            "description": parameter.description, "schema": parameter.schema}  # fmt: skip
+    return told | ({} if parameter.example is None else {"example": parameter.example})
+
+
+def _content(operation: Operation) -> dict[str, Any]:
+    kinds: dict[str, Any] = {
+        CSV: {"schema": {"type": "string", "description": "With a header line; columns in any order."}},
+        MULTIPART: {"schema": {"type": "object", "required": ["file"], "properties": {
+            "file": {"type": "string", "format": "binary", "description": "The CSV."}}}},
+    }  # fmt: skip
+    if operation.takes:
+        return {kind: kinds[kind] for kind in operation.takes}
+    return {JSON: {"schema": _reference(operation.body)}}
+
+
+def _answer(operation: Operation) -> dict[str, Any]:
+    kinds: dict[str, Any] = {JSON: {"schema": _reference(operation.answer)}, CSV: {"schema": {"type": "string"}}}
+    told = {
+        "description": inspect.getdoc(operation.answer) or operation.summary,
+        "content": {kind: kinds[kind] for kind in operation.gives},
+    }
+    headers = {name: {"description": text, "schema": {"type": "string"}} for name, text in operation.headers.items()}
+    return told | ({"headers": headers} if headers else {})
+
+
+def _reference(kind: type[BaseModel] | str | None) -> dict[str, str]:
+    return {"$ref": REFERENCE.format(model=kind if isinstance(kind, str) else getattr(kind, "__name__", ""))}
+
+
+def _schemas(operations: Iterable[Operation]) -> dict[str, Any]:
+    """Return the schemas of all bodies that do not depend on a model."""
+    kinds: dict[tuple[type[BaseModel], Any], None] = {(ProblemDocument, "serialization"): None}
+    for operation in operations:
+        kinds[operation.answer, "serialization"] = None
+        if operation.body and not isinstance(operation.body, str):
+            kinds[operation.body, "validation"] = None
+    _, found = models_json_schema(list(kinds), ref_template=REFERENCE)
+    return dict(found["$defs"])
+
+
+def _model_schemas(here: Services) -> dict[str, Any]:
+    """Return the schemas of the models' rows, and of the body that holds them."""
+    cards, default = [*_cards(here)], None
+    with suppress(ModelNotFound):
+        default = here.catalog.default(here.settings.model)
+    asked = request_schema(cards, default, here.settings.max_rows, STICKY)
+    return {row_name(card.model): row_schema(card) for card in cards} | {PREDICT_REQUEST: asked}
+
+
+def _cards(here: Services) -> Iterator[Card]:
+    for name in here.catalog.models():
+        with suppress(VouchError):  # a version that cannot be read is told of by /models
+            yield shown_card(here, name)
+
+
+def _refusals() -> dict[str, Any]:
+    schema = {PROBLEM_JSON: {"schema": _reference(ProblemDocument)}}
+    told: dict[str, Any] = {str(status): {"description": text, "content": schema} for status, text in REFUSALS.items()}
+    for status in ("429", "503"):
+        told[status]["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
+    told["401"]["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}}}
+    return told

@@ -1,0 +1,108 @@
+"""Predictions: of rows, of a CSV, of a row that was held out."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from flask import Response, g, request
+
+from config.errors import VouchError
+from webapp.api.body import read_json
+from webapp.api.routes import Operation, Parameter, answer, route
+from webapp.api.rows import rows_asked
+from webapp.api.schemas import MODEL_NAME, HeldOut, Predictions
+from webapp.auth import identity
+from webapp.records import Answer, Asked, Outcome, Problem, Role, Source
+from webapp.rules import shown
+from webapp.services import Services, services
+from webapp.showcase import showcase_of
+from webapp.validation import InvalidInput
+
+TAG = "predictions"
+PREDICT_REQUEST = "PredictRequest"  # a schema that depends on the models
+MODEL = Parameter("model", "Name of the model. Default: the app's.", {"type": "string", "pattern": MODEL_NAME}, None)
+INDEX = Parameter(
+    "i", "Number of the row, from 0.", {"type": "integer", "minimum": 0, "maximum": 10**9 - 1}, 0, in_path=True
+)
+_INDEX = re.compile(r"[0-9]{1,9}")
+
+
+class NoSuchRow(VouchError):
+    """The version keeps no held-out row of that number."""
+
+    http_status = 404
+
+
+@route(
+    "POST", "/predict",
+    Operation("Predict rows", TAG, Role.VIEWER, Predictions, body=PREDICT_REQUEST, refusals=(404,)),
+)  # fmt: skip
+def predict() -> Response:
+    """Answer each row with a label and calibrated probabilities.
+
+    The body is `{"rows": [{…}, …]}` or `{"row": {…}}`, each with `model` and `sticky` if wanted, or a bare row or a
+    bare list of rows for the default model. Rows with the same `sticky` text are answered by the same version while
+    the release stays as it is. A value outside what the model was trained on is answered with a warning; a value that
+    breaks a rule refuses the whole request and names every such value.
+    """
+    here = services()
+    asked = rows_asked(read_json(request, here.settings), here.settings.max_rows)
+    model = asked.model or here.catalog.default(here.settings.model)
+    return answer(_told(here.predictor.predict(model, asked.rows, asked_by("api", asked.sticky))))
+
+
+@route(
+    "GET", "/predict/by-index/<i>",
+    Operation(
+        "Predict a held-out row", TAG, Role.VIEWER, HeldOut, parameters=(INDEX, MODEL), refusals=(404,)
+    ),
+)  # fmt: skip
+def predict_by_index(i: str) -> Response:
+    """Answer a row of the test split, which the model never saw in training, beside its true label."""
+    here = services()
+    if not _INDEX.fullmatch(i):
+        raise InvalidInput([Problem("i", "must be a whole number from 0, of at most 9 digits", shown(i), "0")])
+    model, number = model_asked(here), int(i)
+    asked = asked_by("index", sticky=g.request_id)  # so that the version whose row it is answers it
+    card = here.predictor.routed(model, asked, lambda choice: here.catalog.card(model, choice.version))
+    showcase = showcase_of(card)
+    if showcase is None or number >= len(showcase.test):
+        count = len(showcase.test) if showcase else 0
+        raise NoSuchRow(
+            f"{model} has no held-out row {number}", wanted=f"0 to {count - 1}" if count else "none are kept"
+        )
+    row = showcase.test.row(number)
+    told = _told(here.predictor.predict(model, [row], asked))
+    [prediction] = told.pop("predictions")
+    return answer(told | {
+        "index": number, "rows": len(showcase.test), "features": row, "prediction": prediction,
+        "true_label": showcase.test.labels[number],
+    })  # fmt: skip
+
+
+def model_asked(here: Services) -> str:
+    """Return the model that the query names, else the default."""
+    return request.args.get("model") or here.catalog.default(here.settings.model)
+
+
+def asked_by(source: Source, sticky: str = "") -> Asked:
+    """Return who asks. A user who is known is routed alike each time if the settings say so."""
+    who = identity()
+    if not sticky and services().settings.sticky and not who.is_demo:
+        sticky = who.name
+    return Asked(g.request_id, who.name, source, sticky)
+
+
+def _told(found: Answer) -> dict[str, Any]:
+    return {
+        "model": found.model, "version": found.version, "route": found.route, "threshold": found.threshold,
+        "request_id": found.request_id, "predictions": [_prediction(outcome) for outcome in found.outcomes],
+    }  # fmt: skip
+
+
+def _prediction(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "label": outcome.label, "probability": outcome.probability, "probabilities": outcome.probabilities,
+        "warnings": outcome.cautions,
+    }  # fmt: skip

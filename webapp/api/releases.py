@@ -1,0 +1,63 @@
+"""What an operator changes: which version is stable, which is tried beside it."""
+
+from __future__ import annotations
+
+from flask import Response, request
+
+from serving.release_state import State
+from webapp import releases
+from webapp.api.body import read_as
+from webapp.api.models import NAME
+from webapp.api.routes import Operation, answer, route
+from webapp.api.schemas import Canary, Promotion, Released, Rollback, Sent
+from webapp.auth import identity, reauthenticated
+from webapp.auth.errors import Forbidden
+from webapp.records import Role
+from webapp.services import services
+
+
+def _operation(summary: str, body: type[Sent]) -> Operation:
+    return Operation(
+        summary, "releases", Role.OPERATOR, Released, body, parameters=(NAME,), refusals=(403, 404, 409)
+    )  # fmt: skip
+
+
+@route("POST", "/models/<name>/promote", _operation("Promote a version", Promotion))
+def promote(name: str) -> Response:
+    """Make a version stable, once it has loaded and answered its golden rows; a trial ends with it."""
+    here = services()
+    told = read_as(Promotion, request, here.settings)
+    who = _operator(told.password)
+    return _released(name, releases.promote(here, name, who, told.version))
+
+
+@route("POST", "/models/<name>/rollback", _operation("Roll back", Rollback))
+def rollback(name: str) -> Response:
+    """End the trial if there is one, else make the previous version stable again."""
+    here = services()
+    who = _operator(read_as(Rollback, request, here.settings).password)
+    return _released(name, releases.rollback(here, name, who))
+
+
+@route("POST", "/models/<name>/canary", _operation("Try a version", Canary))
+def canary(name: str) -> Response:
+    """Give a share of the requests to a version beside the stable one, once it has answered its golden rows."""
+    here = services()
+    told = read_as(Canary, request, here.settings)
+    who = _operator(told.password)
+    return _released(name, releases.canary(here, name, who, told.percent, told.version))
+
+
+def _operator(password: str | None) -> str:
+    """Return the name of the one who asks, who has just shown to be it. Raises Forbidden, TooManyAttempts."""
+    who = identity()
+    if not who.is_demo and not (password and reauthenticated(password)):
+        raise Forbidden("a release asks for your password once more", wanted="password")
+    return who.name
+
+
+def _released(model: str, state: State) -> Response:
+    return answer(Released(
+        model=model, stable=state.stable, candidate=state.candidate, candidate_percent=state.weight_percent,
+        previous=state.previous,
+    ))  # fmt: skip

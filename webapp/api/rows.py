@@ -1,0 +1,69 @@
+"""The rows of a request to predict, in whichever of the four forms they come."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from webapp.api.schemas import STICKY_LENGTH
+from webapp.records import Problem
+from webapp.rules import shown
+from webapp.validation import InvalidInput
+
+EXAMPLE = '{"rows": [{"feature": 1.5}]}'
+_KEYS = ("model", "row", "rows", "sticky")
+
+
+@dataclass(frozen=True)
+class RowsAsked:
+    """Rows as objects, not yet held to a schema. `model` is empty where none was named."""
+
+    rows: Sequence[Mapping[str, Any]]
+    model: str = ""
+    sticky: str = ""
+
+
+def rows_asked(found: Any, max_rows: int) -> RowsAsked:
+    """Understand parsed JSON: `{"rows": […]}` or `{"row": {…}}`, each with `model` and `sticky` if wanted; else a row
+    or a list of rows for the default model. What has a key `row` or `rows` is always of the first two forms.
+
+    Raises InvalidInput.
+    """
+    if isinstance(found, list):
+        return RowsAsked(_checked(found, max_rows))
+    if not isinstance(found, dict):
+        raise InvalidInput([Problem("", "must be an object or a list of objects", shown(found), EXAMPLE)])
+    if "rows" not in found and "row" not in found:
+        return RowsAsked([found])
+    problems = [Problem(shown(key), f"must be one of {', '.join(_KEYS)}", "a key that means nothing here", EXAMPLE)
+                for key in found if key not in _KEYS]  # fmt: skip
+    if "rows" in found and "row" in found:
+        problems.append(Problem("row", "must be left out when there are rows", "both", EXAMPLE))
+    model, sticky = (_text(found, key, problems) for key in ("model", "sticky"))
+    if problems:
+        raise InvalidInput(problems)
+    rows = found["rows"] if "rows" in found else [found["row"]]
+    if not isinstance(rows, list):
+        raise InvalidInput([Problem("rows", "must be a list of objects", shown(rows), EXAMPLE)])
+    return RowsAsked(_checked(rows, max_rows), model, sticky)
+
+
+def _text(found: dict[str, Any], key: str, problems: list[Problem]) -> str:
+    value = found.get(key, "")
+    if isinstance(value, str) and (key not in found or 0 < len(value) <= STICKY_LENGTH):
+        return value
+    problems.append(Problem(key, f"must be text of 1 to {STICKY_LENGTH} characters", shown(value), f'"{key}": "abc"'))
+    return ""
+
+
+def _checked(rows: list[Any], max_rows: int) -> list[dict[str, Any]]:
+    if not 0 < len(rows) <= max_rows:
+        raise InvalidInput(
+            [Problem("rows", f"must have 1 to {max_rows} rows; send more as CSV", f"{len(rows)} rows", EXAMPLE)]
+        )
+    wrong = [Problem("", "must be an object", shown(row), EXAMPLE, number)
+             for number, row in enumerate(rows) if not isinstance(row, dict)]  # fmt: skip
+    if wrong:
+        raise InvalidInput(wrong)
+    return rows

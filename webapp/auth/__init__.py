@@ -1,0 +1,11 @@
+"""Who is asking, and what they may do.
+
+Every view says which role it asks for (`@requires`, `@public`); one hook, before all views, sees to it.
+"""
+
+from __future__ import annotations
+
+from webapp.auth.guard import identity, init_app, reauthenticated
+from webapp.auth.roles import check_every_route_has_a_role, public, requires
+
+__all__ = ["check_every_route_has_a_role", "identity", "init_app", "public", "reauthenticated", "requires"]

@@ -1,0 +1,192 @@
+"""Who there is: users and their passwords, and all that hangs on them. There is no user until somebody adds one."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from flask_babel import gettext as _
+from sqlalchemy import Connection, Row, func, insert, select, update
+
+from config.errors import DataError
+from webapp.auth import passwords as rules
+from webapp.auth import throttle
+from webapp.auth.audit import AuditLog, Entry
+from webapp.auth.database import Database
+from webapp.auth.errors import NoSuchUser, NotAuthenticated
+from webapp.auth.passwords import Passwords
+from webapp.auth.refresh import RefreshTokens
+from webapp.auth.sessions import Sessions
+from webapp.auth.tables import users
+from webapp.records import Role
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
+RESERVED = frozenset({"demo", "system", "unknown"})  # said in the logs of those who are no users
+LOGIN, LOGIN_FAILED = "login", "login failed"
+
+
+@dataclass(frozen=True)
+class User:
+    """One account, without its password."""
+
+    id: int
+    name: str
+    role: Role
+    is_disabled: bool
+    created: datetime  # UTC
+    last_login: datetime | None
+
+
+class Accounts:
+    """Users, sessions, refresh tokens and the audit log in one SQLite file, made when it is first needed."""
+
+    def __init__(
+        self, database: Path, *, passwords: Passwords | None = None, now: Callable[[], float] = time.time
+    ) -> None:
+        self.now = now
+        self._database = Database(database)
+        self._passwords = passwords or Passwords()
+        self._log = AuditLog(self._database, now)
+        self.sessions = Sessions(self._database, now)
+        self.refresh_tokens = RefreshTokens(self._database, now)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._database.close()
+
+    def audit(self, who: str, action: str, detail: str = "") -> None:
+        """Put on record what somebody did. Raises EnvironmentProblem if it cannot be written."""
+        self._log.append(who, action, detail)
+
+    def audit_entries(self, last: int | None = None) -> list[Entry]:
+        """Return what is on record, oldest first; only so many of the last entries, if said."""
+        return self._log.entries(last)
+
+    def verify_audit(self) -> int:
+        """Return the number of entries on record. Raises GateRefused if one was changed or removed."""
+        return self._log.verify()
+
+    def users(self) -> list[User]:
+        """Return all users by name."""
+        with self._database.reading() as connection:
+            return [_user(row) for row in connection.execute(select(users).order_by(users.c.name))]
+
+    def find(self, name: str) -> User:
+        """Return a user. Raises NoSuchUser."""
+        with self._database.reading() as connection:
+            return _user(_row(connection, name))
+
+    def authenticate(self, name: str, password: str, address: str) -> User:
+        """Return the user whose name and password these are.
+
+        Raises TooManyAttempts; NotAuthenticated, in the same words and after the same time whatever was wrong.
+        """
+        known = name.strip().lower()
+        with self._database.writing() as connection:
+            throttle.take_a_try(connection, known, address, self.now())
+            row = connection.execute(select(users).where(users.c.name == known)).first() if _is_name(known) else None
+        is_right = self._passwords.matches(row.password_hash if row else None, password)
+        if not row or not is_right or row.disabled:
+            who = row.name if row else "unknown"  # not what was typed: it may be a password in the wrong field
+            self.audit(who, LOGIN_FAILED, f"from {address}")
+            raise NotAuthenticated(_("the name or the password is wrong"), fix=_("try again, or ask an administrator"))
+        return self._welcome(row, password, address)
+
+    def add(self, name: str, password: str, role: Role, *, who: str) -> User:
+        """Add a user. Raises DataError for a name or a password that will not do; `who` goes on record, as below."""
+        if not _is_name(name) or name in RESERVED:
+            raise DataError(_("this is no name for a user"), got=name[:80],
+                            wanted=_("at most 64 small letters, digits and . _ @ -"))  # fmt: skip
+        hashed = self._passwords.hash(rules.checked(name, password))
+        with self._database.writing() as connection:
+            if connection.execute(select(users.c.id).where(users.c.name == name)).first():
+                raise DataError(_("there is a user %(name)s already", name=name))
+            now = self.now()
+            connection.execute(insert(users).values(
+                name=name, password_hash=hashed, role=int(role), disabled=False, created=now, password_changed=now,
+            ))  # fmt: skip
+            self._log.append_in(connection, who, "user added", f"{name}: {role.name.lower()}")
+            return _user(_row(connection, name))
+
+    def set_password(self, name: str, password: str, *, who: str, but_session: str = "") -> None:
+        """Change a password; all that was logged in with the old one is logged out, but one session."""
+        hashed = self._passwords.hash(rules.checked(name, password))
+        with self._database.writing() as connection:
+            user = _user(_row(connection, name))
+            self._change(connection, user, password_hash=hashed, password_changed=self.now())
+            self._log_out(connection, user, but_session)
+            self._log.append_in(connection, who, "password changed", name)
+
+    def set_role(self, name: str, role: Role, *, who: str) -> None:
+        """Change what a user may do, from the next request on. Raises DataError for the last administrator."""
+        with self._database.writing() as connection:
+            user = _user(_row(connection, name))
+            if role < Role.ADMIN:
+                _check_not_last(connection, user)
+            self._change(connection, user, role=int(role))
+            self._log.append_in(connection, who, "role changed", f"{name}: {user.role.name} to {role.name}".lower())
+
+    def set_disabled(self, name: str, is_disabled: bool, *, who: str) -> None:
+        """Lock a user out at once, or let them in again. Raises DataError for the last administrator."""
+        with self._database.writing() as connection:
+            user = _user(_row(connection, name))
+            if is_disabled:
+                _check_not_last(connection, user)
+                self._log_out(connection, user)
+            self._change(connection, user, disabled=is_disabled)
+            self._log.append_in(connection, who, "user disabled" if is_disabled else "user enabled", name)
+
+    def _welcome(self, row: Row[Any], password: str, address: str) -> User:
+        changes: dict[str, Any] = {"last_login": self.now()}
+        if self._passwords.is_outdated(row.password_hash):
+            changes["password_hash"] = self._passwords.hash(password)
+        user = _user(row)
+        with self._database.writing() as connection:
+            throttle.forgive(connection, user.name, address)
+            # Unless the password was changed while this one was looked at.
+            unchanged = update(users).where(users.c.id == user.id, users.c.password_hash == row.password_hash)
+            connection.execute(unchanged.values(**changes))
+        return user
+
+    def _log_out(self, connection: Connection, user: User, but_session: str = "") -> None:
+        self.sessions.end_all(connection, user.id, but_session)
+        self.refresh_tokens.revoke_all(connection, user.id)
+
+    @staticmethod
+    def _change(connection: Connection, user: User, **values: Any) -> None:
+        connection.execute(update(users).where(users.c.id == user.id).values(**values))
+
+
+def _is_name(name: str) -> bool:
+    return NAME.fullmatch(name) is not None
+
+
+def _row(connection: Connection, name: str) -> Row[Any]:
+    row = connection.execute(select(users).where(users.c.name == name)).first() if _is_name(name) else None
+    if row is None:
+        raise NoSuchUser(
+            _("there is no user %(name)s", name=name[:80]), fix="see who there is: flask --app webapp users list"
+        )
+    return row
+
+
+def _check_not_last(connection: Connection, user: User) -> None:
+    others = select(func.count()).select_from(users).where(
+        users.c.role == int(Role.ADMIN), users.c.disabled.is_(False), users.c.id != user.id
+    )  # fmt: skip
+    if user.role == Role.ADMIN and not user.is_disabled and not connection.execute(others).scalar_one():
+        raise DataError(_("%(name)s is the last administrator", name=user.name), fix=_("make somebody else one first"))
+
+
+def _user(row: Row[Any]) -> User:
+    last_login = None if row.last_login is None else _time(row.last_login)
+    return User(row.id, row.name, Role(row.role), bool(row.disabled), _time(row.created), last_login)
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, timezone.utc)

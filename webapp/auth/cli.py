@@ -1,0 +1,151 @@
+"""`flask --app webapp users …` and `audit …`. A password is asked for or read, never an argument: those are public."""
+
+from __future__ import annotations
+
+import getpass
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from functools import wraps
+from typing import IO, Any
+
+import click
+from flask import current_app
+from flask.cli import AppGroup
+from flask_babel import force_locale
+
+from config.errors import VouchError
+from webapp.auth.accounts import Accounts
+from webapp.records import Role
+
+ROLES = click.Choice([role.name.lower() for role in Role if role], case_sensitive=False)
+FIRST = "flask --app webapp users add NAME --role admin"
+log = logging.getLogger(__name__)
+user_commands = AppGroup("users", help="Add, list and change users.")
+audit_commands = AppGroup("audit", help="Read and verify the audit log.")
+password_option = click.option(
+    "--password-file",
+    type=click.File(encoding="utf-8"),
+    help="File that holds the password; - for standard input. Default: ask.",
+)
+
+
+def warn_without_users(accounts: Accounts) -> None:
+    """Say how to add the first user if there is none: nobody could log in. Not said to who may be adding one."""
+    if click.get_current_context(silent=True) is None and not accounts.users():
+        log.warning("there is no user yet, so nobody can log in; add one: %s", FIRST)
+
+
+def _plainly(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Tell an error that we know in its own words, without a stack."""
+
+    @wraps(command)
+    def told(*args: Any, **kwargs: Any) -> Any:
+        try:
+            with force_locale("en"):  # nobody's browser says which language
+                return command(*args, **kwargs)
+        except VouchError as error:
+            click.echo(f"error: {error}", err=True)
+            raise SystemExit(error.exit_code) from None
+
+    return told
+
+
+@user_commands.command("add")
+@click.argument("name")
+@click.option("--role", type=ROLES, default="viewer", show_default=True)
+@password_option
+@_plainly
+def add(name: str, role: str, password_file: IO[str] | None) -> None:
+    """Add a user."""
+    _accounts().add(name, _password(password_file), Role[role.upper()], who=_who())
+    click.echo(f"{name} is {role}")
+
+
+@user_commands.command("list")
+@_plainly
+def show() -> None:
+    """List all users."""
+    for user in _accounts().users():
+        seen = _time(user.last_login) if user.last_login else "never logged in"
+        click.echo(
+            f"{user.name:<24} {user.role.name.lower():<9} {'disabled' if user.is_disabled else 'enabled':<9} {seen}"
+        )
+
+
+@user_commands.command("disable")
+@click.argument("name")
+@_plainly
+def disable(name: str) -> None:
+    """Log a user out everywhere and let them in no more."""
+    _accounts().set_disabled(name, True, who=_who())
+    click.echo(f"{name} is disabled")
+
+
+@user_commands.command("enable")
+@click.argument("name")
+@_plainly
+def enable(name: str) -> None:
+    """Let a user in again."""
+    _accounts().set_disabled(name, False, who=_who())
+    click.echo(f"{name} is enabled")
+
+
+@user_commands.command("role")
+@click.argument("name")
+@click.argument("role", type=ROLES)
+@_plainly
+def role(name: str, role: str) -> None:
+    """Change what a user may do."""
+    _accounts().set_role(name, Role[role.upper()], who=_who())
+    click.echo(f"{name} is {role}")
+
+
+@user_commands.command("password")
+@click.argument("name")
+@password_option
+@_plainly
+def password(name: str, password_file: IO[str] | None) -> None:
+    """Change a user's password; they are logged out everywhere."""
+    _accounts().set_password(name, _password(password_file), who=_who())
+    click.echo(f"the password of {name} is changed")
+
+
+@audit_commands.command("show")
+@click.option("--last", type=click.IntRange(min=1), default=50, show_default=True, help="So many of the last entries.")
+@_plainly
+def show_audit(last: int) -> None:
+    """Show who did what."""
+    for entry in _accounts().audit_entries(last):
+        click.echo(f"{entry.number:>6} {_time(entry.time)} {entry.who:<16} {entry.action:<16} {entry.detail}")
+
+
+@audit_commands.command("verify")
+@_plainly
+def verify_audit() -> None:
+    """Check that no entry was changed or removed."""
+    click.echo(f"{_accounts().verify_audit()} entries, none changed")
+
+
+def _accounts() -> Accounts:
+    accounts: Accounts = current_app.extensions["vouch"].accounts
+    return accounts
+
+
+def _password(file: IO[str] | None) -> str:
+    if file is not None:
+        return file.readline().rstrip("\r\n")
+    given: str = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    return given
+
+
+def _who() -> str:
+    """Return who sits at the machine; nobody without access to the file can get here."""
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):  # a container's user without a name
+        return "cli"
+
+
+def _time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M:%SZ")

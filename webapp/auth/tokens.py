@@ -1,0 +1,115 @@
+"""Tokens of the API: a JWT that is good for a quarter of an hour, and one, good once, to get the next.
+
+One algorithm, said here and never by the token. What a token says of its bearer's role is never believed: the role is
+read from the accounts with each request, so that a change, a logout or a lock-out works at once.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from typing import Any
+
+import jwt
+from flask import current_app
+
+from webapp.auth.accounts import LOGIN, Accounts
+from webapp.auth.errors import NotAuthenticated
+from webapp.auth.keys import KeyRing
+from webapp.auth.refresh import LOG_IN, Issued
+from webapp.records import Identity
+
+ACCESS_LIFE_S = 15 * 60
+ALGORITHM = "HS256"
+ISSUER = "vouch"
+ACCESS, REFRESH = "vouch-api", "vouch-refresh"  # audiences: one is no good in the place of the other
+CLAIMS = ["iss", "aud", "exp", "nbf", "iat", "jti", "sub", "fam"]
+LEEWAY_S = 30  # for clocks of machines that share the accounts
+MAXIMUM_CHARACTERS = 4096
+EXTENSION = "vouch_keys"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What a program gets at login and at each refresh."""
+
+    access: str = field(repr=False)
+    refresh: str = field(repr=False)
+    expires_in_s: int
+
+
+def login(accounts: Accounts, name: str, password: str, address: str) -> Pair:
+    """Begin a family of tokens. Raises NotAuthenticated, TooManyAttempts."""
+    user = accounts.authenticate(name, password, address)
+    issued = accounts.refresh_tokens.begin(user.id, Identity(user.name, user.role))
+    accounts.audit(user.name, LOGIN, f"API, from {address}")
+    return _pair(issued)
+
+
+def refresh(refresh_token: str) -> Pair:
+    """Change a refresh token for a new pair. Raises NotAuthenticated; one used twice revokes its whole family."""
+    accounts, claims = _accounts(), _claims(refresh_token, REFRESH)
+    try:
+        return _pair(accounts.refresh_tokens.rotate(claims["jti"]))
+    except NotAuthenticated as error:
+        accounts.audit(claims["sub"], "refresh refused", error.what)
+        raise
+
+
+def logout(refresh_token: str) -> None:
+    """Revoke the family of a refresh token, its access tokens too. Raises NotAuthenticated for one that is none."""
+    claims = _claims(refresh_token, REFRESH)
+    _accounts().refresh_tokens.revoke(claims["fam"])
+    _accounts().audit(claims["sub"], "logout", "API")
+
+
+def validate(access: str) -> Identity:
+    """Return who holds an access token, with the role they have now. Raises NotAuthenticated."""
+    claims = _claims(access, ACCESS)
+    identity = _accounts().refresh_tokens.who(claims["fam"])
+    if identity is None or identity.name != claims["sub"]:
+        raise NotAuthenticated("the access token was revoked", fix=LOG_IN)
+    return identity
+
+
+def _pair(issued: Issued) -> Pair:
+    role = issued.identity.role.name.lower()
+    access = _signed(issued, ACCESS, secrets.token_hex(16), issued.issued + ACCESS_LIFE_S, role=role)
+    return Pair(access, _signed(issued, REFRESH, issued.jti, issued.expires), ACCESS_LIFE_S)
+
+
+def _signed(issued: Issued, audience: str, jti: str, expires: float, **more: str) -> str:
+    keys, now = _ring().current, int(issued.issued)
+    claims = {"iss": ISSUER, "aud": audience, "sub": issued.identity.name, "iat": now, "nbf": now,
+              "exp": int(expires), "jti": jti, "fam": issued.family, **more}  # fmt: skip
+    return jwt.encode(claims, keys.token, ALGORITHM, headers={"kid": keys.id})
+
+
+def _claims(token: str, audience: str) -> dict[str, Any]:
+    try:
+        if len(token) > MAXIMUM_CHARACTERS:
+            raise jwt.DecodeError
+        key_id = jwt.get_unverified_header(token).get("kid")
+        key = next((keys.token for keys in _ring().believed if keys.id == key_id), None)
+        if key is None:
+            raise jwt.InvalidKeyError
+        claims: dict[str, Any] = jwt.decode(
+            token, key, [ALGORITHM], audience=audience, issuer=ISSUER, leeway=LEEWAY_S, options={"require": CLAIMS}
+        )
+    except jwt.ExpiredSignatureError:
+        raise NotAuthenticated("the token has expired", fix="refresh it, or " + LOG_IN) from None
+    except (jwt.PyJWTError, ValueError):
+        raise NotAuthenticated("the token is not valid", fix=LOG_IN) from None
+    if not all(isinstance(claims[name], str) for name in ("jti", "sub", "fam")):
+        raise NotAuthenticated("the token is not valid", fix=LOG_IN)
+    return claims
+
+
+def _ring() -> KeyRing:
+    ring: KeyRing = current_app.extensions[EXTENSION]
+    return ring
+
+
+def _accounts() -> Accounts:
+    accounts: Accounts = current_app.extensions["vouch"].accounts
+    return accounts

@@ -1,0 +1,90 @@
+"""What Prometheus is told of the web app; all worker processes together when PROMETHEUS_MULTIPROC_DIR is set."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
+SECONDS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+SCORES = tuple(round(0.05 * step, 2) for step in range(1, 21))
+
+
+class Metrics:
+    """The app's counters. Each instance has a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        mine: Any = {"registry": self.registry}
+        self.requests = Counter(
+            "vouch_http_requests_total", "Requests answered.", ["route", "method", "status"], **mine
+        )
+        self.request_seconds = Histogram(
+            "vouch_http_request_duration_seconds", "Time to answer.", ["route"], buckets=SECONDS, **mine
+        )
+        self.in_flight = Gauge(
+            "vouch_http_requests_in_flight", "Requests being answered.", multiprocess_mode="livesum", **mine
+        )
+        self.shed = Counter("vouch_http_requests_shed_total", "Requests refused because too many were waiting.", **mine)
+        self.predictions = Counter(
+            "vouch_predictions_total", "Rows predicted.", ["model", "version", "route", "label"], **mine
+        )
+        self.scores = Histogram(
+            "vouch_prediction_score", "Probability of the positive, or likeliest, class.", ["model", "version"],
+            buckets=SCORES, **mine,
+        )  # fmt: skip
+        self.cautions = Counter(
+            "vouch_prediction_cautions_total",
+            "Values outside what the model was trained on.",
+            ["model", "feature"],
+            **mine,
+        )
+        self.feature_mean = Gauge(
+            "vouch_feature_mean", "Mean of a feature over the last request.", ["model", "feature"],
+            multiprocess_mode="mostrecent", **mine,
+        )  # fmt: skip
+        self.calls = Counter("vouch_model_server_calls_total", "Calls to the model server.", ["outcome"], **mine)
+        self.call_seconds = Histogram(
+            "vouch_model_server_call_duration_seconds", "Time of a call to the model server.", buckets=SECONDS, **mine
+        )
+        self.log_dropped = Counter("vouch_prediction_log_dropped_rows_total", "Rows the prediction log lost.", **mine)
+
+    def predicted(
+        self, model: str, version: int, route: str, labels: Sequence[str], scores: NDArray[np.float32]
+    ) -> None:
+        """Count predictions by label, and their scores `[rows]`."""
+        for label in set(labels):
+            self.predictions.labels(model, version, route, label).inc(labels.count(label))
+        histogram = self.scores.labels(model, version)
+        for score in scores.tolist():
+            histogram.observe(score)
+
+    def fed(self, model: str, columns: Mapping[str, Any]) -> None:
+        """Note the mean of each numeric column `[rows]` of a request."""
+        for name, values in columns.items():
+            numbers = np.asarray(values, np.float64)
+            if numbers.size and np.isfinite(mean := np.nanmean(numbers) if not np.isnan(numbers).all() else np.nan):
+                self.feature_mean.labels(model, name).set(float(mean))
+
+    def dropped(self, rows: int) -> None:
+        """Count rows that the prediction log lost."""
+        self.log_dropped.inc(rows)
+
+    def model_server_call(self, outcome: str, seconds: float) -> None:
+        """Count a call to the model server: `ok`, or the name of the error."""
+        self.calls.labels(outcome).inc()
+        self.call_seconds.observe(seconds)
+
+    def text(self) -> bytes:
+        """Return all of it in Prometheus' text format, summed over worker processes if there are several."""
+        if MULTIPROCESS not in os.environ:
+            return generate_latest(self.registry)
+        together = CollectorRegistry()
+        MultiProcessCollector(together)  # type: ignore[no-untyped-call]  # it carries no types
+        return generate_latest(together)

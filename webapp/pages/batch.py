@@ -1,0 +1,145 @@
+"""Many cases at once: a CSV in, a CSV with predictions out, and what is wrong with which row."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from dataclasses import dataclass
+from typing import IO
+
+from flask import Blueprint, Response, jsonify, make_response, render_template, request, send_file
+from flask_babel import gettext as _
+from markupsafe import Markup
+
+from config.errors import VouchError
+from webapp import charts
+from webapp.auth import identity, requires
+from webapp.bulk import BulkResult, Upload, score_csv
+from webapp.catalog import Card
+from webapp.csv_safe import safe_text
+from webapp.errors import answer_vouch_error
+from webapp.pages import frame
+from webapp.pages.batch_files import BatchFiles, Progress, new_token
+from webapp.pages.batch_summary import Summary, summarise
+from webapp.pages.inputs import as_text
+from webapp.records import Role
+from webapp.services import services
+from webapp.showcase import showcase_of
+from webapp.validation import InvalidInput
+
+blueprint = Blueprint("batch", __name__)
+EXAMPLE_ROWS = 3
+
+
+@dataclass(frozen=True)
+class Job:
+    """What became of an upload: a result, or what is wrong with the file, or why there is no answer at all."""
+
+    token: str = ""
+    result: BulkResult | None = None
+    summary: Summary | None = None
+    histogram: Markup | None = None
+    refusal: InvalidInput | None = None
+    failure: VouchError | None = None
+    is_fileless: bool = False
+
+    @property
+    def status(self) -> int:
+        """The status of the answer, where the model server is not to blame."""
+        return 400 if self.is_fileless else self.refusal.http_status if self.refusal else 200
+
+
+@blueprint.route("/batch/<model>", methods=["GET", "POST"])
+@requires(Role.VIEWER)
+def page(model: str) -> Response:
+    """Show the form, and after a file was sent what came of it."""
+    card = frame.form_card(model)
+    job = Job()
+    if request.method == "POST":
+        sent = request.files.get("file")
+        job = _scored(card, sent.stream) if sent and sent.filename else Job(is_fileless=True)
+    if job.failure is None:
+        return make_response(_page(card, job), job.status)
+    response = answer_vouch_error(job.failure)  # its status and headers, on the page that leads on
+    response.set_data(_page(card, job))
+    return response
+
+
+@blueprint.get("/batch/<model>/template.csv")
+@requires(Role.VIEWER)
+def template(model: str) -> Response:
+    """Send a CSV that can be uploaded as it is: the header and some rows."""
+    card, file = frame.form_card(model), io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([safe_text(field.name) for field in card.fields])
+    for row in _example_rows(card):
+        writer.writerow([safe_text(row[field.name]) for field in card.fields])
+    response = Response(file.getvalue(), mimetype="text/csv")
+    response.headers.set("Content-Disposition", "attachment", filename=f"{card.model}-template.csv")
+    return response
+
+
+@blueprint.get("/batch/<model>/results/<token>.csv")
+@requires(Role.VIEWER)
+def result(model: str, token: str) -> Response:
+    """Send a result to the one who uploaded the file."""
+    path, done = _files().result(token, identity().name)
+    return send_file(
+        path, "text/csv", as_attachment=True, download_name=f"{done.model}-v{done.version}-predictions.csv"
+    )
+
+
+@blueprint.get("/batch/<model>/progress/<token>")
+@requires(Role.VIEWER)
+def progress(model: str, token: str) -> Response:
+    """Tell how far an upload is, to the one who sends it."""
+    found = _files().progress(token, identity().name)
+    return jsonify(rows=found.rows, share=found.share)
+
+
+def _scored(card: Card, stream: IO[bytes]) -> Job:
+    settings, files, who = services().settings, _files(), identity().name
+    token = files.begin(request.form.get("token", ""), who, card.model)
+    size_bytes = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
+    upload = Upload(card.model, stream, settings.max_upload_bytes, settings.max_upload_rows, size_bytes)  # type: ignore[arg-type]
+    try:
+        tell = files.teller(token, who, card.model)
+        found = score_csv(services().predictor, upload, frame.asked("csv"), files.folder, tell)
+    except InvalidInput as error:
+        return Job(refusal=error)
+    except VouchError as error:
+        return Job(failure=error)
+    summary = summarise(found.path)
+    files.finish(token, Progress(who, found.model, found.rows, 1.0, found.version), found.path)
+    return Job(token, found, summary, _histogram(card, found, summary))
+
+
+def _histogram(card: Card, found: BulkResult, summary: Summary) -> Markup:
+    rules = {} if found.threshold is None else {_("threshold"): found.threshold}
+    of = (
+        _("Probability of %(label)s", label=card.positive) if card.positive else _("Probability of the likeliest class")
+    )
+    return charts.histogram(_("How the scores lie"), of, summary.bins, rules)
+
+
+def _page(card: Card, job: Job) -> str:
+    settings = services().settings
+    return render_template(
+        "_batch_parts.html" if frame.is_partial() else "batch.html", card=card, job=job, token=new_token(),
+        max_bytes=settings.max_upload_bytes, max_rows=settings.max_upload_rows,
+    )  # fmt: skip
+
+
+def _example_rows(card: Card) -> list[dict[str, str]]:
+    """Return rows of the test split, or without one rows of typical values."""
+    showcase = showcase_of(card)
+    if showcase is None or not len(showcase.test):
+        return [{field.name: field.example for field in card.fields}] * EXAMPLE_ROWS
+    rows = (showcase.test.row(number) for number in range(min(EXAMPLE_ROWS, len(showcase.test))))
+    return [{field.name: as_text(row.get(field.name)) for field in card.fields} for row in rows]
+
+
+def _files() -> BatchFiles:
+    return BatchFiles(services().settings.var / "webapp" / "batches")

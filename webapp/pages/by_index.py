@@ -1,0 +1,75 @@
+"""One row of the held-out test split: its values, what the model says of it, and what is true."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+
+from flask import Blueprint, Response, make_response, render_template, request
+from flask_babel import gettext as _
+
+from config.errors import VouchError
+from webapp.auth import requires
+from webapp.catalog import Card
+from webapp.errors import answer_vouch_error
+from webapp.pages import frame, wording
+from webapp.pages.result import Result, result_of
+from webapp.records import Role
+from webapp.services import services
+from webapp.showcase import Sample, showcase_of
+
+blueprint = Blueprint("by_index", __name__)
+
+
+@dataclass(frozen=True)
+class Pick:
+    """A row of the test sample, as asked for: `text` is what was typed, `problem` what is wrong with it."""
+
+    rows: int
+    text: str
+    number: int = 0
+    problem: str = ""
+    result: Result | None = None
+    truth: str = ""
+    failure: VouchError | None = None
+
+    @property
+    def others(self) -> dict[str, int]:
+        """Where the links lead."""
+        last = self.rows - 1
+        return {
+            "previous": max(self.number - 1, 0),
+            "next": min(self.number + 1, last),
+            "random": secrets.randbelow(self.rows),
+        }
+
+
+@blueprint.get("/by-index/<model>")
+@requires(Role.VIEWER)
+def page(model: str) -> Response:
+    """Show row `i`, or without one the first."""
+    card = frame.form_card(model)
+    showcase = showcase_of(card)
+    if showcase is None or not len(showcase.test):
+        return make_response(render_template("by_index.html", card=card, pick=None))
+    pick = _pick(card, showcase.test, request.args.get("i", "0").strip())
+    if pick.failure is None:
+        return make_response(render_template("by_index.html", card=card, pick=pick), 400 if pick.problem else 200)
+    response = answer_vouch_error(pick.failure)  # its status and headers, on a page that leads on
+    response.set_data(render_template("by_index.html", card=card, pick=pick))
+    return response
+
+
+def _pick(card: Card, sample: Sample, text: str) -> Pick:
+    rows = len(sample)
+    if not (text.isascii() and text.isdecimal()) or int(text[:9]) >= rows or len(text) > 9:
+        return Pick(
+            rows, text[:20], problem=_("must be a whole number from 0 to %(last)s", last=wording.number(rows - 1))
+        )
+    number = int(text)
+    row = sample.row(number)
+    try:
+        answer = services().predictor.predict(card.model, [row], frame.asked("index"))
+        return Pick(rows, text, number, result=result_of(answer, row), truth=sample.labels[number])
+    except VouchError as error:
+        return Pick(rows, text, number, truth=sample.labels[number], failure=error)

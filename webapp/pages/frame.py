@@ -1,0 +1,100 @@
+"""What all pages have around them: the navigation, who is asking, which model, how the values are written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from flask import g, request, url_for
+from flask.sansio.app import App
+from flask_babel import lazy_gettext
+
+from config.errors import VouchError
+from webapp.auth import identity
+from webapp.catalog import Card
+from webapp.pages import wording
+from webapp.records import Asked, Source
+from webapp.services import services
+
+PAGES = (
+    ("predict.page", lazy_gettext("Predict"), True),
+    ("by_index.page", lazy_gettext("By index"), True),
+    ("batch.page", lazy_gettext("Batch"), True),
+    ("models.page", lazy_gettext("Models"), False),
+    ("history.page", lazy_gettext("History"), True),
+    ("monitoring.page", lazy_gettext("Monitoring"), False),
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One link of the navigation."""
+
+    title: str
+    url: str
+    is_here: bool
+
+
+def init_app(app: App) -> None:
+    """Give all templates the frame, and the filters that write values."""
+    app.context_processor(_frame)
+    app.jinja_env.filters.update(wording.FILTERS)
+
+
+def _frame() -> dict[str, Any]:
+    """Return what base.html needs; it also stands around errors, so nothing here may fail."""
+    return {
+        "who": identity(),
+        "nav": _navigation(),
+        "other_models": _other_models(),
+        "request_id": g.get("request_id", ""),
+    }
+
+
+def form_card(model: str) -> Card:
+    """Return the card of the stable version, which forms are made from. Raises ModelNotFound, NothingReleased."""
+    return services().catalog.card(model, services().router.fallback(model).version)
+
+
+def asked(source: Source) -> Asked:
+    """Return who asks for a prediction from a page."""
+    who = identity()
+    return Asked(g.request_id, who.name, source, who.name if services().settings.sticky else "")
+
+
+def is_partial() -> bool:
+    """Return whether the page's script asks, which wants only the parts of the page that change."""
+    return "X-Requested-With" in request.headers
+
+
+def _navigation() -> list[Entry]:
+    model = _model()
+    return [
+        Entry(str(title), url_for(endpoint, model=model) if is_per_model else url_for(endpoint), _is_here(endpoint))
+        for endpoint, title, is_per_model in PAGES
+        if model or not is_per_model
+    ]
+
+
+def _is_here(endpoint: str) -> bool:
+    return (request.endpoint or "").partition(".")[0] == endpoint.partition(".")[0]
+
+
+def _model() -> str | None:
+    named: str | None = (request.view_args or {}).get("model")
+    found = services().catalog.models()
+    if named in found:
+        return named
+    try:
+        return services().catalog.default(services().settings.model)
+    except VouchError:
+        return None
+
+
+def _other_models() -> list[Entry]:
+    """Return this page for each model, where there is a choice."""
+    arguments, rule = request.view_args or {}, request.url_rule
+    here, found = arguments.get("model"), services().catalog.models()
+    if rule is None or "GET" not in (rule.methods or ()) or set(arguments) != {"model"} or here not in found:
+        return []
+    return [Entry(name, url_for(rule.endpoint, model=name), name == here) for name in found] if len(found) > 1 else []

@@ -1,0 +1,155 @@
+"""What was predicted: a table to search, one prediction with all that is known of it, a CSV, and the true label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta, timezone
+from urllib.parse import urlencode
+
+from flask import Blueprint, Response, flash, make_response, redirect, render_template, request, url_for
+from flask_babel import gettext as _
+from flask_babel import lazy_gettext
+from werkzeug.wrappers import Response as AnyResponse
+
+from config.errors import DataError, VouchError
+from webapp.auth import identity, requires
+from webapp.catalog import Card
+from webapp.errors import answer_vouch_error
+from webapp.history import History, Logged, Page
+from webapp.history_csv import export
+from webapp.log_reader import ALL, Filters, Reader
+from webapp.pages import frame
+from webapp.records import Role
+from webapp.services import services
+
+blueprint = Blueprint("history", __name__)
+NAMES = ("from", "to", "label", "version", "who", "text")
+SOURCES = {"page": lazy_gettext("page"), "index": lazy_gettext("test row"), "batch": lazy_gettext("batch"),
+           "api": lazy_gettext("API"), "csv": lazy_gettext("API, CSV")}  # fmt: skip
+ROUTES = {"stable": lazy_gettext("stable"), "candidate": lazy_gettext("candidate")}
+TEXT_LENGTH = 200
+MOST_PAGES = 10_000
+
+
+@dataclass(frozen=True)
+class Search:
+    """What the form asks for: as typed, as understood, and what of it could not be."""
+
+    texts: Mapping[str, str]
+    filters: Filters = ALL
+    page: int = 1
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def query(self) -> str:
+        """The filters as part of an address."""
+        return urlencode({name: text for name, text in self.texts.items() if text})
+
+
+@blueprint.get("/history/<model>")
+@requires(Role.VIEWER)
+def page(model: str) -> AnyResponse:
+    """Show the predictions that pass the filters, newest first."""
+    card = frame.form_card(model)
+    search = _read_search(request.args)
+    found = None if search.problems else History(services()).search(model, search.filters, Page(search.page))
+    text = render_template(
+        "history.html", card=card, search=search, found=found, sources=SOURCES, label_options=_options(card.classes),
+        version_options=_options(services().catalog.versions(model)[::-1]),
+        is_kept=services().settings.log_predictions, retention_days=services().settings.log_retention_days,
+    )  # fmt: skip
+    return make_response(text, 400 if search.problems else 200)
+
+
+@blueprint.get("/history/<model>/prediction")
+@requires(Role.VIEWER)
+def one(model: str) -> str:
+    """Show one prediction: what went in, what came out, and what turned out to be true."""
+    return _one_page(model, _asked_for(model, request.args))
+
+
+@blueprint.post("/history/<model>/feedback")
+@requires(Role.OPERATOR)
+def feedback(model: str) -> AnyResponse:
+    """Write down the true label of a prediction."""
+    logged = _asked_for(model, request.form)
+    try:
+        History(services()).tell(logged, request.form.get("label", ""), identity().name)
+    except VouchError as error:
+        response = answer_vouch_error(error)
+        response.set_data(_one_page(model, logged, error))
+        return response
+    flash(_("The true label is written down."), "pass")
+    return redirect(url_for(".one", model=model, id=logged.request_id, row=logged.row, day=logged.time.date()), 303)
+
+
+@blueprint.get("/history/<model>/export.csv")
+@requires(Role.VIEWER)
+def export_csv(model: str) -> Response:
+    """Send all predictions that pass the filters, newest first, as CSV."""
+    base, search = History(services()).base(model), _read_search(request.args)
+    if search.problems:
+        raise DataError(_("these filters mean nothing"), got="; ".join(search.problems.values()))
+    services().log.flush(timeout_s=2)
+    headers = {"Content-Disposition": f'attachment; filename="{model}-predictions.csv"'}
+    return Response(export(base, Reader(base, search.filters)), mimetype="text/csv", headers=headers)
+
+
+def _one_page(model: str, logged: Logged, error: VouchError | None = None) -> str:
+    return render_template(
+        "history_one.html", card=_card(model, logged), logged=logged, error=error, sources=SOURCES, routes=ROUTES,
+        label_options=_options(logged.probabilities), may_tell=identity().role >= Role.OPERATOR,
+    )  # fmt: skip
+
+
+def _options(values: Iterable[object]) -> list[tuple[object, object]]:
+    return [(value, value) for value in values]
+
+
+def _card(model: str, logged: Logged) -> Card:
+    """Return the card of the version that predicted; if it is gone, of the stable one, for the names at least."""
+    if logged.version in services().catalog.versions(model):
+        return services().catalog.card(model, logged.version)
+    return frame.form_card(model)
+
+
+def _asked_for(model: str, given: Mapping[str, str]) -> Logged:
+    """Return the prediction that an address names. Raises DataError, ModelNotFound, PredictionNotFound."""
+    try:
+        row = int(given.get("row", "0"))
+        day = date.fromisoformat(given["day"]) if given.get("day") else None
+    except ValueError as error:
+        raise DataError(_("this address names no prediction"), got=error) from None
+    return History(services()).get(model, given.get("id", ""), row, day)
+
+
+def _read_search(given: Mapping[str, str]) -> Search:
+    """Return what is searched for. Times are UTC; `to` may be a minute, which is included."""
+    texts = {name: given.get(name, "").strip()[:TEXT_LENGTH] for name in NAMES}
+    problems: dict[str, str] = {}
+    start = _moment(texts, "from", problems)
+    end = _moment(texts, "to", problems, timedelta(minutes=1))
+    version = texts["version"] if texts["version"].isdecimal() else ""
+    if texts["version"] and not version:
+        problems["version"] = _("This is no version number.")
+    number = given.get("page", "1")
+    page = min(max(int(number), 1), MOST_PAGES) if number.isdecimal() and len(number) < 9 else 1
+    filters = Filters(
+        who=texts["who"], label=texts["label"], text=texts["text"], version=int(version[:15]) if version else None,
+        start=start, end=end,
+    )  # fmt: skip
+    return Search(texts, filters, page, problems)
+
+
+def _moment(
+    texts: Mapping[str, str], name: str, problems: dict[str, str], later: timedelta = timedelta(0)
+) -> datetime | None:
+    if not texts[name]:
+        return None
+    try:
+        told = datetime.fromisoformat(texts[name])
+        return (told.astimezone(timezone.utc) if told.tzinfo else told.replace(tzinfo=timezone.utc)) + later
+    except (ValueError, OverflowError):
+        problems[name] = _("This is no time; one is 2026-11-21T14:30.")
+        return None

@@ -1,0 +1,141 @@
+"""What the pages show of a model and of its versions, whatever of it can be found out right now."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from flask_babel import gettext as _
+from flask_babel import lazy_gettext
+
+from config.errors import DataError, VouchError
+from serving.errors import ModelNotFound
+from serving.manifest import Manifest
+from serving.release_state import Entry, State, Store
+from webapp.pages.release_steps import sentence
+from webapp.reports import reports
+from webapp.services import Services
+
+METRICS = {
+    "auc": lazy_gettext("AUC"), "precision": lazy_gettext("Precision"), "recall": lazy_gettext("Recall"),
+    "binary_accuracy": lazy_gettext("Accuracy"), "accuracy": lazy_gettext("Accuracy"),
+    "calibration_error": lazy_gettext("Calibration error"),
+}  # fmt: skip
+GATES = {"data": lazy_gettext("Data"), "evaluation": lazy_gettext("Evaluation"), "serving": lazy_gettext("Serving")}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric on the test split with its confidence bounds, None where there are none."""
+
+    name: str
+    value: float
+    lower: float | None = None
+    upper: float | None = None
+
+
+@dataclass(frozen=True)
+class VersionView:
+    """One version. `loading`: the model server's word for its state, empty if it has none, None if not known."""
+
+    number: int
+    labels: tuple[str, ...]
+    weight_percent: float
+    loading: str | None
+    has_report: bool
+    manifest: Manifest | None = None
+    problem: str = ""  # why there is no manifest
+
+    @property
+    def created(self) -> datetime | None:
+        """When it was pushed."""
+        with suppress(ValueError):
+            return datetime.fromisoformat(self.manifest.created) if self.manifest else None
+        return None
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """What it was measured at."""
+        told = self.manifest.metrics if self.manifest else {}
+        return [_metric(str(METRICS.get(name, name)), value) for name, value in told.items()]
+
+    @property
+    def verdicts(self) -> list[tuple[str, str]]:
+        """Each gate with what it said."""
+        told = self.manifest.sentences if self.manifest else {}
+        return [(str(GATES.get(gate, gate)), said) for gate, said in told.items()]
+
+
+@dataclass(frozen=True)
+class ModelView:
+    """One model. `state` is None before the first release; `trouble` is why its versions' state is not known."""
+
+    name: str
+    title: str
+    description: str
+    state: State | None
+    versions: tuple[VersionView, ...]  # newest first
+    history: tuple[Entry, ...]  # newest first
+    trouble: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """What is released."""
+        return sentence(self.state) if self.state else str(_("nothing is released yet"))
+
+
+def model_view(services: Services, name: str) -> ModelView:
+    """Gather what is known of a model. Raises ModelNotFound."""
+    numbers = services.catalog.versions(name)
+    state, trouble = _state(services, name)
+    loading, unreached = _loading(services, name)
+    written = reports(services.settings.var, name)
+    versions = tuple(_version(services, name, number, state, loading, written) for number in reversed(numbers))
+    title, description = _titled(services, name, state.stable if state else numbers[-1])
+    history = tuple(reversed(Store(services.settings.serving, name).history()))
+    return ModelView(name, title, description, state, versions, history, trouble or unreached)
+
+
+def _state(services: Services, name: str) -> tuple[State | None, str]:
+    try:
+        record = Store(services.settings.serving, name).read()
+    except DataError as error:
+        return None, error.what
+    return (record.state if record else None), ""
+
+
+def _loading(services: Services, name: str) -> tuple[dict[int, str] | None, str]:
+    """Return the model server's word for each version's state, or why it is not known."""
+    try:
+        return {status.version: status.state for status in services.client.status(name)}, ""
+    except ModelNotFound:
+        return {}, ""
+    except VouchError as error:
+        return None, error.what
+
+
+def _titled(services: Services, name: str, version: int) -> tuple[str, str]:
+    with suppress(ModelNotFound, DataError):
+        card = services.catalog.card(name, version)
+        return card.title, card.description
+    return name, ""
+
+
+def _version(
+    services: Services, name: str, number: int, state: State | None, loading: dict[int, str] | None, written: Any
+) -> VersionView:
+    held = {"stable": state.stable, "candidate": state.candidate, "previous": state.previous} if state else {}
+    labels = tuple(label for label, version in held.items() if version == number)
+    weight = state.weight_percent if state and state.candidate == number else 0.0
+    word = None if loading is None else loading.get(number, "")
+    try:
+        manifest = Manifest.read(services.settings.serving / name / str(number))
+    except DataError as error:
+        return VersionView(number, labels, weight, word, has_report=False, problem=error.what)
+    return VersionView(number, labels, weight, word, manifest.run_id in written, manifest)
+
+
+def _metric(name: str, value: Any) -> Metric:
+    return Metric(name, *value[:3]) if isinstance(value, list) else Metric(name, value)

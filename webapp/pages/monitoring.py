@@ -1,0 +1,119 @@
+"""How the app, the models and the model server are doing right now."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from flask import Blueprint, render_template, request, url_for
+from flask_babel import gettext as _
+from markupsafe import Markup
+
+from config.errors import VouchError
+from webapp import charts
+from webapp.auth import requires
+from webapp.history import History
+from webapp.pages import frame
+from webapp.recent import Recent, recent
+from webapp.records import Role
+from webapp.services import Services, services
+from webapp.traffic import Seen, Served, Traffic, served, traffic
+
+blueprint = Blueprint("monitoring", __name__)
+REFRESH_S = 5
+WINDOW_S = 60  # the rate is over the time since the last look, but not longer for a page that stays open
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What happened since the page was last looked at."""
+
+    per_s: float
+    failed_share: float | None
+    seconds: int
+
+
+@dataclass(frozen=True)
+class ServerView:
+    """The model server: what it counts by model, and which versions it has loaded; or what is wrong with it."""
+
+    counted: dict[str, Served]
+    loaded: tuple[int, ...]
+    trouble: str = ""
+
+
+@blueprint.get("/monitoring")
+@requires(Role.VIEWER)
+def page() -> str:
+    """Show the numbers; to the page's script, only the part that changes."""
+    here, now = services(), datetime.now(timezone.utc)
+    counted = traffic(here.metrics.text().decode())
+    before, present = Seen.read(request.args.get("since", "")), _seen(counted)
+    start = before if before and 0 <= present.at_s - before.at_s < WINDOW_S else present
+    names = here.catalog.models()
+    model = request.args["model"] if request.args.get("model") in names else _default(here)
+    return render_template(
+        "_monitoring_live.html" if frame.is_partial() else "monitoring.html",
+        now=now, traffic=counted, rate=_rate(before, present), server=_server(here, model), model=model,
+        models=names, refresh_s=REFRESH_S, next_url=url_for(".page", model=model, since=str(start)),
+        settings=here.settings, **_shown(here, model, now),
+    )  # fmt: skip
+
+
+def _default(here: Services) -> str | None:
+    try:
+        return here.catalog.default(here.settings.model)
+    except VouchError:
+        return None
+
+
+def _shown(here: Services, model: str | None, now: datetime) -> dict[str, Any]:
+    """Return the model's last hour, and its charts."""
+    if model is None:
+        return {"recent": None}
+    found = recent(History(here).base(model), now)
+    return {"recent": found, "rows_chart": _rows_chart(found, now), "scores_chart": _scores_chart(model, found)}
+
+
+def _rows_chart(found: Recent, now: datetime) -> Markup:
+    minutes = [now - timedelta(minutes=age) for age in range(found.minutes - 1, -1, -1)]
+    series = [charts.Series(_("Rows a minute"), found.per_minute)]
+    return charts.lines(_("Rows predicted a minute (UTC)"), [minute.strftime("%H:%M") for minute in minutes], series)
+
+
+def _scores_chart(model: str, found: Recent) -> Markup | None:
+    """Return how the probabilities spread, with the threshold if the model's is known; None without any."""
+    if not found.rows:
+        return None
+    named, rules = _("Probability"), {}
+    with suppress(VouchError):
+        card = frame.form_card(model)
+        if card.positive:
+            named = _("Probability of %(label)s", label=card.positive)
+        if card.threshold is not None:
+            rules = {_("threshold"): card.threshold}
+    return charts.histogram(_("Spread of the probabilities"), named, found.scores, rules)
+
+
+def _seen(counted: Traffic) -> Seen:
+    return Seen(int(time.time()), int(counted.requests), int(counted.failed))
+
+
+def _rate(before: Seen | None, now: Seen) -> Rate | None:
+    """Return the rate since then; None if there is no then, or the app was started anew meanwhile."""
+    if before is None or now.at_s <= before.at_s or now.requests < before.requests or now.failed < before.failed:
+        return None
+    seconds, requests = now.at_s - before.at_s, now.requests - before.requests
+    return Rate(requests / seconds, (now.failed - before.failed) / requests if requests else None, seconds)
+
+
+def _server(here: Services, model: str | None) -> ServerView:
+    try:
+        counted = served(here.settings.model_server_rest)
+        found = here.client.status(model) if model else ()
+    except VouchError as error:
+        return ServerView({}, (), error.what)
+    return ServerView(counted, tuple(status.version for status in found if status.state == "AVAILABLE"))

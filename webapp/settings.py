@@ -1,0 +1,161 @@
+"""What the web app is told, read once from the environment: frozen, validated, secrets masked."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+
+from config.errors import ConfigError
+from config.paths import var_root
+from config.settings import Frozen
+
+PREFIX = "VOUCH_"
+WEAK_SECRET_BYTES = 32
+LISTS = ("trusted_hosts", "metrics_networks")
+Positive = Annotated[int, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class WebSettings(Frozen):
+    """Every key can be given as an environment variable: `auth` as VOUCH_AUTH; `…_FILE` names a file that holds it."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0: any that is free.")
+    workers: Positive = Field(2, description="Worker processes.")
+    threads: Positive = Field(16, description="Threads of each worker.")
+    var: Path = Field(description="Root of all run-time state.")
+    models: Path = Field(description="Folder of the models' configurations, one folder a model.")
+    model: str = Field("", description="Model that the pages open with. Default: the first by name.")
+    model_server_rest: str = Field("http://127.0.0.1:8501", description="REST address of the model server.")
+    model_server_grpc: str = Field("127.0.0.1:8500", description="Its gRPC address, for releases.")
+    model_server_timeout_s: Seconds = Field(5.0, description="For one prediction, all tries together.")
+    auth: bool = Field(
+        False, description="on: everything but health asks for a login. off: the open demo, on loopback."
+    )
+    secret_key: SecretStr = Field(
+        SecretStr(""),
+        description=f"Signs sessions and tokens; at least {WEAK_SECRET_BYTES} random bytes. Needed with auth.",
+    )
+    previous_secret_key: SecretStr = Field(
+        SecretStr(""), description="The one before, while what it signed is still believed; see docs/security.md."
+    )
+    secure_cookies: bool = Field(True, description="With auth: cookies over HTTPS only. off: for tests without TLS.")
+    trusted_hosts: tuple[str, ...] = Field((), description="Host names that may be asked for; empty: any in the demo.")
+    trusted_proxies: int = Field(
+        0, ge=0, le=5, description="Reverse proxies in front whose X-Forwarded-* are believed."
+    )
+    max_body_bytes: Positive = Field(1 << 20, description="Of a JSON request or a form.")
+    max_upload_bytes: Positive = Field(64 << 20, description="Of an uploaded CSV.")
+    max_rows: Positive = Field(1000, description="Of one JSON request.")
+    max_upload_rows: Positive = Field(200_000, description="Of one uploaded CSV.")
+    max_depth: Positive = Field(8, description="Nesting of a JSON request.")
+    max_waiting: Positive = Field(64, description="Requests a worker takes on at a time; more are told to come again.")
+    read_timeout_s: Seconds = Field(15.0, description="A client may take so long to send a request, or to take a part.")
+    worker_timeout_s: Seconds = Field(15.0, ge=1, description="A worker silent for so long is replaced.")
+    rate_limit: str = Field("600 per minute", description="For each user, or address, over all but health.")
+    login_rate_limit: str = Field("10 per minute", description="Login attempts for each address, and each account.")
+    log_predictions: bool = Field(True, description="Keep every prediction under var/predictions. off: opt out.")
+    log_retention_days: Positive = Field(90, description="Predictions older than this are removed.")
+    log_queue_rows: Positive = Field(
+        200_000, description="Rows that may wait to be written; more are dropped, counted."
+    )
+    sticky: bool = Field(False, description="A user stays with stable or candidate while the weights stay.")
+    metrics_networks: tuple[str, ...] = Field(
+        ("127.0.0.0/8", "::1/128"), description="With auth: networks that may read /metrics without a login."
+    )
+    prometheus_url: str = Field("", description="Linked from the monitoring page.")
+    grafana_url: str = Field("", description="Linked from the monitoring page.")
+
+    @field_validator("metrics_networks")
+    @classmethod
+    def _check_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        for network in networks:
+            ipaddress.ip_network(network)  # a ValueError says what is wrong
+        return networks
+
+    @model_validator(mode="after")
+    def _check(self) -> WebSettings:
+        if self.auth and len(self.secret_key.get_secret_value().encode()) < WEAK_SECRET_BYTES:
+            raise ValueError(f"secret_key: should have at least {WEAK_SECRET_BYTES} bytes when auth is on; "
+                             "make one: python -c 'import secrets; print(secrets.token_urlsafe(48))'")  # fmt: skip
+        if self.auth and len(set(self.secret_key.get_secret_value())) < 10:
+            raise ValueError("secret_key: is guessable, it repeats a few characters")
+        if not self.auth and not is_loopback(self.host):
+            raise ValueError("host: the open demo listens on loopback only; set VOUCH_AUTH=on to listen on "
+                             f"{self.host}")  # fmt: skip
+        return self
+
+    def body_limit_bytes(self, path: str) -> int:
+        """Return how large a request's body may be: files are larger than forms."""
+        is_upload = path.startswith("/batch/") or path == "/api/v1/predict/csv"
+        return self.max_upload_bytes if is_upload else self.max_body_bytes
+
+    @property
+    def serving(self) -> Path:
+        """Where the pushed versions are."""
+        return self.var / "serving"
+
+    @property
+    def predictions(self) -> Path:
+        """Where predictions are logged."""
+        return self.var / "predictions"
+
+    @property
+    def database(self) -> Path:
+        """Users, tokens and the audit log."""
+        return self.var / "webapp.sqlite"
+
+
+def read_settings(environment: Mapping[str, str] = os.environ, **given: Any) -> WebSettings:
+    """Return the settings from the environment; what is `given` goes first.
+
+    Raises ConfigError that names the variable, never a secret's value.
+    """
+    values: dict[str, Any] = {"var": var_root(), "models": Path(__file__).resolve().parent.parent / "config"}
+    for key in WebSettings.model_fields:
+        text = _text(environment, PREFIX + key.upper())
+        if text is not None:
+            values[key] = [part.strip() for part in text.split(",") if part.strip()] if key in LISTS else text
+    if "PORT" in environment:  # what Railway, Render, Cloud Run and Heroku say
+        values.setdefault("port", environment["PORT"])
+    try:
+        return WebSettings.model_validate(values | given)
+    except ValidationError as error:
+        problems = [_sentence(problem) for problem in error.errors(include_input=False, include_url=False)]
+        raise ConfigError("the web app's settings are not valid:\n  " + "\n  ".join(problems),
+                          fix="docs/web.md lists every variable") from None  # fmt: skip
+
+
+def _text(environment: Mapping[str, str], name: str) -> str | None:
+    if name in environment:
+        return environment[name]
+    file = environment.get(f"{name}_FILE")
+    if not file:
+        return None
+    try:
+        return Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the file that {name}_FILE names", got=f"{file}: {error}") from None
+
+
+def _sentence(problem: Any) -> str:
+    message = problem["msg"].removeprefix("Value error, ")
+    key = ".".join(map(str, problem["loc"]))
+    if not key:  # a check across keys says its key itself
+        key, _, message = message.partition(": ")
+    return f"{PREFIX}{key.upper()}: {message}"
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host name, or address, can only be this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
