@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_client.samples import Sample
 
 from serving.server.metrics import CounterCell, HistogramCell, Metric, Registry, serving_metrics
+from webapp.metrics import Metrics
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MONITORING = ROOT / "monitoring"
@@ -80,12 +82,24 @@ def test_only_metrics_and_labels_that_the_model_server_has_are_asked_for(express
         assert set(re.findall(r'le="([^"]*)"', labels)) <= METRICS.edges.get(name, set())
 
 
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_only_metrics_that_the_web_app_has_are_asked_for(expression: str) -> None:
+    known = {sample.name for family in Metrics().registry.collect() for sample in _possible(family)}
+    assert set(re.findall(r"vouch_\w+", expression)) <= known
+
+
+def _possible(family: Any) -> Iterator[Any]:
+    """The samples that a metric would have: without labels used yet it has none."""
+    suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}.get(family.type, ("",))
+    yield from (Sample(family.name + suffix, {}, 0.0) for suffix in suffixes)
+
+
 def test_prometheus_finds_the_services_and_the_metrics() -> None:
     config = load(PROMETHEUS / "prometheus.yml")
     targets = {
         job["job_name"]: job["static_configs"][0]["targets"][0].partition(":")[0] for job in config["scrape_configs"]
     }
-    assert targets == {"model-server": "model-server", "prometheus": "localhost", "alertmanager": "alertmanager"}
+    assert targets == {name: name for name in ("model-server", "webapp", "alertmanager")} | {"prometheus": "localhost"}
     assert set(targets) <= set(SERVICES)
     path = config["scrape_configs"][0]["metrics_path"]
     assert f'path: "{path}"' in (ROOT / "config" / "prometheus.config").read_text(encoding="utf-8")
