@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,7 +31,7 @@ def _without_waiting_for_the_disk() -> Iterator[None]:
 class Clock:
     """A time that goes on only when told."""
 
-    now: float = 1_800_000_000.0
+    now: float
 
     def __call__(self) -> float:
         return self.now
@@ -38,7 +39,7 @@ class Clock:
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(time.time())
 
 
 @pytest.fixture
@@ -78,11 +79,11 @@ def _users(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def app(_app: Flask, _users: Path, tmp_path: Path) -> Iterator[Flask]:
+def app(_app: Flask, _users: Path, tmp_path: Path, clock: Clock) -> Iterator[Flask]:
     """An app with logins, and accounts of the test's own."""
     shutil.copy(_users, tmp_path / "webapp.sqlite")
     shared = _app.extensions["vouch"]
-    fresh = Accounts(tmp_path / "webapp.sqlite", passwords=Passwords(**CHEAP))
+    fresh = Accounts(tmp_path / "webapp.sqlite", passwords=Passwords(**CHEAP), now=clock)
     _app.extensions["vouch"] = replace(shared, accounts=fresh)
     yield _app
     _app.extensions["vouch"] = shared

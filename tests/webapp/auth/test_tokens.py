@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import base64
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,28 +25,15 @@ OLDER = "an older secret of this test, 9876543210 zyx"
 KEYS = Keys.of(SECRET)
 
 
-@pytest.fixture
-def clock() -> Clock:
-    return Clock(time.time())
-
-
-@pytest.fixture
-def app(tmp_path: Path, clock: Clock) -> Iterator[Flask]:
-    app = small_app(tmp_path, now=clock, auth=True)
+@pytest.fixture(autouse=True)
+def _in_a_request(app: Flask) -> Iterator[None]:
     with app.test_request_context():
-        yield app
-    app.extensions["vouch"].close()
+        yield
 
 
 @pytest.fixture
-def accounts(app: Flask) -> Accounts:
-    found: Accounts = app.extensions["vouch"].accounts
-    return found
-
-
-@pytest.fixture
-def pair(accounts: Accounts) -> Pair:
-    return tokens.login(accounts, "otto", PASSWORD, HERE)
+def pair(kept: Accounts) -> Pair:
+    return tokens.login(kept, "otto", PASSWORD, HERE)
 
 
 def claims(token: str) -> dict[str, Any]:
@@ -78,9 +64,9 @@ def test_a_pair_does_not_show_its_tokens(pair: Pair) -> None:
     assert "eyJ" not in repr(pair)
 
 
-def test_a_wrong_password_gives_none(accounts: Accounts) -> None:
+def test_a_wrong_password_gives_none(kept: Accounts) -> None:
     with pytest.raises(NotAuthenticated, match="the name or the password is wrong"):
-        tokens.login(accounts, "otto", "wrong password", HERE)
+        tokens.login(kept, "otto", "wrong password", HERE)
 
 
 @pytest.mark.parametrize("made_up", ["", "x", "x.y.z", "eyJ.eyJ.x", "x" * 100_000, "é.ü.ö", "\0"])
@@ -88,17 +74,17 @@ def test_what_is_no_token_is_refused(app: Flask, made_up: str) -> None:
     assert refuses(made_up) == "the token is not valid"
 
 
-def test_an_access_token_ends(accounts: Accounts, clock: Clock) -> None:
+def test_an_access_token_ends(kept: Accounts, clock: Clock) -> None:
     clock.now -= ACCESS_LIFE_S + LEEWAY_S + 1
-    assert refuses(tokens.login(accounts, "otto", PASSWORD, HERE).access) == "the token has expired"
+    assert refuses(tokens.login(kept, "otto", PASSWORD, HERE).access) == "the token has expired"
 
 
-def test_a_token_of_a_clock_that_is_ahead_is_refused_until_its_time(accounts: Accounts, clock: Clock) -> None:
+def test_a_token_of_a_clock_that_is_ahead_is_refused_until_its_time(kept: Accounts, clock: Clock) -> None:
     clock.now += 3600
-    ahead = tokens.login(accounts, "otto", PASSWORD, HERE)
+    ahead = tokens.login(kept, "otto", PASSWORD, HERE)
     clock.now -= 3600  # the clock steps back: a new login is good at once
     assert refuses(ahead.access) == "the token is not valid"
-    assert tokens.validate(tokens.login(accounts, "otto", PASSWORD, HERE).access).name == "otto"
+    assert tokens.validate(tokens.login(kept, "otto", PASSWORD, HERE).access).name == "otto"
 
 
 @pytest.mark.parametrize("claim", ["iss", "aud", "exp", "nbf", "iat", "jti", "sub", "fam"])
@@ -174,9 +160,9 @@ def test_a_refresh_gives_a_new_pair(pair: Pair) -> None:
 
 
 def test_a_refresh_token_used_twice_ends_all_that_came_of_that_login_and_nothing_else(
-    accounts: Accounts, pair: Pair
+    kept: Accounts, pair: Pair
 ) -> None:
-    other = tokens.login(accounts, "otto", PASSWORD, HERE)
+    other = tokens.login(kept, "otto", PASSWORD, HERE)
     new = tokens.refresh(pair.refresh)
     with pytest.raises(NotAuthenticated, match="used before"):
         tokens.refresh(pair.refresh)
@@ -184,7 +170,7 @@ def test_a_refresh_token_used_twice_ends_all_that_came_of_that_login_and_nothing
         tokens.refresh(new.refresh)
     assert {refuses(pair.access), refuses(new.access)} == {"the access token was revoked"}
     assert tokens.validate(other.access).name == "otto"
-    assert accounts.audit_entries()[-2].action == "refresh refused"
+    assert kept.audit_entries()[-2].action == "refresh refused"
 
 
 def test_an_access_token_does_not_refresh_and_a_refresh_token_opens_nothing(pair: Pair) -> None:
@@ -193,25 +179,25 @@ def test_an_access_token_does_not_refresh_and_a_refresh_token_opens_nothing(pair
     refuses(pair.refresh)
 
 
-def test_a_refresh_token_ends(accounts: Accounts, clock: Clock) -> None:
+def test_a_refresh_token_ends(kept: Accounts, clock: Clock) -> None:
     clock.now -= LIFE_S + 60
-    old = tokens.login(accounts, "otto", PASSWORD, HERE)
+    old = tokens.login(kept, "otto", PASSWORD, HERE)
     with pytest.raises(NotAuthenticated, match="expired"):
         tokens.refresh(old.refresh)
 
 
-def test_a_logout_ends_access_and_refresh(accounts: Accounts, pair: Pair) -> None:
+def test_a_logout_ends_access_and_refresh(kept: Accounts, pair: Pair) -> None:
     tokens.logout(pair.refresh)
     assert refuses(pair.access) == "the access token was revoked"
     with pytest.raises(NotAuthenticated):
         tokens.refresh(pair.refresh)
-    assert (accounts.audit_entries()[-2].who, accounts.audit_entries()[-2].action) == ("otto", "logout")
+    assert (kept.audit_entries()[-2].who, kept.audit_entries()[-2].action) == ("otto", "logout")
 
 
-def test_a_change_of_role_and_a_lock_out_work_on_tokens_that_are_out(accounts: Accounts, pair: Pair) -> None:
-    accounts.set_role("otto", Role.VIEWER, who="test")
+def test_a_change_of_role_and_a_lock_out_work_on_tokens_that_are_out(kept: Accounts, pair: Pair) -> None:
+    kept.set_role("otto", Role.VIEWER, who="test")
     assert tokens.validate(pair.access).role == Role.VIEWER
-    accounts.set_disabled("otto", True, who="test")
+    kept.set_disabled("otto", True, who="test")
     refuses(pair.access)
     with pytest.raises(NotAuthenticated):
         tokens.refresh(pair.refresh)
