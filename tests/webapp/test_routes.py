@@ -139,6 +139,7 @@ def test_every_route_stands_in_the_table_with_its_role(app: Flask) -> None:
     assert found == ROUTES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "rule", "role"), CLOSED, ids=IDS)
 def test_nobody_gets_in_without_a_login(ask: Callable[..., Any], method: str, rule: str, role: str) -> None:
     response = ask(method, rule, None)
@@ -149,12 +150,14 @@ def test_nobody_gets_in_without_a_login(ask: Callable[..., Any], method: str, ru
         assert response.headers["Location"].startswith("/login?next=")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "rule", "role"), [route for route in CLOSED if BELOW[route[2]]],
                          ids=[i for i, route in zip(IDS, CLOSED, strict=True) if BELOW[route[2]]])  # fmt: skip
 def test_one_role_less_is_not_enough(ask: Callable[..., Any], method: str, rule: str, role: str) -> None:
     assert ask(method, rule, BELOW[role]).status_code == 403
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "rule", [rule for method, rule, _ in CLOSED if method == "POST" and not rule.startswith("/api/")]
 )

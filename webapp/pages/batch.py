@@ -19,7 +19,7 @@ from webapp.bulk import BulkResult, Upload, score_csv
 from webapp.catalog import Card
 from webapp.csv_safe import safe_text
 from webapp.errors import answer_vouch_error
-from webapp.pages import frame
+from webapp.pages import frame, wording
 from webapp.pages.batch_files import BatchFiles, Progress, new_token
 from webapp.pages.batch_summary import Summary, summarise
 from webapp.pages.inputs import as_text
@@ -119,7 +119,9 @@ def _scored(card: Card, stream: IO[bytes]) -> Job:
 def _histogram(card: Card, found: BulkResult, summary: Summary) -> Markup:
     rules = {} if found.threshold is None else {_("threshold"): found.threshold}
     of = (
-        _("Probability of %(label)s", label=card.positive) if card.positive else _("Probability of the likeliest class")
+        _("Probability of %(label)s", label=wording.called(card.positive, card))
+        if card.positive
+        else _("Probability of the likeliest class")
     )
     return charts.histogram(_("How the scores lie"), of, summary.bins, rules)
 

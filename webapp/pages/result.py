@@ -14,6 +14,7 @@ from config.errors import VouchError
 from webapp import charts
 from webapp.catalog import Card
 from webapp.explain import Explanation, asker, explain
+from webapp.pages import wording
 from webapp.projection import projection_of
 from webapp.records import Answer, Outcome
 from webapp.services import services
@@ -56,7 +57,7 @@ def result_of(answer: Answer, row: Mapping[str, Any]) -> Result:
     """Return what there is to show about an answer with one row."""
     card = services().catalog.card(answer.model, answer.version)
     probability = answer.outcomes[0].probability
-    gauge = charts.gauge(probability, answer.threshold, card.positive) if card.positive else None
+    gauge = charts.gauge(probability, answer.threshold, wording.called(card.positive, card)) if card.positive else None
     explanation = _explanation(card, row)
     effects = charts.effect_bars(explanation) if explanation else None
     return Result(card, row, answer, datetime.now(timezone.utc), explanation, Charts(gauge, effects, _plane(card, row)))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
 from flask_babel import format_datetime, format_decimal, format_percent
 from flask_babel import gettext as _
 
-from webapp.catalog import Field
+from webapp.catalog import Card, Field
 
 SIGNIFICANT_DIGITS = 4
 HINT_DIGITS = 3
@@ -34,13 +34,24 @@ def seen_range(field: Field) -> str:
     return f"{low} – {high} · {median}" if median else f"{low} – {high}"
 
 
-def percent(share: float) -> str:
-    """Return a share with one decimal; what is no certainty is not written as one."""
-    if NEARLY_CERTAIN <= share < 1:
-        return f"> {format_percent(0.999, '0.0%')}"
-    if 0 < share < 1 - NEARLY_CERTAIN:
-        return f"< {format_percent(0.001, '0.0%')}"
-    return str(format_percent(share, "0.0%"))
+def percent(probability: float) -> str:
+    """Return a probability with one decimal; a model is never certain, and nothing is written as if it were."""
+    if probability >= NEARLY_CERTAIN:
+        return f"> {share(0.999)}"
+    if probability < 1 - NEARLY_CERTAIN:
+        return f"< {share(0.001)}"
+    return share(probability)
+
+
+def share(part: float) -> str:
+    """Return a part of a whole that was counted, with one decimal."""
+    return str(format_percent(part, "0.0%"))
+
+
+def called(label: str, card: Card) -> str:
+    """Return a class as people call it: malignant, not M."""
+    names: Mapping[str, str] = getattr(card, "class_names", {})
+    return names.get(label, label)
 
 
 def points(effect: float) -> str:
@@ -107,6 +118,6 @@ def _one_of(found: re.Match[str]) -> str:
 
 
 FILTERS = {
-    "number": number, "range": seen_range, "percent": percent, "points": points, "words": words,
+    "number": number, "range": seen_range, "percent": percent, "share": share, "called": called, "points": points, "words": words,
     "sentence": sentence, "moment": moment, "value": value, "rule": rule,
 }  # fmt: skip

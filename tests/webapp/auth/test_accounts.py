@@ -44,6 +44,7 @@ def test_whatever_is_wrong_the_words_are_the_same(accounts: Accounts, name: str,
     assert caught.value.what == "the name or the password is wrong"
 
 
+@pytest.mark.slow
 def test_an_unknown_name_costs_as_much_time_as_a_wrong_password(tmp_path: Path) -> None:
     accounts = Accounts(tmp_path / "a.sqlite", passwords=Passwords(time_cost=4, memory_kib=8192))
     accounts.add("ada", GOOD, Role.VIEWER, who="test")

@@ -13,6 +13,8 @@ from webapp.auth.pages import safe_target
 from webapp.auth.throttle import PATIENCE
 from webapp.records import Role
 
+pytestmark = pytest.mark.slow
+
 BETTER = "eight violet elephants"
 
 

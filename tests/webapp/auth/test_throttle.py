@@ -10,6 +10,8 @@ from webapp.auth.errors import NotAuthenticated, TooManyAttempts
 from webapp.auth.throttle import PATIENCE, Patience
 from webapp.records import Role
 
+pytestmark = pytest.mark.slow
+
 GOOD = "seven green bicycles"
 HERE, THERE = "192.0.2.1", "198.51.100.7"
 

@@ -139,7 +139,7 @@ def test_numbers_follow_the_language_in_texts_only(visitor: FlaskClient) -> None
 
 
 @pytest.mark.parametrize(
-    ("share", "told"), [(0.0, "0.0%"), (0.00001, "< 0.1%"), (0.5, "50.0%"), (0.99996, "> 99.9%"), (1.0, "100.0%")]
+    ("share", "told"), [(0.0, "< 0.1%"), (0.00001, "< 0.1%"), (0.5, "50.0%"), (0.99996, "> 99.9%"), (1.0, "> 99.9%")]
 )
 def test_no_probability_is_rounded_to_a_certainty(visitor: FlaskClient, share: float, told: str) -> None:
     with visitor.application.test_request_context("/?lang=en"):
