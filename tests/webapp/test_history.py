@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from config.errors import DataError, EnvironmentProblem
 from serving.errors import ModelNotFound
 from tests.webapp.logged import NOON, batch, hasty, minutes, put
+from tests.webapp.own_app import own_app
 from webapp import history as history_module
 from webapp.feedback import Feedback, keep, of_day
 from webapp.history import History, Page, PredictionNotFound
@@ -33,11 +35,17 @@ def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     hasty(monkeypatch)
 
 
+@pytest.fixture(scope="module")
+def _services(webapp_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    with own_app(tmp_path_factory.mktemp("history") / "var", webapp_root / "serving", "http://127.0.0.1:9") as made:
+        yield made[1]
+
+
 @pytest.fixture
-def here(make_app: Callable[..., Any]) -> Here:
-    """The history, the folder of `cells` and the services of an app."""
-    _, services = make_app()
-    return History(services), services.settings.predictions / "cells", services
+def here(_services: Services) -> Here:
+    """The history, the empty folder of `cells` and the services of an app."""
+    shutil.rmtree(_services.settings.predictions, ignore_errors=True)
+    return History(_services), _services.settings.predictions / "cells", _services
 
 
 def asked(request_id: str, who: str = "ann") -> Asked:

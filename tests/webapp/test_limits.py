@@ -74,6 +74,11 @@ def test_a_user_is_counted_wherever_they_are(make: Make) -> None:
     assert found == [200, 200, 200, 200, 429]
 
 
+def test_who_is_turned_away_is_counted_too(make: Make) -> None:
+    app = make(rate_limit="3 per minute", auth=True, secure_cookies=False)
+    assert statuses(app, "/", 2) + statuses(app, "/api/v1/who", 2) == [303, 303, 401, 429]
+
+
 def test_each_worker_grants_its_share(make: Make) -> None:
     assert statuses(make(rate_limit="5 per minute", workers=2), "/public", 4) == [200, 200, 200, 429]
 

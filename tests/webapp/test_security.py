@@ -77,7 +77,7 @@ def test_the_demo_answers_to_names_of_this_machine_and_those_it_was_given(client
      "0.0.0.0", "192.0.2.1", "x.vouch.test", "evilvouch.test", "[::1", "a b",
      "localhost, evil.example", "[::ffff:192.0.2.1]"],
 )  # fmt: skip
-@pytest.mark.parametrize("path", ["/", "/api/v1/who", "/public"])
+@pytest.mark.parametrize("path", ["/", "/api/v1/who", "/public", "/livez"])
 def test_the_demo_does_not_answer_to_a_name_that_was_bound_to_its_address(
     client: FlaskClient, host: str, path: str
 ) -> None:
@@ -91,6 +91,9 @@ def test_with_logins_names_that_were_given_count_and_so_do_those_below_one_with_
     found = [client.get("/public", headers={"Host": host}).status_code
              for host in ("vouch.test", "a.example.org", "127.0.0.1", "example.org", "evil.example")]  # fmt: skip
     assert found == [200, 200, 200, 400, 400]
+    assert (
+        client.get("/livez", headers={"Host": "10.1.2.3:8080"}).status_code == 404
+    )  # not there in this app, and asked for
 
 
 def test_with_logins_and_no_names_any_is_taken_and_that_is_said(

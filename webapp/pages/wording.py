@@ -14,7 +14,8 @@ from webapp.catalog import Card, Field
 
 SIGNIFICANT_DIGITS = 4
 HINT_DIGITS = 3
-NEARLY_CERTAIN = 0.9995  # would be rounded to 100.0 %, which no model may say
+NEARLY_ALL = 0.9995  # would be rounded to 100.0 %
+ALMOST_ZERO = 1e-9
 
 
 def number(value: float, digits: int = SIGNIFICANT_DIGITS) -> str:
@@ -34,18 +35,22 @@ def seen_range(field: Field) -> str:
     return f"{low} – {high} · {median}" if median else f"{low} – {high}"
 
 
-def percent(probability: float) -> str:
-    """Return a probability with one decimal; a model is never certain, and nothing is written as if it were."""
-    if probability >= NEARLY_CERTAIN:
-        return f"> {share(0.999)}"
-    if probability < 1 - NEARLY_CERTAIN:
-        return f"< {share(0.001)}"
-    return share(probability)
+def percent(share: float) -> str:
+    """Return a share with one decimal; what is not quite all or nothing is not written as if it were."""
+    if NEARLY_ALL <= share < 1:
+        return f"> {_percent(0.999)}"
+    if 0 < share < 1 - NEARLY_ALL:
+        return f"< {_percent(0.001)}"
+    return _percent(share)
 
 
-def share(part: float) -> str:
-    """Return a part of a whole that was counted, with one decimal."""
-    return str(format_percent(part, "0.0%"))
+def probability(value: float) -> str:
+    """Return a model's probability as `percent` does; in float32 it may be 1, and certain it is never."""
+    return percent(min(max(value, ALMOST_ZERO), 1 - ALMOST_ZERO))
+
+
+def _percent(share: float) -> str:
+    return str(format_percent(share, "0.0%"))
 
 
 def called(label: str, card: Card) -> str:
@@ -118,6 +123,6 @@ def _one_of(found: re.Match[str]) -> str:
 
 
 FILTERS = {
-    "number": number, "range": seen_range, "percent": percent, "share": share, "called": called, "points": points, "words": words,
-    "sentence": sentence, "moment": moment, "value": value, "rule": rule,
+    "number": number, "range": seen_range, "percent": percent, "probability": probability, "points": points,
+    "called": called, "words": words, "sentence": sentence, "moment": moment, "value": value, "rule": rule,
 }  # fmt: skip

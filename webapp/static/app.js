@@ -21,8 +21,9 @@ function lead() {
   const { top, bottom } = found.getBoundingClientRect();
   const isSeen = top >= 0 && bottom <= window.innerHeight;
   if (found.closest("#problems") || !isSeen) found.focus({ preventScroll: false });
-  const status = document.getElementById("status");
-  if (status && found.closest("#result")) status.textContent = found.textContent.replace(/\s+/g, " ").trim();
+  if (found.closest("#problems")) return;
+  const told = [found, document.querySelector("#result .probability")].map((part) => part?.textContent ?? "");
+  document.getElementById("status").textContent = told.join(" ").replace(/\s+/g, " ").trim();
 }
 
 function say(form, text) {

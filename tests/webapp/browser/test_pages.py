@@ -72,7 +72,7 @@ def test_a_file_is_scored(demo: Site, open_page: Open) -> None:
     page.set_input_files("input[type=file]", DATA)
     page.locator("main form button").last.click()
     with page.expect_download() as coming:
-        page.get_by_role("link", name="Download").first.click()
+        page.get_by_role("link", name="Download the results").click()
     lines = coming.value.path().read_text().splitlines()
     assert len(lines) == 570
     assert "probability" in lines[0]

@@ -39,8 +39,8 @@ def test_a_wrong_answer_is_marked_as_such(visitor: FlaskClient, made: dict[str, 
 
 def test_links_lead_to_the_neighbours_and_stay_within_the_split(visitor: FlaskClient) -> None:
     def links(number: int) -> list[str]:
-        return [str(page_of(visitor, f"/by-index/cells?i={number}").select_one(f"a[rel={rel}]")["href"])  # type: ignore[index]
-                for rel in ("prev", "next")]  # fmt: skip
+        page = page_of(visitor, f"/by-index/cells?i={number}")
+        return [str(link["href"]) for link in page.select("a[rel]")]
 
     assert links(5) == ["?i=4", "?i=6"]
     assert links(0) == ["?i=0", "?i=1"]

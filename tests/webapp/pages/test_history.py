@@ -165,6 +165,7 @@ def test_a_prediction_of_a_version_that_is_gone_is_shown_all_the_same(browser: F
     assert "width" in page.select_one("#inputs").text  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_viewers_read_and_operators_write(make_app: Callable[..., App]) -> None:
     app, services = make_app(auth=True, secret_key=SECRET, secure_cookies=False, login_rate_limit="")
     add_users(services.accounts)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_dir
+from babel.messages.frontend import parse_mapping_cfg
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from bs4 import BeautifulSoup
@@ -29,7 +30,6 @@ from webapp.rules import (
 
 ROOT = Path(webapp.__file__).parent
 PO = ROOT / "translations" / "id" / "LC_MESSAGES" / "messages.po"
-METHODS = [("**.py", "python"), ("templates/**.html", "jinja2")]
 KEYWORDS = {"_": None, "gettext": None, "ngettext": (1, 2), "lazy_gettext": None}
 PLACE = re.compile(r"%\(\w+\)[sd]|%%|\{\w+\}")
 RULES = (GIVEN, SOME_NUMBER, FINITE, WHOLE, TEXT, UNICODE, DECIMAL_POINT, "must be at least 0", "must be at most 1",
@@ -49,7 +49,9 @@ def catalog() -> Catalog:
 
 
 def test_every_text_of_the_app_has_its_indonesian() -> None:
-    found = extract_from_dir(ROOT, METHODS, keywords=KEYWORDS)
+    with (ROOT / "translations" / "babel.cfg").open() as file:
+        methods, options = parse_mapping_cfg(file)
+    found = extract_from_dir(ROOT, methods, options, KEYWORDS)
     wanted = {one(message) for _file, _line, message, _comments, _context in found}
     translated = {one(message.id) for message in catalog() if message.id and one(message.string)}
     assert sorted(wanted - translated) == []
@@ -139,11 +141,17 @@ def test_numbers_follow_the_language_in_texts_only(visitor: FlaskClient) -> None
 
 
 @pytest.mark.parametrize(
-    ("share", "told"), [(0.0, "< 0.1%"), (0.00001, "< 0.1%"), (0.5, "50.0%"), (0.99996, "> 99.9%"), (1.0, "> 99.9%")]
+    ("share", "told"), [(0.0, "0.0%"), (0.00001, "< 0.1%"), (0.5, "50.0%"), (0.99996, "> 99.9%"), (1.0, "100.0%")]
 )
-def test_no_probability_is_rounded_to_a_certainty(visitor: FlaskClient, share: float, told: str) -> None:
+def test_a_share_is_not_rounded_to_all_or_nothing(visitor: FlaskClient, share: float, told: str) -> None:
     with visitor.application.test_request_context("/?lang=en"):
         assert wording.percent(share) == told
+
+
+@pytest.mark.parametrize(("value", "told"), [(0.0, "< 0.1%"), (0.5, "50.0%"), (1.0, "> 99.9%")])
+def test_no_probability_is_a_certainty(visitor: FlaskClient, value: float, told: str) -> None:
+    with visitor.application.test_request_context("/?lang=en"):
+        assert wording.probability(value) == told
 
 
 @pytest.mark.parametrize(

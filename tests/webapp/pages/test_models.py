@@ -260,6 +260,7 @@ def test_without_its_token_a_form_changes_nothing(operator: FlaskClient, what: s
     assert operator.post(f"/models/cells/{what}", data={"version": "2", "weight": "5"}).status_code in (400, 403)
 
 
+@pytest.mark.slow
 def test_viewers_see_no_way_to_release_and_operators_must_say_their_password(
     make_app: Callable[..., App], root: Path
 ) -> None:
