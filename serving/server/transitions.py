@@ -149,8 +149,8 @@ class Transitions(Generic[T]):
                 # one that is going, or whose load was given up, must have ended first
 
     def _next(self) -> tuple[Action, Version[T]] | None:
-        steps = [step for known in self.versions.values() if (step := next_action(known.values())) is not None]
-        return min(steps, key=lambda step: step[0].value, default=None)
+        every = (next_action(known.values(), bool(self._wanted[name])) for name, known in self.versions.items())
+        return min((step for step in every if step is not None), key=lambda step: step[0].value, default=None)
 
     def _submit_load(self, version: Version[T]) -> None:
         LOG.info("Loading servable version %s", version.id)

@@ -76,17 +76,18 @@ class Action(Enum):
     LOAD = 1
 
 
-def next_action(versions: Iterable[Version[T]]) -> tuple[Action, Version[T]] | None:
+def next_action(versions: Iterable[Version[T]], is_any_wanted: bool) -> tuple[Action, Version[T]] | None:
     """Return a model's next transition, which preserves availability, or None.
 
-    A loaded version no longer aspired goes, smallest first, unless it is the last one while an aspired one is not yet
-    there. Then the largest new aspired version is loaded.
+    A loaded version no longer aspired goes, smallest first, unless it is the last one while one that is wanted is not
+    yet there. Then the largest new aspired version is loaded. What is wanted may be none of the aspired: a version
+    wanted again while it goes is aspired only once it has ended.
     """
     known = list(versions)
     aspired = [version for version in known if version.is_aspired]
     leftover = [version for version in known if version.state is State.AVAILABLE and not version.is_aspired]
     has_replacement = any(version.state is State.AVAILABLE for version in aspired)
-    if leftover and (not aspired or has_replacement or len(leftover) > 1):
+    if leftover and (not is_any_wanted or has_replacement or len(leftover) > 1):
         return Action.UNLOAD, min(leftover, key=lambda version: version.id.version)
     fresh = [version for version in aspired if version.state is State.START]
     if fresh:

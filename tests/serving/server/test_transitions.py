@@ -124,6 +124,26 @@ def test_the_options_are_those_of_the_flags() -> None:
     assert ManagerOptions.of(parse([])[0]) == ManagerOptions()
 
 
+def test_the_last_one_serves_until_a_going_one_wanted_again_is_back(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "serving")
+    transitions = Transitions(load, ManagerOptions())
+    transitions.start()
+    transitions.want({"m": {1: NOWHERE}})
+    eventually(lambda: bool(transitions.in_state(State.AVAILABLE)))
+    with transitions.available.acquire("m"):
+        transitions.want({"m": {2: NOWHERE}})
+        eventually(lambda: bool(transitions.in_state(State.UNLOADING)))
+        caplog.clear()
+        transitions.want({"m": {1: NOWHERE}})
+    eventually(lambda: [v.id.version for v in transitions.in_state(State.AVAILABLE)] == [1])
+    events = [line for line in caplog.messages if line.startswith(("Successfully", "Unloading"))]
+    assert events == [
+        "Successfully loaded servable version {name: m version: 1}",
+        "Unloading servable version {name: m version: 2}",
+    ]
+    transitions.stop(0)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_whatever_is_wanted_some_version_serves_throughout(seed: int) -> None:
     chosen = random.Random(seed)
