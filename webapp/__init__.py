@@ -28,8 +28,8 @@ def create_app(settings: WebSettings | None = None, services: Services | None = 
 
     requests.init_app(app)  # an id, a place in the metrics, a line in the log
     security.init_app(app, settings)  # hosts, bounds, headers, CSRF
+    limits.init_app(app, settings)  # how often one may ask
     auth.init_app(app)  # who is asking, and may they
-    limits.init_app(app, settings)  # how often
     errors.init_app(app)  # every error has an answer
     i18n.init_app(app)  # in the reader's language
 

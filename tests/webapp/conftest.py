@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from flask import Flask
@@ -16,6 +16,9 @@ from tests.webapp.making import Made, cells, flowers, make_version, patients, re
 from webapp import create_app
 from webapp.services import Services, make_services
 from webapp.settings import WebSettings, read_settings
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 App = tuple[Flask, Services]
 
@@ -62,7 +65,7 @@ def make_app(webapp_root: Path, fake: FakeModelServer, tmp_path: Path) -> Iterat
         var.mkdir(exist_ok=True)
         if not (var / "serving").exists():
             (var / "serving").symlink_to(serving or webapp_root / "serving")
-        settings = app_settings(var=var, model_server_rest=fake.url, rate_limit="", **given)
+        settings = app_settings(**{"var": var, "model_server_rest": fake.url, "rate_limit": "", **given})
         services = make_services(settings)
         made.append(services)
         app = create_app(settings, services)
@@ -91,3 +94,14 @@ def csrf_token(client: FlaskClient, path: str) -> str:
     found = re.search(r'name="csrf_token" value="([^"]+)"', client.get(path).text)
     assert found, f"{path} has no form"
     return found[1]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A real browser, for one file of tests: those after it may want a thread that can run asyncio."""
+    from tests.webapp.chromium import chromium, installed
+
+    if installed() is None:
+        pytest.skip("there is no chromium: apt-get install chromium")
+    with chromium() as found:
+        yield found

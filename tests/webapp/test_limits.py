@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 
 from config.errors import ConfigError
-from tests.webapp.small_app import csrf_token, small_app
+from tests.webapp.small_app import SECRET, csrf_token, small_app
 
 Make = Callable[..., Flask]
 
@@ -107,3 +107,8 @@ def test_logins_have_a_limit_of_their_own(make: Make, path: str) -> None:
     assert client.get("/login").status_code == 200
     other = client.post(path, json={"name": "x"}, environ_base={"REMOTE_ADDR": "192.0.2.9"})
     assert other.status_code != 429
+
+
+def test_those_turned_away_for_want_of_a_login_are_counted_too(make_app: Callable[..., Any]) -> None:
+    app, _ = make_app(rate_limit="2 per minute", workers=1, auth=True, secret_key=SECRET, secure_cookies=False)
+    assert statuses(app, "/api/v1/models", 3) == [401, 401, 429]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page
 from werkzeug.serving import make_server
 
 Apps = Callable[..., Any]
@@ -45,14 +45,13 @@ def test_no_other_file_is(client: FlaskClient, name: str) -> None:
 
 
 @pytest.fixture
-def page(make_app: Apps) -> Iterator[Page]:
+def page(make_app: Apps, browser: Browser) -> Iterator[Page]:
     app, _ = make_app()
     server = make_server("127.0.0.1", 0, app, threaded=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        yield browser.new_page(base_url=f"http://127.0.0.1:{server.server_port}")
-        browser.close()
+    page = browser.new_page(base_url=f"http://127.0.0.1:{server.server_port}")
+    yield page
+    page.close()
     server.shutdown()
     server.server_close()
 

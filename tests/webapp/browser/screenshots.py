@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from config.paths import var_root
 from serving.client import Addresses
 from tests.webapp.browser.site import ROOT, site
+from tests.webapp.chromium import chromium
 
 PICTURES = ROOT / "docs" / "pictures"
 VIEWPORT = {"width": 1200, "height": 900}
@@ -22,12 +22,10 @@ DATA = ROOT / "data" / "breast_cancer" / "breast_cancer.csv"
 def main() -> None:
     """Write docs/pictures/{predict,batch,models,phone}.png."""
     addresses = Addresses(os.environ["VOUCH_MODEL_SERVER_REST"], os.environ["VOUCH_MODEL_SERVER_GRPC"])
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as folder:
         var = Path(folder)
         (var / "serving").symlink_to(var_root() / "serving")
-        with site(var, addresses) as found:
-            browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        with site(var, addresses) as found, chromium() as browser:
             desktop = browser.new_page(viewport=VIEWPORT, locale="en-GB")  # type: ignore[arg-type]
             _predict(desktop, found.url, "predict")
             _batch(desktop, found.url)
@@ -35,7 +33,6 @@ def main() -> None:
             desktop.screenshot(path=PICTURES / "models.png")
             phone = browser.new_page(viewport={"width": 390, "height": 1000}, color_scheme="dark", locale="en-GB")
             _predict(phone, found.url, "phone")
-            browser.close()
 
 
 def _predict(page: Page, url: str, name: str) -> None:
