@@ -148,7 +148,7 @@ class _Job:
 
     def finish(self, chunk: _Chunk, scored: Scored, latency_s: float) -> None:
         """Log a chunk that is answered, and write it out."""
-        self.predictor.record(self.card, self.choice, self.asked, (chunk.columns, scored), latency_s)
+        self.predictor.record(self.card, self.choice, self.asked, (chunk.columns, scored), latency_s, self.rows)
         self.writer.write(chunk, scored)
         self.rows += chunk.table.num_rows
         self.cautions += int(np.count_nonzero(chunk.cautions))

@@ -116,6 +116,8 @@ class History:
         if label not in logged.probabilities:
             raise DataError("this is no label of the model", got=repr(label[:80]),
                             wanted=f"one of {', '.join(logged.probabilities)}")  # fmt: skip
+        said = f"{logged.model} version {logged.version}, {logged.request_id} row {logged.row}: {label}"
+        self._services.accounts.audit(who, "feedback", said)
         told = Feedback(datetime.now(timezone.utc), logged.request_id, logged.row, logged.version, label, who)
         try:
             feedback.keep(self.base(logged.model), logged.time.date(), told)

@@ -211,7 +211,7 @@ def as_table(batch: LoggedBatch, kinds: dict[str, pa.DataType]) -> pa.Table:
     found: dict[str, Any] = {
         key: pa.repeat(pa.scalar(value, META.field(key).type), rows) for key, value in same.items()
     }
-    found["row"] = np.arange(rows)
+    found["row"] = np.arange(batch.first_row, batch.first_row + rows)
     found["label"] = pa.array(batch.labels, pa.string())
     found["probability"] = scores.astype(np.float64)
     offsets = np.arange(0, probabilities.size + 1, probabilities.shape[1], np.int32)

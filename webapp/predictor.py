@@ -126,14 +126,15 @@ class Predictor:
             self._metrics.model_server_call(outcome, time.perf_counter() - started)
 
     def record(
-        self, card: Card, choice: Choice, asked: Asked, result: tuple[Columns, Scored], latency_s: float
-    ) -> None:
-        """Log and count rows that were answered."""
+        self, card: Card, choice: Choice, asked: Asked, result: tuple[Columns, Scored], latency_s: float,
+        first_row: int = 0,
+    ) -> None:  # fmt: skip
+        """Log and count rows that were answered; `first_row` is the first one's number in what was asked."""
         columns, scored = result
         self._log.append(LoggedBatch(
             datetime.now(timezone.utc), card.model, card.version, choice.route, asked, latency_s,
             _as_logged(card, columns), scored.labels, scored.probabilities.astype(np.float32), card.classes,
-            card.positive,
+            card.positive, first_row,
         ))  # fmt: skip
         self._metrics.predicted(
             card.model, card.version, choice.route, scored.labels, scored.scores(card).astype(np.float32)

@@ -100,3 +100,4 @@ class LoggedBatch:
     probabilities: NDArray[np.float32]  # [rows, classes]
     classes: tuple[str, ...]
     positive: str | None = None
+    first_row: int = 0  # its number in what was asked, which may come in several batches

@@ -118,6 +118,7 @@ def test_large_files_go_in_parts_by_one_version(
     file = content(made["cells"], 300)
     result = score(bench, "cells", file, tmp_path, told=lambda *now: told.append(now))
     assert [len(batch.labels) for batch in bench.kept.batches] == [64, 64, 64, 64, 44]
+    assert [batch.first_row for batch in bench.kept.batches] == [0, 64, 128, 192, 256]
     assert len(fake.asked) == 5
     assert [rows for rows, _, _ in told] == [64, 128, 192, 256, 300]
     assert told[-1] == (300, len(file), len(file))

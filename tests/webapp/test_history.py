@@ -123,7 +123,7 @@ def test_only_models_have_a_history(here: Here, model: str) -> None:
 
 
 def test_the_last_word_on_a_label_counts_and_is_shown_with_who_said_it(here: Here) -> None:
-    history, base, _ = here
+    history, base, services = here
     put(base, batch(2, asked=asked("r")))
     history.add_feedback("cells", "r", 1, "B", "otto")
     told = history.add_feedback("cells", "r", 1, "M", "olga")
@@ -131,6 +131,10 @@ def test_the_last_word_on_a_label_counts_and_is_shown_with_who_said_it(here: Her
     assert first.feedback is None
     assert second.feedback == told
     assert (told.label, told.who, told.version, told.key) == ("M", "olga", 1, ("r", 1))
+    on_record = [(entry.who, entry.action, entry.detail) for entry in services.accounts.audit_entries(2)]
+    assert on_record == [
+        (who, "feedback", f"cells version 1, r row 1: {label}") for who, label in (("otto", "B"), ("olga", "M"))
+    ]
 
 
 def test_a_label_that_is_none_is_refused(here: Here) -> None:

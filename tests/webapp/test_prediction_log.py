@@ -51,14 +51,14 @@ def make_log(webapp_root: Path, tmp_path: Path) -> Iterator[Logs]:
 
 def test_a_prediction_is_in_a_file_of_its_day_with_all_that_is_known_of_it(make_log: Logs) -> None:
     log, drops, base = make_log()
-    assert log.append(batch(3, at=NOON.replace(microsecond=42)))
+    assert log.append(batch(3, at=NOON.replace(microsecond=42), first_row=64))
     assert log.flush(5)
     file = base / "date=2126-11-20" / visible(base)[0]
     assert file.name.startswith(f"120000.000042-v1-{os.getpid()}-")
     frame = pd.read_parquet(file)
     assert list(frame.columns) == [*META.names, "input.radius", "input.texture", "input.smooth ness (mean)"]
     assert frame.iloc[1].drop("probabilities").to_dict() == {
-        "time": pd.Timestamp(NOON.replace(microsecond=42)), "request_id": "request-20120000000042", "row": 1,
+        "time": pd.Timestamp(NOON.replace(microsecond=42)), "request_id": "request-20120000000042", "row": 65,
         "model": "cells", "version": 1, "route": "stable", "who": "ann", "source": "page", "latency_ms": 1.5,
         "label": "M", "probability": 0.25, "input.radius": 15.0, "input.texture": 18.0, "input.smooth ness (mean)": 0.1,
     }  # fmt: skip

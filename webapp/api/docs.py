@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import flask_swagger_ui
 from flask import Response, abort, current_app, render_template, send_file
-from swagger_ui_bundle import swagger_ui_path
 
 from webapp.api.openapi import openapi
 from webapp.api.routes import answer, blueprint
@@ -16,7 +16,7 @@ from webapp.services import services
 MAX_AGE_S = 3600
 _OWN = Path(__file__).resolve().parent / "static"
 _FILES = {name: folder / name for folder, names in {
-    Path(str(swagger_ui_path)): ("swagger-ui-bundle.js", "swagger-ui.css"), _OWN: ("docs.js", "docs.css"),
+    Path(flask_swagger_ui.__file__).parent / "dist": ("swagger-ui-bundle.js", "swagger-ui.css"), _OWN: ("docs.js", "docs.css"),
 }.items() for name in names}  # fmt: skip
 
 
