@@ -3,6 +3,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
 WORKERS ?= 2
+IN_WORKERS = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 STARTED := $(shell date +%s)
 # Compiled bytecode makes TFX import three times faster, and TensorFlow's notices drown what matters.
 unexport PYTHONDONTWRITEBYTECODE
@@ -25,10 +26,10 @@ demo: setup ## Real data through the real pipeline to a page that predicts; Ctrl
 	@$(PY) -m serving start --sample 10 --run "$(PY) -m webapp $(if $(ONCE),--once)"
 
 test: setup lint ## Lint, types and every test, in WORKERS processes (2)
-	$(PY) -m pytest -n $(WORKERS) --dist loadfile
+	$(PY) -m pytest $(IN_WORKERS)
 
 test-fast: setup ## The tests that need no TensorFlow graph: under a minute
-	$(PY) -m pytest -m "not slow" -n $(WORKERS) --dist loadfile
+	$(PY) -m pytest -m "not slow" $(IN_WORKERS)
 
 lint: setup ## Formatting, lint and types
 	.venv/bin/ruff format --check .

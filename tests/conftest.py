@@ -19,6 +19,12 @@ CONFIG = ROOT / "config" / "breast_cancer"
 RUN_TIMEOUT_S = 900
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take long: what is left in the end is short, and no worker waits for another."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @dataclass(frozen=True)
 class PipelineRun:
     """A run by the command line; `var` holds all state."""
@@ -186,15 +192,3 @@ def onboarded(run_pipeline: Callable[..., PipelineRun], vouch: Callable[..., Any
         return run_pipeline(csv.parent / "var", config=out / csv.stem, sets=sets)
 
     return go
-
-
-@pytest.fixture(scope="session")
-def iris(onboarded: Callable[..., PipelineRun], tmp_path_factory: pytest.TempPathFactory) -> PipelineRun:
-    """scikit-learn's iris, from the CSV on with nothing said but the label."""
-    from sklearn.datasets import load_iris
-
-    table = load_iris(as_frame=True)
-    frame = table.data.assign(species=table.target_names[table.target])
-    csv = tmp_path_factory.mktemp("iris") / "iris.csv"
-    frame.to_csv(csv, index=False)
-    return onboarded(csv, "--label", "species")

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 
-from components.data_gate.rows import Block
+from components.data_gate.blocks import Block
 from components.data_gate.survey import is_not_finite
 from components.data_gate.suspicion import Mask, Suspicion
 

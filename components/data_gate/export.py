@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from components.data_gate.rows import Block
+from components.data_gate.blocks import Block
 from components.data_gate.suspicion import Suspicion
 from config.files import write_text
 

@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from components.data_gate.rows import Block
+from components.data_gate.blocks import Block
 from components.data_gate.survey import Survey, hash_columns
 from components.data_gate.suspicion import Mask, Suspicion
 from components.examples.splitting import Hashes

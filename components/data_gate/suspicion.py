@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from components.data_gate.rows import Block
+from components.data_gate.blocks import Block
 
 Mask = NDArray[np.bool_]
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -107,17 +108,20 @@ def test_categorical_ids_are_one_hot_with_a_place_for_the_unknown(model, width):
     np.testing.assert_allclose(np.asarray(network(inputs)), 1 / (1 + np.exp(-(hidden @ last + bias))), rtol=1e-5)
 
 
-def test_two_processes_predict_the_same_bits():
+def digest(model):
+    network, _ = train(model, QUICK)
+    return hashlib.sha256(np.asarray(network(table()[0], training=False)).tobytes()).hexdigest()
+
+
+def test_two_processes_predict_the_same_bits(model):
     code = f"""
 import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
-import hashlib, numpy as np, test_model as t
+import test_model
 from components import model
-network, _ = t.train(model, t.QUICK)
-print(hashlib.sha256(np.asarray(network(t.table()[0], training=False)).tobytes()).hexdigest())
+print(test_model.digest(model))
 """
-    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(2)]
-    digests = [run.stdout.split()[-1] for run in runs]
-    assert digests[0] == digests[1]
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert other.stdout.split()[-1] == digest(model)
 
 
 def test_another_seed_is_another_network(model):

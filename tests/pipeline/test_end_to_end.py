@@ -32,6 +32,18 @@ def refused(borrow: Any, run_pipeline: Any) -> Any:
         yield run_pipeline(var, sets=["model.epochs=2", "evaluation.thresholds={auc: 0.9999}"])
 
 
+@pytest.fixture(scope="module")
+def iris(onboarded: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """scikit-learn's iris, from the CSV on with nothing said but the label."""
+    from sklearn.datasets import load_iris
+
+    table = load_iris(as_frame=True)
+    frame = table.data.assign(species=table.target_names[table.target])
+    csv = tmp_path_factory.mktemp("iris") / "iris.csv"
+    frame.to_csv(csv, index=False)
+    return onboarded(csv, "--label", "species")
+
+
 def test_all_components_complete(pipeline_run: Any) -> None:
     assert sorted(step.component for step in pipeline_run.run.steps) == sorted(COMPONENTS)
     assert set(pipeline_run.states.values()) == {"COMPLETE"}

@@ -5,7 +5,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from components.data_gate.rows import Block
+from components.data_gate.blocks import Block
 from components.data_gate.survey import Columns, Survey, survey
 
 Values = Mapping[str, Sequence[Any]]

@@ -2,17 +2,10 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import pytest
-from ml_metadata.proto import metadata_store_pb2
-from tfx.components import ExampleValidator, StatisticsGen
-from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
-from tfx.orchestration import metadata
-from tfx.orchestration.local.local_dag_runner import LocalDagRunner
-from tfx.orchestration.pipeline import Pipeline
 
-from components.data_gate import DataGate
-from components.examples import make_example_gen
 from components.verdict import Verdict
 from config.errors import GateRefused
 from config.load import load_settings
@@ -25,6 +18,15 @@ REASON = "known fault, ticket 12"
 
 def run_gate(folder: Path, source: Path, override: str = "") -> None:
     """Run the pipeline up to the gate; a second run in the same folder finds the first one's results."""
+    from tfx.components import ExampleValidator, StatisticsGen
+    from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
+    from tfx.orchestration import metadata
+    from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+    from tfx.orchestration.pipeline import Pipeline
+
+    from components.data_gate.component import DataGate
+    from components.examples import make_example_gen
+
     settings = load_settings(CONFIG)
     settings = settings.model_copy(update={"data": settings.data.model_copy(update={"source": source})})
     examples = make_example_gen(settings, read_schema(settings.schema_file))
@@ -47,7 +49,9 @@ def run_gate(folder: Path, source: Path, override: str = "") -> None:
     )
 
 
-def gate_executions(folder: Path) -> list[metadata_store_pb2.Execution]:
+def gate_executions(folder: Path) -> list[Any]:
+    from tfx.orchestration import metadata
+
     config = metadata.sqlite_metadata_connection_config(str(folder / "metadata.sqlite"))
     with metadata.Metadata(config) as opened:
         executions = opened.store.get_executions()
@@ -91,7 +95,8 @@ def test_clean_data_pass_without_a_finding(tmp_path):
 
 def test_a_refusal_stops_the_run_and_leaves_verdict_and_rows(faulty, refusal):
     assert "The data were refused" in str(refusal)
-    assert gate_executions(faulty)[0].last_known_state == metadata_store_pb2.Execution.FAILED
+    [execution] = gate_executions(faulty)
+    assert execution.last_known_state == execution.FAILED
     (verdict_file,) = faulty.glob("reports/*/data_gate/verdict.json")
     verdict = Verdict.read(verdict_file.parent)
     assert not verdict.passed
@@ -111,7 +116,7 @@ def test_a_refusal_stops_the_run_and_leaves_verdict_and_rows(faulty, refusal):
 def test_an_override_lets_the_run_go_on_and_stands_in_the_lineage(faulty, refusal):
     run_gate(faulty, faulty / "data.csv", override=REASON)
     execution = gate_executions(faulty)[-1]
-    assert execution.last_known_state == metadata_store_pb2.Execution.COMPLETE
+    assert execution.last_known_state == execution.COMPLETE
     assert execution.custom_properties["override"].string_value == REASON
     (verdict_file,) = faulty.glob("pipeline/DataGate/verdict/*/verdict.json")
     verdict = Verdict.read(verdict_file.parent)
