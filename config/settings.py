@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(gt=0)]
 Severity = Literal["error", "warn", "ignore"]
+ClassName = Annotated[str, Field(min_length=1, max_length=60)]
 
 
 class Frozen(BaseModel):
@@ -290,6 +291,11 @@ class Settings(Frozen):
     evaluation: EvaluationSettings = EvaluationSettings()
     probe: ProbeSettings = ProbeSettings()
     showcase: ShowcaseSettings = ShowcaseSettings()
+    class_names: dict[str, ClassName] = Field(
+        default_factory=dict,
+        description="What people call each of `data.classes`, at most 60 letters. Pages show it; the API and CSV files "
+        "keep the class.",
+    )
     features: dict[str, FeatureDisplay] = Field(default_factory=dict, description="Display names, units and groups.")
     beam_args: tuple[str, ...] = Field((), description="Passed to Apache Beam, e.g. `--runner=PortableRunner`.")
 
@@ -303,4 +309,14 @@ class Settings(Frozen):
             raise ValueError(f"data.ignore: {self.split.group_by!r} is split.group_by, which is never a feature anyway")
         if self.data.label in self.categorical:
             raise ValueError("categorical: is for features, and this is the label")
+        return self
+
+    @model_validator(mode="after")
+    def _check_class_names(self) -> Settings:
+        classes = self.data.classes
+        for label in self.class_names:
+            if label not in classes:
+                raise ValueError(f"class_names: {label!r} should be one of the classes {', '.join(classes)}")
+        if len({self.class_names.get(label, label) for label in classes}) != len(classes):
+            raise ValueError("class_names: two classes cannot be called the same")
         return self

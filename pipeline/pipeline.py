@@ -167,7 +167,7 @@ def _without_display(settings: Settings) -> Settings:
     """Return the settings with all that cannot change the model at its default, so that TFX's cache holds."""
     return settings.model_copy(
         update={
-            "title": "", "description": "", "features": {}, "showcase": ShowcaseSettings(),
+            "title": "", "description": "", "features": {}, "class_names": {}, "showcase": ShowcaseSettings(),
             "beam_args": (), "data_gate": DataGateSettings(),
             "schema_file": settings.schema_file and Path(settings.schema_file.name),
             "data": settings.data.model_copy(update={"source": Path(settings.data.source.name)}),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -94,6 +94,7 @@ class Card:
     evaluation: dict[str, Any]
     folder: Path
     has_packed: bool  # all fields are quantities: a row is one line of a float32 matrix
+    class_names: Mapping[str, str]  # what people call a class; one that is not there: as it is
     null_values: frozenset[str] = frozenset({""})  # texts that meant missing in the training data
 
     @cached_property
@@ -112,6 +113,10 @@ class Card:
     def field(self, name: str) -> Field:
         """Return the field of that name. Raises KeyError."""
         return self.by_name[name]
+
+    def called(self, label: str) -> str:
+        """Return a class as people call it: malignant, not M."""
+        return self.class_names.get(label, label)
 
 
 class Catalog:
@@ -177,7 +182,7 @@ class Catalog:
             threshold=float(point["threshold"]) if point else None,
             manifest=Manifest.read(folder), evaluation=_json(folder / manifest.EVALUATION), folder=folder,
             has_packed=all(field.kind == "numeric" for field in fields),
-            null_values=frozenset({"", *trained.data.null_values}),
+            null_values=frozenset({"", *trained.data.null_values}), class_names=shown.class_names,
         )  # fmt: skip
 
     def _shown(self, trained: Settings) -> Settings:

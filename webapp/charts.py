@@ -12,9 +12,12 @@ from flask_babel import gettext as _
 from markupsafe import Markup
 
 from webapp.explain import Effect, Explanation
+from webapp.pages import wording
 from webapp.projection import Projection
 from webapp.svg import (
+    BOLD_LETTER,
     COLOURS,
+    LETTER,
     WIDTH,
     Scale,
     box,
@@ -24,15 +27,14 @@ from webapp.svg import (
     legend,
     path,
     shape,
-    short,
     text,
     ticks,
 )
 
-MOST_BARS = 12
+MOST_BARS = 10
 LEAST_SPAN = 0.05  # of probability, across the bars
-LEFT, RIGHT = 46.0, WIDTH - 8.0  # of the plots
-ROW, PLOT = 38.0, 190.0
+LEFT, RIGHT = 42.0, WIDTH - 8.0  # of the plots
+ROW, PLOT, PLANE = 47.0, 150.0, 240.0  # heights: of an effect, of a plot, of the training data's plane
 Rules = Mapping[str, float]  # upright lines: name and place
 
 
@@ -54,18 +56,21 @@ def gauge(probability: float, threshold: float | None, label: str) -> Markup:
         box(across(0), 26, at - across(0), 16, f"chart-bar chart-bar--{'up' if is_over else 'down'}", min(8, at / 2)),
     ]
     parts += [text(across(v), 62, f"{v:.0%}", anchor=_anchor(across(v))) for v in (0.0, 0.25, 0.5, 0.75, 1.0)]
-    told = _("The probability of %(label)s is %(value)s.", label=label, value=f"{probability:.1%}")
+    told = _("The probability of %(label)s is %(value)s.", label=label, value=wording.probability(probability))
     if threshold is not None:
-        place = across(threshold)
+        place, told_threshold = across(threshold), wording.percent(threshold)
         parts.append(path([(place, 20), (place, 48)], "chart-rule"))
-        name = _("threshold %(value)s", value=f"{threshold:.1%}")
+        name = _("threshold %(value)s", value=told_threshold)
         parts.append(text(min(max(place, 62), WIDTH - 62), 14, name, "chart-rule-name", "middle"))
-        told += " " + _("From %(value)s on, %(label)s is said.", value=f"{threshold:.1%}", label=label)
+        told += " " + _("From %(value)s on, %(label)s is said.", value=told_threshold, label=label)
     return figure("gauge", 68, (_("Probability of %(label)s", label=label), told), parts)
 
 
-def effect_bars(found: Explanation, most: int = MOST_BARS) -> Markup:
-    """Return how far each value moves the probability, largest first; all but the first `most` as one sum."""
+def effect_bars(found: Explanation, label: str, most: int = MOST_BARS) -> Markup:
+    """Return how far each value moves the probability of a class, largest first; beyond `most`, one bar for all.
+
+    `label`: what people call that class.
+    """
     rest = found.effects[most:]
     rows = [(effect.field.title, _compared(effect), effect.effect) for effect in found.effects[:most]]
     if rest:
@@ -75,33 +80,24 @@ def effect_bars(found: Explanation, most: int = MOST_BARS) -> Markup:
     missing = max(0.0, LEAST_SPAN - (high - low))  # small effects look small
     across = Scale(low - missing / 2, high + missing / 2, 6, WIDTH - 6)
     digits = 1 if high - low >= 0.01 else 2
-    bottom = 30 + ROW * len(rows)
+    class_ = clipped(label, 14)
     parts = [
-        text(6, 14, "← " + _("less %(label)s", label=found.of), "chart-tick"),
-        text(WIDTH / 2, 14, _("percentage points"), anchor="middle"),
-        text(WIDTH - 6, 14, _("more %(label)s", label=found.of) + " →", "chart-tick", "end"),
+        text(6, 14, "← " + _("less %(label)s", label=class_)),
+        text(WIDTH - 6, 14, _("more %(label)s", label=class_) + " →", anchor="end"),
     ]
     for number, (name, note, value) in enumerate(rows):
-        top, start, end = 30 + ROW * number, *sorted((across(0), across(value)))
-        shown = clipped(name, 34)
-        label = Markup('{}<tspan class="chart-note" dx="7">{}</tspan>').format(
-            shown, clipped(note, 58 - len(shown) * 6 // 5)
-        )
-        bar = box(start, top + 18, end - start, 11, f"chart-bar chart-bar--{'up' if value > 0 else 'down'}", 2.5)
-        zero = path([(across(0), top + 16), (across(0), top + 31)], "chart-axis")
-        signed = _signed(value, digits)
-        number_of = text(WIDTH - 6, top + 12, signed, "chart-value", "end")
-        parts.append(
-            group([text(6, top + 12, label, "chart-label"), bar, zero, number_of], f"{name}, {note}: {signed}")
-        )
-    told = "; ".join(f"{name} {_signed(value, digits)}" for name, _note, value in rows)
-    return figure("effects", bottom + 4, (_("What drives this answer"), told), parts)
+        parts.append(_effect(26 + ROW * number, across, (name, note, wording.points(value, digits)), value))
+    told = "; ".join(f"{name} {wording.points(value, digits)}" for name, _note, value in rows)
+    return figure("effects", 30 + ROW * len(rows), (_("What drives this answer"), told), parts)
 
 
-def scatter(plane: Projection, here: tuple[float, float] | None, classes: Sequence[str]) -> Markup:
-    """Return the training rows on their plane, by class, with the present case among them."""
-    key, top = legend(classes, 10, "point")
-    top, height = top + 4, 300.0
+def scatter(plane: Projection, here: tuple[float, float] | None, classes: Mapping[str, str]) -> Markup:
+    """Return the training rows on their plane, by class, with the present case among them.
+
+    `classes`: each with what people call it.
+    """
+    key, top = legend([*classes.values()], 10, "point")
+    top, height = top + 4, PLANE
     low, high = np.percentile(plane.points, 0.5, axis=0), np.percentile(plane.points, 99.5, axis=0)
     margin = np.maximum((high - low) * 0.08, 1e-6)
     (left, under), (right, over) = low - margin, high + margin
@@ -119,7 +115,7 @@ def scatter(plane: Projection, here: tuple[float, float] | None, classes: Sequen
     bottom = top + height
     parts += [text((14 + RIGHT) / 2, bottom + 24, first, anchor="middle"), _upright(9, (top + bottom) / 2, second)]
     told = _("%(rows)d training rows on their two principal components.", rows=len(plane.labels))
-    told += " " + _nearest(plane, here) if here is not None else ""
+    told += " " + _nearest(plane, here, classes) if here is not None else ""
     return figure("scatter", bottom + 30, (_("This case among the training data"), told), parts)
 
 
@@ -135,16 +131,16 @@ def histogram(
     for left, right, count in bins:
         if count > 0:
             bar = box(across(left) + 0.5, up(count), across(right) - across(left) - 1, bottom - up(count), "chart-bar")
-            parts.append(group([bar], f"{short(left)} – {short(right)}: {short(count)}"))
-    parts += [text(across(v), bottom + 16, short(v), anchor=_anchor(across(v))) for v in ticks(low, high)]
+            parts.append(group([bar], f"{wording.short(left)} – {wording.short(right)}: {wording.short(count)}"))
+    parts += [text(across(v), bottom + 16, wording.short(v), anchor=_anchor(across(v))) for v in ticks(low, high)]
     for number, (name, value) in enumerate(rules.items()):
         anchor, shift = ("end", -5) if across(value) > (LEFT + RIGHT) / 2 else ("start", 5)
         parts.append(path([(across(value), 6), (across(value), bottom)], "chart-rule"))
         parts.append(text(across(value) + shift, 14 + 15 * number, name, "chart-rule-name", anchor))
     parts.append(text((LEFT + RIGHT) / 2, bottom + 36, x_title, anchor="middle"))
     busiest = max(bins, key=lambda found: found[2])
-    told = _("Most often from %(low)s to %(high)s.", low=short(busiest[0]), high=short(busiest[1]))
-    told += "".join(f" {name}: {short(value)}." for name, value in rules.items())
+    told = _("Most often from %(low)s to %(high)s.", low=wording.short(busiest[0]), high=wording.short(busiest[1]))
+    told += "".join(f" {name}: {wording.short(value)}." for name, value in rules.items())
     return figure("histogram", bottom + 42, (title, told), parts)
 
 
@@ -159,14 +155,14 @@ def lines(title: str, times: Sequence[str], series: Sequence[Series], y_title: s
     if y_title:
         parts.append(text(LEFT, top - 8, y_title))
     for number in sorted({round(i * (len(times) - 1) / 4) for i in range(5)}):
-        parts.append(text(across(number), bottom + 16, clipped(times[number], 12), anchor=_anchor(across(number))))
+        parts.append(text(across(number), bottom + 16, clipped(times[number], 7), anchor=_anchor(across(number))))
     for number, each in enumerate(series):
         kind = f"chart-line chart-line--{number % COLOURS}"
         for run in _runs(each.values):
             points = [(across(i), up(value)) for i, value in run]
             parts.append(path(points if len(points) > 1 else [points[0], points[0]], kind))
     if not known:
-        parts.append(text((LEFT + RIGHT) / 2, (top + bottom) / 2, _("nothing yet"), "chart-note", "middle"))
+        parts.append(text((LEFT + RIGHT) / 2, (top + bottom) / 2, _("nothing yet"), anchor="middle"))
     told = " ".join(_last(each) for each in series)
     return figure("lines", bottom + 24, (title, told), parts)
 
@@ -175,15 +171,31 @@ def _frame(up: Scale, bottom: float) -> list[Markup]:
     parts = []
     for value in ticks(up.low, up.high):
         parts.append(path([(LEFT, up(value)), (RIGHT, up(value))], "chart-grid"))
-        parts.append(text(LEFT - 7, up(value) + 4, short(value), anchor="end"))
+        parts.append(text(LEFT - 7, up(value) + 4, wording.short(value), anchor="end"))
     return [*parts, path([(LEFT, bottom), (RIGHT, bottom)], "chart-axis")]
 
 
+def _effect(top: float, across: Scale, told: tuple[str, str, str], value: float) -> Markup:
+    """Return one row of the effects. `told`: the field, its value beside the usual one, the effect."""
+    name, note, signed = told
+    start, end = sorted((across(0), across(value)))
+    kind = f"chart-bar chart-bar--{'up' if value > 0 else 'down'}"
+    room = WIDTH - 20 - BOLD_LETTER * len(signed)
+    return group([
+        text(6, top + 12, clipped(name, int(room / BOLD_LETTER)), "chart-label"),
+        text(WIDTH - 6, top + 12, signed, "chart-value", "end"),
+        text(6, top + 25, clipped(note, int((WIDTH - 12) / LETTER))),
+        box(start, top + 30, end - start, 9, kind, 2.5),
+        path([(across(0), top + 28), (across(0), top + 41)], "chart-axis"),
+    ], f"{name}, {note}: {signed}")  # fmt: skip
+
+
 def _here(x: float, y: float, name: str, highest: float) -> Markup:
-    anchor, shift = ("end", -13) if x > WIDTH / 2 else ("start", 13)
+    room = BOLD_LETTER * len(name)
+    anchor, at = ("end", max(x - 13, room)) if x > WIDTH / 2 else ("start", min(x + 13, WIDTH - room))
     rings = Markup('<circle class="chart-here chart-here--{}" cx="{:.1f}" cy="{:.1f}" r="{}"/>')
     outer, inner = rings.format("ring", x, y, 9), rings.format("dot", x, y, 4)
-    return outer + inner + text(x + shift, max(y - 9, highest - 16), name, "chart-here-name", anchor)
+    return outer + inner + text(at, max(y - 9, highest - 16), name, "chart-here-name", anchor)
 
 
 def _upright(x: float, y: float, content: str) -> Markup:
@@ -191,26 +203,16 @@ def _upright(x: float, y: float, content: str) -> Markup:
                   ).format(x, y, content)  # fmt: skip
 
 
-def _nearest(plane: Projection, here: tuple[float, float], most: int = 10) -> str:
+def _nearest(plane: Projection, here: tuple[float, float], classes: Mapping[str, str], most: int = 10) -> str:
     order = np.argsort(np.square(plane.points - np.array(here)).sum(axis=1), kind="stable")[:most]
     labels = [plane.labels[i] for i in order]
-    counts = ", ".join(f"{labels.count(label)} {label}" for label in dict.fromkeys(labels))
+    counts = ", ".join(f"{labels.count(label)} {classes.get(label, label)}" for label in dict.fromkeys(labels))
     return _("Of the %(count)d nearest to this case: %(labels)s.", count=len(labels), labels=counts)
 
 
 def _compared(effect: Effect) -> str:
-    value = _("missing") if effect.value is None else _told(effect.value)
-    return _("%(value)s, usually %(usual)s", value=value, usual=_told(effect.baseline))
-
-
-def _told(value: object) -> str:
-    return short(value) if isinstance(value, float) else str(value)
-
-
-def _signed(value: float, digits: int) -> str:
-    """Return a difference of probabilities in percentage points."""
-    points = f"{100 * value:+.{digits}f}"
-    return points.replace("-", "−") if float(points) else points[1:]
+    value = _("missing") if effect.value is None else wording.value(effect.value)
+    return _("%(value)s, usually %(usual)s", value=value, usual=wording.value(effect.baseline))
 
 
 def _anchor(x: float) -> str:
@@ -239,5 +241,5 @@ def _last(series: Series) -> str:
     known = [value for value in series.values if value is not None and math.isfinite(value)]
     if not known:
         return _("%(name)s: nothing yet.", name=series.name)
-    return _("%(name)s: last %(last)s, from %(low)s to %(high)s.", name=series.name, last=short(known[-1]),
-             low=short(min(known)), high=short(max(known)))  # fmt: skip
+    return _("%(name)s: last %(last)s, from %(low)s to %(high)s.", name=series.name, last=wording.short(known[-1]),
+             low=wording.short(min(known)), high=wording.short(max(known)))  # fmt: skip

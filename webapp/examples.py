@@ -46,7 +46,9 @@ def example_rows(services: Services, card: Card) -> tuple[Example, ...]:
     if showcase is None:
         return ()
     sample = showcase.train
-    numbers = {f"typical-{label}": (_("Typical %(label)s", label=label), i) for label, i in _typical(card, sample)}
+    numbers = {
+        f"typical-{label}": (_("Typical %(label)s", label=card.called(label)), i) for label, i in _typical(card, sample)
+    }
     borderline = _borderlines.find(card, sample, asker(services.predictor, card))
     if borderline is not None:
         numbers[BORDERLINE] = (_("Borderline"), borderline)

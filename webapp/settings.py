@@ -45,7 +45,11 @@ class WebSettings(Frozen):
         SecretStr(""), description="The one before, while what it signed is still believed; see docs/security.md."
     )
     secure_cookies: bool = Field(True, description="With auth: cookies over HTTPS only. off: for tests without TLS.")
-    trusted_hosts: tuple[str, ...] = Field((), description="Host names that may be asked for; empty: any in the demo.")
+    trusted_hosts: tuple[str, ...] = Field(
+        (),
+        description="Host names answered to besides this machine's; `.example.org`: all below it. "
+        "Empty: with auth, any.",
+    )
     trusted_proxies: int = Field(
         0, ge=0, le=5, description="Reverse proxies in front whose X-Forwarded-* are believed."
     )
@@ -58,7 +62,7 @@ class WebSettings(Frozen):
     read_timeout_s: Seconds = Field(15.0, description="A client may take so long to send a request, or to take a part.")
     worker_timeout_s: Seconds = Field(15.0, ge=1, description="A worker silent for so long is replaced.")
     rate_limit: str = Field("600 per minute", description="For each user, or address, over all but health.")
-    login_rate_limit: str = Field("10 per minute", description="Login attempts for each address, and each account.")
+    login_rate_limit: str = Field("10 per minute", description="Login attempts for each address.")
     log_predictions: bool = Field(True, description="Keep every prediction under var/predictions. off: opt out.")
     log_retention_days: Positive = Field(90, description="Predictions older than this are removed.")
     log_queue_rows: Positive = Field(

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-WIDTH = 440.0  # of every chart, so that letters are equally large in all of them
-LETTER = 7.0  # a letter's width, about; there is no ruler on a server
+WIDTH = 312.0  # of every chart, so that letters are equally large in all of them, and large enough on a phone
+LETTER, BOLD_LETTER = 7.0, 8.0  # widths, about; there is no ruler on a server
 COLOURS = 6  # in charts.css
 SHAPES = (  # of points; a class is told by more than its colour
     "M0-3.4a3.4 3.4 0 1 0 .01 0z",
@@ -78,7 +78,7 @@ def legend(names: Sequence[str], y: float, mark: str) -> tuple[Markup, float]:
     """Return a legend that begins at `y`, and where it ends. `mark`: point or line."""
     parts, x = [], 4.0
     for number, name in enumerate(names):
-        shown = clipped(name, 40)
+        shown = clipped(name, 38)
         width = 22 + LETTER * len(shown) + 14
         if x > 4.0 and x + width > WIDTH:
             x, y = 4.0, y + 20
@@ -102,11 +102,3 @@ def ticks(low: float, high: float, about: int = 4) -> list[float]:
 def clipped(name: str, most: int) -> str:
     """Return a text of at most so many letters."""
     return name if len(name) <= most else name[: most - 1].rstrip() + "…"
-
-
-def short(value: float) -> str:
-    """Return a number in four digits, large ones with k or M."""
-    for limit, letter in ((1e6, "M"), (1e4, "k")):
-        if limit <= abs(value) < 1e9:
-            return f"{value / (1e6 if letter == 'M' else 1e3):.4g}{letter}"
-    return f"{value:.4g}"

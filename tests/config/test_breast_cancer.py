@@ -71,6 +71,10 @@ def test_every_feature_is_explained_to_people(settings: Settings) -> None:
     assert {shown.group for shown in settings.features.values()} == {"Mean", "Standard error", "Worst"}
 
 
+def test_every_class_has_a_name_for_people(settings: Settings) -> None:
+    assert settings.class_names == {"B": "benign", "M": "malignant"}
+
+
 def test_comments_state_todays_ranges_and_defaults() -> None:
     given, described, section, comment = 0, keys(), "", ""
     for line in (FOLDER / "pipeline.yaml").read_text(encoding="utf-8").partition("\nfeatures:")[0].splitlines():

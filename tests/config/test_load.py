@@ -126,6 +126,8 @@ def test_a_section_whose_keys_are_commented_out_is_the_default(file: Path) -> No
                      id="in a list"),
         pytest.param("[no, yes]", "yes", ["pipeline.yaml:5: data.classes: should be a list such as [a, b], got yes"],
                      id="no list"),
+        pytest.param("model:\n", "class_names: {jes: x}\nmodel:\n",
+                     ["pipeline.yaml:6: class_names: 'jes' should be one of the classes no, yes"], id="no such class"),
         pytest.param("[no, yes]", "[yes]", ["pipeline.yaml:5: data.classes: should have at least 2 items, got [yes]"],
                      id="one class"),
         pytest.param("[no, yes]", "[no, no]", ["pipeline.yaml:5: data.classes: must be distinct, got no, no"],

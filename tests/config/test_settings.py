@@ -62,6 +62,11 @@ def test_an_unknown_key_is_refused_even_when_empty() -> None:
         pytest.param({"model": {"learning_rate": float("inf")}}, "finite number", id="infinity"),
         pytest.param({"tuner": {"dropout": [1.5]}}, "less than 1", id="tuner dropout"),
         pytest.param({"tuner": {"hidden_units": [[]]}}, "at least 1 item", id="tuner without layers"),
+        pytest.param({"class_names": {"c": "x"}}, "class_names: 'c' should be one of the classes a, b", id="no class"),
+        pytest.param({"class_names": {"a": "b"}}, "class_names: two classes cannot be called the same", id="one name"),
+        pytest.param({"class_names": {"a": ""}}, "at least 1 character", id="class name empty"),
+        pytest.param({"class_names": {"a": "x" * 61}}, "at most 60 characters", id="class name long"),
+        pytest.param({"class_names": {"a": None}}, "valid string", id="class name missing"),
         pytest.param({"name": "Breast Cancer"}, "match pattern", id="name"),
     ],
 )

@@ -16,6 +16,7 @@ NAMES = """name: cells
 title: Cells
 description: Tells malignant from benign.
 data: {source: cells.csv, label: outcome, classes: [B, M], positive: M}
+class_names: {B: benign, M: malignant}
 features:
   radius: {name: Radius of the nucleus, unit: µm, group: Size, description: From the centre outwards.}
 """
@@ -48,6 +49,11 @@ def test_more_than_two_classes_have_no_positive_one(catalog: Catalog) -> None:
     assert (card.positive, card.threshold, card.has_packed) == (None, None, True)
 
 
+def test_a_class_without_a_name_is_called_as_it_is(catalog: Catalog) -> None:
+    card = catalog.card("flowers", 1)
+    assert (card.class_names, card.called("setosa")) == ({}, "setosa")
+
+
 def test_names_for_people_come_from_the_configuration(webapp_root: Path, tmp_path: Path) -> None:
     (tmp_path / "anything").mkdir()
     (tmp_path / "anything" / "pipeline.yaml").write_text(NAMES, encoding="utf-8")
@@ -56,6 +62,7 @@ def test_names_for_people_come_from_the_configuration(webapp_root: Path, tmp_pat
     radius = card.field("radius")
     assert (radius.title, radius.unit, radius.group) == ("Radius of the nucleus", "µm", "Size")
     assert card.field("texture").title == "Texture"
+    assert [card.called(label) for label in card.classes] == ["benign", "malignant"]
     assert [(heading, [f.name for f in fields]) for heading, fields in card.groups] == [
         ("Size", ["radius"]), ("", ["texture", "smooth ness (mean)"])
     ]  # fmt: skip

@@ -11,9 +11,10 @@ from markupsafe import Markup
 from webapp.catalog import Catalog, Field
 from webapp.charts import MOST_BARS, Series, effect_bars, gauge, histogram, lines, scatter
 from webapp.explain import Effect, Explanation
+from webapp.pages.wording import short
 from webapp.projection import Projection, projection_of
 from webapp.statistics import Stats
-from webapp.svg import WIDTH, Scale, clipped, short, ticks
+from webapp.svg import BOLD_LETTER, LETTER, WIDTH, Scale, clipped, ticks
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = '<script>alert("1")</script> & co'
@@ -33,6 +34,10 @@ def plane(webapp_root: Path, tmp_path: Path) -> Projection:
     found = projection_of(Catalog(webapp_root / "serving", tmp_path).card("flowers", 1))
     assert found
     return found
+
+
+def as_they_are(plane: Projection) -> dict[str, str]:
+    return {label: label for label in plane.labels}
 
 
 def parsed(chart: Markup) -> ElementTree.Element:
@@ -57,8 +62,8 @@ def described(chart: Markup) -> str:
 def chart(request: pytest.FixtureRequest, plane: Projection) -> Markup:
     made = {
         "gauge": lambda: gauge(0.7, 0.4, HOSTILE),
-        "effects": lambda: effect_bars(effects(0.3, -0.2, title=HOSTILE)),
-        "scatter": lambda: scatter(plane, (0.0, 0.0), [*dict.fromkeys(plane.labels), HOSTILE]),
+        "effects": lambda: effect_bars(effects(0.3, -0.2, title=HOSTILE), HOSTILE),
+        "scatter": lambda: scatter(plane, (0.0, 0.0), as_they_are(plane) | {HOSTILE: HOSTILE}),
         "histogram": lambda: histogram(HOSTILE, HOSTILE, [(0, 1, 3), (1, 2, 0)], {HOSTILE: 1.5}),
         "lines": lambda: lines(HOSTILE, ["a", HOSTILE], [Series(HOSTILE, [1, 2]), Series("b", [None, 1])], HOSTILE),
     }
@@ -107,52 +112,65 @@ def test_the_gauge_says_on_which_side_of_the_threshold(threshold: float | None, 
 
 
 def test_bars_point_to_their_side_and_are_as_long_as_their_effects() -> None:
-    drawn = effect_bars(effects(0.3, -0.15))
+    drawn = effect_bars(effects(0.3, -0.15), "malignant")
     [up], [down] = classed(drawn, "chart-bar--up"), classed(drawn, "chart-bar--down")
     assert float(up.attrib["width"]) == pytest.approx(2 * float(down.attrib["width"]), abs=0.2)
     assert float(down.attrib["x"]) + float(down.attrib["width"]) == pytest.approx(float(up.attrib["x"]), abs=0.2)
     assert "+30.0" in words(drawn)
     assert "−15.0" in words(drawn)
     assert "17.99, usually 14.13" in words(drawn)
+    assert "more malignant" in words(drawn)
 
 
 def test_beyond_the_first_effects_there_is_one_bar_for_all() -> None:
-    drawn = effect_bars(effects(*([0.1] * MOST_BARS), 0.02, -0.05))
+    drawn = effect_bars(effects(*([0.1] * MOST_BARS), 0.02, -0.05), "M")
     assert len(classed(drawn, "chart-bar")) == MOST_BARS + 1
     assert "2 others" in words(drawn)
     assert "−3.0" in words(drawn)
 
 
+def test_the_longest_texts_of_an_effect_touch_neither_its_value_nor_the_edge() -> None:
+    field = Field("x", "categorical", "string", True, (), "W" * 80, "", "", "", Stats())
+    drawn = effect_bars(Explanation("M", 0.8, 0.2, (Effect(field, "v" * 80, "u" * 80, -0.4),)), "long " * 20)
+    less, more, name, value, note = (("".join(e.itertext()), e) for e in parsed(drawn).iter(f"{SVG}text"))
+    assert value[0] == "−40.0"
+    assert float(name[1].attrib["x"]) + BOLD_LETTER * len(name[0]) < WIDTH - 6 - BOLD_LETTER * len(value[0])
+    assert float(note[1].attrib["y"]) > float(value[1].attrib["y"])
+    assert float(note[1].attrib["x"]) + LETTER * len(note[0]) <= WIDTH
+    assert LETTER * (len(less[0]) + len(more[0])) < WIDTH - 12
+
+
 def test_small_effects_look_small() -> None:
-    drawn = effect_bars(effects(0.002, -0.0001))
+    drawn = effect_bars(effects(0.002, -0.0001), "M")
     assert max(float(bar.attrib["width"]) for bar in classed(drawn, "chart-bar")) < WIDTH / 10
     assert "+0.20" in words(drawn)
     assert "−0.01" in words(drawn)
 
 
 def test_effects_of_nothing_are_a_chart_too() -> None:
-    assert "0.00" in words(effect_bars(effects(0.0)))
-    assert not classed(effect_bars(effects()), "chart-bar")
+    assert "0.00" in words(effect_bars(effects(0.0), "M"))
+    assert not classed(effect_bars(effects(), "M"), "chart-bar")
 
 
 def test_every_training_row_is_a_point_of_its_class_and_the_case_is_marked(plane: Projection) -> None:
-    names = tuple(dict.fromkeys(plane.labels))
+    names = {label: f"Iris {label}" for label in as_they_are(plane)}
     drawn = scatter(plane, (float(plane.points[0, 0]), float(plane.points[0, 1])), names)
     for number, name in enumerate(names):
+        assert f"Iris {name}" in words(drawn)
         assert len(classed(drawn, f"chart-point--{number}")) == plane.labels.count(name) + 1, "and one in the legend"
     assert len(classed(drawn, "chart-here--ring")) == 1
     assert "this case" in words(drawn)
-    assert "Of the 10 nearest to this case: 10 setosa." in described(drawn)
+    assert "Of the 10 nearest to this case: 10 Iris setosa." in described(drawn)
 
 
 def test_a_case_far_away_is_said_to_be(plane: Projection) -> None:
-    assert "this case lies beyond" in words(scatter(plane, (1e9, -1e9), plane.labels[:3]))
-    assert not classed(scatter(plane, None, plane.labels[:3]), "chart-here")
+    assert "this case lies beyond" in words(scatter(plane, (1e9, -1e9), as_they_are(plane)))
+    assert not classed(scatter(plane, None, as_they_are(plane)), "chart-here")
 
 
 def test_a_flat_plane_can_be_drawn(plane: Projection) -> None:
     flat = Projection(plane.points * [1, 0], plane.labels, (1.0, 0.0), plane.encoder, plane.centre, plane.axes)
-    assert "nan" not in scatter(flat, (0.0, 0.0), plane.labels[:3])
+    assert "nan" not in scatter(flat, (0.0, 0.0), as_they_are(plane))
 
 
 def test_a_histogram_is_as_high_as_its_counts_and_reaches_its_rules() -> None:
@@ -192,7 +210,7 @@ def test_ticks_are_round_numbers(low: float, high: float, wanted: list[float]) -
 
 
 @pytest.mark.parametrize(
-    ("value", "wanted"), [(0.123456, "0.1235"), (1500, "1500"), (15_000, "15k"), (2.5e6, "2.5M"), (1e12, "1e+12")]
+    ("value", "wanted"), [(0.123456, "0.1235"), (1500, "1,500"), (15_000, "15k"), (2.5e6, "2.5M"), (1e12, "1e+12")]
 )
 def test_numbers_are_told_in_four_digits(value: float, wanted: str) -> None:
     assert short(value) == wanted

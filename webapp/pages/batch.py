@@ -19,7 +19,7 @@ from webapp.bulk import BulkResult, Upload, score_csv
 from webapp.catalog import Card
 from webapp.csv_safe import safe_text
 from webapp.errors import answer_vouch_error
-from webapp.pages import frame, wording
+from webapp.pages import frame
 from webapp.pages.batch_files import BatchFiles, Progress, new_token
 from webapp.pages.batch_summary import Summary, summarise
 from webapp.pages.inputs import as_text
@@ -106,7 +106,7 @@ def _scored(card: Card, stream: IO[bytes]) -> Job:
     upload = Upload(card.model, stream, settings.max_upload_bytes, settings.max_upload_rows, size_bytes)  # type: ignore[arg-type]
     try:
         tell = files.teller(token, who, card.model)
-        found = score_csv(services().predictor, upload, frame.asked("csv"), files.folder, tell)
+        found = score_csv(services().predictor, upload, frame.asked("batch"), files.folder, tell)
     except InvalidInput as error:
         return Job(refusal=error)
     except VouchError as error:
@@ -119,7 +119,7 @@ def _scored(card: Card, stream: IO[bytes]) -> Job:
 def _histogram(card: Card, found: BulkResult, summary: Summary) -> Markup:
     rules = {} if found.threshold is None else {_("threshold"): found.threshold}
     of = (
-        _("Probability of %(label)s", label=wording.called(card.positive, card))
+        _("Probability of %(label)s", label=card.called(card.positive))
         if card.positive
         else _("Probability of the likeliest class")
     )

@@ -13,7 +13,7 @@ from config.errors import VouchError
 from webapp.auth import identity
 from webapp.catalog import Card
 from webapp.pages import wording
-from webapp.records import Asked, Source
+from webapp.records import Asked, Role, Source
 from webapp.services import services
 
 PAGES = (
@@ -43,10 +43,12 @@ def init_app(app: App) -> None:
 
 def _frame() -> dict[str, Any]:
     """Return what base.html needs; it also stands around errors, so nothing here may fail."""
+    who = identity()
+    is_stranger = who.role < Role.VIEWER  # has to log in before anything else
     return {
-        "who": identity(),
-        "nav": _navigation(),
-        "other_models": _other_models(),
+        "who": who,
+        "nav": [] if is_stranger else _navigation(),
+        "other_models": [] if is_stranger else _other_models(),
         "request_id": g.get("request_id", ""),
     }
 

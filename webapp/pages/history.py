@@ -55,7 +55,8 @@ def page(model: str) -> AnyResponse:
     search = _read_search(request.args)
     found = None if search.problems else History(services()).search(model, search.filters, Page(search.page))
     text = render_template(
-        "history.html", card=card, search=search, found=found, sources=SOURCES, label_options=_options(card.classes),
+        "history.html", card=card, search=search, found=found, sources=SOURCES,
+        label_options=_labels(card, card.classes),
         version_options=_options(services().catalog.versions(model)[::-1]),
         is_kept=services().settings.log_predictions, retention_days=services().settings.log_retention_days,
     )  # fmt: skip
@@ -97,10 +98,16 @@ def export_csv(model: str) -> Response:
 
 
 def _one_page(model: str, logged: Logged, error: VouchError | None = None) -> str:
+    card = _card(model, logged)
     return render_template(
-        "history_one.html", card=_card(model, logged), logged=logged, error=error, sources=SOURCES, routes=ROUTES,
-        label_options=_options(logged.probabilities), may_tell=identity().role >= Role.OPERATOR,
+        "history_one.html", card=card, logged=logged, error=error, sources=SOURCES, routes=ROUTES,
+        label_options=_labels(card, logged.probabilities), may_tell=identity().role >= Role.OPERATOR,
     )  # fmt: skip
+
+
+def _labels(card: Card, labels: Iterable[str]) -> list[tuple[object, object]]:
+    """Return what a select offers: the class is sent, people see its name."""
+    return [(label, card.called(label)) for label in labels]
 
 
 def _options(values: Iterable[object]) -> list[tuple[object, object]]:

@@ -15,7 +15,7 @@ from webapp import releases
 from webapp.auth import identity, reauthenticated, requires
 from webapp.errors import answer_vouch_error
 from webapp.pages.model_views import model_view
-from webapp.pages.release_steps import Step, read_step, seen, sentence
+from webapp.pages.release_steps import Step, change_told, read_step, seen, sentence
 from webapp.records import Role
 from webapp.reports import reports
 from webapp.services import services
@@ -24,6 +24,7 @@ blueprint = Blueprint("models", __name__)
 SHOWN = 5  # of the newest versions; older ones are folded up
 REPORT_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
 blueprint.add_app_template_filter(sentence, "state")
+blueprint.add_app_template_filter(change_told, "change")
 
 
 @blueprint.get("/models")

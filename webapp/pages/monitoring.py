@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -15,6 +14,7 @@ from markupsafe import Markup
 from config.errors import VouchError
 from webapp import charts
 from webapp.auth import requires
+from webapp.catalog import Card
 from webapp.history import History
 from webapp.pages import frame
 from webapp.recent import Recent, recent
@@ -75,7 +75,14 @@ def _shown(here: Services, model: str | None, now: datetime) -> dict[str, Any]:
     if model is None:
         return {"recent": None}
     found = recent(History(here).base(model), now)
-    return {"recent": found, "rows_chart": _rows_chart(found, now), "scores_chart": _scores_chart(model, found)}
+    try:
+        card = frame.form_card(model)
+    except VouchError:
+        card = None  # nothing is released: the numbers stand without names
+    return {
+        "recent": found, "about": card, "rows_chart": _rows_chart(found, now),
+        "scores_chart": _scores_chart(card, found),
+    }  # fmt: skip
 
 
 def _rows_chart(found: Recent, now: datetime) -> Markup:
@@ -84,17 +91,15 @@ def _rows_chart(found: Recent, now: datetime) -> Markup:
     return charts.lines(_("Rows predicted a minute (UTC)"), [minute.strftime("%H:%M") for minute in minutes], series)
 
 
-def _scores_chart(model: str, found: Recent) -> Markup | None:
+def _scores_chart(card: Card | None, found: Recent) -> Markup | None:
     """Return how the probabilities spread, with the threshold if the model's is known; None without any."""
     if not found.rows:
         return None
     named, rules = _("Probability"), {}
-    with suppress(VouchError):
-        card = frame.form_card(model)
-        if card.positive:
-            named = _("Probability of %(label)s", label=card.positive)
-        if card.threshold is not None:
-            rules = {_("threshold"): card.threshold}
+    if card and card.positive:
+        named = _("Probability of %(label)s", label=card.called(card.positive))
+    if card and card.threshold is not None:
+        rules = {_("threshold"): card.threshold}
     return charts.histogram(_("Spread of the probabilities"), named, found.scores, rules)
 
 

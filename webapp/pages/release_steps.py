@@ -103,6 +103,14 @@ def sentence(state: State) -> str:
     return str(told)
 
 
+def change_told(what: str) -> str:
+    """Return what the release log calls a change, in the reader's language; what is not known as it is."""
+    kind, _space, share = what.partition(" ")
+    told = {"first": _("first release"), "replace": _("replacement"), "promote": _("made stable"),
+            "rollback": _("rolled back"), "canary": _("canary")}  # fmt: skip
+    return f"{told.get(kind, kind)} {share}".strip()
+
+
 def _number(text: str, name: str, least: float, most: float, *, whole: bool = False) -> float:
     try:
         value = int(text) if whole else float(text)

@@ -57,9 +57,9 @@ def result_of(answer: Answer, row: Mapping[str, Any]) -> Result:
     """Return what there is to show about an answer with one row."""
     card = services().catalog.card(answer.model, answer.version)
     probability = answer.outcomes[0].probability
-    gauge = charts.gauge(probability, answer.threshold, wording.called(card.positive, card)) if card.positive else None
+    gauge = charts.gauge(probability, answer.threshold, card.called(card.positive)) if card.positive else None
     explanation = _explanation(card, row)
-    effects = charts.effect_bars(explanation) if explanation else None
+    effects = charts.effect_bars(explanation, card.called(explanation.of)) if explanation else None
     return Result(card, row, answer, datetime.now(timezone.utc), explanation, Charts(gauge, effects, _plane(card, row)))
 
 
@@ -77,4 +77,4 @@ def _plane(card: Card, row: Mapping[str, Any]) -> Markup | None:
     except VouchError as error:
         log.warning("no projection for %s %d: %s", card.model, card.version, error.what)
         return None
-    return charts.scatter(plane, plane.project(row), card.classes) if plane else None
+    return charts.scatter(plane, plane.project(row), wording.named_classes(card)) if plane else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -24,6 +24,14 @@ def number(value: float, digits: int = SIGNIFICANT_DIGITS) -> str:
     if rounded and not 1e-4 <= abs(rounded) < 1e9:
         return f"{value:.{digits}g}"
     return str(format_decimal(rounded, format="#,##0.##########"))
+
+
+def short(value: float) -> str:
+    """Return a number in four digits, large ones with k or M: for the axes of charts."""
+    for limit, step, letter in ((1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if limit <= abs(value) < 1e9:
+            return number(value / step) + letter
+    return number(value)
 
 
 def seen_range(field: Field) -> str:
@@ -55,13 +63,19 @@ def _percent(share: float) -> str:
 
 def called(label: str, card: Card) -> str:
     """Return a class as people call it: malignant, not M."""
-    names: Mapping[str, str] = getattr(card, "class_names", {})
-    return names.get(label, label)
+    return card.called(label)
 
 
-def points(effect: float) -> str:
+def points(effect: float, digits: int = 1) -> str:
     """Return a difference of two probabilities, signed, in percentage points."""
-    return f"{'−' if effect < 0 else '+'}{format_decimal(abs(100 * effect), format='0.0')}"
+    rounded = round(100 * effect, digits)
+    sign = "−" if rounded < 0 else "+" if rounded else ""
+    return f"{sign}{format_decimal(abs(rounded), format='0.' + '0' * digits)}"
+
+
+def named_classes(card: Card) -> dict[str, str]:
+    """Return each class with what people call it."""
+    return {label: card.called(label) for label in card.classes}
 
 
 def words(name: str) -> str:

@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from bs4 import BeautifulSoup
 from flask.testing import FlaskClient
@@ -120,6 +121,16 @@ def test_one_prediction_shows_what_went_in_and_what_came_out(browser: FlaskClien
     inputs = {row.th.text: row.td.text for row in page.select("#inputs tbody tr") if row.th and row.td}
     assert inputs == {"Radius": "10", "Texture": "18", "Smooth ness (mean)": "0.1"}
     assert "Nobody said yet" in page.text
+
+
+def test_no_probability_is_told_as_a_certainty(make_app: Callable[..., App]) -> None:
+    app, services = make_app()
+    certain = batch(1, asked=Asked("sure", "ann", "page"), probabilities=np.float32([[0.0, 1.0]]))
+    put(services.settings.predictions / "cells", certain)
+    client = app.test_client()
+    assert [cell.text for cell in page_of(client, "/history/cells").select("tbody td:nth-child(3)")] == ["> 99.9%"]
+    answer = page_of(client, "/history/cells/prediction?id=sure").select_one("#answer")
+    assert "Probability of B < 0.1%" in " ".join(answer.get_text(" ").split())  # type: ignore[union-attr]
 
 
 def test_the_true_label_is_written_down_and_shown_in_the_table(browser: FlaskClient) -> None:

@@ -17,6 +17,7 @@ from flask.testing import FlaskClient
 from markupsafe import escape
 
 import webapp
+from tests.webapp.conftest import csrf_token
 from webapp.pages import wording
 from webapp.rules import (
     DECIMAL_POINT,
@@ -138,6 +139,27 @@ def test_numbers_follow_the_language_in_texts_only(visitor: FlaskClient) -> None
     assert field
     assert "," not in str(field["value"])
     assert "," in page.select_one("#field-0-hint").text  # type: ignore[union-attr]
+
+
+def test_numbers_in_charts_follow_the_language(visitor: FlaskClient) -> None:
+    form = {"radius": "18.5", "texture": "21", "smooth ness (mean)": "0.1"}
+    token = csrf_token(visitor, "/predict/cells?lang=id")
+    page = BeautifulSoup(visitor.post("/predict/cells", data=form | {"csrf_token": token}).text, "html.parser")
+    gauge, effects, _plane = page.select("#result svg[role=img]")
+    assert "ambang 40,0%" in gauge.text
+    assert "18,5, biasanya" in effects.text
+    numbers = [text.text for text in page.select("#result svg text") if re.search(r"\d", text.text)]
+    assert [text for text in numbers if re.search(r"\d\.\d", text)] == []
+    assert any(re.fullmatch(r"[+−]\d+,\d", text) for text in numbers)
+
+
+@pytest.mark.parametrize(
+    ("effect", "digits", "told"),
+    [(0.123, 1, "+12.3"), (-0.0012, 2, "−0.12"), (0.0001, 1, "0.0"), (-0.00001, 1, "0.0")],
+)
+def test_effects_have_a_sign_unless_they_are_none(visitor: FlaskClient, effect: float, digits: int, told: str) -> None:
+    with visitor.application.test_request_context("/?lang=en"):
+        assert wording.points(effect, digits) == told
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from tests.webapp.fake_model_server import FakeModelServer
 from tests.webapp.making import Made, make_version, release
 from tests.webapp.own_app import own_app
 from tests.webapp.small_app import PASSWORD, SECRET, add_users, log_in
+from webapp.pages.release_steps import change_told
 
 METRICS = {"auc": [0.97, 0.93, 0.99], "calibration_error": 0.02}
 
@@ -143,8 +144,17 @@ def test_the_history_of_releases_is_told_newest_first(operator: FlaskClient, roo
         " ".join(row.get_text(" ").split()) for row in page_of(operator, "/models/cells").select("#history tbody tr")
     ]
     assert len(rows) == 2
-    assert rows[0].startswith("2026-11-21 09:00:00 UTC olga2 promote – version 2 is stable undone")
+    assert rows[0].startswith("2026-11-21 09:00:00 UTC olga2 made stable – version 2 is stable undone it did not load")
     assert rows[1].endswith("done")
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [("first", "rilis pertama"), ("canary 10%", "uji coba terbatas 10%"), ("rollback", "dikembalikan"), ("new", "new")],
+)
+def test_changes_are_told_in_the_readers_language(operator: FlaskClient, what: str, told: str) -> None:
+    with operator.application.test_request_context("/?lang=id"):
+        assert change_told(what) == told
 
 
 @pytest.mark.parametrize(
