@@ -184,8 +184,10 @@ class BatchingRunner(Runner):
         return sum(batch.key == key for batch in self._ready) + (key in self._open)
 
     def _shut(self, batch: Batch) -> None:
+        """Let nobody join any more: the batch goes as soon as a thread is free, whatever else gathers."""
         del self._open[batch.key]
         self._ready.append(batch)
+        self._start_ready()
 
     def _fall_due(self, batch: Batch) -> None:
         batch.is_due = True
@@ -204,12 +206,12 @@ class BatchingRunner(Runner):
         self._dispatch()
 
     def _dispatch(self) -> None:
-        while self._free:
-            if not self._ready:
-                due = next((batch for batch in self._open.values() if batch.is_due), None)
-                if due is None:
-                    return
-                self._shut(due)
+        self._start_ready()
+        while self._free and (due := next((batch for batch in self._open.values() if batch.is_due), None)):
+            self._shut(due)
+
+    def _start_ready(self) -> None:
+        while self._free and self._ready:
             batch = self._ready.popleft()
             if batch.timer is not None:
                 batch.timer.cancel()

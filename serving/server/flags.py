@@ -70,7 +70,7 @@ class Options:
     tensorflow_session_parallelism: int = _flag("int64", 0, "threads of a session; 0: chosen by TensorFlow")
     tensorflow_session_config_file: str = _flag("string", "", "file with a ConfigProto text proto")
     tensorflow_intra_op_parallelism: int = _flag("int64", 0, "threads within an operation; 0: chosen by TensorFlow")
-    tensorflow_inter_op_parallelism: int = _flag("int64", 0, "operations at the same time; 0: chosen by TensorFlow")
+    tensorflow_inter_op_parallelism: int = _flag("int64", 0, "operations of a run at the same time; 0: one")
     use_alts_credentials: bool = _flag("bool", False, _REFUSED + "Google's ALTS")
     ssl_config_file: str = _flag("string", "", "file with an SSLConfig text proto; gRPC is then encrypted")
     platform_config_file: str = _flag("string", "", _REFUSED + "other platforms than TensorFlow's")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MAX_WAITING = 5000  # runs; more would time out before their turn
 RUNTIME = "TF1"
+CALLERS_THREAD = -1  # ConfigProto: "all operations are performed in caller's thread"
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,11 @@ def _hooks(batching: BatchingOptions, metrics: ServingMetrics) -> BatchingHooks:
 
 
 def _session_config(options: Options) -> Any:
+    """Return the ConfigProto of all sessions.
+
+    Unless told otherwise a run stays in the thread that asked for it. TensorFlow would hand each operation to a pool,
+    and the small models served here take twice the processor time to be handed around than to run.
+    """
     from tensorflow.core.protobuf import config_pb2
 
     config = config_pb2.ConfigProto()
@@ -133,6 +139,5 @@ def _session_config(options: Options) -> Any:
     between = options.tensorflow_inter_op_parallelism or options.tensorflow_session_parallelism
     if within:
         config.intra_op_parallelism_threads = within
-    if between:
-        config.inter_op_parallelism_threads = between
+    config.inter_op_parallelism_threads = between or config.inter_op_parallelism_threads or CALLERS_THREAD
     return config

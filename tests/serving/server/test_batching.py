@@ -124,6 +124,17 @@ def test_a_full_batch_goes_without_waiting_for_the_timeout() -> None:
     assert tell(story, max_batch_size=2, batch_timeout_s=3600.0).batches == [[1, 2]]
 
 
+def test_a_full_batch_goes_while_the_loop_is_busy_with_something_else() -> None:
+    async def story(gate: Gate, runner: BatchingRunner) -> None:
+        gate.is_open.set()
+        task = ask(runner, gate, 1.0, 2.0)
+        await asyncio.sleep(0)
+        assert gate.entered.acquire(timeout=LIMIT_S)  # the loop stands still meanwhile
+        assert await answers(task) == [[2, 4]]
+
+    tell(story, max_batch_size=2)
+
+
 def test_an_open_batch_goes_after_the_timeout() -> None:
     async def story(gate: Gate, runner: BatchingRunner) -> None:
         gate.is_open.set()
