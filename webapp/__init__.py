@@ -14,15 +14,14 @@ if TYPE_CHECKING:
 def create_app(settings: WebSettings | None = None, services: Services | None = None) -> Flask:
     """Return the app. Without arguments, as `flask --app webapp` calls it, the environment says what it needs.
 
-    Raises ConfigError if the settings are not valid, or a route does not say who may use it.
+    Raises ConfigError if a route does not say who may use it.
     """
     from flask import Flask
 
     from webapp import auth, errors, health, i18n, limits, requests, security  # late: metrics look at the environment
     from webapp.services import make_services
-    from webapp.settings import read_settings
 
-    settings = settings or read_settings()
+    settings = settings or _from_environment()
     app = Flask(__name__)
     app.extensions["vouch"] = services or make_services(settings)
 
@@ -38,6 +37,19 @@ def create_app(settings: WebSettings | None = None, services: Services | None = 
     app.add_url_rule("/readyz", "readyz", health.make_readyz(health.Readiness()))
     auth.check_every_route_has_a_role(app)
     return app
+
+
+def _from_environment() -> WebSettings:
+    """Return the settings. Raises what `flask` tells without a traceback."""
+    from flask.cli import NoAppException
+
+    from config.errors import ConfigError
+    from webapp.settings import read_settings
+
+    try:
+        return read_settings()
+    except ConfigError as error:
+        raise NoAppException(str(error)) from error
 
 
 def _blueprints() -> list[Blueprint]:

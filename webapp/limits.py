@@ -14,7 +14,6 @@ from limits import RateLimitItem, parse_many
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
-from config.errors import ConfigError
 from webapp.auth import identity
 from webapp.auth.errors import TooManyAttempts
 from webapp.door import UNCOUNTED
@@ -35,12 +34,9 @@ class Limit:
 
 
 def init_app(app: Flask, settings: WebSettings) -> None:
-    """Limit all requests but those of watchers, and logins besides. An empty limit is none.
-
-    Raises ConfigError for a limit that cannot be read.
-    """
-    limits = [Limit(item, "all", _who, _is_counted) for item in _shares("rate_limit", settings)]
-    limits += [Limit(item, "login", _address, _is_login) for item in _shares("login_rate_limit", settings)]
+    """Limit all requests but those of watchers, and logins besides. An empty limit is none."""
+    limits = [Limit(item, "all", _who, _is_counted) for item in _shares(settings.rate_limit, settings.workers)]
+    limits += [Limit(i, "login", _address, _is_login) for i in _shares(settings.login_rate_limit, settings.workers)]
     counter = SlidingWindowCounterRateLimiter(MemoryStorage())
 
     def check() -> None:
@@ -53,15 +49,10 @@ def init_app(app: Flask, settings: WebSettings) -> None:
         app.before_request(check)
 
 
-def _shares(key: str, settings: WebSettings) -> list[RateLimitItem]:
+def _shares(text: str, workers: int) -> list[RateLimitItem]:
     """Return a worker's share of the limits: connections spread evenly over the workers, or nearly so."""
-    text: str = getattr(settings, key)
-    try:
-        items = parse_many(text) if text else []
-    except ValueError:
-        wanted = "such as: 600 per minute; 20 per second"
-        raise ConfigError(f"VOUCH_{key.upper()} is no rate", got=text, wanted=wanted) from None
-    return [type(item)(math.ceil(item.amount / settings.workers), item.multiples) for item in items]
+    items = parse_many(text) if text else []
+    return [type(item)(math.ceil(item.amount / workers), item.multiples) for item in items]
 
 
 def _who() -> str:

@@ -82,6 +82,18 @@ class WebSettings(Frozen):
             ipaddress.ip_network(network)  # a ValueError says what is wrong
         return networks
 
+    @field_validator("rate_limit", "login_rate_limit")
+    @classmethod
+    def _check_rates(cls, text: str) -> str:
+        from limits import parse_many
+
+        try:
+            if text:
+                parse_many(text)
+        except ValueError:
+            raise ValueError(f"{text!r} is no rate; wanted such as: 600 per minute; 20 per second") from None
+        return text
+
     @model_validator(mode="after")
     def _check(self) -> WebSettings:
         if self.auth and len(self.secret_key.get_secret_value().encode()) < WEAK_SECRET_BYTES:

@@ -62,7 +62,14 @@ def test_the_open_demo_listens_on_loopback_only(host: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("VOUCH_PORT", "70000"), ("VOUCH_WORKERS", "0"), ("VOUCH_MAX_ROWS", "many"), ("VOUCH_AUTH", "perhaps")],
+    [
+        ("VOUCH_RATE_LIMIT", "often"),
+        ("VOUCH_LOGIN_RATE_LIMIT", "5 per"),
+        ("VOUCH_PORT", "70000"),
+        ("VOUCH_WORKERS", "0"),
+        ("VOUCH_MAX_ROWS", "many"),
+        ("VOUCH_AUTH", "perhaps"),
+    ],
 )
 def test_a_wrong_value_names_its_variable(name: str, value: str) -> None:
     with pytest.raises(ConfigError, match=name):

@@ -6,12 +6,19 @@ const MARK = { "X-Requested-With": "fetch" };
 function swap(html) {
   const parts = new DOMParser().parseFromString(html, "text/html").querySelectorAll("[data-swap]");
   for (const part of parts) {
+    for (const each of part.querySelectorAll("[autofocus]")) each.removeAttribute("autofocus"); // `lead` decides
     document.getElementById(part.id)?.replaceWith(part);
     const input = document.getElementById(part.dataset.for ?? "");
     if (part.classList.contains("error")) input?.setAttribute("aria-invalid", "true");
     else input?.removeAttribute("aria-invalid");
   }
+  offerPrint();
   return parts.length > 0;
+}
+
+/** Show the buttons that nothing would answer without this script. */
+function offerPrint() {
+  for (const button of document.querySelectorAll("[data-print]")) button.hidden = false;
 }
 
 /** Lead the reader to what came: always to an error, to a result only if it is out of sight. */
@@ -23,7 +30,8 @@ function lead() {
   if (found.closest("#problems") || !isSeen) found.focus({ preventScroll: false });
   if (found.closest("#problems")) return;
   const told = [found, document.querySelector("#result .probability")].map((part) => part?.textContent ?? "");
-  document.getElementById("status").textContent = told.join(" ").replace(/\s+/g, " ").trim();
+  const status = document.getElementById("status"); // not on a page that an older version of the app wrote
+  if (status) status.textContent = told.join(" ").replace(/\s+/g, " ").trim();
 }
 
 function say(form, text) {
@@ -39,16 +47,18 @@ async function send(form) {
   const button = form.querySelector("button.primary");
   form.setAttribute("aria-busy", "true");
   button.disabled = true;
-  try {
-    const answer = await fetch(form.action, { method: "POST", body: new FormData(form), headers: MARK });
-    if (swap(await answer.text())) lead();
-    else form.submit(); // signed out, too many requests, …: the page says so itself
-  } catch {
-    say(form, form.dataset.offline);
-  } finally {
-    form.removeAttribute("aria-busy");
-    button.disabled = false;
-  }
+  const html = await fetch(form.action, { method: "POST", body: new FormData(form), headers: MARK })
+    .then((answer) => answer.text()).catch(() => null);
+  form.removeAttribute("aria-busy");
+  button.disabled = false;
+  if (html === null) say(form, form.dataset.offline);
+  else show(form, html);
+}
+
+/** Show an answer: its parts where it has some, or else the page that it is: signed out, too many requests, … */
+function show(form, html) {
+  if (swap(html)) lead();
+  else form.submit();
 }
 
 /** Fill a form with texts by name; what was said of the old values goes. */
@@ -69,17 +79,17 @@ function upload(form) {
   const token = form.elements.token.value;
   let timer = 0;
   const stop = () => { clearTimeout(timer); box.hidden = true; form.removeAttribute("aria-busy"); };
-  const show = (share, words) => { bar.value = share; text.textContent = words; };
+  const tell = (share, words) => { bar.value = share; text.textContent = words; };
   const poll = async () => {
     try {
       const { rows, share } = await (await fetch(form.dataset.progress + token, { headers: MARK })).json();
-      show(share, form.dataset.rows.replace("{rows}", rows.toLocaleString(document.documentElement.lang)));
+      tell(share, form.dataset.rows.replace("{rows}", rows.toLocaleString(document.documentElement.lang)));
     } catch { /* the next one may tell */ }
     if (request.readyState !== XMLHttpRequest.DONE) timer = setTimeout(poll, 400);
   };
-  request.upload.onprogress = (event) => event.lengthComputable && show(event.loaded / event.total, form.dataset.sending);
+  request.upload.onprogress = (event) => event.lengthComputable && tell(event.loaded / event.total, form.dataset.sending);
   request.upload.onload = () => { bar.removeAttribute("value"); timer = setTimeout(poll, 200); };
-  request.onload = () => { stop(); if (swap(request.responseText)) lead(); else form.submit(); };
+  request.onload = () => { stop(); show(form, request.responseText); };
   request.onerror = () => { stop(); say(form, form.dataset.offline); };
   box.hidden = false;
   form.setAttribute("aria-busy", "true");
@@ -107,3 +117,5 @@ document.addEventListener("click", (event) => {
     fill(document.querySelector("form[data-partial]"), JSON.parse(target.dataset.fill ?? "{}"));
   }
 });
+
+offerPrint();

@@ -13,4 +13,9 @@ async function refresh() {
   } catch { /* the app is away; the next time may do */ }
 }
 
-setInterval(refresh, 1000 * box.dataset.seconds);
+/** Refresh again and again; a slow answer is waited for, so that they do not pile up. */
+function repeat() {
+  setTimeout(async () => { await refresh(); repeat(); }, 1000 * box.dataset.seconds);
+}
+
+repeat();

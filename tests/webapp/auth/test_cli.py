@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +18,7 @@ from webapp.records import Role
 
 PASSWORD, BETTER = "seven green bicycles", "eight violet elephants"
 HERE = "192.0.2.1"
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -101,3 +105,14 @@ def test_the_audit_log_is_shown_and_verified(app: Flask, tmp_path: Path) -> None
     result = run(app, "audit", "verify")
     assert result.exit_code == 4
     assert "entry 1 was changed or removed" in result.output
+
+
+def test_settings_that_are_wrong_are_told_without_a_traceback(tmp_path: Path) -> None:
+    told = {**os.environ, "VOUCH_VAR": str(tmp_path), "VOUCH_AUTH": "on", "VOUCH_SECRET_KEY": "short"}
+    done = subprocess.run(
+        [sys.executable, "-m", "flask", "--app", "webapp", "users", "list"],
+        cwd=ROOT, env=told, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "VOUCH_SECRET_KEY: should have at least" in done.stderr
+    assert "Traceback" not in done.stderr
