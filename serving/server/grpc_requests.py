@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,7 +29,8 @@ TRIES = 64  # layouts learned and never used: some clients write a map in anothe
 MISSES_A_TRY = 256  # after these, one more
 _FLOAT = np.dtype("<f4")  # as it lies in the message
 _VARINT, _BYTES, _FIXED = 0, 2, {1: 8, 5: 4}  # wire types
-_INPUTS, _VALUE, _FLOAT_VAL = 2, 2, 5  # fields of PredictRequest, of a map's entry, of TensorProto
+_INPUTS, _VALUE = 2, 2  # fields of PredictRequest and of a map's entry
+_TENSOR_CONTENT, _FLOAT_VAL = 4, 5  # fields of TensorProto: clients write a float into either
 
 
 class Predict(NamedTuple):
@@ -152,10 +154,10 @@ def _is_single(value: Array) -> bool:
 
 
 def _floats(data: bytes) -> Iterator[int]:
-    """Yield where each float lies that is alone in the float_val of an input. Raises ValueError for groups."""
+    """Yield where each float lies that is alone in an input's values. Raises ValueError for groups."""
     for entry in _fields(data, 0, len(data), _INPUTS):
         for tensor in _fields(data, *entry, _VALUE):
-            for start, end in _fields(data, *tensor, _FLOAT_VAL):
+            for start, end in chain.from_iterable(_fields(data, *tensor, f) for f in (_TENSOR_CONTENT, _FLOAT_VAL)):
                 if end - start == _FLOAT.itemsize:
                     yield start
 

@@ -24,7 +24,7 @@ _MODEL = r"/v1/models/([^/:]+)(?:/versions/([0-9]+)|/labels/([^/:]+))?"
 _PREDICTION = re.compile(rf"{_MODEL}:(classify|regress|predict)", re.IGNORECASE)
 _STATUS = re.compile(r"/v1/models(?:/([^/:]+))?(?:/versions/([0-9]+)|/labels/([^/:]+))?(?:/(metadata))?", re.IGNORECASE)
 _LARGEST_VERSION = 2**63 - 1
-_LARGE_BODY_BYTES = 1 << 18  # above, reading the JSON would hold up everybody else on the event loop
+_LARGE_BODY_BYTES = 1 << 20  # above, reading the JSON would hold up everybody else on the event loop
 JSON = "application/json"
 CORS = {
     "access-control-allow-origin": "*",

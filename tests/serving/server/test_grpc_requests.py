@@ -28,6 +28,13 @@ def tensor(*values: float, **fields: Any) -> Any:
     return message
 
 
+def in_content(value: float) -> Any:
+    message = tensor(value)
+    message.ClearField("float_val")
+    message.tensor_content = struct.pack("<f", value)
+    return message
+
+
 def request(inputs: Sequence[tuple[str, Any]], model: str = "m", **fields: Any) -> bytes:
     """A request's bytes, its inputs in this order."""
     from tensorflow_serving.apis import predict_pb2
@@ -123,8 +130,18 @@ def test_a_signalling_nan_stays_what_it_is(reader: Any) -> None:
     assert {value.tobytes() for value in found.inputs.values()} == {signalling}
 
 
-def test_whatever_byte_differs_it_is_read_as_the_parser_does(reader: Any) -> None:
-    data = row(model_spec=spec(signature_name="s", version_label="stable"), output_filter=["y"])
+def test_a_float_may_stand_in_the_content(reader: Any) -> None:
+    reader.read(request([(alias, in_content(1)) for alias in ALIASES]))
+    data = request([(alias, in_content(value)) for alias, value in zip(ALIASES, VALUES, strict=True)])
+    assert is_known(reader, data)
+    assert read(reader, data) == parsed(data)
+    assert parsed(data)[1] == parsed(row())[1]
+
+
+@pytest.mark.parametrize("write", [tensor, in_content], ids=["in float_val", "in tensor_content"])
+def test_whatever_byte_differs_it_is_read_as_the_parser_does(reader: Any, write: Any) -> None:
+    fields = {"model_spec": spec(signature_name="s", version_label="stable"), "output_filter": ["y"]}
+    data = request([(alias, write(value)) for alias, value in zip(ALIASES, VALUES, strict=True)], **fields)
     reader.read(data)
     assert is_known(reader, data)
     reader._tries = 0  # the one layout stays
