@@ -22,7 +22,7 @@ from config.errors import EnvironmentProblem
 PROGRAM = "h2load"
 LEAD_S = 0.5  # connections open and queues fill before it counts
 PATIENCE_S = 30.0  # beyond the time asked for
-PACED_PROCESSES = 16  # one process sends all its paced requests at the same ticks
+PACED_PROCESSES = 64  # one process sends all its paced requests at the same ticks, ten a second
 OK = 200
 
 Entries = NDArray[np.int64]  # [requests, 3]: start in µs since the epoch, HTTP status, duration in µs

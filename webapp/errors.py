@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 from flask import Flask, Response, g, make_response, render_template, request
+from flask_babel import gettext as _
 from werkzeug.exceptions import HTTPException
 
 from config.errors import VouchError
@@ -75,11 +76,18 @@ def _answer_http_error(error: HTTPException) -> Response:
     if error.code is None or error.code < HTTPStatus.BAD_REQUEST:
         response: Response = error.get_response()  # type: ignore[assignment]  # a redirect
         return response
-    answer = _answer(error.code, VouchError(error.description or _title(error.code)))
+    answer = _answer(error.code, VouchError(_words(error)))
     for name, value in error.get_headers():
         if name.lower() not in ("content-type", "content-length"):
             answer.headers[name] = value
     return answer
+
+
+def _words(error: HTTPException) -> str:
+    """Return what went wrong in the reader's language, if it is a thing that people meet."""
+    if error.code == HTTPStatus.NOT_FOUND:
+        return str(_("there is no such page"))
+    return error.description or _title(error.code or 0)
 
 
 def _answer_surprise(error: Exception) -> Response:

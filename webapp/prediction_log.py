@@ -12,13 +12,15 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from itertools import chain
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from config.schema import read_schema
@@ -150,8 +152,7 @@ class PredictionLog:
     def _write_group(self, group: list[LoggedBatch]) -> None:
         first = group[0]
         kinds = self._types(first.model, first.version)
-        table = pa.concat_tables([as_table(batch, kinds) for batch in group])
-        write(day_folder(self._settings.predictions / first.model, first.time.date()), table)
+        write(day_folder(self._settings.predictions / first.model, first.time.date()), as_table(group, kinds))
 
     def _types(self, model: str, version: int) -> dict[str, pa.DataType]:
         """Return each feature's type as the version's schema has it, so that all its files are alike."""
@@ -197,37 +198,50 @@ class _Complaints:
         log.warning("the prediction log lost %d rows: %s", lost, why)
 
 
-def as_table(batch: LoggedBatch, kinds: dict[str, pa.DataType]) -> pa.Table:
-    """Return a batch as the rows of a file."""
-    rows = len(batch.labels)
-    probabilities = np.ascontiguousarray(batch.probabilities, np.float32)
-    likely = batch.classes.index(batch.positive) if batch.positive else None
+def as_table(batches: Sequence[LoggedBatch], kinds: dict[str, pa.DataType]) -> pa.Table:
+    """Return batches of one kind as the rows of a file.
+
+    They are joined before Arrow sees them: a table for each row would take longer than to predict it.
+    """
+    first, counts = batches[0], [len(batch.labels) for batch in batches]
+    of_batch = np.repeat(np.arange(len(batches)), counts)
+    probabilities = np.concatenate([np.asarray(batch.probabilities, np.float32) for batch in batches])
+    likely = first.classes.index(first.positive) if first.positive else None
     scores = probabilities.max(axis=1) if likely is None else probabilities[:, likely]
-    same = {
-        "time": batch.time, "request_id": batch.asked.request_id, "model": batch.model, "version": batch.version,
-        "route": batch.route, "who": batch.asked.who, "source": batch.asked.source,
-        "latency_ms": batch.latency_s * 1000,
+    told: dict[str, list[Any]] = {
+        "time": [b.time for b in batches], "request_id": [b.asked.request_id for b in batches],
+        "model": [b.model for b in batches], "version": [b.version for b in batches],
+        "route": [b.route for b in batches], "who": [b.asked.who for b in batches],
+        "source": [b.asked.source for b in batches], "latency_ms": [b.latency_s * 1000 for b in batches],
     }  # fmt: skip
     found: dict[str, Any] = {
-        key: pa.repeat(pa.scalar(value, META.field(key).type), rows) for key, value in same.items()
+        key: pa.array(values, META.field(key).type).take(pa.array(of_batch)) for key, values in told.items()
     }
-    found["row"] = np.arange(batch.first_row, batch.first_row + rows)
-    found["label"] = pa.array(batch.labels, pa.string())
+    found["row"] = np.concatenate([b.first_row + np.arange(rows) for b, rows in zip(batches, counts, strict=True)])
+    found["label"] = pa.array(_joined([batch.labels for batch in batches]), pa.string())
     found["probability"] = scores.astype(np.float64)
     offsets = np.arange(0, probabilities.size + 1, probabilities.shape[1], np.int32)
     found["probabilities"] = pa.ListArray.from_arrays(offsets, probabilities.ravel())
-    names = list(batch.columns)
+    names = list(first.columns)
     schema = pa.schema([*META, *(pa.field(INPUT + name, kinds[name]) for name in names)])
-    columns = [found[name] for name in META.names] + [column(batch.columns[name], kinds[name]) for name in names]
-    return pa.table(columns, schema=with_facts(schema, {"classes": batch.classes, "positive": batch.positive}))
+    columns = [found[name] for name in META.names]
+    columns += [column(_joined([batch.columns[name] for batch in batches]), kinds[name]) for name in names]
+    return pa.table(columns, schema=with_facts(schema, {"classes": first.classes, "positive": first.positive}))
+
+
+def _joined(parts: Sequence[Sequence[Any] | NDArray[Any]]) -> Sequence[Any] | NDArray[Any]:
+    if all(isinstance(part, np.ndarray) for part in parts):
+        return np.concatenate(parts)
+    return list(chain.from_iterable(parts))
 
 
 def _grouped(batches: Iterable[LoggedBatch]) -> Iterator[list[LoggedBatch]]:
-    """Yield what goes into one file: a day's rows of one version."""
+    """Yield what goes into one file: a day's rows of one version, all of one kind."""
     groups: dict[tuple[Any, ...], list[LoggedBatch]] = {}
     for batch in batches:
         if len(batch.labels):
-            groups.setdefault((batch.model, batch.version, batch.time.date()), []).append(batch)
+            kind = batch.classes, batch.positive, tuple(batch.columns)
+            groups.setdefault((batch.model, batch.version, batch.time.date(), kind), []).append(batch)
     yield from groups.values()
 
 

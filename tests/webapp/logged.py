@@ -45,7 +45,7 @@ def put(base: Path, found: LoggedBatch) -> Path:
     kinds = {
         name: pa.string() if isinstance(values[0], str) else pa.float64() for name, values in found.columns.items()
     }
-    return write(day_folder(base, found.time.date()), as_table(found, kinds))
+    return write(day_folder(base, found.time.date()), as_table([found], kinds))
 
 
 def minutes(number: float) -> timedelta:

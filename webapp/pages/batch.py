@@ -23,7 +23,7 @@ from webapp.pages import frame
 from webapp.pages.batch_files import BatchFiles, Progress, new_token
 from webapp.pages.batch_summary import Summary, summarise
 from webapp.pages.inputs import as_text
-from webapp.records import Role
+from webapp.records import Problem, Role
 from webapp.services import services
 from webapp.showcase import showcase_of
 from webapp.validation import InvalidInput
@@ -48,6 +48,14 @@ class Job:
     def status(self) -> int:
         """The status of the answer, where the model server is not to blame."""
         return 400 if self.is_fileless else self.refusal.http_status if self.refusal else 200
+
+    @property
+    def refused(self) -> list[tuple[str, Problem]]:
+        """What is wrong with the file, and where; the same of many columns is told once."""
+        alike: dict[tuple[str, str], list[Problem]] = {}
+        for problem in self.refusal.problems if self.refusal else ():
+            alike.setdefault((problem.rule, problem.got), []).append(problem)
+        return [(", ".join(problem.field for problem in some), some[0]) for some in alike.values()]
 
 
 @blueprint.route("/batch/<model>", methods=["GET", "POST"])

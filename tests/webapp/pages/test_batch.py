@@ -99,6 +99,11 @@ def test_a_file_that_is_none_is_refused_as_a_whole(visitor: FlaskClient, content
     assert not page.select("#result h2")
 
 
+def test_the_same_fault_of_many_columns_is_told_once(visitor: FlaskClient) -> None:
+    [problem] = soup(send(visitor, "case\n7\n")).select("#problems li")
+    assert problem.text.startswith("radius, texture, smooth ness (mean): ")
+
+
 def test_too_many_rows_are_refused(make_app: Callable[..., App]) -> None:
     client = make_app(max_upload_rows=2)[0].test_client()
     response = send(client, f"{HEADER}\n" + "18.5,21,0.1\n" * 3)
