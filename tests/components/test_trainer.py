@@ -144,7 +144,7 @@ def test_balanced_weights_lift_the_rare_class(breast_cancer: Settings, classes: 
     learned = {}
     for weights in ("none", "balanced"):
         values = breast_cancer.model_dump(mode="json", by_alias=True)
-        values["data"] |= {"classes": classes, "positive": "rare"}
+        values |= {"class_names": {}, "data": values["data"] | {"classes": classes, "positive": "rare"}}
         settings = quick(Settings.model_validate(values), class_weights=weights, epochs=10, dropout=0.0, **steady)
         learned[weights] = mean_score_on_noise(settings)
     assert learned["none"] == pytest.approx(0.1, abs=0.07)
