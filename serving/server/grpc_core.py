@@ -12,6 +12,7 @@ import asyncio
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -29,11 +30,14 @@ _NEXT_CALL, _STOPPED = object(), object()
 class Call:
     """A call under way. For the event loop alone."""
 
-    __slots__ = ("_call", "_has_sent", "deadline_s", "is_over", "on_cancelled")
+    __slots__ = ("_call", "_has_sent", "_is_sending", "_post", "_waiting", "deadline_s", "is_over", "on_cancelled")
 
-    def __init__(self, call: Any, deadline_s: float) -> None:
+    def __init__(self, call: Any, deadline_s: float, post: Callable[[Callable[[], None]], None]) -> None:
         self._call = call
+        self._post = post  # has something done on the event loop
         self._has_sent = False
+        self._is_sending = False
+        self._waiting: deque[bytes] = deque()
         self.deadline_s = deadline_s  # since the epoch
         self.is_over = False  # answered or cancelled: nothing more may be sent
         self.on_cancelled: Callable[[], object] | None = None
@@ -43,9 +47,10 @@ class Call:
         return max(self.deadline_s - time.time(), 0.0) if self.deadline_s < FOREVER_S else None
 
     def send(self, message: bytes) -> None:
-        """Send a message of a stream that goes on."""
-        if not self.is_over:
-            self._start(cygrpc.SendMessageOperation(message, 0))
+        """Send a message of a stream that goes on, after those before it: the core refuses two at a time."""
+        self._waiting.append(message)
+        if not self._is_sending:
+            self._send_next()
 
     def answer(self, message: bytes) -> None:
         """Send the answer and end the call."""
@@ -62,16 +67,22 @@ class Call:
             if self.on_cancelled:
                 self.on_cancelled()
 
+    def _send_next(self) -> None:
+        self._is_sending = bool(self._waiting) and not self.is_over
+        if self._is_sending:
+            message = cygrpc.SendMessageOperation(self._waiting.popleft(), 0)
+            self._start(message, then=lambda _: self._post(self._send_next))
+
     def _end(self, code: Code, details: str, *messages: Any) -> None:
         if not self.is_over:
             self.is_over = True
             self._start(*messages, cygrpc.SendStatusFromServerOperation(None, int(code), details.encode(), 0))
 
-    def _start(self, *operations: Any) -> None:
+    def _start(self, *operations: Any, then: Callable[[Any], None] | None = None) -> None:
         if not self._has_sent:
             self._has_sent = True
             operations = (cygrpc.SendInitialMetadataOperation(None, 0), *operations)
-        self._call.start_server_batch(operations, _ignore)
+        self._call.start_server_batch(operations, then or _ignore)
 
 
 Method = Callable[[Call, bytes], None]  # begins to answer, on the event loop
@@ -149,7 +160,8 @@ class CoreServer:
         if not event.success:  # there will be no next call
             return
         self._ask_for_call()
-        call, method = Call(event.call, event.call_details.deadline), self._methods.get(event.call_details.method)
+        call = Call(event.call, event.call_details.deadline, partial(self._inbox.put, self._loop))
+        method = self._methods.get(event.call_details.method)
 
         def closed(event: Any) -> None:
             self._open -= 1

@@ -162,6 +162,21 @@ def test_a_stream_goes_on_until_its_client_leaves(hall: Hall, channel: grpc.Chan
     hall.wait_cancelled()
 
 
+def test_messages_of_a_stream_may_be_sent_faster_than_they_go(hall: Hall, channel: grpc.Channel) -> None:
+    stream = channel.unary_stream("/hold")(b"", timeout=TIMEOUT_S)
+    hall.wait_held()
+    messages = [b"%d" % number for number in range(50)]
+
+    def send() -> None:
+        for message in messages:
+            hall.held[0].send(message)
+
+    hall.loop.call_soon_threadsafe(send)
+    assert [next(stream) for _ in messages] == messages
+    stream.cancel()
+    hall.wait_cancelled()
+
+
 def test_a_stop_waits_for_calls_under_way_and_takes_no_more(hall: Hall, channel: grpc.Channel) -> None:
     asked = channel.unary_unary("/hold").future(b"", timeout=TIMEOUT_S)
     hall.wait_held()
