@@ -49,6 +49,7 @@ def test_a_fault_of_the_model_server_is_a_503_in_bounded_time_and_never_a_predic
     assert str(values["radius"]) in page.text  # what was typed is kept
 
 
+@pytest.mark.slow
 def test_a_server_that_failed_time_after_time_is_left_alone_and_tried_again(
     hasty: FlaskClient, fake: FakeModelServer, made: dict[str, Made]
 ) -> None:

@@ -69,6 +69,7 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", ODD.values(), ids=ODD.keys())
 def test_odd_runs_get_every_file(make_facts: Any, tmp_path: Path, changes: dict[str, Any]) -> None:
     facts = make_facts(**changes)
