@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from flask import Flask, Response, g, make_response, render_template, request
 from flask_babel import gettext as _
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, NotFound
 
 from config.errors import VouchError
 from serving.errors import BadAnswer, ModelServerDown, ModelServerFailed, ModelServerTimeout
@@ -84,8 +84,8 @@ def _answer_http_error(error: HTTPException) -> Response:
 
 
 def _words(error: HTTPException) -> str:
-    """Return what went wrong in the reader's language, if it is a thing that people meet."""
-    if error.code == HTTPStatus.NOT_FOUND:
+    """Return what went wrong; that there is no such page in the reader's language, if nobody said it better."""
+    if error.description == NotFound.description:
         return str(_("there is no such page"))
     return error.description or _title(error.code or 0)
 

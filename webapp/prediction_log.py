@@ -146,8 +146,13 @@ class PredictionLog:
 
     def _write(self, batches: list[LoggedBatch]) -> None:
         for group in _grouped(batches):
-            rows = sum(len(batch.labels) for batch in group)
-            self._guarded(lambda group=group: self._write_group(group), rows)  # type: ignore[misc]
+            try:
+                self._write_group(group)
+            except OSError as error:
+                self._drop(sum(len(batch.labels) for batch in group), str(error))
+            except Exception:  # one of them is no good: the others must not be lost with it
+                for batch in group:
+                    self._guarded(lambda batch=batch: self._write_group([batch]), len(batch.labels))  # type: ignore[misc]
 
     def _write_group(self, group: list[LoggedBatch]) -> None:
         first = group[0]

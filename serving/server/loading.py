@@ -128,7 +128,7 @@ def _session_config(options: Options) -> Any:
     """Return the ConfigProto of all sessions.
 
     Unless told otherwise a run stays in the thread that asked for it. TensorFlow would hand each operation to a pool,
-    and the small models served here take twice the processor time to be handed around than to run.
+    which takes about as long as to run the small operations of one row.
     """
     from tensorflow.core.protobuf import config_pb2
 

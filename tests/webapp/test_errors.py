@@ -101,3 +101,13 @@ def test_a_request_id_is_given_and_one_that_was_given_is_kept(client: FlaskClien
     assert len(client.get("/livez").headers["X-Request-ID"]) == 32
     assert client.get("/livez", headers={"X-Request-ID": "from-a-proxy-1"}).headers["X-Request-ID"] == "from-a-proxy-1"
     assert client.get("/livez", headers={"X-Request-ID": "a\tb"}).headers["X-Request-ID"] != "a\tb"
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [("/nowhere", "there is no such page"), ("/models/cells/versions/9/report", "there is no such version")],
+)
+def test_what_is_not_there_is_named(client: FlaskClient, path: str, told: str) -> None:
+    page = client.get(path)
+    assert page.status_code == 404
+    assert told in page.text.lower()

@@ -168,6 +168,16 @@ def test_a_batch_that_cannot_be_written_is_dropped_alone(make_log: Logs, spoil: 
     assert [path.parent.name for path in base.glob("date=*/*")] == ["date=2126-11-20"]
 
 
+def test_a_batch_among_others_of_its_kind_is_dropped_alone(make_log: Logs) -> None:
+    log, drops, base = make_log()
+    good = batch(3)
+    assert log.append(good)
+    assert log.append(replace(good, columns={**good.columns, "radius": ["text"] * 3}))
+    assert log.flush(5)
+    assert drops.rows == 3
+    assert sum(pq.read_metadata(path).num_rows for path in base.glob("date=*/*")) == 3
+
+
 def test_opted_out_nothing_is_written_and_no_thread_starts(make_log: Logs) -> None:
     log, drops, base = make_log(log_predictions=False)
     threads = threading.active_count()
