@@ -11,8 +11,8 @@ import numpy as np
 from flask_babel import gettext as _
 from markupsafe import Markup
 
+from webapp import wording
 from webapp.explain import Effect, Explanation
-from webapp.pages import wording
 from webapp.projection import Projection
 from webapp.svg import (
     BOLD_LETTER,

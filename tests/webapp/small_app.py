@@ -11,11 +11,10 @@ from typing import Any
 from flask import Blueprint, Flask, Response, jsonify, render_template, request
 
 from tests.webapp.conftest import app_settings
-from webapp import auth, errors, i18n, limits, requests, security
+from webapp import auth, errors, i18n, limits, requests, security, wording
 from webapp.auth import identity, pages, public, requires
 from webapp.auth.accounts import Accounts
 from webapp.auth.passwords import Passwords
-from webapp.pages import wording
 from webapp.records import Role
 from webapp.services import make_services
 

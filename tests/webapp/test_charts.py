@@ -11,10 +11,10 @@ from markupsafe import Markup
 from webapp.catalog import Catalog, Field
 from webapp.charts import MOST_BARS, Series, effect_bars, gauge, histogram, lines, scatter
 from webapp.explain import Effect, Explanation
-from webapp.pages.wording import short
 from webapp.projection import Projection, projection_of
 from webapp.statistics import Stats
 from webapp.svg import BOLD_LETTER, LETTER, WIDTH, Scale, clipped, ticks
+from webapp.wording import short
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = '<script>alert("1")</script> & co'

@@ -9,10 +9,11 @@ from flask import Blueprint, Response, make_response, render_template, request
 from flask_babel import gettext as _
 
 from config.errors import VouchError
+from webapp import wording
 from webapp.auth import requires
 from webapp.catalog import Card
 from webapp.errors import answer_vouch_error
-from webapp.pages import frame, wording
+from webapp.pages import frame
 from webapp.pages.result import Result, result_of
 from webapp.records import Role
 from webapp.services import services

@@ -10,9 +10,9 @@ from flask.sansio.app import App
 from flask_babel import lazy_gettext
 
 from config.errors import VouchError
+from webapp import wording
 from webapp.auth import identity
 from webapp.catalog import Card
-from webapp.pages import wording
 from webapp.records import Asked, Role, Source
 from webapp.services import services
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from webapp import wording
 from webapp.catalog import Card, Field
-from webapp.pages import wording
 from webapp.records import Caution, Problem
 
 MOST_OPTIONS = 50  # beyond, values are typed, not picked

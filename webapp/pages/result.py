@@ -11,10 +11,9 @@ from typing import Any
 from markupsafe import Markup
 
 from config.errors import VouchError
-from webapp import charts
+from webapp import charts, wording
 from webapp.catalog import Card
 from webapp.explain import Explanation, asker, explain
-from webapp.pages import wording
 from webapp.projection import projection_of
 from webapp.records import Answer, Outcome
 from webapp.services import services

@@ -18,7 +18,7 @@ from markupsafe import escape
 
 import webapp
 from tests.webapp.conftest import csrf_token
-from webapp.pages import wording
+from webapp import wording
 from webapp.rules import (
     DECIMAL_POINT,
     FINITE,
