@@ -83,7 +83,8 @@ def predict_by_index(i: str) -> Response:
 
 def model_asked(here: Services) -> str:
     """Return the model that the query names, else the default."""
-    return request.args.get("model") or here.catalog.default(here.settings.model)
+    named = request.args.get("model")
+    return here.catalog.default(here.settings.model) if named is None else named
 
 
 def asked_by(source: Source, sticky: str = "") -> Asked:

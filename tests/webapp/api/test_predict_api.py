@@ -241,3 +241,7 @@ def test_a_held_out_row_comes_with_its_true_label(client: FlaskClient, made: dic
 )  # fmt: skip
 def test_a_row_that_is_not_there_is_told(client: FlaskClient, index: str, status: int) -> None:
     assert problem(client.get(f"/api/v1/predict/by-index/{index}")).status == status
+
+
+def test_an_empty_name_is_no_model(client: FlaskClient) -> None:
+    assert client.get("/api/v1/predict/by-index/0?model=").status_code == 404
