@@ -12,10 +12,15 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import httptools
 
+from serving.waiting import READABLE, WRITABLE, aside, until_ready
+
+T = TypeVar("T")
 PIECE_BYTES = 1 << 16
 IDLE = 64  # connections kept open
 
@@ -58,7 +63,7 @@ class Limits:
 
 
 class HttpPool:
-    """Connections to the server of one URL. Safe to share between threads."""
+    """Connections to the server of one URL. Safe to share between threads, and loops."""
 
     def __init__(self, url: str, headers: Mapping[str, str]) -> None:
         parts = urlsplit(url)
@@ -72,12 +77,11 @@ class HttpPool:
     def request(self, method: str, path: str, body: bytes, limits: Limits) -> Reply:
         """Return the answer, whatever its status. Raises NotReached, TooLate, NoHttp."""
         head = f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._headers}Content-Length: {len(body)}\r\n\r\n"
-        connection = self._take() or self._connect(limits)
+        connection = self._take() or aside(partial(self._connect, limits))
         is_reusable = False
         try:
-            connection.settimeout(limits.left_s())
             with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered before it had read all
-                connection.sendall(head.encode("latin-1") + body)
+                _send(connection, head.encode("latin-1") + body, limits)
             reply, is_reusable = _receive(connection, limits)
         except TimeoutError:
             raise TooLate from None
@@ -111,6 +115,7 @@ class HttpPool:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._is_tls:
                 connection = ssl.create_default_context().wrap_socket(connection, server_hostname=self._host)
+            connection.setblocking(False)
         except OSError as error:
             raise NotReached(error) from None
         return connection
@@ -134,15 +139,35 @@ class _Parsed:
         self.is_complete = True
 
 
+def _send(connection: socket.socket, message: bytes, limits: Limits) -> None:
+    left = memoryview(message)
+    while left:
+        left = left[_patiently(partial(connection.send, left), connection, WRITABLE, limits) :]
+
+
+def _patiently(act: Callable[[], T], connection: socket.socket, event: int, limits: Limits) -> T:
+    """Return what `act` returns when the connection is ready for it. Raises TooLate, and what `act` raises."""
+    while True:
+        wanted = event
+        try:
+            return act()
+        except BlockingIOError:
+            pass
+        except ssl.SSLWantReadError:
+            wanted = READABLE
+        except ssl.SSLWantWriteError:
+            wanted = WRITABLE
+        until_ready(connection, wanted, limits.left_s())  # anew each time: a server may send drop by drop
+
+
 def _receive(connection: socket.socket, limits: Limits) -> tuple[Reply, bool]:
     """Return the answer and whether the connection can be used again."""
     parsed = _Parsed()
     parser = httptools.HttpResponseParser(parsed)
     is_begun = False
     while not parsed.is_complete:
-        connection.settimeout(limits.left_s())  # anew each time: a server may send drop by drop
         try:
-            piece = connection.recv(PIECE_BYTES)
+            piece = _patiently(partial(connection.recv, PIECE_BYTES), connection, READABLE, limits)
         except (ConnectionError, ssl.SSLError) as error:
             raise (NoHttp if is_begun else NotReached)(error) from None
         if not piece:

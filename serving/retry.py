@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from serving import waiting
 from serving.errors import CircuitOpen, ModelServerDown, ModelServerTimeout
 
 T = TypeVar("T")
@@ -31,7 +32,7 @@ class World:
     """Time and chance, so that tests can bring their own. `clock` must never step back."""
 
     clock: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], None] = waiting.sleep
     chance: Callable[[], float] = random.random
 
 

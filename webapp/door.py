@@ -1,8 +1,8 @@
 """The door between the network and the app: whole requests only, so many at a time, the rest told to come again.
 
 An ASGI application around a WSGI one. What is slow (clients that send drop by drop, idle connections) costs no thread,
-and what is too much costs next to nothing: it is refused before the app hears of it, so that under any load the app
-goes on answering as many as it can.
+what is quick needs none, and what is too much costs next to nothing: it is refused before the app hears of it, so that
+under any load the app goes on answering as many as it can.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from itertools import chain
 from typing import IO, Any, cast
 from urllib.parse import unquote_to_bytes
 
+from serving.waiting import on_loop
+
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
@@ -33,11 +35,16 @@ SWEEP_EVERY_S = 1.0
 
 @dataclass(frozen=True)
 class Bounds:
-    """What the door lets in. `body_bytes` says how large a body may be by path."""
+    """What the door lets in. `body_bytes` says how large a body may be by path.
+
+    Bodies of up to `quick_bytes` are answered on the event loop: the app may block there only by serving/waiting.py.
+    A thread for each would mean two changes of threads a request, which take as long as much of what they are for.
+    """
 
     threads: int
     waiting: int
     body_bytes: Callable[[str], int]
+    quick_bytes: Callable[[str], int] = lambda path: -1
 
 
 class TooLarge(Exception):
@@ -80,7 +87,11 @@ class Door:
             return
         self._inside += not is_watcher
         try:
-            await self._answer(_environ(scope, body), send, self._watchers if is_watcher else self._pool)
+            is_quick = isinstance(body, io.BytesIO) and body.getbuffer().nbytes <= self._bounds.quick_bytes(
+                scope["path"]
+            )
+            pool = None if is_quick else self._watchers if is_watcher else self._pool
+            await self._answer(_environ(scope, body), send, pool)
         finally:
             self._inside -= not is_watcher
             body.close()
@@ -123,9 +134,19 @@ class Door:
                 return cast(IO[bytes], body)
             message = await receive()
 
-    async def _answer(self, environ: dict[str, Any], send: Send, pool: ThreadPoolExecutor) -> None:
+    def _pool_for(self, path: str, body: IO[bytes]) -> ThreadPoolExecutor | None:
+        """Return whose threads answer; None: the loop's own."""
+        if path in UNCOUNTED:
+            return self._watchers
+        is_quick = isinstance(body, io.BytesIO) and body.getbuffer().nbytes <= self._bounds.quick_bytes(path)
+        return None if is_quick else self._pool
+
+    async def _answer(self, environ: dict[str, Any], send: Send, pool: ThreadPoolExecutor | None) -> None:
         loop = asyncio.get_running_loop()
-        status, headers, first, rest = await loop.run_in_executor(pool, _call, self._app, environ)
+        if pool:
+            status, headers, first, rest = await loop.run_in_executor(pool, _call, self._app, environ)
+        else:
+            status, headers, first, rest = await on_loop(_call, self._app, environ)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         while rest is not None:
             await send({"type": "http.response.body", "body": first, "more_body": True})

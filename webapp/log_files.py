@@ -131,7 +131,8 @@ def write(folder: Path, table: pa.Table) -> Path:
     name = f"{newest.strftime(_STAMP)}-v{table['version'][0].as_py()}-{os.getpid()}-{next(_numbers)}.parquet"
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / name) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+        texts = [field.name for field in table.schema if pa.types.is_string(field.type)]  # numbers are all different
+        pq.write_table(table, temporary, compression="zstd", use_dictionary=texts, write_statistics=META.names[:1])
     return folder / name
 
 
@@ -148,6 +149,11 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
         raise
     sync(path.parent)
+
+
+def get_arrow_ready() -> None:
+    """Have Arrow import now what it does with its first array: pandas, where there is one, for half a second."""
+    pa.array([0])
 
 
 def sync(path: Path) -> None:

@@ -206,11 +206,10 @@ class _Complaints:
 def as_table(batches: Sequence[LoggedBatch], kinds: dict[str, pa.DataType]) -> pa.Table:
     """Return batches of one kind as the rows of a file.
 
-    They are joined before Arrow sees them: a table for each row would take longer than to predict it.
+    They are joined before Arrow sees them, and without a step of Python's for each value: predictions wait meanwhile.
     """
-    first, counts = batches[0], [len(batch.labels) for batch in batches]
-    of_batch = np.repeat(np.arange(len(batches)), counts)
-    probabilities = np.concatenate([np.asarray(batch.probabilities, np.float32) for batch in batches])
+    first, counts = batches[0], np.array([len(batch.labels) for batch in batches])
+    probabilities = np.concatenate([batch.probabilities for batch in batches], dtype=np.float32)
     likely = first.classes.index(first.positive) if first.positive else None
     scores = probabilities.max(axis=1) if likely is None else probabilities[:, likely]
     told: dict[str, list[Any]] = {
@@ -219,10 +218,10 @@ def as_table(batches: Sequence[LoggedBatch], kinds: dict[str, pa.DataType]) -> p
         "route": [b.route for b in batches], "who": [b.asked.who for b in batches],
         "source": [b.asked.source for b in batches], "latency_ms": [b.latency_s * 1000 for b in batches],
     }  # fmt: skip
-    found: dict[str, Any] = {
-        key: pa.array(values, META.field(key).type).take(pa.array(of_batch)) for key, values in told.items()
-    }
-    found["row"] = np.concatenate([b.first_row + np.arange(rows) for b, rows in zip(batches, counts, strict=True)])
+    of_batch = pa.array(np.repeat(np.arange(len(batches)), counts))
+    found: dict[str, Any] = {key: pa.array(values, META.field(key).type).take(of_batch) for key, values in told.items()}
+    starts = np.array([batch.first_row for batch in batches]) - (np.cumsum(counts) - counts)
+    found["row"] = np.arange(counts.sum()) + np.repeat(starts, counts)
     found["label"] = pa.array(_joined([batch.labels for batch in batches]), pa.string())
     found["probability"] = scores.astype(np.float64)
     offsets = np.arange(0, probabilities.size + 1, probabilities.shape[1], np.int32)
@@ -230,12 +229,13 @@ def as_table(batches: Sequence[LoggedBatch], kinds: dict[str, pa.DataType]) -> p
     names = list(first.columns)
     schema = pa.schema([*META, *(pa.field(INPUT + name, kinds[name]) for name in names)])
     columns = [found[name] for name in META.names]
-    columns += [column(_joined([batch.columns[name] for batch in batches]), kinds[name]) for name in names]
+    inputs = zip(*(batch.columns.values() for batch in batches), strict=True)  # in the same order in all: see _grouped
+    columns += [column(_joined(parts), kinds[name]) for name, parts in zip(names, inputs, strict=True)]
     return pa.table(columns, schema=with_facts(schema, {"classes": first.classes, "positive": first.positive}))
 
 
 def _joined(parts: Sequence[Sequence[Any] | NDArray[Any]]) -> Sequence[Any] | NDArray[Any]:
-    if all(isinstance(part, np.ndarray) for part in parts):
+    if {*map(type, parts)} == {np.ndarray}:
         return np.concatenate(parts)
     return list(chain.from_iterable(parts))
 

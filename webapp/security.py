@@ -4,33 +4,38 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import IO
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, current_app, request
+from flask import Flask, current_app, request
 from flask_babel import gettext as _
 from flask_wtf.csrf import CSRFProtect
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from config.errors import VouchError
 from webapp.auth.errors import Forbidden
-from webapp.auth.roles import STATIC
 from webapp.door import UNCOUNTED
 from webapp.settings import WebSettings, is_loopback
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 CONTENT_SECURITY_POLICY = "; ".join((
     "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' data:", "font-src 'self'",
     "connect-src 'self'", "manifest-src 'self'", "form-action 'self'", "base-uri 'none'", "frame-ancestors 'none'",
 ))  # fmt: skip
-HEADERS = {
+HEADERS = {  # where a view says nothing else
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Permissions-Policy": "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",  # Flask's static files say something else
 }
-HSTS = "max-age=31536000"
+HSTS = ("Strict-Transport-Security", "max-age=31536000")
 FORM_CHUNK_BYTES = 1 << 18  # what the parser holds of a file at a time counts as memory, too
 SAFE = ("GET", "HEAD", "OPTIONS")
 OURS = ("same-origin", "none")  # none: typed, or from a bookmark
@@ -64,6 +69,7 @@ class UnknownLength(VouchError):
 
 def init_app(app: Flask, settings: WebSettings) -> None:
     """Check the host, the origin and the bounds of every request; send every answer with its headers."""
+    app.wsgi_app = _with_headers(app.wsgi_app)  # type: ignore[method-assign,assignment]
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
@@ -75,7 +81,6 @@ def init_app(app: Flask, settings: WebSettings) -> None:
     CSRFProtect().init_app(app)
     for check in (_check_host, _check_origin, _bound_body):
         app.before_request(check)
-    app.after_request(_add_headers)
 
 
 def _cookies(settings: WebSettings) -> dict[str, object]:
@@ -98,10 +103,12 @@ def _check_host() -> None:
     is_watcher = request.path in UNCOUNTED  # an orchestrator asks by address, and is told nothing personal
     if settings.auth and (is_watcher or not settings.trusted_hosts):
         return
-    name = _host_name(str(request.environ.get("HTTP_HOST") or request.environ["SERVER_NAME"]))
-    if is_loopback(name) or any(_is_named(name, trusted) for trusted in settings.trusted_hosts):
+    host = str(request.environ.get("HTTP_HOST") or request.environ["SERVER_NAME"])
+    if _is_ours(host, settings.trusted_hosts):
         return
-    raise UntrustedHost(_("this is not the name of this app"), got=name[:80] or None, fix="VOUCH_TRUSTED_HOSTS")
+    raise UntrustedHost(
+        _("this is not the name of this app"), got=_host_name(host)[:80] or None, fix="VOUCH_TRUSTED_HOSTS"
+    )
 
 
 def _check_origin() -> None:
@@ -152,14 +159,21 @@ def _measured(body: IO[bytes]) -> int:
     return size_bytes
 
 
-def _add_headers(response: Response) -> Response:
-    for name, value in HEADERS.items():
-        response.headers.setdefault(name, value)
-    if request.is_secure:
-        response.headers["Strict-Transport-Security"] = HSTS
-    if (request.endpoint or "").rpartition(".")[2] != STATIC:
-        response.headers.setdefault("Cache-Control", "no-store")
-    return response
+def _with_headers(app: WSGIApplication) -> WSGIApplication:
+    """Return an app whose every answer has its headers, here at the end, for werkzeug looks at each time and again."""
+    named = {name.lower(): (name, value) for name, value in HEADERS.items()}
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Callable[[bytes], object]:
+            there = {name.lower() for name, _value in headers}
+            headers += [header for name, header in named.items() if name not in there]
+            if environ["wsgi.url_scheme"] == "https":
+                headers.append(HSTS)
+            return start_response(status, headers, *error)
+
+        return app(environ, start)
+
+    return answer
 
 
 def _host_name(host: str) -> str:
@@ -167,6 +181,12 @@ def _host_name(host: str) -> str:
         return (urlsplit(f"//{host}").hostname or "").rstrip(".")
     except ValueError:
         return ""
+
+
+@lru_cache(maxsize=64)
+def _is_ours(host: str, trusted_hosts: tuple[str, ...]) -> bool:
+    name = _host_name(host)
+    return is_loopback(name) or any(_is_named(name, trusted) for trusted in trusted_hosts)
 
 
 def _is_named(name: str, trusted: str) -> bool:

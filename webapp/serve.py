@@ -19,14 +19,18 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from config.errors import EnvironmentProblem
+from serving.garbage import spare_collections
 from serving.http_protocol import BoundedProtocol
 from webapp.door import Bounds, Door
+from webapp.log_files import get_arrow_ready
 from webapp.settings import WebSettings, read_settings
 
 BACKLOG = 2048
 DRAIN_S = 10  # for requests under way when the server is told to end
 KEEP_ALIVE_S = 30
 CONNECTIONS = 2000  # of each worker; one more is told to come again
+PREDICT = "/api/v1/predict"
+QUICK_BYTES = 1 << 16  # some 100 rows, which take a few milliseconds
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
@@ -92,11 +96,18 @@ def make_door() -> Door:
     logging.config.dictConfig(_logging())
     app = create_app(settings)
     services = app.extensions["vouch"]
-    bounds = Bounds(settings.threads, settings.max_waiting, settings.body_limit_bytes)
+    get_arrow_ready()
+    spare_collections()
+    bounds = Bounds(settings.threads, settings.max_waiting, settings.body_limit_bytes, _quick_bytes)
     return Door(
         app, bounds, shed=services.metrics.shed.inc, close=services.close,
         sweep=lambda: Connection.cut_the_stuck(settings.read_timeout_s),
     )  # fmt: skip
+
+
+def _quick_bytes(path: str) -> int:
+    """Return the size of bodies that are answered on the loop: of predictions, which wait for the model server only."""
+    return QUICK_BYTES if path == PREDICT else -1
 
 
 def _configuration(settings: WebSettings) -> uvicorn.Config:

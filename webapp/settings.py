@@ -27,7 +27,7 @@ class WebSettings(Frozen):
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0: any that is free.")
     workers: Positive = Field(2, description="Worker processes.")
-    threads: Positive = Field(16, description="Threads of each worker.")
+    threads: Positive = Field(16, description="Threads of each worker, for all but small predictions.")
     var: Path = Field(description="Root of all run-time state.")
     models: Path = Field(description="Folder of the models' configurations, one folder a model.")
     model: str = Field("", description="Model that the pages open with. Default: the first by name.")

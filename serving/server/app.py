@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import signal
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from serving.garbage import spare_collections
 from serving.server.config_file import follow
 from serving.server.grpc_core import CoreServer
 from serving.server.grpc_server import start_grpc
@@ -28,14 +28,13 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("serving")
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-GC_THRESHOLD = (50_000, 20, 20)
 DRAIN_S = 10.0  # for the requests under way once the end is asked for
 
 
 async def serve(options: Options, files: Files) -> None:
     """Serve until SIGTERM or Ctrl-C. Raises StatusError if the server cannot start."""
     ended = _on_signals()
-    _spare_collections()
+    spare_collections()
     registry = Registry()
     core = Core.of(options, files, serving_metrics(registry))
     polls: Periodic | None = None
@@ -98,16 +97,6 @@ async def _reload(core: Core, pool: Executor, config: Any, timeout_s: float | No
         )
     models = from_proto(config, core.manager.names())
     await asyncio.get_running_loop().run_in_executor(pool, core.manager.reload, models, timeout_s)
-
-
-def _spare_collections() -> None:
-    """Look once through what TensorFlow's import left, and rarely at the rest.
-
-    A collection stops all requests, for 0.2 s with all of that, and requests leave next to no cycles.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLD)
 
 
 def _on_signals() -> asyncio.Event:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import datetime
+import ipaddress
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from serving.http_pool import HttpPool, Limits, NoHttp, NotReached, TooLate
+from serving.http_pool import HttpPool, Limits, NoHttp, NotReached, Reply, TooLate
+from serving.waiting import on_loop
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Thing: yes\r\n\r\nhi"
 
@@ -65,9 +74,19 @@ def script() -> Iterator[Script]:
     found.close()
 
 
-@pytest.fixture
-def pool(script: Script) -> Iterator[HttpPool]:
-    found = HttpPool(script.url, {"X-Ours": "1"})
+class PoolOnLoop(HttpPool):
+    """Asks as a web server's event loop does."""
+
+    def request(self, method: str, path: str, body: bytes, limits: Limits) -> Reply:
+        return asyncio.run(on_loop(super().request, method, path, body, limits))
+
+
+KINDS = pytest.mark.parametrize("kind", [HttpPool, PoolOnLoop], ids=["in a thread", "on a loop"])
+
+
+@pytest.fixture(params=[HttpPool, PoolOnLoop], ids=["in a thread", "on a loop"])
+def pool(script: Script, request: pytest.FixtureRequest) -> Iterator[HttpPool]:
+    found = request.param(script.url, {"X-Ours": "1"})
     yield found
     found.close()
 
@@ -175,3 +194,74 @@ def test_https_asks_for_a_certificate(script: Script) -> None:
     pool = HttpPool(script.url.replace("http:", "https:"), {})
     with pytest.raises(NotReached):
         pool.request("GET", "/", b"", limits())
+
+
+LARGE = b"0123456789" * 400_000  # more than all buffers on the way
+
+
+class Echo:
+    """A server that takes its time to read a request, and answers with its body."""
+
+    def __init__(self, certificate: Path | None = None) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http{'s' if certificate else ''}://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if certificate else None
+        if self.context and certificate:
+            self.context.load_cert_chain(certificate)
+        self.thread = threading.Thread(target=self._serve, daemon=True)
+        self.thread.start()
+
+    def _serve(self) -> None:
+        connection, _ = self.listener.accept()
+        with suppress(OSError), connection:
+            stream = self.context.wrap_socket(connection, server_side=True) if self.context else connection
+            asked = b""
+            while b"\r\n\r\n" not in asked:
+                asked += stream.recv(1000)
+            head, _, body = asked.partition(b"\r\n\r\n")
+            size = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+            while len(body) < size:
+                body += stream.recv(1 << 16)
+            stream.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + body)
+            stream.recv(1)
+
+    def close(self) -> None:
+        self.listener.close()
+        self.thread.join(5)
+
+
+@KINDS
+def test_a_large_body_is_sent_whole(kind: type[HttpPool]) -> None:
+    server = Echo()
+    pool = kind(server.url, {})
+    assert pool.request("POST", "/", LARGE, limits(20)).content == LARGE
+    pool.close()
+    server.close()
+
+
+@KINDS
+def test_https_carries_what_http_does(kind: type[HttpPool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate = made_certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    server = Echo(certificate)
+    pool = kind(server.url, {})
+    assert pool.request("POST", "/", LARGE, limits(20)).content == LARGE
+    pool.close()
+    server.close()
+
+
+def made_certificate(folder: Path) -> Path:
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+    now, day = datetime.datetime.now(datetime.timezone.utc), datetime.timedelta(days=1)
+    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    certificate = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+        .serial_number(x509.random_serial_number()).not_valid_before(now - day).not_valid_after(now + day)
+        .add_extension(names, critical=True).sign(key, hashes.SHA256())
+    )  # fmt: skip
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path = folder / "certificate.pem"
+    path.write_bytes(secret + certificate.public_bytes(serialization.Encoding.PEM))
+    return path

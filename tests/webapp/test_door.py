@@ -13,6 +13,7 @@ import pytest
 import requests
 import uvicorn
 
+from serving.waiting import sleep
 from webapp.door import Bounds, Door
 from webapp.serve import Connection
 
@@ -20,6 +21,7 @@ pytestmark = pytest.mark.slow
 
 LIMIT_BYTES = 2 << 20
 WAITING = 3
+QUICK_BYTES = 1000
 CUT_AFTER_S = 0.5
 
 
@@ -30,6 +32,8 @@ class Hall:
         self.inside, self.shed, self.closed = 0, 0, threading.Event()
         self.let_go = threading.Event()
         self.url = ""
+        self.threads: list[int] = []
+        self.quick = 0
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
@@ -37,6 +41,12 @@ class Hall:
             self.inside += 1
             self.let_go.wait(20)
             self.inside -= 1
+        if path == "/quick":
+            self.threads.append(threading.get_ident())
+            self.quick += 1
+            while not self.let_go.is_set():
+                sleep(0.005)
+            self.quick -= 1
         start_response("200 OK", [("Content-Type", "text/plain"), ("X-Path", path)])
         if path == "/pieces":
             return (b"%d," % number for number in range(4))
@@ -60,7 +70,11 @@ def until(condition: Callable[[], bool]) -> None:
 def hall() -> Iterator[Hall]:
     found = Hall()
     door = Door(
-        found, Bounds(threads=4, waiting=WAITING, body_bytes=lambda path: 10 if path == "/small" else LIMIT_BYTES),
+        found,
+        Bounds(
+            threads=4, waiting=WAITING, body_bytes=lambda path: 10 if path == "/small" else LIMIT_BYTES,
+            quick_bytes=lambda path: QUICK_BYTES if path == "/quick" else -1,
+        ),
         shed=found.shed_one, close=found.closed.set, sweep=lambda: Connection.cut_the_stuck(CUT_AFTER_S),
     )  # fmt: skip
     config = uvicorn.Config(door, http=Connection, ws="none", lifespan="on", interface="asgi3", log_config=None,
@@ -160,3 +174,40 @@ def test_a_client_that_leaves_in_the_middle_harms_nobody(hall: Hall) -> None:
         with connect(hall) as client:
             client.sendall(b"POST /size HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\nx")
     assert requests.get(f"{hall.url}/size", timeout=10).status_code == 200
+
+
+def test_what_is_quick_shares_the_loops_thread_and_holds_nobody_up(hall: Hall) -> None:
+    with ThreadPoolExecutor(WAITING) as pool:
+        held = [pool.submit(requests.post, f"{hall.url}/quick", data=b"x", timeout=20) for _ in range(WAITING - 1)]
+        until(lambda: hall.quick == WAITING - 1)  # all of them wait, in one thread
+        assert len(set(hall.threads)) == 1
+        assert requests.get(f"{hall.url}/size", timeout=10).text == "0 0"
+        hall.let_go.set()
+        assert [answer.result().text for answer in held] == ["1 120"] * (WAITING - 1)
+
+
+def test_as_many_quick_ones_may_wait_as_others(hall: Hall) -> None:
+    with ThreadPoolExecutor(WAITING) as pool:
+        held = [pool.submit(requests.post, f"{hall.url}/quick", data=b"x", timeout=20) for _ in range(WAITING)]
+        until(lambda: hall.quick == WAITING)
+        assert requests.post(f"{hall.url}/quick", data=b"x", timeout=10).status_code == 503
+        hall.let_go.set()
+        assert [answer.result().status_code for answer in held] == [200] * WAITING
+
+
+@pytest.mark.parametrize("size", [QUICK_BYTES, QUICK_BYTES + 1])
+def test_what_is_too_large_to_be_quick_gets_a_thread(hall: Hall, size: int) -> None:
+    hall.let_go.set()
+    for body in (b"x" * size, b""):
+        assert requests.post(f"{hall.url}/quick", data=body, timeout=10).ok
+    assert (hall.threads[0] == hall.threads[1]) == (size <= QUICK_BYTES)
+
+
+def test_a_client_that_leaves_a_quick_request_harms_nobody(hall: Hall) -> None:
+    for _ in range(WAITING):
+        with connect(hall) as client:
+            client.sendall(b"POST /quick HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx")
+    until(lambda: hall.quick == WAITING)
+    hall.let_go.set()
+    until(lambda: hall.quick == 0)
+    assert requests.post(f"{hall.url}/quick", data=b"x", timeout=10).ok

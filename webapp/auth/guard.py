@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import urlencode
 
-from flask import Flask, current_app, g, redirect, request, session, url_for
+from flask import Flask, Request, current_app, g, redirect, request, session, url_for
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from flask_babel import gettext as _
 from werkzeug.wrappers import Response
 
@@ -24,12 +25,21 @@ API, TOKENS_ONLY = "/api/", "/api/v1/"
 BEARER = "bearer "
 
 
+class SessionsOfPages(SecureCookieSessionInterface):
+    """Flask's sessions, but not where tokens only are believed: nothing is read, and nothing can be kept."""
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        """Return the session that the cookie holds; None on the API."""
+        return None if request.path.startswith(TOKENS_ONLY) else super().open_session(app, request)
+
+
 def init_app(app: Flask) -> None:
     """Guard every route, and give the command line its users and its audit log."""
     settings: WebSettings = app.extensions["vouch"].settings
     ring = key_ring(settings)
     masking.install(settings)
     app.extensions[tokens.EXTENSION] = ring
+    app.session_interface = SessionsOfPages()
     app.secret_key = ring.current.session
     app.config["SECRET_KEY_FALLBACKS"] = [keys.session for keys in ring.believed[1:]]
     app.config["WTF_CSRF_SECRET_KEY"] = ring.current.csrf
