@@ -38,7 +38,7 @@ class Bounds:
     """What the door lets in. `body_bytes` says how large a body may be by path.
 
     Bodies of up to `quick_bytes` are answered on the event loop: the app may block there only by serving/waiting.py.
-    A thread for each would mean two changes of threads a request, which take as long as much of what they are for.
+    A thread would mean two changes of threads for each, and that takes long beside what there is to do.
     """
 
     threads: int
@@ -87,11 +87,7 @@ class Door:
             return
         self._inside += not is_watcher
         try:
-            is_quick = isinstance(body, io.BytesIO) and body.getbuffer().nbytes <= self._bounds.quick_bytes(
-                scope["path"]
-            )
-            pool = None if is_quick else self._watchers if is_watcher else self._pool
-            await self._answer(_environ(scope, body), send, pool)
+            await self._answer(_environ(scope, body), send, self._pool_for(scope["path"], body))
         finally:
             self._inside -= not is_watcher
             body.close()

@@ -21,6 +21,7 @@ from uvicorn.supervisors import Multiprocess
 from config.errors import EnvironmentProblem
 from serving.garbage import spare_collections
 from serving.http_protocol import BoundedProtocol
+from webapp.auth.accounts import Accounts
 from webapp.door import Bounds, Door
 from webapp.log_files import get_arrow_ready
 from webapp.settings import WebSettings, read_settings
@@ -58,8 +59,11 @@ def serve(settings: WebSettings, *, once: bool = False) -> None:
     """Serve until SIGINT or SIGTERM, or only until it was asked `once`; requests under way are finished first.
 
     The workers read the environment again, so it must say what `settings` say. Raises EnvironmentProblem if the port
-    is taken.
+    is taken or the accounts cannot be read.
     """
+    if settings.auth:  # found out here: a worker that cannot start is started again and again
+        with closing(Accounts(settings.database)) as accounts:
+            accounts.users()
     with closing(_listen(settings.host, settings.port)) as listening:
         host, port = listening.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host

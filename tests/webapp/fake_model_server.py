@@ -48,6 +48,8 @@ class FakeModelServer:
     delay_s: float = 0.0
     asked: list[dict[str, Any]] = field(default_factory=list)
     url: str = ""
+    hanging: int = 0  # requests that are held just now
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def start(self) -> None:
         fake = self
@@ -55,7 +57,7 @@ class FakeModelServer:
         class Handler(_Handler):
             server_of = fake
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._released = threading.Event()
@@ -68,7 +70,11 @@ class FakeModelServer:
         self._server.server_close()
 
     def hang(self) -> None:
+        with self._lock:
+            self.hanging += 1
         self._released.wait(30)
+        with self._lock:
+            self.hanging -= 1
 
     def calm(self) -> None:
         """Behave again, and forget what was asked."""
@@ -108,6 +114,10 @@ def _spoilt(outputs: dict[str, Any], mood: Mood) -> dict[str, Any]:
     if mood == "stranger":
         return outputs | {"label": ["nobody knows"] * len(outputs["label"])}
     return outputs
+
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # more than five may come at once
 
 
 class _Handler(BaseHTTPRequestHandler):

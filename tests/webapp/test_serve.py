@@ -21,6 +21,7 @@ import requests
 
 from tests.webapp.fake_model_server import FakeModelServer
 from tests.webapp.making import Made
+from webapp.settings import WebSettings
 
 pytestmark = pytest.mark.slow
 
@@ -129,6 +130,33 @@ def test_at_the_end_requests_under_way_are_answered_and_the_log_is_written(
     assert web.process.wait(20) == 0
     logged = [pq.read_table(path) for path in (web.var / "predictions").rglob("*.parquet")]
     assert sum(table.num_rows for table in logged) == 1
+
+
+def test_more_predictions_wait_than_there_are_threads_and_pages_are_answered_meanwhile(
+    web: Web, fake: FakeModelServer, made: dict[str, Made]
+) -> None:
+    threads = 2 * WebSettings.model_fields["threads"].default
+    fake.mood = "hanging"
+    with ThreadPoolExecutor(threads + 8) as pool:
+        asked = [pool.submit(web.predict, made["cells"].row()) for _ in range(threads + 8)]
+        until(lambda: fake.hanging == threads + 8)
+        assert requests.get(f"{web.url}/api/v1/models", timeout=10).ok
+        fake.calm()
+        assert {answer.result().status_code for answer in asked} <= {200, 503}
+    until(lambda: web.predict(made["cells"].row()).ok)
+
+
+def test_accounts_that_cannot_be_read_are_told_once(webapp_root: Path, tmp_path: Path) -> None:
+    (tmp_path / "webapp.sqlite").write_bytes(b"this is no database, and it is long enough to be taken for one" * 100)
+    told = {"VOUCH_AUTH": "on", "VOUCH_SECRET_KEY": "a secret of this test, 0123456789 abcdefghij"}
+    done = subprocess.run(
+        [sys.executable, "-m", "webapp", "--port", "0"], cwd=ROOT,
+        env=environment(tmp_path, "http://127.0.0.1:1") | told, capture_output=True, text=True, timeout=TIMEOUT_S,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 5
+    assert str(tmp_path / "webapp.sqlite") in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_port_that_is_taken_is_told(webapp_root: Path, tmp_path: Path) -> None:
