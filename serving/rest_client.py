@@ -36,7 +36,8 @@ from serving.errors import (
     ModelServerFailed,
     ModelServerTimeout,
 )
-from serving.http_pool import HttpPool, Limits, NoHttp, NotReached, Reply, TooLate
+from serving.http_pool import HttpPool
+from serving.http_reply import Limits, NoHttp, NotReached, Reply, TooLate
 from serving.retry import Caller, Policy, World
 
 CONNECT_TIMEOUT_S = 1.0

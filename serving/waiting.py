@@ -1,21 +1,18 @@
 """Wait without holding others up: a thread by blocking, a call on an event loop by letting the loop go on meanwhile.
 
-The same code does both: it need not know where it runs. SQLAlchemy has its asyncio drivers wait in this way.
+What calls this need not know where it runs. SQLAlchemy has its asyncio drivers wait in this way.
 """
 
 from __future__ import annotations
 
 import asyncio
-import select
 import time
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
-from socket import socket
 from typing import Any, TypeVar
 
 from greenlet import getcurrent, greenlet
 
-READABLE, WRITABLE = select.POLLIN, select.POLLOUT
 T = TypeVar("T")
 
 
@@ -41,56 +38,22 @@ async def on_loop(function: Callable[..., T], *args: Any) -> T:
     return found  # what the last switch brings is what the function returned
 
 
-def until_ready(connection: socket, event: int, timeout_s: float) -> None:
-    """Wait until a socket is READABLE or WRITABLE, or broken. Raises TimeoutError."""
-    if isinstance(getcurrent(), _Call):
-        _await(_ready(connection, event, timeout_s))
-        return
-    poll = select.poll()
-    poll.register(connection, event)
-    if not poll.poll(timeout_s * 1000):
-        raise TimeoutError
+def is_on_loop() -> bool:
+    """Return whether this runs in a call by `on_loop`."""
+    return isinstance(getcurrent(), _Call)
 
 
-def sleep(seconds: float) -> None:
-    """Wait so long."""
-    if isinstance(getcurrent(), _Call):
-        _await(asyncio.sleep(seconds))
-    else:
-        time.sleep(seconds)
-
-
-def aside(function: Callable[[], T]) -> T:
-    """Return what `function`, which blocks, returns: on a loop it gets a thread."""
-    if isinstance(getcurrent(), _Call):
-        return _await(asyncio.get_running_loop().run_in_executor(None, function))
-    return function()
-
-
-def _await(awaitable: Awaitable[T]) -> T:
+def awaited(awaitable: Awaitable[T]) -> T:
+    """Return what comes of it. To be called on a loop only."""
     parent = getcurrent().parent
     assert parent is not None  # only a thread's first greenlet has none
     found: T = parent.switch(awaitable)
     return found
 
 
-async def _ready(connection: socket, event: int, timeout_s: float) -> None:
-    loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
-    add, remove = (loop.add_reader, loop.remove_reader) if event == READABLE else (loop.add_writer, loop.remove_writer)
-    add(connection, _settle, ready)
-    timer = loop.call_later(timeout_s, _settle, ready, TimeoutError())
-    try:
-        await ready
-    finally:
-        timer.cancel()
-        remove(connection)
-
-
-def _settle(ready: asyncio.Future[None], error: Exception | None = None) -> None:
-    if ready.done():
-        return
-    if error:
-        ready.set_exception(error)
+def sleep(seconds: float) -> None:
+    """Wait so long."""
+    if is_on_loop():
+        awaited(asyncio.sleep(seconds))
     else:
-        ready.set_result(None)
+        time.sleep(seconds)

@@ -11,11 +11,13 @@ import socket
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
 import uvicorn
+from prometheus_client import values
 from uvicorn.supervisors import Multiprocess
 
 from config.errors import EnvironmentProblem
@@ -96,6 +98,8 @@ def make_door() -> Door:
     from webapp import create_app
 
     _forget_dead_workers()
+    # The metrics ask for their process with each count, in case it is another by now: a worker never forks.
+    values.ValueClass = values.MultiProcessValue(partial(int, os.getpid()))  # type: ignore[no-untyped-call]
     settings = read_settings()
     logging.config.dictConfig(_logging())
     app = create_app(settings)

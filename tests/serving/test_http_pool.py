@@ -9,16 +9,19 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from serving.http_pool import HttpPool, Limits, NoHttp, NotReached, Reply, TooLate
+from serving.http_pool import HttpPool
+from serving.http_reply import Limits, NoHttp, NotReached, Reply, TooLate
 from serving.waiting import on_loop
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Thing: yes\r\n\r\nhi"
@@ -77,8 +80,21 @@ def script() -> Iterator[Script]:
 class PoolOnLoop(HttpPool):
     """Asks as a web server's event loop does."""
 
+    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
+        super().__init__(url, headers)
+        self.loop = uvloop.new_event_loop()
+
     def request(self, method: str, path: str, body: bytes, limits: Limits) -> Reply:
-        return asyncio.run(on_loop(super().request, method, path, body, limits))
+        return self.loop.run_until_complete(on_loop(super().request, method, path, body, limits))
+
+    def _take(self) -> Any:
+        self.loop.run_until_complete(asyncio.sleep(0.001))  # to see what has come meanwhile
+        return next((found for found in self._on_loops._idle.get(self.loop, ()) if found.is_open), None)
+
+    def close(self) -> None:
+        super().close()
+        self.loop.run_until_complete(asyncio.sleep(0))
+        self.loop.close()
 
 
 KINDS = pytest.mark.parametrize("kind", [HttpPool, PoolOnLoop], ids=["in a thread", "on a loop"])
@@ -137,6 +153,17 @@ def test_a_connection_that_the_server_closed_meanwhile_is_not_used(script: Scrip
     while pool._take() is not None:
         assert time.monotonic() < deadline
     script.answers = [OK]
+    assert pool.request("GET", "/", b"", limits()).content == b"hi"
+    assert script.connections == 2
+
+
+def test_a_connection_on_which_something_came_unasked_is_not_used(script: Script, pool: HttpPool) -> None:
+    script.answers = [OK, OK]
+    pool.request("GET", "/", b"", limits())
+    script.open[0].sendall(OK)  # whose answer would that be?
+    deadline = time.monotonic() + 5
+    while pool._take() is not None:
+        assert time.monotonic() < deadline
     assert pool.request("GET", "/", b"", limits()).content == b"hi"
     assert script.connections == 2
 
