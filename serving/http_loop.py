@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 from serving.http_reply import Limits, NoHttp, NotReached, Reading, Reply, TooLate
 
-IDLE = 64  # connections kept open, of each loop
+IDLE = 64  # connections kept open: of each loop, and of all threads
 
 
 class LoopConnections:

@@ -13,12 +13,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from urllib.parse import urlsplit
 
-from serving.http_loop import LoopConnections
+from serving.http_loop import IDLE, LoopConnections
 from serving.http_reply import Limits, NotReached, Reading, Reply, TooLate
 from serving.waiting import awaited, is_on_loop
 
 PIECE_BYTES = 1 << 16
-IDLE = 64  # connections kept open
 
 
 class HttpPool:

@@ -80,7 +80,8 @@ class Database:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, OWNER_ONLY))
         self.path.chmod(OWNER_ONLY)  # SQLite gives the files beside it the same mode
-        engine = create_engine(f"sqlite:///{self.path}", connect_args={"timeout": BUSY_TIMEOUT_S})
+        # without a limit to connections nobody waits for one: predictions are let in on the event loop
+        engine = create_engine(f"sqlite:///{self.path}", max_overflow=-1, connect_args={"timeout": BUSY_TIMEOUT_S})
         event.listen(engine, "connect", _prepare)
         event.listen(engine, "begin", _begin)
         with engine.connect().execution_options(**{AS_WRITER: True}) as connection, connection.begin():

@@ -4,7 +4,8 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from contextlib import closing
+import threading
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,21 @@ def test_a_writer_that_never_ends_is_waited_for_only_so_long(
         assert accounts.users() == []  # readers do not wait
         other.execute("ROLLBACK")
     accounts.audit("ada", "logout")
+
+
+def test_nobody_waits_for_a_connection(tmp_path: Path) -> None:
+    found = database.Database(tmp_path / "webapp.sqlite")
+
+    def read_beside_others() -> None:
+        with ExitStack() as stack:
+            for _ in range(40):
+                stack.enter_context(found.reading())
+
+    reader = threading.Thread(target=read_beside_others, daemon=True)
+    reader.start()
+    reader.join(20)
+    assert not reader.is_alive()
+    found.close()
 
 
 def test_what_fails_half_way_is_undone(accounts: Accounts) -> None:
