@@ -107,8 +107,8 @@ def check_python(version: tuple[int, int, int], glibc: str) -> Check:
     """Check that one of the two locked lines of TFX runs with this Python on this C library."""
     found = f"Python {'.'.join(map(str, version))}, glibc {glibc or 'none'}"
     match = re.match(r"2\.(\d+)", glibc)
-    if not match or int(match[1]) < 17:
-        return Check("Python", "fail", found, "TFX's wheels need the GNU C library 2.17 or newer, so not Alpine")
+    if not match or int(match[1]) < 28:
+        return Check("Python", "fail", found, "the wheels need the GNU C library 2.28 or newer, so not Alpine")
     fitting = ["3.10", "3.11"] + (["3.12", "3.13"] if int(match[1]) >= 39 else [])
     if "{}.{}".format(*version) not in fitting:
         return Check("Python", "fail", found, f"with glibc {glibc} use Python {', '.join(fitting)}: make setup")

@@ -191,7 +191,7 @@ def test_pips_settings_hold_for_uv_too(project: Project, source: str) -> None:
     [
         pytest.param("uname", 'test "$1" = -s && echo Darwin || echo arm64', "Linux x86_64 only", id="mac"),
         pytest.param("getconf", "exit 1", "GNU C library", id="musl"),
-        pytest.param("getconf", "echo glibc 2.12", "2.17 or newer", id="glibc ancient"),
+        pytest.param("getconf", "echo glibc 2.27", "2.28 or newer", id="glibc ancient"),
         pytest.param("df", "echo header; echo disk 1 1 512 1% /", "512 MB free", id="disk full"),
     ],
 )
