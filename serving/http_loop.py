@@ -61,20 +61,19 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.is_open = False
-        self._reading = Reading()
-        self._done: asyncio.Future[None] | None = None
+        self._asked: tuple[Reading, asyncio.Future[None]] | None = None
 
     async def exchange(self, message: bytes, limits: Limits) -> Reading:
-        loop = asyncio.get_running_loop()
-        self._reading, self._done = Reading(), loop.create_future()
-        timer = loop.call_later(limits.left_s(), self._settle, TooLate())
+        loop, left_s = asyncio.get_running_loop(), limits.left_s()
+        reading, done = self._asked = Reading(), loop.create_future()
+        timer = loop.call_later(left_s, self._settle, TooLate())
         self._transport.write(message)
         try:
-            await self._done
+            await done
         finally:
             timer.cancel()
-            self._done = None
-        return self._reading
+            self._asked = None
+        return reading
 
     def close(self) -> None:
         self._transport.abort()
@@ -83,33 +82,36 @@ class _Connection(asyncio.Protocol):
         self._transport, self.is_open = cast(asyncio.Transport, transport), True
 
     def data_received(self, data: bytes) -> None:
-        if self._done is None:
+        if self._asked is None:
             self.is_open = False  # nothing was asked: no answer that comes now can be trusted
             self._transport.abort()
             return
+        reading, _ = self._asked
         try:
-            self._reading.feed(data)
+            reading.feed(data)
         except NoHttp as error:
             self._settle(error)
-        if self._reading.is_whole:
+        if reading.is_whole:
             self._settle()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_open = False
+        if self._asked is None:
+            return
         try:
-            self._reading.end(exc)
+            self._asked[0].end(exc)
         except (NotReached, NoHttp) as error:
             self._settle(error)
         else:
             self._settle()
 
     def _settle(self, error: Exception | None = None) -> None:
-        if self._done is None or self._done.done():
+        if self._asked is None or self._asked[1].done():
             return
         if error:
-            self._done.set_exception(error)
+            self._asked[1].set_exception(error)
         else:
-            self._done.set_result(None)
+            self._asked[1].set_result(None)
 
 
 def _taken(idle: deque[_Connection]) -> _Connection | None:

@@ -51,14 +51,13 @@ class Reading:
     def __init__(self) -> None:
         self.is_whole = self.is_reusable = False
         self._is_begun = False
-        self._headers: dict[str, str] = {}
-        self._pieces: list[bytes] = []
-        self._parser = httptools.HttpResponseParser(self)
+        self._parsed = _Parsed()  # not this itself: with its parser it would be a cycle, and kept for long
+        self._parser = httptools.HttpResponseParser(self._parsed)
 
     @property
     def reply(self) -> Reply:
         """The whole answer."""
-        return Reply(self._parser.get_status_code(), self._headers, b"".join(self._pieces))
+        return Reply(self._parser.get_status_code(), self._parsed.headers, b"".join(self._parsed.pieces))
 
     def feed(self, piece: bytes) -> None:
         """Take what came. Raises NoHttp."""
@@ -67,28 +66,35 @@ class Reading:
             self._parser.feed_data(piece)
         except httptools.HttpParserError as error:
             raise NoHttp(error) from None
+        if self._parsed.is_complete:
+            self.is_whole = True
+            is_last = self._parsed.headers.get("connection", "").lower() == "close"
+            self.is_reusable = self._parser.get_http_version() == "1.1" and not is_last
 
     def end(self, error: Exception | None = None) -> None:
         """Take the end of the connection. Raises NotReached, NoHttp unless it makes the answer whole."""
         if not self._is_begun:
             raise NotReached(error or "the connection was closed")
-        if error or not self._parser.get_status_code() or not self._headers or self._has_length():
+        headers = self._parsed.headers
+        has_length = "content-length" in headers or "transfer-encoding" in headers
+        if error or not self._parser.get_status_code() or not headers or has_length:
             raise NoHttp(error or "the connection was closed half-way")
         self.is_whole = True
 
+
+class _Parsed:
+    """What httptools calls back."""
+
+    def __init__(self) -> None:
+        self.headers: dict[str, str] = {}
+        self.pieces: list[bytes] = []
+        self.is_complete = False
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header: the parser calls."""
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_body(self, piece: bytes) -> None:
-        """Take a piece of the body: the parser calls."""
-        self._pieces.append(piece)
+        self.pieces.append(piece)
 
     def on_message_complete(self) -> None:
-        """Note that all is here: the parser calls."""
-        self.is_whole = True
-        is_last = self._headers.get("connection", "").lower() == "close"
-        self.is_reusable = self._parser.get_http_version() == "1.1" and not is_last
-
-    def _has_length(self) -> bool:
-        return "content-length" in self._headers or "transfer-encoding" in self._headers
+        self.is_complete = True
