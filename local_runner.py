@@ -41,8 +41,13 @@ def main() -> None:
 @click.option(
     "--beam-arg", "beam_args", multiple=True, metavar="ARG", help="Passed to Apache Beam, e.g. another runner."
 )
-@click.option("--override-data-gate", "override", default="", metavar="REASON",
-              help="Go on in spite of errors in the data; the reason is recorded in lineage.")  # fmt: skip
+@click.option(
+    "--override-data-gate",
+    "override",
+    default="",
+    metavar="REASON",
+    help="Go on in spite of errors in the data; the reason is recorded in lineage.",
+)
 @click.option("--verbose", is_flag=True, help="Show the full log instead of progress.")
 def run(config: Path, overrides: tuple[str, ...], beam_args: tuple[str, ...], override: str, verbose: bool) -> None:
     """Run the pipeline of CONFIG, a folder with pipeline.yaml or such a file. Unchanged steps come from the cache."""
@@ -100,15 +105,19 @@ def predict(config: Path, overrides: tuple[str, ...], rows: int) -> None:
 )
 @click.option("--force", is_flag=True, help="Overwrite files that are there.")
 def init(
-    data: Path, label: str, positive: str | None, ids: tuple[str, ...], group_by: str | None, name: str | None,
-    out: Path, force: bool,
-) -> None:  # fmt: skip
+    data: Path,
+    label: str,
+    positive: str | None,
+    ids: tuple[str, ...],
+    group_by: str | None,
+    name: str | None,
+    out: Path,
+    force: bool,
+) -> None:
     """Write pipeline.yaml and schema.pbtxt for any CSV with a class label."""
     from config.onboard import onboard
 
-    result = onboard(
-        data, label=label, positive=positive, ids=ids, group_by=group_by, name=name, out=out, force=force
-    )  # fmt: skip
+    result = onboard(data, label=label, positive=positive, ids=ids, group_by=group_by, name=name, out=out, force=force)
     click.echo(result)
 
 

@@ -100,9 +100,14 @@ def measure(reader: str, source: Path, rows: int, out: Path) -> Run:
     """Run one reader in a fresh process."""
     begin = time.monotonic()
     code = f"from bench.examples import child; child({reader!r}, {str(source)!r}, {str(out)!r})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False,
-                          env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-                          cwd=Path(__file__).resolve().parent.parent)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        cwd=Path(__file__).resolve().parent.parent,
+    )
     if done.returncode:
         raise SystemExit(f"{reader} failed at {rows} rows:\n{done.stderr[-2000:]}")
     told = json.loads(done.stdout.splitlines()[-1])
@@ -154,9 +159,12 @@ def markdown(runs: Sequence[Run], result: dict[str, Any]) -> str:
     speed = f"{result['speedup']} x faster at {compared:,} rows" if compared else "not compared with CsvExampleGen"
     if compared and compared < max(run.rows for run in runs):
         speed += " (CsvExampleGen was not run on more)"
-    lines += ["", f"{speed}; bar: {LEAST_SPEEDUP:g} x.",
-              f"Peak memory grew {result['memory_growth']} x from fewest to most rows; bar: {MOST_GROWTH:g} x.",
-              "rows/s and Do leave out the imports, the other columns do not."]  # fmt: skip
+    lines += [
+        "",
+        f"{speed}; bar: {LEAST_SPEEDUP:g} x.",
+        f"Peak memory grew {result['memory_growth']} x from fewest to most rows; bar: {MOST_GROWTH:g} x.",
+        "rows/s and Do leave out the imports, the other columns do not.",
+    ]
     return "\n".join(lines)
 
 

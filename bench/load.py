@@ -102,9 +102,18 @@ def _command(shot: Shot, part: _Part, seconds: float, log: Path) -> list[str]:
     headers = ["-H", f"content-type: {kind}", *(["-H", "te: trailers"] if shot.is_grpc else ["--h1"])]
     pace = [f"--rps={part.per_s_each:.2f}"] if part.per_s_each else []
     return [
-        PROGRAM, "-t1", "-m1", f"-c{part.connections}", f"-D{round((LEAD_S + seconds) * 1000)}ms", *headers, *pace,
-        "-d", str(shot.body), f"--log-file={log}", shot.url,
-    ]  # fmt: skip
+        PROGRAM,
+        "-t1",
+        "-m1",
+        f"-c{part.connections}",
+        f"-D{round((LEAD_S + seconds) * 1000)}ms",
+        *headers,
+        *pace,
+        "-d",
+        str(shot.body),
+        f"--log-file={log}",
+        shot.url,
+    ]
 
 
 def read_log(text: str) -> Entries:
@@ -120,8 +129,10 @@ def window(entries: Entries, lead_s: float, seconds: float, name: str) -> Load:
     """
     failed = entries[entries[:, 1] != OK]
     if len(failed):
-        raise RunFailed(f"{len(failed)} of {len(entries)} requests to {name} failed",
-                        got="status " + ", ".join(map(str, np.unique(failed[:, 1]))))  # fmt: skip
+        raise RunFailed(
+            f"{len(failed)} of {len(entries)} requests to {name} failed",
+            got="status " + ", ".join(map(str, np.unique(failed[:, 1]))),
+        )
     begin = entries[:, 0].min(initial=np.iinfo(np.int64).max) + lead_s * 1e6
     ends = entries[:, 0] + entries[:, 2]
     inside = entries[(ends >= begin) & (ends < begin + seconds * 1e6)]

@@ -70,8 +70,14 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.pipeline", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--runs", type=positive, default=3, help="counted turns (%(default)s)")
     parser.add_argument("--config", type=Path, default=Path("config/breast_cancer"), help="%(default)s")
-    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
-                        help="override a setting, for all contenders")  # fmt: skip
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a setting, for all contenders",
+    )
     parser.add_argument("--skip-template", action="store_true", help="leave out (b), for a quick look")
     parser.add_argument("--scratch", type=Path, help="folder for state and logs, kept; default: a temporary one")
     parser.add_argument("--out", type=Path, help="write the numbers as JSON")
@@ -94,8 +100,11 @@ def plain_settings(settings: Settings) -> dict[str, Any]:
     }
     found = [key for key, is_unfair in unfair.items() if is_unfair]
     if found:
-        raise ConfigError("the rivals cannot do this configuration's work", got=", ".join(found),
-                          wanted="two classes and numbers from one CSV file, plain training")  # fmt: skip
+        raise ConfigError(
+            "the rivals cannot do this configuration's work",
+            got=", ".join(found),
+            wanted="two classes and numbers from one CSV file, plain training",
+        )
     values = settings.model_dump(mode="json", by_alias=True)
     values["data"]["positive"] = settings.data.positive_class
     return values
@@ -120,8 +129,7 @@ def measure(
                 out = folder / f"{turn}-{contender.split()[0].lower()}"
                 shutil.rmtree(out, ignore_errors=True)
                 run = run_once(contender, command(contender, config, overrides, file, out), turn, out)
-                print(f"{'warm-up' if turn == 0 else f'turn {turn}'}: {contender} {run.wall_s:.1f} s",
-                      file=sys.stderr)  # fmt: skip
+                print(f"{'warm-up' if turn == 0 else f'turn {turn}'}: {contender} {run.wall_s:.1f} s", file=sys.stderr)
                 runs.append(run)
     return [run for run in runs if run.turn > 0]
 
@@ -141,8 +149,12 @@ def run_once(contender: str, words: Sequence[str], turn: int, out: Path) -> Run:
     Raises RunFailed if it does not exit with 0.
     """
     out.mkdir(parents=True)
-    environment = {**os.environ, "VOUCH_VAR": str(out / "var"), "TF_CPP_MIN_LOG_LEVEL": "3",
-                   "CUDA_VISIBLE_DEVICES": "-1"}  # fmt: skip
+    environment = {
+        **os.environ,
+        "VOUCH_VAR": str(out / "var"),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "CUDA_VISIBLE_DEVICES": "-1",
+    }
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # bytecode is compiled at set-up, as a user has it
     log = out / "log"
     with log.open("wb") as file:
@@ -153,8 +165,9 @@ def run_once(contender: str, words: Sequence[str], turn: int, out: Path) -> Run:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:])
-        raise RunFailed(f"{contender} ended with exit code {process.returncode}", got=tail,
-                        fix="run it alone: " + " ".join(words))  # fmt: skip
+        raise RunFailed(
+            f"{contender} ended with exit code {process.returncode}", got=tail, fix="run it alone: " + " ".join(words)
+        )
     return Run(contender, turn, wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
@@ -183,8 +196,10 @@ def summary(runs: Sequence[Run]) -> dict[str, Any]:
 def markdown(runs: Sequence[Run], result: dict[str, Any]) -> str:
     """Return two tables: what each run took, and the ratios with their bars."""
     lines = ["| run | turn | wall s | CPU s | peak MB |", "|---|---|---|---|---|"]
-    lines += [f"| {run.contender} | {run.turn} | {run.wall_s:.1f} | {run.cpu_s:.1f} | {run.peak_mb:.0f} |"
-              for run in sorted(runs, key=lambda run: [OURS, *BARS].index(run.contender))]  # fmt: skip
+    lines += [
+        f"| {run.contender} | {run.turn} | {run.wall_s:.1f} | {run.cpu_s:.1f} | {run.peak_mb:.0f} |"
+        for run in sorted(runs, key=lambda run: [OURS, *BARS].index(run.contender))
+    ]
     lines += ["", "| ours over | by | each turn | min | median | max | bar | |", "|---|---|---|---|---|---|---|---|"]
     for rival, comparison in result["comparisons"].items():
         verdict = "kept" if comparison["kept"] else "**missed**"

@@ -42,10 +42,15 @@ def running(command: Command) -> Iterator[subprocess.Popen[str]]:
     command.log.parent.mkdir(parents=True, exist_ok=True)
     with command.log.open("w", encoding="utf-8") as log:
         process = subprocess.Popen(
-            command.words, cwd=command.cwd, env={**inherited, **ENVIRONMENT, **command.environment}, text=True,
+            command.words,
+            cwd=command.cwd,
+            env={**inherited, **ENVIRONMENT, **command.environment},
+            text=True,
             stdin=subprocess.PIPE if command.is_asked else subprocess.DEVNULL,
-            stdout=subprocess.PIPE if command.is_asked else log, stderr=log, start_new_session=True,
-        )  # fmt: skip
+            stdout=subprocess.PIPE if command.is_asked else log,
+            stderr=log,
+            start_new_session=True,
+        )
     try:
         yield process
     finally:

@@ -73,9 +73,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     missed = [name for name, bar in BARS.items() if _values(scores, NETWORK, name).mean() < bar]
     if given.out:
         result = {
-            "model": settings.model.model_dump(mode="json"), "repeats": given.repeats, "folds": given.folds,
-            "seed": given.seed, "bars": BARS, "missed": missed, "scores": [asdict(score) for score in scores],
-        }  # fmt: skip
+            "model": settings.model.model_dump(mode="json"),
+            "repeats": given.repeats,
+            "folds": given.folds,
+            "seed": given.seed,
+            "bars": BARS,
+            "missed": missed,
+            "scores": [asdict(score) for score in scores],
+        }
         write_text(given.out, json.dumps(result, indent=2) + "\n")
     return 1 if missed else 0
 

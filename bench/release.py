@@ -242,8 +242,17 @@ def summary(sent: dict[Client, list[Sent]], changes: Sequence[Change], switched_
         failures = [one.failure for one in all_ if one.failure]
         times = switching.p99_ms / steady.p99_ms
         kept = not failures and times <= P99_TIMES
-        clients.append({"client": str(client), "failed": len(failures), "failures": failures[:10], "p99_times": times,
-                        STEADY: asdict(steady), SWITCHING: asdict(switching), "kept": kept})  # fmt: skip
+        clients.append(
+            {
+                "client": str(client),
+                "failed": len(failures),
+                "failures": failures[:10],
+                "p99_times": times,
+                STEADY: asdict(steady),
+                SWITCHING: asdict(switching),
+                "kept": kept,
+            }
+        )
     took = {what: [one.took_s for one in changes if one.what == what] or [0.0] for what in ("promote", "rollback")}
     return {
         "clients": clients,
@@ -256,8 +265,10 @@ def summary(sent: dict[Client, list[Sent]], changes: Sequence[Change], switched_
 
 def markdown(result: dict[str, Any]) -> str:
     """Return a table of the clients, and what the changes took."""
-    lines = ["| client | requests | failed | steady p50, ms | p99 | switching p50, ms | p99 | p99 times | |",
-             "|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    lines = [
+        "| client | requests | failed | steady p50, ms | p99 | switching p50, ms | p99 | p99 times | |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
     for one in result["clients"]:
         steady, switching = one[STEADY], one[SWITCHING]
         verdict = "kept" if one["kept"] else "**missed**"
@@ -267,9 +278,12 @@ def markdown(result: dict[str, Any]) -> str:
             f"| {switching['p99_ms']:.2f} | {one['p99_times']:.2f} | {verdict} |"
         )
     median, slowest = result["median_s"], result["slowest_s"]
-    lines += ["", f"{result['number_of_changes']} changes. Seconds, median and slowest: "
-              + ", ".join(f"{what} {median[what]:.2f} and {slowest[what]:.2f}" for what in median)
-              + f". Bars: none fails, p99 ≤ {P99_TIMES:g} times the steady, rollback < {ROLLBACK_S:g} s."]  # fmt: skip
+    lines += [
+        "",
+        f"{result['number_of_changes']} changes. Seconds, median and slowest: "
+        + ", ".join(f"{what} {median[what]:.2f} and {slowest[what]:.2f}" for what in median)
+        + f". Bars: none fails, p99 ≤ {P99_TIMES:g} times the steady, rollback < {ROLLBACK_S:g} s.",
+    ]
     failures = [f"- {one['client']}: {failure}" for one in result["clients"] for failure in one["failures"]]
     return "\n".join([*lines, *(["", *failures] if failures else [])])
 

@@ -85,8 +85,12 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=3.0, help="of each load (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="one turn of a second each, rivals set up one way only")
     parser.add_argument("--skip-rivals", action="store_true", help="only ours and (a): no environment to make")
-    parser.add_argument("--scratch", type=Path, default=Path(".tools/serving_rivals"),
-                        help="folder for the rivals' environment, kept, and for logs (%(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--scratch",
+        type=Path,
+        default=Path(".tools/serving_rivals"),
+        help="folder for the rivals' environment, kept, and for logs (%(default)s)",
+    )
     parser.add_argument("--out", type=Path, help="write the numbers as JSON")
     return parser
 
@@ -148,8 +152,10 @@ def measure(field: Field, plan: Plan, turn: int) -> list[Measurement]:
     for shape in SHAPES:
         for concurrency in plan.concurrencies:
             loads = drive_all(field, shape, concurrency, plan.seconds)
-            say(f"turn {turn}, {shape}, {concurrency} at once: "
-                + ", ".join(f"{name} {load.per_s:,.0f}/s" for name, load in loads.items()))  # fmt: skip
+            say(
+                f"turn {turn}, {shape}, {concurrency} at once: "
+                + ", ".join(f"{name} {load.per_s:,.0f}/s" for name, load in loads.items())
+            )
             found += [_as_measured(name, shape, concurrency, turn, load) for name, load in loads.items()]
             if shape is ROW and concurrency == PEAK:
                 for name, shots in ((REST, field.batched.rest), (GRPC, field.batched.grpc)):
@@ -196,8 +202,11 @@ def counted(served: ours.Served, shot: Shot, concurrency: int, seconds: float, p
     wait_until_idle(served.pid)
     good, bad = (now - before for now, before in zip(served.counts(), (good, bad), strict=True))
     if bad or good < load.requests:
-        raise RunFailed("our server did not answer every request", got=f"{good} answered, {bad} failed",
-                        wanted=f"at least {load.requests} answered")  # fmt: skip
+        raise RunFailed(
+            "our server did not answer every request",
+            got=f"{good} answered, {bad} failed",
+            wanted=f"at least {load.requests} answered",
+        )
     return load
 
 

@@ -88,14 +88,17 @@ def markdown(found: Sequence[Measurement], result: dict[str, Any]) -> str:
     lines.append("|---|---|---|---|---|---|---|---|")
     for shape, concurrency, contender in _in_order(found):
         mine = [
-            one for one in found
+            one
+            for one in found
             if (one.shape, one.concurrency, one.contender, one.at) == (shape, concurrency, contender, None)
-        ]  # fmt: skip
+        ]
         per_s, p50_ms, p99_ms = (statistics.median(getattr(one, key) for one in mine) for key in _KEYS)
         of_limit = ratios(mine + [one for one in found if one.contender == LIMIT], contender, LIMIT, shape, concurrency)
         share = f"{statistics.median(of_limit):.3f}" if of_limit else ""
-        lines.append(f"| {shape} | {concurrency} | {contender} | {per_s:,.0f} | {per_s * shape.rows:,.0f} "
-                     f"| {p50_ms:.2f} | {p99_ms:.2f} | {share} |")  # fmt: skip
+        lines.append(
+            f"| {shape} | {concurrency} | {contender} | {per_s:,.0f} | {per_s * shape.rows:,.0f} "
+            f"| {p50_ms:.2f} | {p99_ms:.2f} | {share} |"
+        )
     lines += ["", "| bar | each turn | median | wanted | |", "|---|---|---|---|---|"]
     for bar in result["bars"]:
         what = f"{bar['ours']} over {bar['other']}, {bar['shape']}, {bar['concurrency']} at once"

@@ -109,9 +109,11 @@ class Field:
         flood = self._quiet(drive_at(self.page, FLOOD, seconds, offered))
         csv_s, rows = self._score_csv()
         turn = Turn(peak, half, direct, flood, offered, csv_s, rows)
-        say(f"turn {number}: peak {peak.per_s:,.0f}/s; at half of it p50 {half.p50_ms:.2f}, p99 {half.p99_ms:.1f} ms, "
+        say(
+            f"turn {number}: peak {peak.per_s:,.0f}/s; at half of it p50 {half.p50_ms:.2f}, p99 {half.p99_ms:.1f} ms, "
             f"the model server alone {direct.p50_ms:.2f} and {direct.p99_ms:.1f}; three times the peak offered: "
-            f"{flood.per_s:,.0f}/s answered; {rows:,} rows of CSV in {csv_s:.1f} s")  # fmt: skip
+            f"{flood.per_s:,.0f}/s answered; {rows:,} rows of CSV in {csv_s:.1f} s"
+        )
         return turn
 
     def _quiet(self, load: Load) -> Load:
@@ -144,8 +146,12 @@ def _field(base: Path, scratch: Path) -> Iterator[Field]:
     body.write_text(json.dumps({"model": model, "rows": rows[:1]}))
     with launch(Start(scratch / "var" / "serving", rest_port=0, grpc_port=0)) as server:
         words = [sys.executable, "-m", "webapp", "--port", "0"]
-        told = {"VOUCH_VAR": str(scratch / "var"), "VOUCH_MODEL_SERVER_REST": server.addresses.rest,
-                "VOUCH_MODEL_SERVER_GRPC": server.addresses.grpc, "VOUCH_RATE_LIMIT": ""}  # fmt: skip
+        told = {
+            "VOUCH_VAR": str(scratch / "var"),
+            "VOUCH_MODEL_SERVER_REST": server.addresses.rest,
+            "VOUCH_MODEL_SERVER_GRPC": server.addresses.grpc,
+            "VOUCH_RATE_LIMIT": "",
+        }
         command = Command(words, scratch / "webapp.log", environment=told)
         with running(command) as web:
             wait_until(lambda: _is_ready(command.log), web, command, START_S)
@@ -190,10 +196,14 @@ def summary(turns: list[Turn]) -> dict[str, dict[str, Any]]:
         f"{CSV_ROWS:,} rows of CSV, s": (median([turn.csv_s for turn in turns]), "at most", CSV_S),
     }
     return {
-        name: {"seen": seen, "wanted": wanted, "sense": sense,
-               "kept": seen <= wanted if sense == "at most" else seen >= wanted}
+        name: {
+            "seen": seen,
+            "wanted": wanted,
+            "sense": sense,
+            "kept": seen <= wanted if sense == "at most" else seen >= wanted,
+        }
         for name, (seen, sense, wanted) in bars.items()
-    }  # fmt: skip
+    }
 
 
 def markdown(result: dict[str, dict[str, Any]]) -> str:

@@ -46,9 +46,7 @@ class Tally:
     def empty(classes: int, positive_index: int | None) -> Tally:
         """Return a tally of no rows."""
         ranked = tuple(range(classes)) if positive_index is None else (positive_index,)
-        return Tally(
-            np.zeros((classes, classes), np.int64), np.zeros((len(ranked), 2, BUCKETS), np.int64), ranked
-        )  # fmt: skip
+        return Tally(np.zeros((classes, classes), np.int64), np.zeros((len(ranked), 2, BUCKETS), np.int64), ranked)
 
     def add(self, true: NDArray[np.int64], decided: NDArray[np.int64], probabilities: Floats) -> None:
         """Count rows: `[batch]` true and decided class indices, `[batch, classes]` probabilities."""

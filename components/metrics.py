@@ -78,11 +78,7 @@ class _TallyRows(beam.CombineFn):
     """Count the rows of a slice and evaluate the counts."""
 
     def __init__(
-        self,
-        model_name: str,
-        classes: tuple[str, ...],
-        metrics: tuple[str, ...],
-        options: dict[str, Any],
+        self, model_name: str, classes: tuple[str, ...], metrics: tuple[str, ...], options: dict[str, Any]
     ) -> None:
         self._model_name, self._classes, self._metrics, self._options = model_name, classes, metrics, options
         self._index = {name.encode(): i for i, name in enumerate(classes)}

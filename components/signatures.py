@@ -108,11 +108,7 @@ class Scorer(tf.Module):
         positive = scores[:, 0]
         pair = [positive, 1.0 - positive] if self._positive_index == 0 else [1.0 - positive, positive]
         chosen = tf.where(positive >= self._threshold, self._positive_index, 1 - self._positive_index)
-        return {
-            "probabilities": tf.stack(pair, axis=1),
-            "probability": positive,
-            "label": tf.gather(classes, chosen),
-        }
+        return {"probabilities": tf.stack(pair, axis=1), "probability": positive, "label": tf.gather(classes, chosen)}
 
     def _as_parsed(self, name: str, column: tf.Tensor) -> Any:
         """Return a dense column as `tf.io.parse_example` would have."""

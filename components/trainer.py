@@ -46,9 +46,13 @@ def run_fn(fn_args: Any) -> None:
 
     folder = Path(fn_args.serving_model_dir)
     scorer = Scorer(
-        network, transform_output, features, settings.data.classes,
-        settings.data.positive_index if settings.data.is_binary else None, point.threshold if point else 0.5,
-    )  # fmt: skip
+        network,
+        transform_output,
+        features,
+        settings.data.classes,
+        settings.data.positive_index if settings.data.is_binary else None,
+        point.threshold if point else 0.5,
+    )
     scorer.save(folder)
     rows = serialized_rows(matching(fn_args.eval_files), settings.probe.golden_rows)
     _write_golden(folder, scorer, network, reader, rows, features, settings, point)
@@ -148,9 +152,15 @@ def _operating_point(network: Any, evaluation: Split, settings: Settings) -> ope
 
 
 def _write_golden(
-    folder: Path, scorer: Scorer, network: Any, reader: SplitReader, rows: list[bytes], features: Sequence[Feature],
-    settings: Settings, point: operating_point.OperatingPoint | None,
-) -> None:  # fmt: skip
+    folder: Path,
+    scorer: Scorer,
+    network: Any,
+    reader: SplitReader,
+    rows: list[bytes],
+    features: Sequence[Feature],
+    settings: Settings,
+    point: operating_point.OperatingPoint | None,
+) -> None:
     """Write golden rows with the answers of Transform and Keras in process, not those of the export."""
     scores = network(reader.transform(rows), training=False).numpy().astype(np.float32)
     classes = np.asarray(settings.data.classes)

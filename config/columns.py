@@ -156,9 +156,12 @@ def _located(path: Path, delimiter: str, width: int, message: str) -> DataError:
         reader = csv.reader(file, delimiter=delimiter)
         for row in reader:
             if row and len(row) != width:
-                return DataError(f"{path}:{reader.line_num}: the row has another number of columns than the header",
-                                 got=f"{len(row)} columns", wanted=f"{width}",
-                                 fix="correct the line; text that holds the delimiter must be quoted")  # fmt: skip
+                return DataError(
+                    f"{path}:{reader.line_num}: the row has another number of columns than the header",
+                    got=f"{len(row)} columns",
+                    wanted=f"{width}",
+                    fix="correct the line; text that holds the delimiter must be quoted",
+                )
     return DataError(f"{path} cannot be read as CSV", got=message)
 
 
@@ -168,8 +171,11 @@ def _not_utf8(path: Path) -> DataError:
             try:
                 line.decode("utf-8")
             except UnicodeDecodeError as error:
-                return DataError(f"{path}:{number}: not UTF-8 text", got=f"byte 0x{line[error.start]:02x}",
-                                 fix=f"from Windows? iconv -f WINDOWS-1252 -t UTF-8 {path.name} > new.csv")  # fmt: skip
+                return DataError(
+                    f"{path}:{number}: not UTF-8 text",
+                    got=f"byte 0x{line[error.start]:02x}",
+                    fix=f"from Windows? iconv -f WINDOWS-1252 -t UTF-8 {path.name} > new.csv",
+                )
     return DataError(f"{path} is not UTF-8 text")
 
 

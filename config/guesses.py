@@ -47,18 +47,26 @@ def why_ignored(column: Column, is_given: bool) -> str | None:
         (not values, "No row has a value."),
         (column.distinct == 1, f"Always the same value{f': {column.values[0]!r}' if column.values else ''}."),
         (looks_named and column.uniqueness >= 0.9, f"An id, by its name and {column.distinct} distinct values."),
-        (looks_named and column.distinct > 20,
-         "By its name an id that comes back: if its rows belong together, make it split.group_by."),
+        (
+            looks_named and column.distinct > 20,
+            "By its name an id that comes back: if its rows belong together, make it split.group_by.",
+        ),
         (column.looks == "sequence", "Counts the rows."),
         (column.looks == "date", "Dates. To learn from them, make a number of them (age in days, month)."),
-        (column.looks == "decorated number",
-         "Numbers written with signs or separators ($ % , '). Clean them to learn from them."),
+        (
+            column.looks == "decorated number",
+            "Numbers written with signs or separators ($ % , '). Clean them to learn from them.",
+        ),
         (column.looks == "prose", "Free text: the network reads numbers and categories."),
-        (is_discrete and column.uniqueness >= ID_SHARE and column.distinct > 10,
-         f"{column.distinct} distinct values in {values} rows, like an id. If it is a quantity, describe it as FLOAT."),
-        (column.type == "text" and column.distinct > FEW_VALUES and column.uniqueness > 0.5,
-         f"Text with {column.distinct} distinct values in {values} rows: most of them would never be seen again."),
-    )  # fmt: skip
+        (
+            is_discrete and column.uniqueness >= ID_SHARE and column.distinct > 10,
+            f"{column.distinct} distinct values in {values} rows, like an id. A quantity is better described as FLOAT.",
+        ),
+        (
+            column.type == "text" and column.distinct > FEW_VALUES and column.uniqueness > 0.5,
+            f"Text with {column.distinct} distinct values in {values} rows: most of them would never be seen again.",
+        ),
+    )
     return next((why for holds, why in reasons if holds), None)
 
 

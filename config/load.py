@@ -36,8 +36,11 @@ def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
     """
     file = path / CONFIG_NAME if path.is_dir() else path
     if not file.is_file():
-        raise ConfigError(f"no configuration at {path}", wanted=f"a YAML file or a folder with {CONFIG_NAME}",
-                          fix="local_runner.py init DATA.csv --label COLUMN writes one")  # fmt: skip
+        raise ConfigError(
+            f"no configuration at {path}",
+            wanted=f"a YAML file or a folder with {CONFIG_NAME}",
+            fix="local_runner.py init DATA.csv --label COLUMN writes one",
+        )
     tree, places = _read(file)
     for override in overrides:
         _override(tree, places, override)
@@ -49,8 +52,11 @@ def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
     source = _absolute(settings.data.source, ("data", "source"), file, places)
     schema = settings.schema_file and _absolute(settings.schema_file, ("schema",), file, places)
     if schema and not schema.is_file():
-        raise ConfigError(f"{_place(('schema',), file, places)}: schema: there is no such file", got=schema,
-                          wanted="a schema.pbtxt, or no `schema` key: then one is inferred at each run")  # fmt: skip
+        raise ConfigError(
+            f"{_place(('schema',), file, places)}: schema: there is no such file",
+            got=schema,
+            wanted="a schema.pbtxt, or no `schema` key: then one is inferred at each run",
+        )
     data = settings.data.model_copy(update={"source": source})
     return settings.model_copy(update={"data": data, "schema_file": schema})
 
@@ -95,8 +101,9 @@ def _build(node: yaml.Node, at: Location, places: Places, prefix: str) -> Any:
     def child(key: str | int, mark: yaml.Mark, value: yaml.Node) -> Any:
         here, place = (*at, key), f"{prefix}{mark.line + 1}" if prefix.endswith(":") else prefix
         if here in places:
-            raise ConfigError(f"{place}: key {_dotted(here)!r} stands twice", got=f"also in {places[here]}",
-                              fix="remove one")  # fmt: skip
+            raise ConfigError(
+                f"{place}: key {_dotted(here)!r} stands twice", got=f"also in {places[here]}", fix="remove one"
+            )
         places[here] = place
         return _build(value, here, places, prefix)
 
@@ -128,8 +135,10 @@ def _override(tree: dict[str, Any], places: Places, override: str) -> None:
         branch = branch[parent]
         places.setdefault(location[:depth], said)
         if not isinstance(branch, dict):
-            raise ConfigError(f"{said}: {_dotted(location[:depth])!r} has no keys in it",
-                              fix=f"give all of it: --set {_dotted(location[:depth])}=[…]")  # fmt: skip
+            raise ConfigError(
+                f"{said}: {_dotted(location[:depth])!r} has no keys in it",
+                fix=f"give all of it: --set {_dotted(location[:depth])}=[…]",
+            )
     for place in [place for place in places if place[: len(location)] == location]:
         del places[place]
     places[location] = said

@@ -15,13 +15,7 @@ from config.classes import NULL_VALUES, choose_positive, read_classes, shortened
 from config.columns import FEW_VALUES, Column, RawTable, look, read_raw
 from config.errors import ConfigError, DataError
 from config.files import write_text
-from config.guesses import (
-    presence_floor,
-    split_weights,
-    thresholds,
-    training,
-    why_ignored,
-)
+from config.guesses import presence_floor, split_weights, thresholds, training, why_ignored
 from config.load import CONFIG_NAME, load_settings, nearest
 from config.schema import check_schema, read_schema
 from config.template import pipeline_text, schema_text
@@ -91,18 +85,26 @@ def onboard(
         raise DataError(f"{csv} leaves no column to learn from", got=reasons or "the label alone")
     groups = next((column for column in columns if column.name == group_by), None)
     if groups and (groups.missing or groups.distinct < LEAST_GROUPS):
-        raise DataError(f"{csv}: {group_by!r} cannot part the rows into groups",
-                        got=f"{groups.distinct} groups, {groups.missing} rows without one",
-                        wanted=f"at least {LEAST_GROUPS} groups and a value in each row")  # fmt: skip
+        raise DataError(
+            f"{csv}: {group_by!r} cannot part the rows into groups",
+            got=f"{groups.distinct} groups, {groups.missing} rows without one",
+            wanted=f"at least {LEAST_GROUPS} groups and a value in each row",
+        )
     plan = _Plan(csv, folder, label, classes, positive, why_positive, nulls, raw.delimiter, groups, ignored, features)
     write_text(targets[1], plan.schema())
     write_text(targets[0], plan.pipeline())
     check_schema(read_schema(targets[1]), load_settings(targets[0]))
     return OnboardResult(
-        name=folder.name, config=targets[0], schema=targets[1], rows=raw.table.num_rows, classes=classes,
-        positive=positive, features=tuple(column.name for column in features), ignored=ignored,
+        name=folder.name,
+        config=targets[0],
+        schema=targets[1],
+        rows=raw.table.num_rows,
+        classes=classes,
+        positive=positive,
+        features=tuple(column.name for column in features),
+        ignored=ignored,
         notes=plan.notes(),
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,8 @@ class _Plan:
             "data.classes": [f"Rows: {shares}."],
             "data.positive": [self.why_positive] if self.positive is not None else [],
             "data.ignore": ["Take a column out of this list if the guess is wrong, and describe it in the schema."]
-            if self.ignored else [],
+            if self.ignored
+            else [],
             "data.delimiter": ["Found in the file."] if self.delimiter != "," else [],
             "data.null_values": self._null_notes(),
             "split": [_split_note(self.rows, self.classes)],
@@ -176,7 +179,7 @@ class _Plan:
             "model": ["Steps and batch size follow from the number of rows; the layers are the default ones."],
             "evaluation.thresholds": [self._thresholds()[1]],
             "features": ["Shown to people; add unit, group and description where they help."],
-        }  # fmt: skip
+        }
         return {key: sentences for key, sentences in notes.items() if sentences}
 
     def schema(self) -> str:
@@ -241,8 +244,12 @@ def _name(name: str | None, csv: Path) -> str:
     slug = re.sub(r"[^a-z0-9]+", "_", (name or csv.stem).lower()).strip("_")[:63] or "model"
     slug = slug if slug[0].isalpha() else f"m_{slug}"[:63]
     if name and name != slug:
-        raise ConfigError("the name does not do for a model", got=name,
-                          wanted="lower-case letters, digits and _, a letter first", fix=f"--name {slug}")  # fmt: skip
+        raise ConfigError(
+            "the name does not do for a model",
+            got=name,
+            wanted="lower-case letters, digits and _, a letter first",
+            fix=f"--name {slug}",
+        )
     return slug
 
 
@@ -254,28 +261,39 @@ def _check_columns(csv: Path, raw: RawTable, label: str, ids: Sequence[str], gro
         near = nearest(column, names)
         has_no_header = sum(bool(re.fullmatch(r"[-+.\deE]+", text)) for text in names) > len(names) / 2
         fix = "add a first line with the columns' names" if has_no_header else "give the name as the first line has it"
-        raise ConfigError(f"{csv} has no column {column!r}", got=f"{option} {column}", wanted=shortened(names),
-                          fix=f"did you mean {option} {near!r}?" if near else fix)  # fmt: skip
+        raise ConfigError(
+            f"{csv} has no column {column!r}",
+            got=f"{option} {column}",
+            wanted=shortened(names),
+            fix=f"did you mean {option} {near!r}?" if near else fix,
+        )
     if label in ids or label == group_by:
         raise ConfigError(f"{label!r} is the label and cannot be an id or a group as well")
     if raw.table.num_rows < LEAST_ROWS:
-        raise DataError(f"{csv} has too few rows to train, tune and test a model", got=raw.table.num_rows,
-                        wanted=f"at least {LEAST_ROWS}, better some hundreds")  # fmt: skip
+        raise DataError(
+            f"{csv} has too few rows to train, tune and test a model",
+            got=raw.table.num_rows,
+            wanted=f"at least {LEAST_ROWS}, better some hundreds",
+        )
 
 
 def _odd_texts(csv: Path, columns: Sequence[Column], classes: Mapping[str, int]) -> tuple[str, ...]:
     for column in columns:
         if both := [text for text in column.odd if text in classes]:
-            raise DataError(f"{csv}: {column.name!r} holds numbers and {both[0]!r}, which is also a class of the label",
-                            fix="leave the cells empty where there is no number")  # fmt: skip
+            raise DataError(
+                f"{csv}: {column.name!r} holds numbers and {both[0]!r}, which is also a class of the label",
+                fix="leave the cells empty where there is no number",
+            )
     return tuple(sorted({text for column in columns for text in column.odd}))
 
 
 def _split_note(rows: int, classes: Mapping[str, int]) -> str:
     test = rows * split_weights(rows)[2] / 100
     rarest = min(classes, key=lambda text: classes[text])
-    return (f"About {test:.0f} rows are for the test, some {classes[rarest] * test / rows:.0f} of them of the rarest "
-            f"class, {rarest}: rows are dealt out by a hash, so the numbers vary a little.")  # fmt: skip
+    return (
+        f"About {test:.0f} rows are for the test, some {classes[rarest] * test / rows:.0f} of them of the rarest "
+        f"class, {rarest}: rows are dealt out by a hash, so the numbers vary a little."
+    )
 
 
 def _display(column: str) -> dict[str, str]:

@@ -59,32 +59,45 @@ def check_schema(schema: schema_pb2.Schema, settings: Settings) -> None:
     """
     columns = {feature.name: feature for feature in schema.feature}
     label = settings.data.label
-    used = {"data.label": [label], "split.group_by": [settings.split.group_by] if settings.split.group_by else [],
-            "categorical": settings.categorical, "features": [*settings.features],
-            "evaluation.slices": [part.feature for part in settings.evaluation.slices]}  # fmt: skip
+    used = {
+        "data.label": [label],
+        "split.group_by": [settings.split.group_by] if settings.split.group_by else [],
+        "categorical": settings.categorical,
+        "features": [*settings.features],
+        "evaluation.slices": [part.feature for part in settings.evaluation.slices],
+    }
     for key, names in used.items():
         for name in names:
             if name not in columns:
                 near = nearest(name, [*columns])
-                raise ConfigError(f"{key}: the schema has no column {name!r}", wanted=f"one of {', '.join(columns)}",
-                                  fix=f"did you mean {near!r}?" if near else "correct either file")  # fmt: skip
+                raise ConfigError(
+                    f"{key}: the schema has no column {name!r}",
+                    wanted=f"one of {', '.join(columns)}",
+                    fix=f"did you mean {near!r}?" if near else "correct either file",
+                )
     for name in settings.categorical:
         if columns[name].type != schema_pb2.INT:
-            raise ConfigError(f"categorical: {name!r} is not an INT column in the schema", wanted="an integer code",
-                              fix="leave it out: text is categorical anyway, and a FLOAT never is")  # fmt: skip
+            raise ConfigError(
+                f"categorical: {name!r} is not an INT column in the schema",
+                wanted="an integer code",
+                fix="leave it out: text is categorical anyway, and a FLOAT never is",
+            )
     known = {domain.name: tuple(domain.value) for domain in schema.string_domain}
     domain = known.get(columns[label].domain, tuple(columns[label].string_domain.value))
     if columns[label].type != schema_pb2.BYTES or (domain and set(domain) != set(settings.data.classes)):
-        raise ConfigError(f"the schema and data.classes disagree about the label {label!r}",
-                          got=f"{schema_pb2.FeatureType.Name(columns[label].type)} {', '.join(domain)}",
-                          wanted=f"BYTES with the values {', '.join(settings.data.classes)}")  # fmt: skip
+        raise ConfigError(
+            f"the schema and data.classes disagree about the label {label!r}",
+            got=f"{schema_pb2.FeatureType.Name(columns[label].type)} {', '.join(domain)}",
+            wanted=f"BYTES with the values {', '.join(settings.data.classes)}",
+        )
     if not model_features(schema, settings):
         raise ConfigError("the schema leaves the model no feature to read", fix="look at `ignore` and lifecycle_stage")
 
 
 def _feature(feature: schema_pb2.Feature, domains: dict[str, tuple[str, ...]], is_code: bool) -> Feature:
-    dtype: Literal["int", "float", "string"] = {
-        schema_pb2.INT: "int", schema_pb2.FLOAT: "float"}.get(feature.type, "string")  # type: ignore[assignment]  # fmt: skip
+    dtype: Literal["int", "float", "string"] = {schema_pb2.INT: "int", schema_pb2.FLOAT: "float"}.get(
+        feature.type, "string"
+    )  # type: ignore[assignment]
     domain = feature.float_domain if feature.HasField("float_domain") else feature.int_domain
     bounded = feature.HasField("float_domain") or feature.HasField("int_domain")
     is_code = is_code or (feature.HasField("int_domain") and feature.int_domain.is_categorical)

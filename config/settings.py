@@ -236,8 +236,10 @@ class EvaluationSettings(Frozen):
         named = {f"thresholds.{metric}": metric for metric in self.thresholds} | {"change_metric": self.change_metric}
         for key, metric in named.items():
             if metric not in judged:
-                raise ValueError(f"{key}: {metric!r} should be one of evaluation.metrics in which more is better "
-                                 f"({', '.join(judged)})")  # fmt: skip
+                raise ValueError(
+                    f"{key}: {metric!r} should be one of evaluation.metrics in which more is better "
+                    f"({', '.join(judged)})"
+                )
         return self
 
 

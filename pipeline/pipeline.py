@@ -6,15 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from tfx.components import (
-    Evaluator,
-    ExampleValidator,
-    SchemaGen,
-    StatisticsGen,
-    Trainer,
-    Transform,
-    Tuner,
-)
+from tfx.components import Evaluator, ExampleValidator, SchemaGen, StatisticsGen, Trainer, Transform, Tuner
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.orchestration.metadata import sqlite_metadata_connection_config
@@ -57,54 +49,85 @@ def create_pipeline(
         schema = SchemaGen(statistics=statistics.outputs["statistics"], infer_feature_shape=True)
     validator = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"])
     data_gate = DataGate(
-        examples=examples.outputs["examples"], statistics=statistics.outputs["statistics"],
-        schema=schema.outputs["schema"], anomalies=validator.outputs["anomalies"],
-        settings=settings, reports=paths.reports, override=override,
-    )  # fmt: skip
+        examples=examples.outputs["examples"],
+        statistics=statistics.outputs["statistics"],
+        schema=schema.outputs["schema"],
+        anomalies=validator.outputs["anomalies"],
+        settings=settings,
+        reports=paths.reports,
+        override=override,
+    )
 
     transform = Transform(
-        examples=examples.outputs["examples"], schema=schema.outputs["schema"],
-        preprocessing_fn="components.transform.preprocessing_fn", custom_config=_about_features(settings),
-        splits_config=transform_pb2.SplitsConfig(analyze=TRAIN, transform=TRAIN), materialize=False,
-        disable_statistics=True, disable_analyzer_cache=True,
-    )  # fmt: skip
+        examples=examples.outputs["examples"],
+        schema=schema.outputs["schema"],
+        preprocessing_fn="components.transform.preprocessing_fn",
+        custom_config=_about_features(settings),
+        splits_config=transform_pb2.SplitsConfig(analyze=TRAIN, transform=TRAIN),
+        materialize=False,
+        disable_statistics=True,
+        disable_analyzer_cache=True,
+    )
     transform.add_upstream_node(data_gate)
     inputs = {
-        "examples": examples.outputs["examples"], "transform_graph": transform.outputs["transform_graph"],
-        "schema": schema.outputs["schema"], "train_args": trainer_pb2.TrainArgs(splits=TRAIN),
-        "eval_args": trainer_pb2.EvalArgs(splits=EVAL), "custom_config": custom_config,
-    }  # fmt: skip
+        "examples": examples.outputs["examples"],
+        "transform_graph": transform.outputs["transform_graph"],
+        "schema": schema.outputs["schema"],
+        "train_args": trainer_pb2.TrainArgs(splits=TRAIN),
+        "eval_args": trainer_pb2.EvalArgs(splits=EVAL),
+        "custom_config": custom_config,
+    }
     tuner = Tuner(tuner_fn="components.tuner.tuner_fn", **inputs) if settings.tuner.enabled else None
     best = {"hyperparameters": tuner.outputs["best_hyperparameters"]} if tuner else {}
     trainer = Trainer(run_fn="components.trainer.run_fn", **inputs, **best)
 
     blessed = Resolver(
-        strategy_class=BlessedBeforeStrategy, candidate=trainer.outputs["model"],
-        model=Channel(type=Model), model_blessing=Channel(type=ModelBlessing),
-    ).with_id("LatestBlessedModel")  # fmt: skip
+        strategy_class=BlessedBeforeStrategy,
+        candidate=trainer.outputs["model"],
+        model=Channel(type=Model),
+        model_blessing=Channel(type=ModelBlessing),
+    ).with_id("LatestBlessedModel")
     evaluator = Evaluator(
-        examples=examples.outputs["examples"], model=trainer.outputs["model"], baseline_model=blessed.outputs["model"],
-        example_splits=TEST, eval_config=eval_config(settings),
-    )  # fmt: skip
+        examples=examples.outputs["examples"],
+        model=trainer.outputs["model"],
+        baseline_model=blessed.outputs["model"],
+        example_splits=TEST,
+        eval_config=eval_config(settings),
+    )
     probe = ServingProbe(
-        model=trainer.outputs["model"], examples=examples.outputs["examples"],
-        evaluation=evaluator.outputs["evaluation"], settings=settings.probe,
-    )  # fmt: skip
+        model=trainer.outputs["model"],
+        examples=examples.outputs["examples"],
+        evaluation=evaluator.outputs["evaluation"],
+        settings=settings.probe,
+    )
     pusher = AtomicPusher(
-        model=trainer.outputs["model"], model_blessing=evaluator.outputs["blessing"],
-        infra_blessing=probe.outputs["blessing"], verdict=probe.outputs["verdict"],
-        evaluation=evaluator.outputs["evaluation"], examples=examples.outputs["examples"],
-        statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"],
-        settings=about_model, showcase=settings.showcase, base=paths.serving,
-    )  # fmt: skip
+        model=trainer.outputs["model"],
+        model_blessing=evaluator.outputs["blessing"],
+        infra_blessing=probe.outputs["blessing"],
+        verdict=probe.outputs["verdict"],
+        evaluation=evaluator.outputs["evaluation"],
+        examples=examples.outputs["examples"],
+        statistics=statistics.outputs["statistics"],
+        schema=schema.outputs["schema"],
+        settings=about_model,
+        showcase=settings.showcase,
+        base=paths.serving,
+    )
     report = RunReport(
-        examples=examples.outputs["examples"], statistics=statistics.outputs["statistics"],
-        schema=schema.outputs["schema"], anomalies=validator.outputs["anomalies"],
-        data_verdict=data_gate.outputs["verdict"], transform_graph=transform.outputs["transform_graph"],
-        model=trainer.outputs["model"], evaluation=evaluator.outputs["evaluation"],
-        serving_verdict=probe.outputs["verdict"], pushed_model=pusher.outputs["pushed_model"], settings=settings,
-        settings_hash=settings_hash(about_model), metadata=paths.metadata,
-    )  # fmt: skip
+        examples=examples.outputs["examples"],
+        statistics=statistics.outputs["statistics"],
+        schema=schema.outputs["schema"],
+        anomalies=validator.outputs["anomalies"],
+        data_verdict=data_gate.outputs["verdict"],
+        transform_graph=transform.outputs["transform_graph"],
+        model=trainer.outputs["model"],
+        evaluation=evaluator.outputs["evaluation"],
+        serving_verdict=probe.outputs["verdict"],
+        pushed_model=pusher.outputs["pushed_model"],
+        settings=settings,
+        settings_hash=settings_hash(about_model),
+        metadata=paths.metadata,
+    )
 
     return Pipeline(
         pipeline_name=settings.name,
@@ -158,19 +181,22 @@ def _about_features(settings: Settings) -> dict[str, Any]:
     left_out = [settings.data.label, *settings.data.ignore]
     if settings.split.group_by:
         left_out.append(settings.split.group_by)
-    return {
-        "left_out": left_out, "codes": list(settings.categorical), "vocabulary_size": settings.vocabulary_size,
-    }  # fmt: skip
+    return {"left_out": left_out, "codes": list(settings.categorical), "vocabulary_size": settings.vocabulary_size}
 
 
 def _without_display(settings: Settings) -> Settings:
     """Return the settings with all that cannot change the model at its default, so that TFX's cache holds."""
     return settings.model_copy(
         update={
-            "title": "", "description": "", "features": {}, "class_names": {}, "showcase": ShowcaseSettings(),
-            "beam_args": (), "data_gate": DataGateSettings(),
+            "title": "",
+            "description": "",
+            "features": {},
+            "class_names": {},
+            "showcase": ShowcaseSettings(),
+            "beam_args": (),
+            "data_gate": DataGateSettings(),
             "schema_file": settings.schema_file and Path(settings.schema_file.name),
             "data": settings.data.model_copy(update={"source": Path(settings.data.source.name)}),
             "tuner": settings.tuner if settings.tuner.enabled else TunerSettings(),
         }
-    )  # fmt: skip
+    )

@@ -21,11 +21,17 @@ def show_runs(model: str | None, limit: int, as_json: bool) -> None:
     found = list_runs(Paths(var_root(), model or "").metadata, model)[:limit]
     if as_json:
         rows = [
-            {"run_id": r.run_id, "model": r.model, "started": r.started.isoformat(), "state": r.state,
-             "seconds": r.seconds, "version": r.pushed_version,
-             "steps": {s.component: {"state": s.state, "seconds": s.seconds} for s in r.steps}}
+            {
+                "run_id": r.run_id,
+                "model": r.model,
+                "started": r.started.isoformat(),
+                "state": r.state,
+                "seconds": r.seconds,
+                "version": r.pushed_version,
+                "steps": {s.component: {"state": s.state, "seconds": s.seconds} for s in r.steps},
+            }
             for r in found
-        ]  # fmt: skip
+        ]
         print(json.dumps(rows, indent=2))
         return
     console = Console(highlight=False)
@@ -48,9 +54,12 @@ def explain_run(run_id: str | None, model: str | None, as_json: bool) -> None:
     said = verdicts(run, Paths(paths.var, run.model).run(run.run_id))
     if as_json:
         values = {
-            "run_id": run.run_id, "model": run.model, "state": run.state, "version": run.pushed_version,
+            "run_id": run.run_id,
+            "model": run.model,
+            "state": run.state,
+            "version": run.pushed_version,
             "verdicts": [asdict(verdict) for verdict in said],
-        }  # fmt: skip
+        }
         print(json.dumps(values, indent=2))
         return
     console = Console(highlight=False)
@@ -58,8 +67,11 @@ def explain_run(run_id: str | None, model: str | None, as_json: bool) -> None:
     console.print(f"[bold]{run.model}[/], run {run.run_id}: {run.state}, {outcome}", soft_wrap=True)
     for step in run.steps:
         if step.state not in ("COMPLETE", "CACHED"):
-            console.print(f"  {step.component} ended as {step.state}; the log says more: "
-                          f"{Paths(paths.var, run.model).run(run.run_id) / 'run.log'}", soft_wrap=True)  # fmt: skip
+            console.print(
+                f"  {step.component} ended as {step.state}; the log says more: "
+                f"{Paths(paths.var, run.model).run(run.run_id) / 'run.log'}",
+                soft_wrap=True,
+            )
     print_verdicts(console, said, details=True)
 
 

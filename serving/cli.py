@@ -38,10 +38,22 @@ class Edge:
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--rest-url", envvar="VOUCH_MODEL_SERVER_REST", default="http://127.0.0.1:8501", show_default=True,
-              metavar="URL", help="REST address of the model server ($VOUCH_MODEL_SERVER_REST).")  # fmt: skip
-@click.option("--grpc", envvar="VOUCH_MODEL_SERVER_GRPC", default="127.0.0.1:8500", show_default=True,
-              metavar="HOST:PORT", help="Its gRPC address ($VOUCH_MODEL_SERVER_GRPC).")  # fmt: skip
+@click.option(
+    "--rest-url",
+    envvar="VOUCH_MODEL_SERVER_REST",
+    default="http://127.0.0.1:8501",
+    show_default=True,
+    metavar="URL",
+    help="REST address of the model server ($VOUCH_MODEL_SERVER_REST).",
+)
+@click.option(
+    "--grpc",
+    envvar="VOUCH_MODEL_SERVER_GRPC",
+    default="127.0.0.1:8500",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Its gRPC address ($VOUCH_MODEL_SERVER_GRPC).",
+)
 @click.pass_context
 def main(context: click.Context, rest_url: str, grpc: str) -> None:
     """Start a model server, ask it, and release versions on it.
@@ -67,7 +79,7 @@ def main(context: click.Context, rest_url: str, grpc: str) -> None:
 @click.pass_obj
 def start(
     edge: Edge, rest_port: int, grpc_port: int, docker: bool, wait_s: float, sample: int, once: bool, command: str
-) -> None:  # fmt: skip
+) -> None:
     """Start a model server on all pushed models and stay until Ctrl-C.
 
     It is TensorFlow Serving if a `tensorflow_model_server` is on PATH, else the embedded server.
@@ -76,8 +88,9 @@ def start(
 
     for number in (signal.SIGTERM, signal.SIGHUP):  # no server is left behind by a closed terminal
         signal.signal(number, _interrupt)
-    options = Start(edge.root, rest_port, grpc_port, docker, edge.who, wait_s=wait_s,
-                    say=lambda line: click.echo(f"  {line}"))  # fmt: skip
+    options = Start(
+        edge.root, rest_port, grpc_port, docker, edge.who, wait_s=wait_s, say=lambda line: click.echo(f"  {line}")
+    )
     try:
         with launch(options) as running:
             for model, state in running.models.items():
@@ -137,7 +150,7 @@ def metadata(edge: Edge, model: str, version: int | None, label: str | None, as_
 @click.pass_obj
 def predict(
     edge: Edge, model: str, path: Path, out: Path | None, version: int | None, label: str | None, by: str
-) -> None:  # fmt: skip
+) -> None:
     """Predict every row of a file, by the stable version unless another is named.
 
     Columns that MODEL does not read are left out; an empty field means: missing. One version answers all rows.

@@ -130,9 +130,7 @@ class GrpcClient:
         """See ModelClient."""
         self._channel.close()
 
-    def _predict(
-        self, model: str, columns: Mapping[str, Any], which: Which, signature: str, known: Signature
-    ) -> Any:  # fmt: skip
+    def _predict(self, model: str, columns: Mapping[str, Any], which: Which, signature: str, known: Signature) -> Any:
         request = message("PredictRequest")()
         _fill_spec(request.model_spec, model, which)
         request.model_spec.signature_name = signature

@@ -87,9 +87,14 @@ def launch(start: Start) -> Iterator[Running]:
         start.say(f"note: {program.note}")
     with (start.root / LOG).open("wb") as output:
         process = subprocess.Popen(
-            program.command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-            env={**os.environ, **ENVIRONMENT}, start_new_session=True,  # Ctrl-C is for us to pass on
-        )  # fmt: skip
+            program.command,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **ENVIRONMENT},
+            start_new_session=True,  # Ctrl-C is for us to pass on
+        )
     running = Running(
         program, process, Addresses(f"http://{HOST}:{rest_port}", f"{HOST}:{grpc_port}"), states, start.root
     )
@@ -111,9 +116,10 @@ def _released(start: Start) -> dict[str, State]:
         start.say(f"left out: {model}, no version can be vouched for; {_why(start.root / model)}")
     if not states:
         raise GateRefused(
-            "no version may be served", got="; ".join(_why(start.root / model) for model in there),
+            "no version may be served",
+            got="; ".join(_why(start.root / model) for model in there),
             fix="run the pipeline to push another",
-        )  # fmt: skip
+        )
     return states
 
 
@@ -137,9 +143,10 @@ def _wait_until_serving(start: Start, running: Running) -> None:
                     del waiting[model]
             if waiting and world.clock() - began > start.wait_s:
                 raise EnvironmentProblem(
-                    f"{running.program.name} did not serve in time", got=_tail(running.log),
+                    f"{running.program.name} did not serve in time",
+                    got=_tail(running.log),
                     wanted=f"{', '.join(waiting)} within {start.wait_s:g} s",
-                )  # fmt: skip
+                )
             if waiting and world.clock() - told > TELL_EVERY_S:
                 told = world.clock()
                 start.say(f"waiting for {', '.join(waiting)}: {told - began:.0f} s")

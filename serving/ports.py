@@ -36,7 +36,8 @@ def _bound(held: ExitStack, use: str, port: int) -> int:
         probe.bind((HOST, port))
     except OSError as error:
         raise EnvironmentProblem(
-            f"port {port}, for {use}, cannot be listened on", got=error.strerror,
+            f"port {port}, for {use}, cannot be listened on",
+            got=error.strerror,
             fix=f"stop what listens there, or choose another: --{use.lower()}-port 0 takes any that is free",
-        ) from None  # fmt: skip
+        ) from None
     return int(probe.getsockname()[1])

@@ -36,8 +36,9 @@ def predict_file(
     """
     pinned, metadata = resolve(client, model, which)
     if DEFAULT_SIGNATURE not in metadata.signatures:
-        raise InvalidRequest(f"{model} {metadata.version} has no signature {DEFAULT_SIGNATURE}",
-                             wanted=", ".join(metadata.signatures))  # fmt: skip
+        raise InvalidRequest(
+            f"{model} {metadata.version} has no signature {DEFAULT_SIGNATURE}", wanted=", ".join(metadata.signatures)
+        )
     signature = metadata.signatures[DEFAULT_SIGNATURE]
     writer = csv.writer(out, lineterminator="\n")
     rows = 0

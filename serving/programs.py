@@ -53,9 +53,11 @@ def choose(places: Places, *, docker: bool, environment: Mapping[str, str]) -> P
     if real:
         command = (real, *_flags(places, places.grpc_port, places.rest_port))
         return Program(
-            "TensorFlow Serving", f"{real} is on PATH", command,
+            "TensorFlow Serving",
+            f"{real} is on PATH",
+            command,
             note="it listens on every interface and knows no flag against that: keep a firewall before it",
-        )  # fmt: skip
+        )
     command = (sys.executable, "-m", "serving.server", *_flags(places, places.grpc_port, places.rest_port))
     return Program("the embedded model server", f"no {REAL} is on PATH", (*command, f"--bind_address={HOST}"))
 
@@ -86,8 +88,17 @@ def _docker(places: Places) -> tuple[str, ...]:
         for option in ("--publish", f"{HOST}:{outside}:{inside}")
     ]
     return (
-        "docker", "run", "--rm", "--init", *ports, *mounts, "--entrypoint", REAL, _image(), *_flags(places, 8500, 8501)
-    )  # fmt: skip
+        "docker",
+        "run",
+        "--rm",
+        "--init",
+        *ports,
+        *mounts,
+        "--entrypoint",
+        REAL,
+        _image(),
+        *_flags(places, 8500, 8501),
+    )
 
 
 def _image() -> str:

@@ -44,9 +44,10 @@ def rollback(desk: Desk, model: str) -> State:
             return change(desk, model, "rollback", state, _without_candidate(state))
         if not state.previous:
             raise DataError(
-                f"{model} has no previous version to go back to", got=f"version {state.stable} is stable",
+                f"{model} has no previous version to go back to",
+                got=f"version {state.stable} is stable",
                 fix=f"name one: python -m serving promote {model} VERSION",
-            )  # fmt: skip
+            )
         return change(desk, model, "rollback", state, State(state.previous))
 
 
@@ -63,9 +64,10 @@ def canary(desk: Desk, model: str, weight_percent: float, version: int | None = 
         chosen = version or state.candidate or versions(desk.root / model)[-1]
         if chosen == state.stable:
             raise DataError(
-                f"{model} has no version to try beside the stable one", got=f"version {state.stable} is stable",
+                f"{model} has no version to try beside the stable one",
+                got=f"version {state.stable} is stable",
                 fix="push another, or name one with --version",
-            )  # fmt: skip
+            )
         after = replace(state, candidate=chosen, weight_percent=float(weight_percent))
         return change(desk, model, f"canary {weight_percent:g}%", state, after, proven=chosen)
 

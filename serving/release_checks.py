@@ -49,9 +49,10 @@ def vouched(base: Path, version: int) -> Manifest:
     there = versions(base)
     if version not in there:
         raise DataError(
-            f"there is no version {version} of {base.name}", wanted=f"one of {', '.join(map(str, there)) or 'none'}",
+            f"there is no version {version} of {base.name}",
+            wanted=f"one of {', '.join(map(str, there)) or 'none'}",
             fix="push it first: python local_runner.py run config/NAME",
-        )  # fmt: skip
+        )
     wrong = problems(base / str(version))
     if wrong:
         raise _refused(base, version, "its files are not what was vouched for", "; ".join(wrong[:3]))
@@ -82,10 +83,11 @@ def wait_available(
             raise GateRefused(f"the model server could not load version {version} of {model}", got=failed.error)
         if waited_s > timeout_s:
             raise GateRefused(
-                f"version {version} of {model} was not loaded in time", wanted=f"loaded within {timeout_s:g} s",
+                f"version {version} of {model} was not loaded in time",
+                wanted=f"loaded within {timeout_s:g} s",
                 got=found.state if found else "never seen by the model server",
                 fix="look at the model server's log, and whether it sees the same folder",
-            )  # fmt: skip
+            )
         world.sleep(LOOK_EVERY_S)
 
 

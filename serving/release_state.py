@@ -107,9 +107,10 @@ class Store:
             return None
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise DataError(
-                f"{path} is no release state", got=error,
+                f"{path} is no release state",
+                got=error,
                 fix=f"look at {LOG} beside it, remove the file and run: python -m serving start",
-            ) from None  # fmt: skip
+            ) from None
 
     def write(self, record: Record) -> None:
         """Replace the record, whole or not at all."""

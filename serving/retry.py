@@ -55,8 +55,9 @@ class Breaker:
             if left_s > 0:
                 raise CircuitOpen(
                     f"the model server failed {self._failures} times in a row and is left alone for a while",
-                    got=f"{left_s:.1f} s to go", retry_after_s=left_s,
-                )  # fmt: skip
+                    got=f"{left_s:.1f} s to go",
+                    retry_after_s=left_s,
+                )
             self._open_until = self.clock() + self.policy.cool_down_s  # this call tries; others wait for its outcome
 
     def note(self, failed: bool) -> None:

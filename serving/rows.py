@@ -62,9 +62,10 @@ def _csv_rows(path: Path, file: TextIO, needed: Mapping[str, Any]) -> Iterator[M
             if row and len(row) != len(header):
                 raise DataError(
                     f"{path}:{reader.line_num}: the row has another number of columns than the header",
-                    got=f"{len(row)} columns", wanted=f"{len(header)}",
+                    got=f"{len(row)} columns",
+                    wanted=f"{len(header)}",
                     fix="correct the line; text that holds a comma must be quoted",
-                )  # fmt: skip
+                )
             if row:
                 yield dict(zip(header, row, strict=True))
     except csv.Error as error:
@@ -105,9 +106,10 @@ def _require(path: Path, needed: Mapping[str, Any], there: Any, where: str = "")
     missing = [name for name in needed if name not in there]
     if missing:
         raise DataError(
-            f"{path}{where}: columns are missing", got=", ".join(missing),
+            f"{path}{where}: columns are missing",
+            got=", ".join(missing),
             wanted=f"the model's {len(needed)} inputs; others are left out",
-        )  # fmt: skip
+        )
 
 
 def reader_of(dtype: str) -> Callable[[Any], Any]:

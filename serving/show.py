@@ -36,8 +36,14 @@ def show_status(client: ModelClient, root: Path, model: str | None, as_json: boo
     for one in found:
         for version in one["versions"]:
             share = f"{version['share_percent']:g}%" if version["labels"] else ""
-            table.add_row(one["model"], str(version["version"]), version["state"], ", ".join(version["labels"]), share,
-                          version["error"])  # fmt: skip
+            table.add_row(
+                one["model"],
+                str(version["version"]),
+                version["state"],
+                ", ".join(version["labels"]),
+                share,
+                version["error"],
+            )
     Console(highlight=False).print(table)
 
 

@@ -107,9 +107,14 @@ def start_vouch() -> Callable[..., Any]:
     def start(var: Path, *arguments: object) -> subprocess.Popen[str]:
         command = [sys.executable, str(ROOT / "local_runner.py"), *map(str, arguments)]
         return subprocess.Popen(
-            command, cwd=ROOT, env=environment(var), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            command,
+            cwd=ROOT,
+            env=environment(var),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
             start_new_session=True,
-        )  # fmt: skip
+        )
 
     return start
 

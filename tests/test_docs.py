@@ -124,8 +124,11 @@ def test_every_finding_is_documented_and_no_other() -> None:
     sources = [path for room in ("probe", "evaluation.py") for path in (ROOT / "components").glob(f"{room}*")]
     files = [file for path in sources for file in (path.rglob("*.py") if path.is_dir() else [path])]
     written = {kind for file in files for kind in re.findall(r'Finding\(\s*"([A-Z_]+)"', file.read_text("utf-8"))}
-    listed = {kind for row in re.findall(r"^\| (`[A-Z`, _]+`) \|", gates, flags=re.MULTILINE)
-              for kind in re.findall(r"[A-Z_]{2,}", row)}  # fmt: skip
+    listed = {
+        kind
+        for row in re.findall(r"^\| (`[A-Z`, _]+`) \|", gates, flags=re.MULTILINE)
+        for kind in re.findall(r"[A-Z_]{2,}", row)
+    }
     assert listed == written | set(DATA_CHECKS)
 
 
@@ -190,9 +193,14 @@ def test_the_readmes_commands_work_after_a_run(pipeline_run: Any, vouch: Any, co
 def test_lineage_can_be_asked_in_python(pipeline_run: Any, index: int) -> None:
     source = blocks(ROOT / "docs" / "lineage.md", "python")[index]
     done = subprocess.run(
-        [sys.executable, "-c", source], cwd=ROOT, env={**os.environ, "VOUCH_VAR": str(pipeline_run.var)},
-        capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
+        [sys.executable, "-c", source],
+        cwd=ROOT,
+        env={**os.environ, "VOUCH_VAR": str(pipeline_run.var)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
     assert "Trainer/model" in done.stdout
 
 

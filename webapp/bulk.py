@@ -80,10 +80,18 @@ def score_csv(
             Path(file.name).unlink()
             raise
     return BulkResult(
-        card.model, card.version, choice.route, card.threshold, job.rows, job.failed, tuple(job.problems),
-        tuple((*key, count) for key, count in job.counts.most_common()), job.cautions, Path(file.name),
+        card.model,
+        card.version,
+        choice.route,
+        card.threshold,
+        job.rows,
+        job.failed,
+        tuple(job.problems),
+        tuple((*key, count) for key, count in job.counts.most_common()),
+        job.cautions,
+        Path(file.name),
         time.perf_counter() - started,
-    )  # fmt: skip
+    )
 
 
 def _run(job: _Job, blocks: CsvBlocks, upload: Upload, told: Told) -> None:

@@ -176,14 +176,22 @@ class Catalog:
         shown = self._shown(trained)
         fields = _fields(folder, trained, names, shown)
         return Card(
-            model=model, version=version, title=shown.title or _prettified(model), description=shown.description,
-            fields=fields, label=trained.data.label, classes=trained.data.classes,
+            model=model,
+            version=version,
+            title=shown.title or _prettified(model),
+            description=shown.description,
+            fields=fields,
+            label=trained.data.label,
+            classes=trained.data.classes,
             positive=trained.data.positive_class if trained.data.is_binary else None,
             threshold=float(point["threshold"]) if point else None,
-            manifest=Manifest.read(folder), evaluation=_json(folder / manifest.EVALUATION), folder=folder,
+            manifest=Manifest.read(folder),
+            evaluation=_json(folder / manifest.EVALUATION),
+            folder=folder,
             has_packed=all(field.kind == "numeric" for field in fields),
-            null_values=frozenset({"", *trained.data.null_values}), class_names=shown.class_names,
-        )  # fmt: skip
+            null_values=frozenset({"", *trained.data.null_values}),
+            class_names=shown.class_names,
+        )
 
     def _shown(self, trained: Settings) -> Settings:
         """Return the settings with today's names for people, or those it was trained with."""
@@ -210,12 +218,22 @@ def _fields(folder: Path, trained: Settings, names: Iterable[str], shown: Settin
         if feature.name not in used:
             continue
         display = shown.features.get(feature.name) or FeatureDisplay()
-        found.append(Field(
-            feature.name, feature.kind, feature.dtype, feature.required, feature.values,
-            title=display.name or _prettified(feature.name), unit=display.unit or "", group=display.group or "",
-            description=display.description or "", stats=known.get(feature.name) or Stats(),
-            minimum=feature.minimum, maximum=feature.maximum,
-        ))  # fmt: skip
+        found.append(
+            Field(
+                feature.name,
+                feature.kind,
+                feature.dtype,
+                feature.required,
+                feature.values,
+                title=display.name or _prettified(feature.name),
+                unit=display.unit or "",
+                group=display.group or "",
+                description=display.description or "",
+                stats=known.get(feature.name) or Stats(),
+                minimum=feature.minimum,
+                maximum=feature.maximum,
+            )
+        )
     return tuple(found)
 
 

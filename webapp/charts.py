@@ -110,8 +110,10 @@ def scatter(plane: Projection, here: tuple[float, float] | None, classes: Mappin
         inside = left <= here[0] <= right and under <= here[1] <= over
         name = _("this case") if inside else _("this case lies beyond")
         parts.append(_here(across(here[0]), up(here[1]), name, top + 24))
-    first, second = (_("component %(number)d, %(share)s of the variance", number=i, share=f"{share:.0%}")
-                     for i, share in enumerate(plane.shares, start=1))  # fmt: skip
+    first, second = (
+        _("component %(number)d, %(share)s of the variance", number=i, share=f"{share:.0%}")
+        for i, share in enumerate(plane.shares, start=1)
+    )
     bottom = top + height
     parts += [text((14 + RIGHT) / 2, bottom + 24, first, anchor="middle"), _upright(9, (top + bottom) / 2, second)]
     told = _("%(rows)d training rows on their two principal components.", rows=len(plane.labels))
@@ -181,13 +183,16 @@ def _effect(top: float, across: Scale, told: tuple[str, str, str], value: float)
     start, end = sorted((across(0), across(value)))
     kind = f"chart-bar chart-bar--{'up' if value > 0 else 'down'}"
     room = WIDTH - 20 - BOLD_LETTER * len(signed)
-    return group([
-        text(6, top + 12, clipped(name, int(room / BOLD_LETTER)), "chart-label"),
-        text(WIDTH - 6, top + 12, signed, "chart-value", "end"),
-        text(6, top + 25, clipped(note, int((WIDTH - 12) / LETTER))),
-        box(start, top + 30, end - start, 9, kind, 2.5),
-        path([(across(0), top + 28), (across(0), top + 41)], "chart-axis"),
-    ], f"{name}, {note}: {signed}")  # fmt: skip
+    return group(
+        [
+            text(6, top + 12, clipped(name, int(room / BOLD_LETTER)), "chart-label"),
+            text(WIDTH - 6, top + 12, signed, "chart-value", "end"),
+            text(6, top + 25, clipped(note, int((WIDTH - 12) / LETTER))),
+            box(start, top + 30, end - start, 9, kind, 2.5),
+            path([(across(0), top + 28), (across(0), top + 41)], "chart-axis"),
+        ],
+        f"{name}, {note}: {signed}",
+    )
 
 
 def _here(x: float, y: float, name: str, highest: float) -> Markup:
@@ -199,8 +204,9 @@ def _here(x: float, y: float, name: str, highest: float) -> Markup:
 
 
 def _upright(x: float, y: float, content: str) -> Markup:
-    return Markup('<text class="chart-tick" transform="translate({:g} {:g}) rotate(-90)" text-anchor="middle">{}</text>'
-                  ).format(x, y, content)  # fmt: skip
+    return Markup(
+        '<text class="chart-tick" transform="translate({:g} {:g}) rotate(-90)" text-anchor="middle">{}</text>'
+    ).format(x, y, content)
 
 
 def _nearest(plane: Projection, here: tuple[float, float], classes: Mapping[str, str], most: int = 10) -> str:
@@ -241,5 +247,10 @@ def _last(series: Series) -> str:
     known = [value for value in series.values if value is not None and math.isfinite(value)]
     if not known:
         return _("%(name)s: nothing yet.", name=series.name)
-    return _("%(name)s: last %(last)s, from %(low)s to %(high)s.", name=series.name, last=wording.short(known[-1]),
-             low=wording.short(min(known)), high=wording.short(max(known)))  # fmt: skip
+    return _(
+        "%(name)s: last %(last)s, from %(low)s to %(high)s.",
+        name=series.name,
+        last=wording.short(known[-1]),
+        low=wording.short(min(known)),
+        high=wording.short(max(known)),
+    )

@@ -95,22 +95,29 @@ class CsvBlocks:
                 io.BytesIO(content),
                 arrow_csv.ReadOptions(use_threads=False, column_names=self.header, block_size=len(content) + 1),
                 arrow_csv.ParseOptions(
-                    delimiter=self.delimiter, newlines_in_values=True, ignore_empty_lines=False,
+                    delimiter=self.delimiter,
+                    newlines_in_values=True,
+                    ignore_empty_lines=False,
                     invalid_row_handler=skip,
                 ),
                 arrow_csv.ConvertOptions(
                     column_types=dict.fromkeys(self.header, pa.string()), strings_can_be_null=False
                 ),
-            )  # fmt: skip
+            )
         except pa.ArrowInvalid as error:
             raise _refused(content, self._row, error) from None
         taken = {row.number for row in odd}
         numbers = [self._row + n for n in range(table.num_rows + len(odd)) if n + 1 not in taken]
         ragged = tuple(
-            Problem("", f"must have {row.expected_columns} values, as the header has", _ragged(row), "",
-                    self._row + row.number - 1)
+            Problem(
+                "",
+                f"must have {row.expected_columns} values, as the header has",
+                _ragged(row),
+                "",
+                self._row + row.number - 1,
+            )
             for row in odd
-        )  # fmt: skip
+        )
         self._row += len(numbers) + len(odd)
         first = 1 if is_first else 0  # row of the table; the header is left out
         return Block(table.slice(first), numbers[first:], ragged, end_bytes)

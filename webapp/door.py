@@ -59,9 +59,14 @@ class Door:
     """The ASGI application."""
 
     def __init__(
-        self, app: Wsgi, bounds: Bounds, *, shed: Callable[[], None] = lambda: None,
-        close: Callable[[], None] = lambda: None, sweep: Callable[[], None] = lambda: None,
-    ) -> None:  # fmt: skip
+        self,
+        app: Wsgi,
+        bounds: Bounds,
+        *,
+        shed: Callable[[], None] = lambda: None,
+        close: Callable[[], None] = lambda: None,
+        sweep: Callable[[], None] = lambda: None,
+    ) -> None:
         """Open the door: `shed` is told of each refusal, `sweep` called every second, `close` when the server ends."""
         self._app, self._bounds, self._shed, self._close, self._sweep = app, bounds, shed, close, sweep
         self._pool = ThreadPoolExecutor(bounds.threads, "request")
@@ -182,14 +187,25 @@ def _environ(scope: dict[str, Any], body: IO[bytes]) -> dict[str, Any]:
     """Return the request as WSGI has it (PEP 3333)."""
     server, client = scope["server"] or ("localhost", 0), scope["client"] or ("", 0)
     environ: dict[str, Any] = {
-        "REQUEST_METHOD": scope["method"], "SCRIPT_NAME": "", "QUERY_STRING": scope["query_string"].decode("latin-1"),
+        "REQUEST_METHOD": scope["method"],
+        "SCRIPT_NAME": "",
+        "QUERY_STRING": scope["query_string"].decode("latin-1"),
         "PATH_INFO": unquote_to_bytes(scope["raw_path"]).decode("latin-1"),
-        "REQUEST_URI": scope["raw_path"].decode("latin-1"), "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
-        "SERVER_NAME": server[0], "SERVER_PORT": str(server[1]),
-        "REMOTE_ADDR": client[0], "REMOTE_PORT": str(client[1]),
-        "wsgi.version": (1, 0), "wsgi.url_scheme": scope["scheme"], "wsgi.input": body, "wsgi.input_terminated": True,
-        "wsgi.errors": sys.stderr, "wsgi.multithread": True, "wsgi.multiprocess": True, "wsgi.run_once": False,
-    }  # fmt: skip
+        "REQUEST_URI": scope["raw_path"].decode("latin-1"),
+        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
+        "SERVER_NAME": server[0],
+        "SERVER_PORT": str(server[1]),
+        "REMOTE_ADDR": client[0],
+        "REMOTE_PORT": str(client[1]),
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope["scheme"],
+        "wsgi.input": body,
+        "wsgi.input_terminated": True,
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+    }
     for raw_name, raw_value in scope["headers"]:
         if b"_" in raw_name:
             continue  # X_Forwarded_For would be taken for X-Forwarded-For

@@ -48,9 +48,13 @@ def answer_vouch_error(error: VouchError) -> Response:
 def problem_json(status: int, detail: str, problems: tuple[Problem, ...] = (), **more: Any) -> Response:
     """Return a problem document; `more` are further members."""
     document: dict[str, Any] = {
-        "type": "about:blank", "title": _title(status), "status": status, "detail": detail,
-        "instance": f"urn:vouch:request:{g.get('request_id', '')}", **{k: v for k, v in more.items() if v},
-    }  # fmt: skip
+        "type": "about:blank",
+        "title": _title(status),
+        "status": status,
+        "detail": detail,
+        "instance": f"urn:vouch:request:{g.get('request_id', '')}",
+        **{k: v for k, v in more.items() if v},
+    }
     if problems:
         document["errors"] = [{k: v for k, v in asdict(problem).items() if v is not None} for problem in problems]
     return Response(orjson.dumps(document), status, content_type=PROBLEM_JSON)

@@ -11,10 +11,16 @@ import pyarrow.parquet as pq
 
 from webapp.log_files import FEEDBACK, TIME, LogFile, day_folder, files_of_day, replaced, write
 
-SCHEMA = pa.schema([
-    pa.field("time", TIME), pa.field("request_id", pa.string()), pa.field("row", pa.int64()),
-    pa.field("version", pa.int64()), pa.field("label", pa.string()), pa.field("who", pa.string()),
-])  # fmt: skip
+SCHEMA = pa.schema(
+    [
+        pa.field("time", TIME),
+        pa.field("request_id", pa.string()),
+        pa.field("row", pa.int64()),
+        pa.field("version", pa.int64()),
+        pa.field("label", pa.string()),
+        pa.field("who", pa.string()),
+    ]
+)
 Key = tuple[str, int]  # request id and row
 
 

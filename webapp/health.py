@@ -83,8 +83,10 @@ def make_readyz(readiness: Readiness) -> Any:
     @public
     def readyz() -> Response:
         reasons = readiness.reasons(services())
-        answer = _json({"status": "ready"} if not reasons else {"status": "not ready", "reasons": reasons},
-                       200 if not reasons else 503)  # fmt: skip
+        answer = _json(
+            {"status": "ready"} if not reasons else {"status": "not ready", "reasons": reasons},
+            200 if not reasons else 503,
+        )
         if reasons:
             answer.headers["Retry-After"] = "2"
         return answer
@@ -101,8 +103,13 @@ def version() -> Response:
         with suppress(VouchError):
             chosen = found.router.choose(model).version
             manifest = found.catalog.card(model, chosen).manifest
-            models[model] = {"version": chosen, "run": manifest.run_id, "settings": manifest.settings_hash,
-                             "data": manifest.data_digest, "digest": manifest.digest}  # fmt: skip
+            models[model] = {
+                "version": chosen,
+                "run": manifest.run_id,
+                "settings": manifest.settings_hash,
+                "data": manifest.data_digest,
+                "digest": manifest.digest,
+            }
     return _json({"code": code_version(), "models": models})
 
 
@@ -120,8 +127,9 @@ def code_version() -> str:
     """Return the commit of the code, or `unknown` outside a checkout."""
     root = Path(__file__).resolve().parent.parent
     with suppress(OSError, subprocess.SubprocessError):
-        asked = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=root, capture_output=True, text=True,
-                               timeout=5, check=True)  # fmt: skip
+        asked = subprocess.run(
+            ["git", "rev-parse", "--short=12", "HEAD"], cwd=root, capture_output=True, text=True, timeout=5, check=True
+        )
         return asked.stdout.strip()
     return "unknown"
 

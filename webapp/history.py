@@ -114,25 +114,32 @@ class History:
         Raises DataError for a label that is none, EnvironmentProblem if the disk does not take it.
         """
         if label not in logged.probabilities:
-            raise DataError("this is no label of the model", got=repr(label[:80]),
-                            wanted=f"one of {', '.join(logged.probabilities)}")  # fmt: skip
+            raise DataError(
+                "this is no label of the model",
+                got=repr(label[:80]),
+                wanted=f"one of {', '.join(logged.probabilities)}",
+            )
         said = f"{logged.model} version {logged.version}, {logged.request_id} row {logged.row}: {label}"
         self._services.accounts.audit(who, "feedback", said)
         told = Feedback(datetime.now(timezone.utc), logged.request_id, logged.row, logged.version, label, who)
         try:
             feedback.keep(self.base(logged.model), logged.time.date(), told)
         except OSError as error:
-            raise EnvironmentProblem("the label could not be written down", got=error.strerror,
-                                     fix="make room on the disk, then tell it again") from None  # fmt: skip
+            raise EnvironmentProblem(
+                "the label could not be written down",
+                got=error.strerror,
+                fix="make room on the disk, then tell it again",
+            ) from None
         return told
 
     def _unknown(self, request_id: str, row: int) -> PredictionNotFound:
         is_kept = self._services.settings.log_predictions
         soon = f"one just made is there after {FLUSH_EVERY_S:g} s"
         return PredictionNotFound(
-            "there is no such prediction on record", got=f"request {request_id[:64]!r}, row {row}",
+            "there is no such prediction on record",
+            got=f"request {request_id[:64]!r}, row {row}",
             fix=soon if is_kept else "none is kept here: VOUCH_LOG_PREDICTIONS is off",
-        )  # fmt: skip
+        )
 
     def base(self, model: str) -> Path:
         """Return the folder of a model's predictions. Raises ModelNotFound."""

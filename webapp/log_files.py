@@ -37,14 +37,22 @@ INPUT = "input."
 DATE = "date="
 FEEDBACK = "_feedback"
 TIME = pa.timestamp("us", "UTC")
-META = pa.schema([
-    pa.field("time", TIME), pa.field("request_id", pa.string()), pa.field("row", pa.int64()),
-    pa.field("model", pa.string()), pa.field("version", pa.int64()), pa.field("route", pa.string()),
-    pa.field("who", pa.string()), pa.field("source", pa.string()), pa.field("latency_ms", pa.float64()),
-    pa.field("label", pa.string()),
-    pa.field("probability", pa.float64()),  # of the positive class if there is one, else of the likeliest
-    pa.field("probabilities", pa.list_(pa.float32())),  # in the order of the classes in the file's metadata
-])  # fmt: skip
+META = pa.schema(
+    [
+        pa.field("time", TIME),
+        pa.field("request_id", pa.string()),
+        pa.field("row", pa.int64()),
+        pa.field("model", pa.string()),
+        pa.field("version", pa.int64()),
+        pa.field("route", pa.string()),
+        pa.field("who", pa.string()),
+        pa.field("source", pa.string()),
+        pa.field("latency_ms", pa.float64()),
+        pa.field("label", pa.string()),
+        pa.field("probability", pa.float64()),  # of the positive class if there is one, else of the likeliest
+        pa.field("probabilities", pa.list_(pa.float32())),  # in the order of the classes in the file's metadata
+    ]
+)
 FACTS = b"vouch"  # key of the file's own metadata: JSON with `classes`, `positive`, `replaces`
 _NAME = re.compile(r"(\d{6}\.\d{6})-v(\d+)-(\d+)-(\d+)\.parquet")
 _STAMP = "%H%M%S.%f"

@@ -36,9 +36,12 @@ class Metrics:
             "vouch_predictions_total", "Rows predicted.", ["model", "version", "route", "label"], **mine
         )
         self.scores = Histogram(
-            "vouch_prediction_score", "Probability of the positive, or likeliest, class.", ["model", "version"],
-            buckets=SCORES, **mine,
-        )  # fmt: skip
+            "vouch_prediction_score",
+            "Probability of the positive, or likeliest, class.",
+            ["model", "version"],
+            buckets=SCORES,
+            **mine,
+        )
         self.cautions = Counter(
             "vouch_prediction_cautions_total",
             "Values outside what the model was trained on.",
@@ -46,9 +49,12 @@ class Metrics:
             **mine,
         )
         self.feature_mean = Gauge(
-            "vouch_feature_mean", "Mean of a feature over the last request.", ["model", "feature"],
-            multiprocess_mode="mostrecent", **mine,
-        )  # fmt: skip
+            "vouch_feature_mean",
+            "Mean of a feature over the last request.",
+            ["model", "feature"],
+            multiprocess_mode="mostrecent",
+            **mine,
+        )
         self.calls = Counter("vouch_model_server_calls_total", "Calls to the model server.", ["outcome"], **mine)
         self.call_seconds = Histogram(
             "vouch_model_server_call_duration_seconds", "Time of a call to the model server.", buckets=SECONDS, **mine

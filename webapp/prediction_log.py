@@ -213,11 +213,15 @@ def as_table(batches: Sequence[LoggedBatch], kinds: dict[str, pa.DataType]) -> p
     likely = first.classes.index(first.positive) if first.positive else None
     scores = probabilities.max(axis=1) if likely is None else probabilities[:, likely]
     told: dict[str, list[Any]] = {
-        "time": [b.time for b in batches], "request_id": [b.asked.request_id for b in batches],
-        "model": [b.model for b in batches], "version": [b.version for b in batches],
-        "route": [b.route for b in batches], "who": [b.asked.who for b in batches],
-        "source": [b.asked.source for b in batches], "latency_ms": [b.latency_s * 1000 for b in batches],
-    }  # fmt: skip
+        "time": [b.time for b in batches],
+        "request_id": [b.asked.request_id for b in batches],
+        "model": [b.model for b in batches],
+        "version": [b.version for b in batches],
+        "route": [b.route for b in batches],
+        "who": [b.asked.who for b in batches],
+        "source": [b.asked.source for b in batches],
+        "latency_ms": [b.latency_s * 1000 for b in batches],
+    }
     of_batch = pa.array(np.repeat(np.arange(len(batches)), counts))
     found: dict[str, Any] = {key: pa.array(values, META.field(key).type).take(of_batch) for key, values in told.items()}
     starts = np.array([batch.first_row for batch in batches]) - (np.cumsum(counts) - counts)

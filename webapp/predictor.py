@@ -71,9 +71,14 @@ class Predictor:
         self.record(card, choice, asked, (checked.columns, scored), latency_s)
         self.cautioned(model, Counter(caution.field for caution in chain.from_iterable(checked.cautions)))
         return Answer(
-            model, card.version, choice.route, card.threshold, _outcomes(card, scored, checked), asked.request_id,
+            model,
+            card.version,
+            choice.route,
+            card.threshold,
+            _outcomes(card, scored, checked),
+            asked.request_id,
             latency_s,
-        )  # fmt: skip
+        )
 
     def routed(self, model: str, asked: Asked, attempt: Callable[[Choice], T]) -> T:
         """Return what `attempt` returns for the version that is to answer; if it is gone, for the one in its place.
@@ -89,8 +94,11 @@ class Predictor:
         try:
             return attempt(choice)
         except ModelNotFound as error:
-            raise ModelServerDown(f"the model server does not have {model} version {choice.version}", got=error.got,
-                                  fix="python -m serving status says what it has") from None  # fmt: skip
+            raise ModelServerDown(
+                f"the model server does not have {model} version {choice.version}",
+                got=error.got,
+                fix="python -m serving status says what it has",
+            ) from None
 
     def pinned(self, model: str, asked: Asked) -> tuple[Card, Choice]:
         """Return the version that is to answer a whole series of requests. Raises as `routed`."""
@@ -126,16 +134,32 @@ class Predictor:
             self._metrics.model_server_call(outcome, time.perf_counter() - started)
 
     def record(
-        self, card: Card, choice: Choice, asked: Asked, result: tuple[Columns, Scored], latency_s: float,
+        self,
+        card: Card,
+        choice: Choice,
+        asked: Asked,
+        result: tuple[Columns, Scored],
+        latency_s: float,
         first_row: int = 0,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Log and count rows that were answered; `first_row` is the first one's number in what was asked."""
         columns, scored = result
-        self._log.append(LoggedBatch(
-            datetime.now(timezone.utc), card.model, card.version, choice.route, asked, latency_s,
-            _as_logged(card, columns), scored.labels, scored.probabilities.astype(np.float32), card.classes,
-            card.positive, first_row,
-        ))  # fmt: skip
+        self._log.append(
+            LoggedBatch(
+                datetime.now(timezone.utc),
+                card.model,
+                card.version,
+                choice.route,
+                asked,
+                latency_s,
+                _as_logged(card, columns),
+                scored.labels,
+                scored.probabilities.astype(np.float32),
+                card.classes,
+                card.positive,
+                first_row,
+            )
+        )
         self._metrics.predicted(
             card.model, card.version, choice.route, scored.labels, scored.scores(card).astype(np.float32)
         )
@@ -156,11 +180,17 @@ def _scored(card: Card, outputs: Outputs) -> Scored:
     try:
         labels, probabilities = outputs["label"], np.array(outputs["probabilities"], np.float64)
     except (KeyError, TypeError, ValueError) as error:
-        raise BadAnswer("this is no answer of a classifier", got=f"{type(error).__name__}: {error}",
-                        wanted="label and probabilities") from None  # fmt: skip
+        raise BadAnswer(
+            "this is no answer of a classifier",
+            got=f"{type(error).__name__}: {error}",
+            wanted="label and probabilities",
+        ) from None
     if probabilities.shape != (len(labels), len(card.classes)):
-        raise BadAnswer("the model answered another number of probabilities", got=probabilities.shape,
-                        wanted=f"{len(card.classes)} for each of {len(labels)} rows")  # fmt: skip
+        raise BadAnswer(
+            "the model answered another number of probabilities",
+            got=probabilities.shape,
+            wanted=f"{len(card.classes)} for each of {len(labels)} rows",
+        )
     if not (probabilities.min() >= 0.0 and probabilities.max() <= 1.0):
         raise BadAnswer("the model answered a probability that is none", got=_odd(probabilities))
     if {*map(type, labels)} != {str} or not set(card.classes).issuperset(labels):

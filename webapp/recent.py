@@ -48,10 +48,13 @@ def recent(base: Path, now: datetime) -> Recent:
     counts = np.bincount(ages[ages < minutes].astype(int), minlength=minutes)[::-1]
     latencies = np.asarray(found["latency_ms"])[np.asarray(found["row"]) == 0]
     return Recent(
-        found.num_rows, minutes, tuple(counts.tolist()),
+        found.num_rows,
+        minutes,
+        tuple(counts.tolist()),
         tuple(np.quantile(latencies, QUANTILES).tolist()) if len(latencies) else (),
-        _answers(found), _scores(np.asarray(found["probability"], np.float64)),
-    )  # fmt: skip
+        _answers(found),
+        _scores(np.asarray(found["probability"], np.float64)),
+    )
 
 
 def _ages_min(found: pa.Table, now: datetime) -> NDArray[np.float64]:

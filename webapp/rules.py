@@ -155,7 +155,10 @@ def _rules(field: Field) -> FieldRules:
     stats, is_text = field.stats, field.dtype == "string"
     low, high = field.minimum, field.maximum
     return FieldRules(
-        field, field.name, is_text, field.dtype == "float",
+        field,
+        field.name,
+        is_text,
+        field.dtype == "float",
         low=-largest if low is None else max(plain(low), -largest),
         high=largest if high is None else min(plain(high), largest),
         seen_low=-math.inf if stats.minimum is None else stats.minimum,
@@ -163,4 +166,4 @@ def _rules(field: Field) -> FieldRules:
         allowed=frozenset(field.values) if is_text else frozenset(),
         blank="" if is_text else MISSING_CODE if field.is_code else math.nan,
         dtype="DT_STRING" if is_text else "DT_INT64" if field.is_code else "DT_FLOAT",
-    )  # fmt: skip
+    )

@@ -22,10 +22,20 @@ from webapp.settings import WebSettings, is_loopback
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-CONTENT_SECURITY_POLICY = "; ".join((
-    "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' data:", "font-src 'self'",
-    "connect-src 'self'", "manifest-src 'self'", "form-action 'self'", "base-uri 'none'", "frame-ancestors 'none'",
-))  # fmt: skip
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",
+        "font-src 'self'",
+        "connect-src 'self'",
+        "manifest-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
 HEADERS = {  # where a view says nothing else
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -75,8 +85,12 @@ def init_app(app: Flask, settings: WebSettings) -> None:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
     if settings.auth and not settings.trusted_hosts:
         log.warning("any Host header is taken; name the app's own in VOUCH_TRUSTED_HOSTS")
-    app.config.update(_cookies(settings), MAX_FORM_MEMORY_SIZE=max(settings.max_body_bytes, FORM_CHUNK_BYTES),
-                      WTF_CSRF_CHECK_DEFAULT=False, WTF_CSRF_TIME_LIMIT=None)  # fmt: skip
+    app.config.update(
+        _cookies(settings),
+        MAX_FORM_MEMORY_SIZE=max(settings.max_body_bytes, FORM_CHUNK_BYTES),
+        WTF_CSRF_CHECK_DEFAULT=False,
+        WTF_CSRF_TIME_LIMIT=None,
+    )
     # The guard of webapp.auth asks for a form's token, once it is known who is there. It is as good as its session.
     CSRFProtect().init_app(app)
     for check in (_check_host, _check_origin, _bound_body):
@@ -87,9 +101,12 @@ def _cookies(settings: WebSettings) -> dict[str, object]:
     """Return the session cookie's settings. The prefix has browsers refuse one that another host or path could set."""
     is_secure = settings.auth and settings.secure_cookies
     return {
-        "SESSION_COOKIE_NAME": "__Host-vouch" if is_secure else "vouch", "SESSION_COOKIE_SECURE": is_secure,
-        "SESSION_COOKIE_HTTPONLY": True, "SESSION_COOKIE_SAMESITE": "Lax", "SESSION_COOKIE_PATH": "/",
-    }  # fmt: skip
+        "SESSION_COOKIE_NAME": "__Host-vouch" if is_secure else "vouch",
+        "SESSION_COOKIE_SECURE": is_secure,
+        "SESSION_COOKIE_HTTPONLY": True,
+        "SESSION_COOKIE_SAMESITE": "Lax",
+        "SESSION_COOKIE_PATH": "/",
+    }
 
 
 def _settings() -> WebSettings:

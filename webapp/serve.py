@@ -108,9 +108,12 @@ def make_door() -> Door:
     spare_collections()
     bounds = Bounds(settings.threads, settings.max_waiting, settings.body_limit_bytes, _quick_bytes)
     return Door(
-        app, bounds, shed=services.metrics.shed.inc, close=services.close,
+        app,
+        bounds,
+        shed=services.metrics.shed.inc,
+        close=services.close,
         sweep=lambda: Connection.cut_the_stuck(settings.read_timeout_s),
-    )  # fmt: skip
+    )
 
 
 def _quick_bytes(path: str) -> int:
@@ -120,11 +123,22 @@ def _quick_bytes(path: str) -> int:
 
 def _configuration(settings: WebSettings) -> uvicorn.Config:
     return uvicorn.Config(
-        "webapp.serve:make_door", factory=True, workers=settings.workers, http=Connection, ws="none", lifespan="on",
-        interface="asgi3", log_config=None, access_log=False, server_header=False, proxy_headers=False,
-        timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=DRAIN_S, limit_concurrency=CONNECTIONS,
+        "webapp.serve:make_door",
+        factory=True,
+        workers=settings.workers,
+        http=Connection,
+        ws="none",
+        lifespan="on",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=DRAIN_S,
+        limit_concurrency=CONNECTIONS,
         timeout_worker_healthcheck=int(settings.worker_timeout_s),
-    )  # fmt: skip
+    )
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -137,9 +151,10 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         raise EnvironmentProblem(
-            f"the web app cannot listen on {host}:{port}", got=error.strerror,
+            f"the web app cannot listen on {host}:{port}",
+            got=error.strerror,
             fix="end what uses the port, or choose another: VOUCH_PORT=8081",
-        ) from None  # fmt: skip
+        ) from None
     listening.set_inheritable(True)
     return listening
 
@@ -157,8 +172,9 @@ def _forget_dead_workers() -> None:
 
 def _logging() -> dict[str, Any]:
     return {
-        "version": 1, "disable_existing_loggers": False,
+        "version": 1,
+        "disable_existing_loggers": False,
         "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(process)d %(name)s %(message)s"}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"level": os.environ.get("VOUCH_LOG_LEVEL", "WARNING"), "handlers": ["stderr"]},
-    }  # fmt: skip
+    }

@@ -97,13 +97,16 @@ class WebSettings(Frozen):
     @model_validator(mode="after")
     def _check(self) -> WebSettings:
         if self.auth and len(self.secret_key.get_secret_value().encode()) < WEAK_SECRET_BYTES:
-            raise ValueError(f"secret_key: should have at least {WEAK_SECRET_BYTES} bytes when auth is on; "
-                             "make one: python -c 'import secrets; print(secrets.token_urlsafe(48))'")  # fmt: skip
+            raise ValueError(
+                f"secret_key: should have at least {WEAK_SECRET_BYTES} bytes when auth is on; "
+                "make one: python -c 'import secrets; print(secrets.token_urlsafe(48))'"
+            )
         if self.auth and len(set(self.secret_key.get_secret_value())) < 10:
             raise ValueError("secret_key: is guessable, it repeats a few characters")
         if not self.auth and not is_loopback(self.host):
-            raise ValueError("host: the open demo listens on loopback only; set VOUCH_AUTH=on to listen on "
-                             f"{self.host}")  # fmt: skip
+            raise ValueError(
+                f"host: the open demo listens on loopback only; set VOUCH_AUTH=on to listen on {self.host}"
+            )
         return self
 
     def body_limit_bytes(self, path: str) -> int:
@@ -143,8 +146,9 @@ def read_settings(environment: Mapping[str, str] = os.environ, **given: Any) -> 
         return WebSettings.model_validate(values | given)
     except ValidationError as error:
         problems = [_sentence(problem) for problem in error.errors(include_input=False, include_url=False)]
-        raise ConfigError("the web app's settings are not valid:\n  " + "\n  ".join(problems),
-                          fix="docs/web.md lists every variable") from None  # fmt: skip
+        raise ConfigError(
+            "the web app's settings are not valid:\n  " + "\n  ".join(problems), fix="docs/web.md lists every variable"
+        ) from None
 
 
 def _text(environment: Mapping[str, str], name: str) -> str | None:

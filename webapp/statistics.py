@@ -64,10 +64,14 @@ def _of_numbers(stats: Any) -> Stats:
     equal_width = [histogram for histogram in stats.histograms if histogram.type == statistics_pb2.Histogram.STANDARD]
     buckets = equal_width[0].buckets if equal_width else ()
     return Stats(
-        plain(stats.min), plain(stats.max), stats.mean, stats.std_dev, plain(stats.median),
+        plain(stats.min),
+        plain(stats.max),
+        stats.mean,
+        stats.std_dev,
+        plain(stats.median),
         tuple((bucket.low_value, bucket.high_value, bucket.sample_count) for bucket in buckets),
         missing=_missing(stats.common_stats),
-    )  # fmt: skip
+    )
 
 
 def _of_values(stats: Any) -> Stats:

@@ -115,11 +115,15 @@ def served(rest_address: str) -> dict[str, Served]:
         elif name in ("request_latency_sum", "request_latency_count"):
             totals[model][name] += sample.value
     return {
-        model: Served(found["ok"], found["failed"],
-                      found["request_latency_sum"] / found["request_latency_count"] / 1000
-                      if found["request_latency_count"] else None)
+        model: Served(
+            found["ok"],
+            found["failed"],
+            found["request_latency_sum"] / found["request_latency_count"] / 1000
+            if found["request_latency_count"]
+            else None,
+        )
         for model, found in sorted(totals.items())
-    }  # fmt: skip
+    }
 
 
 def _samples(text: str) -> Iterable[Sample]:

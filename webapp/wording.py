@@ -111,23 +111,33 @@ def rule(sentence: str) -> str:
 
 def _rules() -> tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...]:
     """Return the sentences of webapp/rules.py and validation.py with how to say each."""
-    return tuple((re.compile(pattern), say) for pattern, say in (
-        ("must be given", lambda m: _("must be given")),
-        ("must be a number", lambda m: _("must be a number")),
-        ("must be a finite number", lambda m: _("must be a finite number")),
-        ("must be a whole number", lambda m: _("must be a whole number")),
-        ("must be text", lambda m: _("must be text")),
-        ("must be valid Unicode", lambda m: _("must be valid Unicode")),
-        ("must be a number with a decimal point, not a comma",
-         lambda m: _("must be a number with a decimal point, not a comma")),
-        ("must be at least (.+)", lambda m: _("must be at least %(low)s", low=m[1])),
-        ("must be at most (.+)", lambda m: _("must be at most %(high)s", high=m[1])),
-        ("must lie between (.+) and (.+)", lambda m: _("must lie between %(low)s and %(high)s", low=m[1], high=m[2])),
-        ("must be one of (.+?)(?: or ([0-9]+) others)?", _one_of),
-        ("the training data reach from (.+) to (.+)",
-         lambda m: _("the training data reach from %(low)s to %(high)s", low=m[1], high=m[2])),
-        ("the training data never had this value", lambda m: _("the training data never had this value")),
-    ))  # fmt: skip
+    return tuple(
+        (re.compile(pattern), say)
+        for pattern, say in (
+            ("must be given", lambda m: _("must be given")),
+            ("must be a number", lambda m: _("must be a number")),
+            ("must be a finite number", lambda m: _("must be a finite number")),
+            ("must be a whole number", lambda m: _("must be a whole number")),
+            ("must be text", lambda m: _("must be text")),
+            ("must be valid Unicode", lambda m: _("must be valid Unicode")),
+            (
+                "must be a number with a decimal point, not a comma",
+                lambda m: _("must be a number with a decimal point, not a comma"),
+            ),
+            ("must be at least (.+)", lambda m: _("must be at least %(low)s", low=m[1])),
+            ("must be at most (.+)", lambda m: _("must be at most %(high)s", high=m[1])),
+            (
+                "must lie between (.+) and (.+)",
+                lambda m: _("must lie between %(low)s and %(high)s", low=m[1], high=m[2]),
+            ),
+            ("must be one of (.+?)(?: or ([0-9]+) others)?", _one_of),
+            (
+                "the training data reach from (.+) to (.+)",
+                lambda m: _("the training data reach from %(low)s to %(high)s", low=m[1], high=m[2]),
+            ),
+            ("the training data never had this value", lambda m: _("the training data never had this value")),
+        )
+    )
 
 
 def _one_of(found: re.Match[str]) -> str:
@@ -137,6 +147,15 @@ def _one_of(found: re.Match[str]) -> str:
 
 
 FILTERS = {
-    "number": number, "range": seen_range, "percent": percent, "probability": probability, "points": points,
-    "called": called, "words": words, "sentence": sentence, "moment": moment, "value": value, "rule": rule,
-}  # fmt: skip
+    "number": number,
+    "range": seen_range,
+    "percent": percent,
+    "probability": probability,
+    "points": points,
+    "called": called,
+    "words": words,
+    "sentence": sentence,
+    "moment": moment,
+    "value": value,
+    "rule": rule,
+}

@@ -27,7 +27,11 @@ def environment(folder: Path) -> Path:
         log = folder / "install.log"
         run(Command([str(uv), "venv", "--clear", "--python", sys.executable, str(venv)], log), INSTALL_S)
         python = str(venv / "bin" / "python")
-        run(Command([str(uv), "pip", "install", "--python", python, "--no-deps", "--compile-bytecode",
-                     "-r", str(LOCK)], log), INSTALL_S)  # fmt: skip
+        run(
+            Command(
+                [str(uv), "pip", "install", "--python", python, "--no-deps", "--compile-bytecode", "-r", str(LOCK)], log
+            ),
+            INSTALL_S,
+        )
         write_text(stamp, wanted)
     return venv / "bin"

@@ -60,10 +60,17 @@ def serving(base: Path, bodies: Bodies, work: Path, *, batching: bool) -> Iterat
     """Serve the newest version of a model as `python -m serving start` does, and check each request's answer."""
     port, rest_port = free(2)
     words = [
-        sys.executable, "-m", "serving.server", f"--port={port}", f"--rest_api_port={rest_port}",
-        f"--bind_address={HOST}", f"--model_name={base.name}", f"--model_base_path={base.resolve()}",
-        f"--monitoring_config_file={ROOT / 'config' / 'prometheus.config'}", *(BATCHING if batching else ()),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "serving.server",
+        f"--port={port}",
+        f"--rest_api_port={rest_port}",
+        f"--bind_address={HOST}",
+        f"--model_name={base.name}",
+        f"--model_base_path={base.resolve()}",
+        f"--monitoring_config_file={ROOT / 'config' / 'prometheus.config'}",
+        *(BATCHING if batching else ()),
+    ]
     command = Command(words, work / f"server-{port}.log")
     url = f"http://{HOST}:{rest_port}"
     rest = {shape: Shot(f"{url}/v1/models/{base.name}:predict", bodies.rest(shape)) for shape in SHAPES}

@@ -58,13 +58,17 @@ def ways(bin_: Path, work: Path) -> list[Way]:
         Way(MLFLOW, "tf.Module, a worker a core", (*mlflow, module, "--workers", cores), "/invocations", "inputs"),
         Way(MLFLOW, "tf.Module, 1 worker (its default)", (*mlflow, module), "/invocations", "inputs"),
         Way(MLFLOW, "Keras model, 1 worker (its default)", (*mlflow, keras), "/invocations", "inputs"),
-        Way(FLASK, "gunicorn, 2 workers of 4 threads", (*gunicorn, "-w", "2", "--threads", "4", "flask_app:app"),
-            "/predict", "instances"),
-        Way(FLASK, "app.run(threaded=True)", (str(bin_ / "python"), "flask_app.py", "{port}"),
-            "/predict", "instances"),
+        Way(
+            FLASK,
+            "gunicorn, 2 workers of 4 threads",
+            (*gunicorn, "-w", "2", "--threads", "4", "flask_app:app"),
+            "/predict",
+            "instances",
+        ),
+        Way(FLASK, "app.run(threaded=True)", (str(bin_ / "python"), "flask_app.py", "{port}"), "/predict", "instances"),
         Way(BENTO, "a worker a core", bento, "/predict", "rows", all_),
         Way(BENTO, "1 worker (its default)", bento, "/predict", "rows", one),
-    ]  # fmt: skip
+    ]
 
 
 def prepare(python: str, bin_: Path, version: Path, work: Path) -> None:

@@ -27,8 +27,9 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
     `custom_config` holds `features`, `label` and `positive`, which the template has as constants.
     """
     label = custom_config["label"]
-    outputs = {transformed_name(key): tft.scale_to_z_score(_fill_in_missing(inputs[key]))
-               for key in custom_config["features"]}  # fmt: skip
+    outputs = {
+        transformed_name(key): tft.scale_to_z_score(_fill_in_missing(inputs[key])) for key in custom_config["features"]
+    }
     is_positive = tf.equal(_fill_in_missing(inputs[label]), custom_config["positive"])
     outputs[transformed_name(label)] = tf.cast(is_positive, tf.int64)
     return outputs

@@ -45,11 +45,18 @@ def schema_anomalies(
 def not_finite(counts: Mapping[tuple[str, str], int]) -> list[Suspicion]:
     """Return one suspicion for each split and column with NaN or infinite values, which TFDV lets pass."""
     return [
-        Suspicion("NOT_FINITE", f"In {split}, {name!r} holds NaN or infinite values", feature=name, splits=(split,),
-                  where=partial(_not_finite_in, name), counts_rows=True,
-                  cure="Leave the value out (missing) or correct it", details={"rows": count})
+        Suspicion(
+            "NOT_FINITE",
+            f"In {split}, {name!r} holds NaN or infinite values",
+            feature=name,
+            splits=(split,),
+            where=partial(_not_finite_in, name),
+            counts_rows=True,
+            cure="Leave the value out (missing) or correct it",
+            details={"rows": count},
+        )
         for (split, name), count in counts.items()
-    ]  # fmt: skip
+    ]
 
 
 def _located_anomaly(
@@ -58,8 +65,9 @@ def _located_anomaly(
     words, locate = _KNOWN[kind]
     text = f"In {', '.join(splits)}, {feature.name!r} {words.format(**_limits(feature))}"
     where = partial(_located, locate, feature, domain) if locate else None
-    return Suspicion(kind, text, feature=feature.name, splits=splits, where=where, cure=_CURE,
-                     counts_rows=where is not None)  # fmt: skip
+    return Suspicion(
+        kind, text, feature=feature.name, splits=splits, where=where, cure=_CURE, counts_rows=where is not None
+    )
 
 
 def _told_anomaly(kind: str, name: str | None, words: str, splits: tuple[str, ...]) -> Suspicion:
@@ -71,10 +79,12 @@ def _reasons(info: Any) -> list[tuple[str, str]]:
     """Return `(kind, TFDV's words)` of each reason; an anomaly that gives none stands for itself."""
     reasons = info.reason or ([info] if info.description or info.short_description else [])
     return [
-        (anomalies_pb2.AnomalyInfo.Type.Name(getattr(reason, "type", anomalies_pb2.AnomalyInfo.UNKNOWN_TYPE)),
-         (reason.description or reason.short_description).strip().rstrip("."))
+        (
+            anomalies_pb2.AnomalyInfo.Type.Name(getattr(reason, "type", anomalies_pb2.AnomalyInfo.UNKNOWN_TYPE)),
+            (reason.description or reason.short_description).strip().rstrip("."),
+        )
         for reason in reasons
-    ]  # fmt: skip
+    ]
 
 
 def _located(locate: Locate, feature: schema_pb2.Feature, domain: Collection[str], block: Block) -> Mask:

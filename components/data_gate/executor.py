@@ -88,8 +88,11 @@ def check(evidence: Evidence, columns: Columns, settings: DataGateSettings, seed
     if columns.group_by:
         found += group_overlaps(seen.groups, columns.group_by)
     found += label_leaks(seen.sample, columns.label, settings.leak_score, seed)
-    found += id_features({name: seen.sample[name] for name in seen.sample if name != columns.label},
-                         settings.id_uniqueness, text_uniqueness(train))  # fmt: skip
+    found += id_features(
+        {name: seen.sample[name] for name in seen.sample if name != columns.label},
+        settings.id_uniqueness,
+        text_uniqueness(train),
+    )
     found += constant_features(train, features)
     found += repeated_rows(seen, features, columns.label)
     rows = seen.rows.get(TRAIN, 0)

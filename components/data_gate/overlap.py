@@ -62,8 +62,11 @@ def repeated_rows(survey: Survey, features: Sequence[str], label: str) -> list[S
     repeats = {split: _repeats(survey.content[split] + labels * _ODD) for split, labels in survey.labels.items()}
     if total := sum(repeats.values()):
         parts = ", ".join(f"{count} in {split}" for split, count in repeats.items() if count)
-        found.append(Suspicion("DUPLICATE_ROWS", f"{_rows(total)} repeat an earlier one, label included: {parts}",
-                               details=repeats))  # fmt: skip
+        found.append(
+            Suspicion(
+                "DUPLICATE_ROWS", f"{_rows(total)} repeat an earlier one, label included: {parts}", details=repeats
+            )
+        )
     content = np.concatenate([*survey.content.values()])
     with_label = content + np.concatenate([*survey.labels.values()]) * _ODD
     distinct = content[np.unique(with_label, return_index=True)[1]]

@@ -22,6 +22,12 @@ def row_losses(written: Mapping[str, int], statistics: Mapping[str, int], read: 
         if len(set(told.values())) > 1:
             what = "in all splits" if key == "rows_in" else f"in {key.removeprefix('rows_')}"
             counts = ", ".join(f"{step} {count}" for step, count in told.items())
-            found.append(Suspicion("ROW_LOSS", f"The numbers of rows {what} differ: {counts}", details={**told},
-                                   cure="Run again without the cache, and with Beam's default runner"))  # fmt: skip
+            found.append(
+                Suspicion(
+                    "ROW_LOSS",
+                    f"The numbers of rows {what} differ: {counts}",
+                    details={**told},
+                    cure="Run again without the cache, and with Beam's default runner",
+                )
+            )
     return found

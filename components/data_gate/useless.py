@@ -24,8 +24,15 @@ def constant_features(statistics: statistics_pb2.DatasetFeatureStatistics, featu
         name = feature.path.step[0] if feature.path.step else feature.name
         if name not in wanted or not (value := _only_value(feature)):
             continue
-        found.append(Suspicion("CONSTANT_FEATURE", f"{name!r} {value} in every row of train", feature=name,
-                               splits=("train",), cure="List it in data.ignore"))  # fmt: skip
+        found.append(
+            Suspicion(
+                "CONSTANT_FEATURE",
+                f"{name!r} {value} in every row of train",
+                feature=name,
+                splits=("train",),
+                cure="List it in data.ignore",
+            )
+        )
     return found
 
 

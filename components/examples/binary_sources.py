@@ -94,8 +94,11 @@ class TfRecordSource(_NumberedRows):
                 try:
                     decoded = decoder.DecodeBatch(serialized)
                 except (RuntimeError, ValueError) as error:
-                    raise DataError(f"{file} rows {row + 1} to {row + len(serialized)}: not all are tf.Examples",
-                                    got=str(error), wanted="serialized tf.train.Example protos") from None  # fmt: skip
+                    raise DataError(
+                        f"{file} rows {row + 1} to {row + len(serialized)}: not all are tf.Examples",
+                        got=str(error),
+                        wanted="serialized tf.train.Example protos",
+                    ) from None
                 if row == 0:
                     check_names(decoded.schema.names, file, self._request)
                 batch = self._scalars(decoded, file, row)
@@ -117,9 +120,11 @@ class TfRecordSource(_NumberedRows):
                 continue
             columns[name], too_long = _scalar_column(column)
             if too_long is not None:
-                raise DataError(f"{self.places(file, [row + too_long])[0]}: feature {name!r} holds several values",
-                                wanted="one value a row",
-                                fix="flatten it before, or name it in data.ignore")  # fmt: skip
+                raise DataError(
+                    f"{self.places(file, [row + too_long])[0]}: feature {name!r} holds several values",
+                    wanted="one value a row",
+                    fix="flatten it before, or name it in data.ignore",
+                )
         for name in self._request.texts - set(columns):
             columns[name] = pa.nulls(batch.num_rows, pa.string())
         return pa.RecordBatch.from_arrays(list(columns.values()), list(columns))

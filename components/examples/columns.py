@@ -61,8 +61,12 @@ def dtype_of(name: str, arrow: Any) -> Dtype | None:
     if pa.types.is_null(arrow):
         return None
     if pa.types.is_nested(arrow):
-        raise DataError(f"column {name!r} holds lists or records", got=str(arrow), wanted="one value a row",
-                        fix="flatten it before, or name it in data.ignore")  # fmt: skip
+        raise DataError(
+            f"column {name!r} holds lists or records",
+            got=str(arrow),
+            wanted="one value a row",
+            fix="flatten it before, or name it in data.ignore",
+        )
     if pa.types.is_integer(arrow):
         return "int"
     return "float" if pa.types.is_floating(arrow) or pa.types.is_decimal(arrow) else "string"
@@ -145,17 +149,26 @@ def check_names(names: Sequence[str], file: Path, request: ReadRequest) -> None:
     """Refuse a set of columns that lacks the label or group, repeats a name, or has nothing to learn from."""
     name, times = Counter(names).most_common(1)[0] if names else ("", 0)
     if times > 1:
-        raise DataError(f"{file}: column {name!r} stands {times} times in the header",
-                        got=", ".join(names), wanted="distinct names", fix="rename or remove one")  # fmt: skip
+        raise DataError(
+            f"{file}: column {name!r} stands {times} times in the header",
+            got=", ".join(names),
+            wanted="distinct names",
+            fix="rename or remove one",
+        )
     for column, key in ((request.label, "data.label"), (request.group_by, "split.group_by")):
         if column is not None and column not in names:
             near = difflib.get_close_matches(column, names, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}? Set {key}" if near else f"set {key} to one of the columns"
-            raise DataError(f"{file}: there is no column {column!r}", got=", ".join(names), wanted=f"{key}: {column}",
-                            fix=hint)  # fmt: skip
+            raise DataError(
+                f"{file}: there is no column {column!r}", got=", ".join(names), wanted=f"{key}: {column}", fix=hint
+            )
     if not set(names) - request.texts - set(request.ignore):
-        raise DataError(f"{file}: there is no column to learn from", got=", ".join(names),
-                        wanted="at least one beside the label", fix="check data.ignore and data.delimiter")  # fmt: skip
+        raise DataError(
+            f"{file}: there is no column to learn from",
+            got=", ".join(names),
+            wanted="at least one beside the label",
+            fix="check data.ignore and data.delimiter",
+        )
 
 
 def check_same_names(found: dict[Path, frozenset[str]]) -> None:
@@ -163,7 +176,9 @@ def check_same_names(found: dict[Path, frozenset[str]]) -> None:
     (first, expected), *others = found.items()
     for file, names in others:
         if names != expected:
-            raise DataError(f"{file} has other columns than {first.name}",
-                            got=f"missing {sorted(expected - names)}, extra {sorted(names - expected)}",
-                            wanted="the same columns in all files",
-                            fix="correct the header, or narrow data.source")  # fmt: skip
+            raise DataError(
+                f"{file} has other columns than {first.name}",
+                got=f"missing {sorted(expected - names)}, extra {sorted(names - expected)}",
+                wanted="the same columns in all files",
+                fix="correct the header, or narrow data.source",
+            )

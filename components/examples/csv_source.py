@@ -85,12 +85,20 @@ class CsvSource:
             yield from pa.csv.open_csv(
                 str(file),
                 # the header is skipped by the parser, which knows about quoted line breaks in it
-                pa.csv.ReadOptions(block_size=block_bytes, column_names=header.names, skip_rows=header.blank_lines,
-                                   skip_rows_after_names=1),
+                pa.csv.ReadOptions(
+                    block_size=block_bytes,
+                    column_names=header.names,
+                    skip_rows=header.blank_lines,
+                    skip_rows_after_names=1,
+                ),
                 pa.csv.ParseOptions(delimiter=self._request.delimiter, newlines_in_values=True),
-                pa.csv.ConvertOptions(column_types=types, include_columns=list(types), strings_can_be_null=False,
-                                      null_values=list(self._request.null_values)),
-            )  # fmt: skip
+                pa.csv.ConvertOptions(
+                    column_types=types,
+                    include_columns=list(types),
+                    strings_can_be_null=False,
+                    null_values=list(self._request.null_values),
+                ),
+            )
         except pa.ArrowException as error:
             if not _has_rows(file, self._request.delimiter):
                 return  # Arrow takes a header without a line end for an error

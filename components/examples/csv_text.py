@@ -21,8 +21,12 @@ from config.errors import DataError
 
 _PLAIN = {"int": re.compile(r"-?\d{1,18}"), "float": re.compile(r"-?\d{1,30}(\.\d+)?")}
 _OTHER_DELIMITERS = {",": "','", ";": "';'", "\t": '"\\t"', "|": "'|'"}
-_FOREIGN = {codecs.BOM_UTF32_LE: "UTF-32", codecs.BOM_UTF32_BE: "UTF-32",
-            codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}  # fmt: skip
+_FOREIGN = {
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
 
 
 @dataclass(frozen=True)
@@ -66,13 +70,19 @@ def read_header(file: Path, delimiter: str) -> Header:
         start = raw.read(4)
     for mark, name in _FOREIGN.items():
         if start.startswith(mark):
-            raise DataError(f"{file}:1: the file is {name}, not UTF-8", got=f"byte order mark {mark.hex(' ')}",
-                            fix=f"iconv -f {name} -t UTF-8 {file.name} > utf8.csv")  # fmt: skip
+            raise DataError(
+                f"{file}:1: the file is {name}, not UTF-8",
+                got=f"byte order mark {mark.hex(' ')}",
+                fix=f"iconv -f {name} -t UTF-8 {file.name} > utf8.csv",
+            )
     walk = records(file, delimiter)
     line, names = next(walk, (0, []))
     if not names:
-        raise DataError(f"{file}:1: the file is empty", wanted="a header line and rows",
-                        fix="export it again, or correct data.source")  # fmt: skip
+        raise DataError(
+            f"{file}:1: the file is empty",
+            wanted="a header line and rows",
+            fix="export it again, or correct data.source",
+        )
     if fault := _undecodable(names, names):
         raise _encoding_fault([f"{file}:{line}"], *fault)
     if len(names) == 1:
@@ -115,8 +125,9 @@ def explain(file: Path, header: Header, dtypes: dict[str, Dtype], request: ReadR
     if faults:
         (kind, subject), (value, places) = next(iter(faults.items()))
         return _told(kind, subject, value, places, header)
-    return unreadable or DataError(f"{file} cannot be read as CSV", got=str(error),
-                                   fix="look for quotes that are never closed")  # fmt: skip
+    return unreadable or DataError(
+        f"{file} cannot be read as CSV", got=str(error), fix="look for quotes that are never closed"
+    )
 
 
 def rows_of(file: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
@@ -156,15 +167,21 @@ def _fits(value: str, dtype: Dtype, missing: Sequence[str]) -> bool:
 
 def _told(kind: str, subject: str, value: str, places: Sequence[str], header: Header) -> DataError:
     if kind == "ragged":
-        return DataError(f"{and_more(places)}: the row has another number of columns than the header",
-                         got=f"{value} values", wanted=f"{len(header.names)}",
-                         fix="quote values that hold the delimiter; complete or remove the row")  # fmt: skip
+        return DataError(
+            f"{and_more(places)}: the row has another number of columns than the header",
+            got=f"{value} values",
+            wanted=f"{len(header.names)}",
+            fix="quote values that hold the delimiter; complete or remove the row",
+        )
     if kind == "encoding":
         return _encoding_fault(places, subject, value)
     if kind == "unnamed":
-        return DataError(f"{and_more(places)}: {subject.strip('()')} holds a value", got=repr(value),
-                         wanted="a name in the header, or nothing in the column",
-                         fix="name it (and list it in data.ignore), or export without an index column")  # fmt: skip
+        return DataError(
+            f"{and_more(places)}: {subject.strip('()')} holds a value",
+            got=repr(value),
+            wanted="a name in the header, or nothing in the column",
+            fix="name it (and list it in data.ignore), or export without an index column",
+        )
     return value_fault(places, subject, kind, value)
 
 
@@ -180,14 +197,20 @@ def _encoding_fault(places: Sequence[str], column: str, value: str) -> DataError
     raw = value.encode("utf-8", "surrogateescape")
     byte = next(ord(c) - 0xDC00 for c in value if "\udc80" <= c <= "\udcff")
     shown = column.encode("ascii", "backslashreplace").decode()
-    return DataError(f"{and_more(places)}: column {shown!r} is not UTF-8", got=f"byte 0x{byte:02x} in {raw!r}",
-                     fix="iconv -f WINDOWS-1252 -t UTF-8 (or whatever wrote it) and try again")  # fmt: skip
+    return DataError(
+        f"{and_more(places)}: column {shown!r} is not UTF-8",
+        got=f"byte 0x{byte:02x} in {raw!r}",
+        fix="iconv -f WINDOWS-1252 -t UTF-8 (or whatever wrote it) and try again",
+    )
 
 
 def _check_delimiter(file: Path, line: int, header: str, delimiter: str) -> None:
     counts = {other: header.count(other) for other in _OTHER_DELIMITERS if other != delimiter}
     best = max(counts, key=lambda other: counts[other])
     if counts[best]:
-        raise DataError(f"{file}:{line}: the delimiter is another than {delimiter!r}",
-                        got=f"one column {header[:80]!r}", wanted=f"{counts[best] + 1} columns split by {best!r}",
-                        fix=f"set data.delimiter: {_OTHER_DELIMITERS[best]}")  # fmt: skip
+        raise DataError(
+            f"{file}:{line}: the delimiter is another than {delimiter!r}",
+            got=f"one column {header[:80]!r}",
+            wanted=f"{counts[best] + 1} columns split by {best!r}",
+            fix=f"set data.delimiter: {_OTHER_DELIMITERS[best]}",
+        )

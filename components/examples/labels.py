@@ -24,10 +24,12 @@ def count_labels(block: Block, source: Source, request: ReadRequest) -> Counter[
     if unknown := sorted(set(counts) - set(request.classes)):
         is_unknown = pc.invert(pc.is_in(labels, value_set=pa.array(request.classes, pa.string())))
         near = difflib.get_close_matches(unknown[0].strip(), request.classes, n=1, cutoff=0.5)
-        raise DataError(f"{_places(block, source, is_unknown)}: label {request.label!r} holds an unknown class",
-                        got=", ".join(map(repr, unknown[:LISTED])), wanted=f"one of {list(request.classes)}",
-                        fix=f"{f'did you mean {near[0]!r}? C' if near else 'c'}orrect it, "
-                            "or add it to data.classes")  # fmt: skip
+        raise DataError(
+            f"{_places(block, source, is_unknown)}: label {request.label!r} holds an unknown class",
+            got=", ".join(map(repr, unknown[:LISTED])),
+            wanted=f"one of {list(request.classes)}",
+            fix=f"{f'did you mean {near[0]!r}? C' if near else 'c'}orrect it, or add it to data.classes",
+        )
     return counts
 
 
@@ -35,36 +37,49 @@ def check_totals(classes: Mapping[str, int], splits: Mapping[str, int], request:
     """Refuse data that are empty, of one class only, or too few for all splits."""
     rows = sum(splits.values())
     if not rows:
-        raise DataError("there are no rows", wanted="labelled examples",
-                        fix="export them again, or correct data.source")  # fmt: skip
+        raise DataError(
+            "there are no rows", wanted="labelled examples", fix="export them again, or correct data.source"
+        )
     present = sorted(name for name, count in classes.items() if count)
     if len(present) < 2:
-        raise DataError(f"label {request.label!r} has one class only, so there is nothing to tell apart",
-                        got=f"{rows} rows of {present[0]!r}", wanted=f"at least two of {list(request.classes)}",
-                        fix="add rows of another class, or correct data.label")  # fmt: skip
+        raise DataError(
+            f"label {request.label!r} has one class only, so there is nothing to tell apart",
+            got=f"{rows} rows of {present[0]!r}",
+            wanted=f"at least two of {list(request.classes)}",
+            fix="add rows of another class, or correct data.label",
+        )
     if empty := [name for name, count in splits.items() if not count]:
         unit = f"groups ({request.group_by})" if request.group_by else "rows"
-        raise DataError(f"split {empty[0]!r} is empty", got=str(dict(splits)), wanted="rows in every split",
-                        fix=f"add {unit}, or give it more weight: split.{empty[0]}")  # fmt: skip
+        raise DataError(
+            f"split {empty[0]!r} is empty",
+            got=str(dict(splits)),
+            wanted="rows in every split",
+            fix=f"add {unit}, or give it more weight: split.{empty[0]}",
+        )
 
 
 def reconcile(read: int, written: Mapping[str, int], counted: int | None) -> None:
     """Refuse to go on if a row was lost or doubled. `counted` is what was counted without parsing, if it was."""
     if sum(written.values()) != read or counted not in (None, read):
         told = "" if counted is None else f", {counted} counted apart"
-        raise DataError("rows were lost or doubled on the way", got=f"{read} read{told}, {dict(written)} written",
-                        wanted="the same number everywhere",
-                        fix="was the file being written? Else report it with the file")  # fmt: skip
+        raise DataError(
+            "rows were lost or doubled on the way",
+            got=f"{read} read{told}, {dict(written)} written",
+            wanted="the same number everywhere",
+            fix="was the file being written? Else report it with the file",
+        )
 
 
 def _refuse_missing(block: Block, source: Source, column: str, what: str) -> None:
     values = block.batch.column(column)
     if values.null_count:
         key = "data.classes" if what == "label" else "split.group_by"
-        raise DataError(f"{_places(block, source, values.is_null())}: {what} {column!r} is missing",
-                        got=f"{values.null_count} row(s) without in this block",
-                        wanted=f"a {what} in every row ({key})",
-                        fix=f"fill the {what} in or remove the rows")  # fmt: skip
+        raise DataError(
+            f"{_places(block, source, values.is_null())}: {what} {column!r} is missing",
+            got=f"{values.null_count} row(s) without in this block",
+            wanted=f"a {what} in every row ({key})",
+            fix=f"fill the {what} in or remove the rows",
+        )
 
 
 def _places(block: Block, source: Source, mask: pa.Array) -> str:

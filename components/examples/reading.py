@@ -34,6 +34,9 @@ def open_source(files: Sequence[Path], pattern: str, request: ReadRequest) -> So
     """Return the reader for files. Raises DataError if there are none or their columns are wrong."""
     found = sorted(file for file in files if file.is_file() and not file.name.startswith((".", "_")))
     if not found:
-        raise DataError("there are no examples to read", got=f"no file matches {pattern}",
-                        fix="correct data.source (relative to the YAML file)")  # fmt: skip
+        raise DataError(
+            "there are no examples to read",
+            got=f"no file matches {pattern}",
+            fix="correct data.source (relative to the YAML file)",
+        )
     return _SOURCES[request.format](found, request)

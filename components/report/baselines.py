@@ -101,9 +101,7 @@ def _encoder(train: Table) -> Any:
     def encode(table: Table) -> Floats:
         missing = np.isnan(table.numbers)
         scores = np.where(missing, 0.0, table.numbers - mean) / np.where(deviation > 0, deviation, 1.0)
-        hot = [
-            column.astype(str)[:, None] == values for column, values in zip(table.texts.T, texts, strict=True)
-        ]  # fmt: skip
+        hot = [column.astype(str)[:, None] == values for column, values in zip(table.texts.T, texts, strict=True)]
         return np.concatenate([scores, missing[:, optional], *hot], axis=1).astype(np.float64)
 
     return encode

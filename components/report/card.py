@@ -84,9 +84,11 @@ def _verdict(facts: Facts) -> str:
 
 
 def _intended_use(facts: Facts) -> str:
-    said = _plain(facts.description) if facts.description.strip() else (
-        "*The owner has not said for whom it is: `description` in `pipeline.yaml` is the place.*"
-    )  # fmt: skip
+    said = (
+        _plain(facts.description)
+        if facts.description.strip()
+        else ("*The owner has not said for whom it is: `description` in `pipeline.yaml` is the place.*")
+    )
     classes = ", ".join(f"`{name}`" for name in facts.classes)
     return (
         f"{said}\n\nIt reads the {len(facts.features)} features below and gives a probability for each value of "
@@ -173,10 +175,13 @@ def _limitations(facts: Facts) -> str:
         f"- {facts.test_rows} test rows bound what can be known: read the bounds, not the values.",
         "- Test rows come from the same source as the training rows: performance elsewhere is not known.",
         "- Slices tell of groups only where the data name them; "
-        + ("these were looked at: " + ", ".join(_cell(s.name) for s in facts.slices) + "."
-           if facts.slices else "none was looked at, so fairness between groups is not known."),
+        + (
+            "these were looked at: " + ", ".join(_cell(s.name) for s in facts.slices) + "."
+            if facts.slices
+            else "none was looked at, so fairness between groups is not known."
+        ),
         "- Drift is watched against the training statistics that travel with the model; retrain when it is reported.",
-    ]  # fmt: skip
+    ]
     if rarest is not None:
         lines.insert(1, f"- The rarest class in test, `{_cell(rarest)}`, has {counts[rarest]} rows.")
     lines += [f"- {_plain(override)}" for override in facts.overrides]

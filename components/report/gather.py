@@ -27,16 +27,25 @@ from config.settings import EvaluationSettings, Settings
 
 SPLITS = ("train", "eval", "test")
 PACKAGES = {
-    "TFX": "tfx", "TensorFlow": "tensorflow", "Keras": "keras", "Transform": "tensorflow-transform",
-    "Model Analysis": "tensorflow-model-analysis", "Beam": "apache-beam", "scikit-learn": "scikit-learn",
+    "TFX": "tfx",
+    "TensorFlow": "tensorflow",
+    "Keras": "keras",
+    "Transform": "tensorflow-transform",
+    "Model Analysis": "tensorflow-model-analysis",
+    "Beam": "apache-beam",
+    "scikit-learn": "scikit-learn",
     "NumPy": "numpy",
-}  # fmt: skip
+}
 
 
 def gather(
-    artifacts: Mapping[str, Any], settings: Settings, settings_hash: str, run_id: str, root: Path,
+    artifacts: Mapping[str, Any],
+    settings: Settings,
+    settings_hash: str,
+    run_id: str,
+    root: Path,
     stages: Sequence[f.Stage],
-) -> f.Facts:  # fmt: skip
+) -> f.Facts:
     """Return all facts of a run.
 
     `artifacts`: the component's inputs by key; `root`: the pipeline's root, which places are told relative to.
@@ -117,9 +126,15 @@ def _operating_point(point: Any, scored: Scored, settings: Settings) -> f.Operat
         return None
     rate, recall, precision = point_on_test(scored, settings.data.positive_index)
     return f.OperatingPointFacts(
-        point["threshold"], point["target_recall"], point["rows"], point["recall"], point["precision"],
-        rate, recall, precision,
-    )  # fmt: skip
+        point["threshold"],
+        point["target_recall"],
+        point["rows"],
+        point["recall"],
+        point["precision"],
+        rate,
+        recall,
+        precision,
+    )
 
 
 def _history(values: Mapping[str, Sequence[float]]) -> f.History:
@@ -171,9 +186,13 @@ def _features(
         if seen is not None and seen.HasField("num_stats"):
             numbers = seen.num_stats
             described = replace(
-                described, missing=int(numbers.common_stats.num_missing), minimum=numbers.min, mean=numbers.mean,
-                maximum=numbers.max, deviation=numbers.std_dev,
-            )  # fmt: skip
+                described,
+                missing=int(numbers.common_stats.num_missing),
+                minimum=numbers.min,
+                mean=numbers.mean,
+                maximum=numbers.max,
+                deviation=numbers.std_dev,
+            )
         elif seen is not None:
             texts = seen.string_stats
             described = replace(described, missing=int(texts.common_stats.num_missing), distinct=int(texts.unique))

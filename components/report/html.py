@@ -18,16 +18,20 @@ TEMPLATE = "report.html.j2"
 
 def render_html(facts: Facts) -> str:
     """Return the page."""
-    return _environment().get_template(TEMPLATE).render(
-        facts=facts,
-        learning=[chart for chart in figures.learning_curves(facts) if not chart.is_empty],
-        discrimination=[chart for chart in figures.discrimination(facts) if not chart.is_empty],
-        calibration=figures.calibration(facts),
-        histograms=figures.histograms(facts),
-        scale_start=scale_start(facts.metrics),
-        stage_seconds=sum(stage.seconds for stage in facts.stages),
-        longest=max((stage.seconds for stage in facts.stages), default=0.0),
-    )  # fmt: skip
+    return (
+        _environment()
+        .get_template(TEMPLATE)
+        .render(
+            facts=facts,
+            learning=[chart for chart in figures.learning_curves(facts) if not chart.is_empty],
+            discrimination=[chart for chart in figures.discrimination(facts) if not chart.is_empty],
+            calibration=figures.calibration(facts),
+            histograms=figures.histograms(facts),
+            scale_start=scale_start(facts.metrics),
+            stage_seconds=sum(stage.seconds for stage in facts.stages),
+            longest=max((stage.seconds for stage in facts.stages), default=0.0),
+        )
+    )
 
 
 def number(value: Any, digits: int = 3) -> str:

@@ -60,9 +60,16 @@ def _roc(axes: Any, facts: Facts) -> None:
     point = facts.operating_point
     if point:
         axes.plot(
-            point.false_positive_rate, point.recall, "o", markersize=8, markerfacecolor="white", markeredgecolor=INK,
-            markeredgewidth=2, linestyle="none", label=f"threshold {point.threshold:.3f}",
-        )  # fmt: skip
+            point.false_positive_rate,
+            point.recall,
+            "o",
+            markersize=8,
+            markerfacecolor="white",
+            markeredgecolor=INK,
+            markeredgewidth=2,
+            linestyle="none",
+            label=f"threshold {point.threshold:.3f}",
+        )
     if drawn:
         axes.legend(loc="lower right", frameon=False, fontsize=9.5)
     else:
@@ -88,9 +95,15 @@ def _confusion(axes: Any, facts: Facts) -> None:
             for column in places:
                 colour = "white" if shares[row][column] > 0.55 else INK
                 axes.text(
-                    column, row, str(facts.confusion[row][column]), ha="center", va="center", color=colour,
-                    fontsize=17 if len(facts.classes) < 4 else 11, fontweight="bold",
-                )  # fmt: skip
+                    column,
+                    row,
+                    str(facts.confusion[row][column]),
+                    ha="center",
+                    va="center",
+                    color=colour,
+                    fontsize=17 if len(facts.classes) < 4 else 11,
+                    fontweight="bold",
+                )
 
 
 def _loss(axes: Any, facts: Facts) -> None:

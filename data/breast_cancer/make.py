@@ -13,8 +13,18 @@ from pathlib import Path
 from sklearn.datasets import load_breast_cancer
 
 TARGET = Path(__file__).with_name("breast_cancer.csv")
-MEASURES = ("radius", "texture", "perimeter", "area", "smoothness", "compactness", "concavity", "concave_points",
-            "symmetry", "fractal_dimension")  # fmt: skip
+MEASURES = (
+    "radius",
+    "texture",
+    "perimeter",
+    "area",
+    "smoothness",
+    "compactness",
+    "concavity",
+    "concave_points",
+    "symmetry",
+    "fractal_dimension",
+)
 STATISTICS = ("mean", "se", "worst")
 COLUMNS = ("diagnosis", *(f"{measure}_{statistic}" for statistic in STATISTICS for measure in MEASURES))
 DIAGNOSIS = {"malignant": "M", "benign": "B"}

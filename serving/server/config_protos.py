@@ -96,9 +96,7 @@ def read_version_batching(folder: Path, server: BatchingOptions) -> BatchingOpti
     if not path.exists():
         return None
     return replace(
-        read_batching(str(path)),
-        thread_pool_name=server.thread_pool_name,
-        num_batch_threads=server.num_batch_threads,
+        read_batching(str(path)), thread_pool_name=server.thread_pool_name, num_batch_threads=server.num_batch_threads
     )
 
 

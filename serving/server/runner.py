@@ -62,11 +62,7 @@ class Runner(ABC):
     """Runs calls for coroutines of one event loop."""
 
     async def run(
-        self,
-        servable: Servable,
-        call: Call,
-        timeout_s: float | None = None,
-        ended: Callable[[], None] = lambda: None,
+        self, servable: Servable, call: Call, timeout_s: float | None = None, ended: Callable[[], None] = lambda: None
     ) -> list[Array]:
         """Return what the call fetches.
 

@@ -70,10 +70,12 @@ def write_examples(folder: Path, table: dict[str, Any], rows: int = ROWS) -> Any
     with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
         for i in range(rows):
             feature = {
-                "signal": floats(table["signal"][i]), "noise": floats(table["noise"][i]),
-                "colour": text(table["colour"][i]), "label": text("yes" if table["true"][i] else "no"),
+                "signal": floats(table["signal"][i]),
+                "noise": floats(table["noise"][i]),
+                "colour": text(table["colour"][i]),
+                "label": text("yes" if table["true"][i] else "no"),
                 "number": floats(float(table["true"][i])),
-            }  # fmt: skip
+            }
             writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
     examples = standard_artifacts.Examples()
     examples.uri, examples.split_names = str(folder), '["test"]'
@@ -137,9 +139,10 @@ def evaluate(examples: Any, tmp_path_factory: pytest.TempPathFactory) -> Callabl
             {"evaluation": [evaluation], "blessing": [blessing]},
             {
                 "eval_config": json_format.MessageToJson(eval_config(asked), preserving_proto_field_name=True),
-                "example_splits": '["test"]', "fairness_indicator_thresholds": "null",
+                "example_splits": '["test"]',
+                "fairness_indicator_thresholds": "null",
             },
-        )  # fmt: skip
+        )
         return Evaluated(evaluation.uri, model_utils.is_model_blessed(blessing), read_verdict(evaluation.uri, asked))
 
     return go

@@ -56,16 +56,23 @@ def test_values_are_as_in_the_data_and_gaps_are_null(tmp_path: Path) -> None:
     found = read(tmp_path, {"train": 3, "test": 1})
     assert found["train"] == {
         "rows": 3,
-        "columns": {"age": [41, None, -3], "radius": [0.1, None, None], "stain": ["blue", "grün", None],
-                    "site": [7, None, 8]},
+        "columns": {
+            "age": [41, None, -3],
+            "radius": [0.1, None, None],
+            "stain": ["blue", "grün", None],
+            "site": [7, None, 8],
+        },
         "labels": ["B", "M", "M"],
-    }  # fmt: skip
+    }
     assert found["test"]["columns"]["age"] == [41]
     assert [type(value) for value in found["train"]["columns"]["site"][::2]] == [int, int]
 
 
-@pytest.mark.parametrize(("most", "values", "kept"), [(500, 1_000_000, 7), (3, 1_000_000, 3), (500, 8, 2)],
-                         ids=["few rows", "many rows", "many features"])  # fmt: skip
+@pytest.mark.parametrize(
+    ("most", "values", "kept"),
+    [(500, 1_000_000, 7), (3, 1_000_000, 3), (500, 8, 2)],
+    ids=["few rows", "many rows", "many features"],
+)
 def test_a_split_is_thinned_evenly_to_what_a_page_can_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, values: int, kept: int
 ) -> None:

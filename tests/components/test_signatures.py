@@ -20,7 +20,7 @@ UNUSUAL = [
     {"age": 44, "weight": None, "colour": "red", "town": None, "ward": None},
     {"age": 10_000, "weight": -3.5, "colour": "violet", "town": "Atlantis", "ward": 99},
     {"age": 44, "weight": 61.5, "colour": "", "town": "", "ward": 2},
-]  # fmt: skip
+]
 
 
 def write_mixed(path: Path, classes: tuple[str, ...]) -> Path:
@@ -36,10 +36,16 @@ def write_mixed(path: Path, classes: tuple[str, ...]) -> Path:
             level = sum(score > limit for limit in ((2,) if len(classes) == 2 else (1.2, 2.6)))
             label = {"low": 0, "middle": 1, "high": 2}
             outcome = classes[level] if len(classes) == 2 else min(label, key=lambda text: abs(label[text] - level))
-            table.writerow([
-                age, "" if rng.random() < 0.3 else f"{weight:.2f}", colour, "NA" if rng.random() < 0.3 else town,
-                "" if rng.random() < 0.2 else ward, outcome,
-            ])  # fmt: skip
+            table.writerow(
+                [
+                    age,
+                    "" if rng.random() < 0.3 else f"{weight:.2f}",
+                    colour,
+                    "NA" if rng.random() < 0.3 else town,
+                    "" if rng.random() < 0.2 else ward,
+                    outcome,
+                ]
+            )
     return path
 
 

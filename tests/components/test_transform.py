@@ -11,15 +11,51 @@ pytestmark = pytest.mark.slow
 CUSTOM = {"left_out": ["label"], "codes": ["ward"], "vocabulary_size": 1000}
 TRAIN = [
     # wide: required; small: required; constant; optional numbers; text; optional text; codes; optional codes as text
-    {"wide": 1e6, "small": 1e-3, "constant": 0.1, "optional": 1.0, "never": None, "colour": "red", "shape": "round",
-     "ward": 3, "label": "a"},
-    {"wide": 3e6, "small": 3e-3, "constant": 0.1, "optional": None, "never": None, "colour": "red", "shape": None,
-     "ward": 3, "label": "b"},
-    {"wide": 5e6, "small": 5e-3, "constant": 0.1, "optional": 5.0, "never": None, "colour": "blue", "shape": "square",
-     "ward": 11, "label": "a"},
-    {"wide": 7e6, "small": 7e-3, "constant": 0.1, "optional": None, "never": None, "colour": "green", "shape": "round",
-     "ward": None, "label": "b"},
-]  # fmt: skip
+    {
+        "wide": 1e6,
+        "small": 1e-3,
+        "constant": 0.1,
+        "optional": 1.0,
+        "never": None,
+        "colour": "red",
+        "shape": "round",
+        "ward": 3,
+        "label": "a",
+    },
+    {
+        "wide": 3e6,
+        "small": 3e-3,
+        "constant": 0.1,
+        "optional": None,
+        "never": None,
+        "colour": "red",
+        "shape": None,
+        "ward": 3,
+        "label": "b",
+    },
+    {
+        "wide": 5e6,
+        "small": 5e-3,
+        "constant": 0.1,
+        "optional": 5.0,
+        "never": None,
+        "colour": "blue",
+        "shape": "square",
+        "ward": 11,
+        "label": "a",
+    },
+    {
+        "wide": 7e6,
+        "small": 7e-3,
+        "constant": 0.1,
+        "optional": None,
+        "never": None,
+        "colour": "green",
+        "shape": "round",
+        "ward": None,
+        "label": "b",
+    },
+]
 NUMBERS = ["constant", "never", "optional", "small", "wide"]  # Transform hands inputs over in this order
 OPTIONAL = ["never", "optional"]
 

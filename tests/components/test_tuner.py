@@ -9,11 +9,17 @@ from config.settings import Settings
 
 pytestmark = pytest.mark.slow
 SETS = [
-    "tuner.enabled=true", "tuner.trials=2", "tuner.epochs=2", "tuner.learning_rate=[0.02, 0.002]",
-    "tuner.dropout=[0.15, 0.25]", "tuner.hidden_units=[[16, 8], [12]]", "model.epochs=2",
+    "tuner.enabled=true",
+    "tuner.trials=2",
+    "tuner.epochs=2",
+    "tuner.learning_rate=[0.02, 0.002]",
+    "tuner.dropout=[0.15, 0.25]",
+    "tuner.hidden_units=[[16, 8], [12]]",
+    "model.epochs=2",
     "model.learning_rate_schedule=constant",
-    "evaluation.thresholds={auc: 0}", "evaluation.change_margin=1",
-]  # fmt: skip
+    "evaluation.thresholds={auc: 0}",
+    "evaluation.change_margin=1",
+]
 
 
 @pytest.fixture(scope="module")

@@ -104,56 +104,117 @@ def test_a_section_whose_keys_are_commented_out_is_the_default(file: Path) -> No
 @pytest.mark.parametrize(
     ("right", "wrong", "told"),
     [
-        pytest.param("name: toy", "nmae: toy", ["pipeline.yaml:1: unknown key 'nmae'; did you mean 'name'?",
-                                                "key 'name' is missing"], id="unknown at the top"),
-        pytest.param("epochs: 20", "epoch: 20", ["pipeline.yaml:7: unknown key 'model.epoch'; did you mean 'epochs'?"],
-                     id="unknown in a section"),
-        pytest.param("- feature: sex", "- featur: sex", ["pipeline.yaml:15: unknown key 'evaluation.slices.0.featur'; "
-                                                         "did you mean 'feature'? (known here: feature, values)"],
-                     id="unknown in a list"),
-        pytest.param("unit: years", "units: years", ["pipeline.yaml:18: unknown key 'features.age.units'; did you mean "
-                                                     "'unit'?"], id="unknown in a key of one's own"),
+        pytest.param(
+            "name: toy",
+            "nmae: toy",
+            ["pipeline.yaml:1: unknown key 'nmae'; did you mean 'name'?", "key 'name' is missing"],
+            id="unknown at the top",
+        ),
+        pytest.param(
+            "epochs: 20",
+            "epoch: 20",
+            ["pipeline.yaml:7: unknown key 'model.epoch'; did you mean 'epochs'?"],
+            id="unknown in a section",
+        ),
+        pytest.param(
+            "- feature: sex",
+            "- featur: sex",
+            [
+                "pipeline.yaml:15: unknown key 'evaluation.slices.0.featur'; "
+                "did you mean 'feature'? (known here: feature, values)"
+            ],
+            id="unknown in a list",
+        ),
+        pytest.param(
+            "unit: years",
+            "units: years",
+            ["pipeline.yaml:18: unknown key 'features.age.units'; did you mean 'unit'?"],
+            id="unknown in a key of one's own",
+        ),
         pytest.param("epochs: 20", "Epochs: 20", ["did you mean 'epochs'?"], id="capitals"),
         pytest.param("epochs: 20", "zzz: 20", ["unknown key 'model.zzz' (known here: hidden_units"], id="nothing near"),
-        pytest.param("epochs: 20", "epochs: 0", ["pipeline.yaml:7: model.epochs: should be greater than 0, got 0"],
-                     id="out of range"),
-        pytest.param("epochs: 20", "epochs: many", ["pipeline.yaml:7: model.epochs: should be an integer, got many"],
-                     id="wrong type"),
+        pytest.param(
+            "epochs: 20",
+            "epochs: 0",
+            ["pipeline.yaml:7: model.epochs: should be greater than 0, got 0"],
+            id="out of range",
+        ),
+        pytest.param(
+            "epochs: 20",
+            "epochs: many",
+            ["pipeline.yaml:7: model.epochs: should be an integer, got many"],
+            id="wrong type",
+        ),
         pytest.param("epochs: 20", "epochs: yes", ["should be an integer, got yes"], id="yes is no number"),
         pytest.param("epochs: 20", "epochs: 2.5", ["model.epochs: should be an integer, got 2.5"], id="fraction"),
         pytest.param("epochs: 20", "epochs: [20]", ["model.epochs: should be an integer, got [20]"], id="list"),
-        pytest.param("- 4", "- four", ["pipeline.yaml:10: model.hidden_units.1: should be an integer, got four"],
-                     id="in a list"),
-        pytest.param("[no, yes]", "yes", ["pipeline.yaml:5: data.classes: should be a list such as [a, b], got yes"],
-                     id="no list"),
-        pytest.param("model:\n", "class_names: {jes: x}\nmodel:\n",
-                     ["pipeline.yaml:6: class_names: 'jes' should be one of the classes no, yes"], id="no such class"),
-        pytest.param("[no, yes]", "[yes]", ["pipeline.yaml:5: data.classes: should have at least 2 items, got [yes]"],
-                     id="one class"),
-        pytest.param("[no, yes]", "[no, no]", ["pipeline.yaml:5: data.classes: must be distinct, got no, no"],
-                     id="class twice"),
+        pytest.param(
+            "- 4", "- four", ["pipeline.yaml:10: model.hidden_units.1: should be an integer, got four"], id="in a list"
+        ),
+        pytest.param(
+            "[no, yes]",
+            "yes",
+            ["pipeline.yaml:5: data.classes: should be a list such as [a, b], got yes"],
+            id="no list",
+        ),
+        pytest.param(
+            "model:\n",
+            "class_names: {jes: x}\nmodel:\n",
+            ["pipeline.yaml:6: class_names: 'jes' should be one of the classes no, yes"],
+            id="no such class",
+        ),
+        pytest.param(
+            "[no, yes]",
+            "[yes]",
+            ["pipeline.yaml:5: data.classes: should have at least 2 items, got [yes]"],
+            id="one class",
+        ),
+        pytest.param(
+            "[no, yes]", "[no, no]", ["pipeline.yaml:5: data.classes: must be distinct, got no, no"], id="class twice"
+        ),
         pytest.param("  label: y\n", "", ["pipeline.yaml:2: key 'data.label' is missing"], id="missing"),
         pytest.param("label: y", "label:", ["pipeline.yaml:4: key 'data.label' is missing"], id="empty"),
-        pytest.param("label: y", "label: y\n  positive: x", ["pipeline.yaml:5: data.positive: should be one of the "
-                                                             "classes no, yes, got x"], id="across keys"),
-        pytest.param("auc: 0.8", "auc: 1.8", ["pipeline.yaml:13: evaluation.thresholds.auc: should be less than "
-                                              "or equal to 1, got 1.8"], id="in a key of one's own"),
-        pytest.param("auc: 0.8", "acc: 0.8", ["pipeline.yaml:13: evaluation.thresholds.acc: 'acc' should be one of"],
-                     id="metric"),
-        pytest.param("name: toy", "name: toy\ndata_gate:\n  severity:\n    SPLIT_OVERLAPS: warn",
-                     ["pipeline.yaml:4: data_gate.severity.SPLIT_OVERLAPS: ", "did you mean 'SPLIT_OVERLAP'?"],
-                     id="kind of anomaly"),
-        pytest.param("epochs: 20", "activation: rellu", ["should be 'relu', ", "got rellu; did you mean 'relu'?"],
-                     id="choice"),
-        pytest.param("  epochs: 20\n", "  epochs: 20\n  epochs: 30\n", ["pipeline.yaml:8: key 'model.epochs' stands "
-                                                                        "twice", "pipeline.yaml:7"], id="twice"),
+        pytest.param(
+            "label: y",
+            "label: y\n  positive: x",
+            ["pipeline.yaml:5: data.positive: should be one of the classes no, yes, got x"],
+            id="across keys",
+        ),
+        pytest.param(
+            "auc: 0.8",
+            "auc: 1.8",
+            ["pipeline.yaml:13: evaluation.thresholds.auc: should be less than or equal to 1, got 1.8"],
+            id="in a key of one's own",
+        ),
+        pytest.param(
+            "auc: 0.8", "acc: 0.8", ["pipeline.yaml:13: evaluation.thresholds.acc: 'acc' should be one of"], id="metric"
+        ),
+        pytest.param(
+            "name: toy",
+            "name: toy\ndata_gate:\n  severity:\n    SPLIT_OVERLAPS: warn",
+            ["pipeline.yaml:4: data_gate.severity.SPLIT_OVERLAPS: ", "did you mean 'SPLIT_OVERLAP'?"],
+            id="kind of anomaly",
+        ),
+        pytest.param(
+            "epochs: 20", "activation: rellu", ["should be 'relu', ", "got rellu; did you mean 'relu'?"], id="choice"
+        ),
+        pytest.param(
+            "  epochs: 20\n",
+            "  epochs: 20\n  epochs: 30\n",
+            ["pipeline.yaml:8: key 'model.epochs' stands twice", "pipeline.yaml:7"],
+            id="twice",
+        ),
         pytest.param("  epochs: 20", "  epochs: 20: 3", ["pipeline.yaml:7 is not YAML"], id="bad YAML"),
         pytest.param("  epochs: 20", "\tepochs: 20", ["pipeline.yaml:7 is not YAML"], id="tab"),
-        pytest.param("name: toy", "name: toy\nschema: gone.pbtxt", ["pipeline.yaml:2: schema: there is no such file",
-                                                                    "gone.pbtxt"], id="no schema"),
+        pytest.param(
+            "name: toy",
+            "name: toy\nschema: gone.pbtxt",
+            ["pipeline.yaml:2: schema: there is no such file", "gone.pbtxt"],
+            id="no schema",
+        ),
         pytest.param("  epochs: 20", "  [a, b]: 20", ["pipeline.yaml:7: a key must be a word"], id="list as key"),
     ],
-)  # fmt: skip
+)
 def test_mistakes_are_told_with_line_key_and_cure(file: Path, right: str, wrong: str, told: list[str]) -> None:
     assert right in GOOD
     message = refusal(file, GOOD.replace(right, wrong))

@@ -186,10 +186,18 @@ def test_useless_columns_are_ignored_with_the_reason(init: Init) -> None:
     result = init(table)
     assert result.features == ("x",)
     said = {column: why.lower() for column, why in result.ignored.items()}
-    expected = {"patient_id": "an id", "number": "counts the rows", "account": "like an id",
-                "visitID": "split.group_by", "hospital": "always the same", "empty": "no row has a value",
-                "seen": "dates", "price": "signs",
-                "note": "free text", "street": "distinct values"}  # fmt: skip
+    expected = {
+        "patient_id": "an id",
+        "number": "counts the rows",
+        "account": "like an id",
+        "visitID": "split.group_by",
+        "hospital": "always the same",
+        "empty": "no row has a value",
+        "seen": "dates",
+        "price": "signs",
+        "note": "free text",
+        "street": "distinct values",
+    }
     assert {column: word for column, word in expected.items() if word not in said[column]} == {}
     text = result.config.read_text(encoding="utf-8")
     for column, why in result.ignored.items():
@@ -199,8 +207,14 @@ def test_useless_columns_are_ignored_with_the_reason(init: Init) -> None:
 
 def test_the_summary_says_what_was_guessed_and_what_is_next(init: Init) -> None:
     said = str(init(toy(ward=np.arange(ROWS) % 4 + 1, key=[f"k{i}" for i in range(ROWS)])))
-    for part in ("200 rows, 2 features, classes: no 150, yes 50", "positive class: yes. Guessed", "left out: key. 200",
-                 "ward (1, 2, 3, 4)", "pipeline.yaml", "next: local_runner.py run "):  # fmt: skip
+    for part in (
+        "200 rows, 2 features, classes: no 150, yes 50",
+        "positive class: yes. Guessed",
+        "left out: key. 200",
+        "ward (1, 2, 3, 4)",
+        "pipeline.yaml",
+        "next: local_runner.py run ",
+    ):
         assert part in said
 
 
@@ -288,8 +302,13 @@ def test_marks_and_line_ends_do_not_matter(init: Init, newline: str, mark: bytes
 
 
 def test_odd_column_names_survive(init: Init) -> None:
-    names = {"a: b": [1.5, 2.5] * 100, "# c": [1.5, 2.5] * 100, "yes": [1.5, 2.5] * 100, 'say "x"': [1.5, 2.5] * 100,
-             "new\nline": [1.5, 2.5] * 100}  # fmt: skip
+    names = {
+        "a: b": [1.5, 2.5] * 100,
+        "# c": [1.5, 2.5] * 100,
+        "yes": [1.5, 2.5] * 100,
+        'say "x"': [1.5, 2.5] * 100,
+        "new\nline": [1.5, 2.5] * 100,
+    }
     result = init(toy(**names), name="odd")
     settings, schema = read(result)
     assert set(result.features) == {"x", *names}
@@ -362,7 +381,7 @@ def test_nothing_is_overwritten_unless_forced(init: Init) -> None:
         pytest.param(b"x,y\n1,a\n2,caf\xe9\n", {}, "toy.csv:3: not UTF-8.*\n.*0xe9.*\n.*iconv", id="latin"),
         pytest.param(b"x,y\n" + b"1,a\n" * 300_000 + b"2,\xe9\n", {}, "toy.csv:300002: not", id="latin, far down"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_learned_is_refused(init: Init, table: Any, options: dict[str, Any], told: str) -> None:
     with pytest.raises((DataError, ConfigError), match=told):
         init(table, **options)

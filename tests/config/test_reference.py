@@ -21,8 +21,12 @@ def test_document_is_current() -> None:
 def test_module_prints_the_document() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "config.reference"],
-        cwd=ROOT, env={**os.environ, "PYTHONIOENCODING": "utf-8"}, capture_output=True, timeout=60, check=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
     assert done.stdout.decode("utf-8") == markdown()
 
 

@@ -108,16 +108,21 @@ def test_compose_itself_understands_it() -> None:
     compose = [["docker", "compose"], ["docker-compose"]]
     said = [
         subprocess.run([*command, "version", "--short"], capture_output=True, text=True, check=False)
-        for command in compose if shutil.which(command[0])
-    ]  # fmt: skip
+        for command in compose
+        if shutil.which(command[0])
+    ]
     newer = [
         done.args[:-2] for done in said if done.returncode == 0 and int(done.stdout.lstrip("v").split(".")[0]) >= 2
     ]
     if not newer:
         pytest.skip("Docker Compose 2 is not installed")
     done = subprocess.run(
-        [*newer[0], "--profile", "*", "config", "--services"], cwd=ROOT, capture_output=True, text=True, check=False,
+        [*newer[0], "--profile", "*", "config", "--services"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
         env={**os.environ, "VOUCH_SECRET_KEY": GOOD_SECRET},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     assert set(done.stdout.split()) == set(SERVICES)

@@ -54,15 +54,23 @@ class Site:
     def environment(self, settings: Mapping[str, str]) -> dict[str, str]:
         return {
             "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
-            "VOUCH_MODELS": str(self.models), "VOUCH_CONFIG": str(ROOT / "config"),
-            "VOUCH_STATE": str(self.folder / "state"), "VOUCH_POLL_S": "1", "VOUCH_DRAIN_S": "0", **settings,
-        }  # fmt: skip
+            "VOUCH_MODELS": str(self.models),
+            "VOUCH_CONFIG": str(ROOT / "config"),
+            "VOUCH_STATE": str(self.folder / "state"),
+            "VOUCH_POLL_S": "1",
+            "VOUCH_DRAIN_S": "0",
+            **settings,
+        }
 
     def start(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            ["/bin/bash", str(SCRIPT), *arguments], env=self.environment(settings), text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
+            ["/bin/bash", str(SCRIPT), *arguments],
+            env=self.environment(settings),
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
     def refusal(self, **settings: str) -> str:
         """What is said by a start that is refused."""
@@ -139,8 +147,11 @@ def test_the_server_is_called_as_serving_start_calls_it(site: Site, started: Any
         field.name for field in fields(options) if getattr(options, field.name) != getattr(at_home, field.name)
     }
     assert differing == {
-        "rest_api_timeout_in_ms", "model_config_file", "model_config_file_poll_wait_seconds", "bind_address"
-    }  # fmt: skip
+        "rest_api_timeout_in_ms",
+        "model_config_file",
+        "model_config_file_poll_wait_seconds",
+        "bind_address",
+    }
 
 
 def test_batching_can_be_left_out(site: Site, started: Any) -> None:

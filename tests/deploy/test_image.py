@@ -25,8 +25,10 @@ def copied() -> list[str]:
     """What the image takes from the repository, without build arguments."""
     return [
         word.partition("/$")[0]
-        for line in instructions("COPY") for word in shlex.split(line)[:-1] if not word.startswith("--")
-    ]  # fmt: skip
+        for line in instructions("COPY")
+        for word in shlex.split(line)[:-1]
+        if not word.startswith("--")
+    ]
 
 
 def test_the_image_takes_what_is_there_and_what_the_ignore_file_lets_through() -> None:

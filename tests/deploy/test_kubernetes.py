@@ -31,9 +31,10 @@ def referenced(folder: Path) -> Iterator[str]:
 
 BASE = {
     (document["kind"], document["metadata"]["name"]): document
-    for path in (ROOT / "deploy" / "kubernetes" / "base").glob("*.yaml") if path.name != "kustomization.yaml"
+    for path in (ROOT / "deploy" / "kubernetes" / "base").glob("*.yaml")
+    if path.name != "kustomization.yaml"
     for document in documents(path)
-}  # fmt: skip
+}
 SPECS = {key: document.get("spec", {}) for key, document in BASE.items()}
 POD = SPECS["Deployment", "model-server"]["template"]["spec"]
 CONTAINER = POD["containers"][0]
@@ -106,8 +107,10 @@ def test_a_pod_has_no_more_rights_than_it_needs() -> None:
     assert user
     assert (str(POD["securityContext"]["runAsUser"]), str(POD["securityContext"]["runAsGroup"])) == user.groups()
     assert CONTAINER["securityContext"] == {
-        "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
-    }  # fmt: skip
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
     assert {"memory"} == set(CONTAINER["resources"]["limits"])
 
 

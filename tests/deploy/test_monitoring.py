@@ -151,9 +151,12 @@ def test_grafana_finds_its_data_and_its_dashboards() -> None:
 def test_panels_say_what_they_show_and_do_not_overlap(path: Path) -> None:
     panels = json.loads(path.read_text(encoding="utf-8"))["panels"]
     cells = [
-        (x, y) for panel in panels for place in [panel["gridPos"]]
-        for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])
-    ]  # fmt: skip
+        (x, y)
+        for panel in panels
+        for place in [panel["gridPos"]]
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
     assert len(set(cells)) == len(cells)
     assert max(x for x, _ in cells) < 24
     assert len({panel["id"] for panel in panels}) == len({panel["title"] for panel in panels}) == len(panels)

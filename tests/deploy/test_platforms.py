@@ -23,8 +23,15 @@ UNIT = DEPLOY / "systemd" / "vouch-model-server.service"
 def test_render_gets_a_private_service_from_the_dockerfile() -> None:
     [service] = yaml.safe_load((DEPLOY / "render.yaml").read_text(encoding="utf-8"))["services"]
     assert set(service) == {
-        "type", "name", "runtime", "plan", "dockerfilePath", "dockerContext", "maxShutdownDelaySeconds", "envVars",
-    }  # fmt: skip
+        "type",
+        "name",
+        "runtime",
+        "plan",
+        "dockerfilePath",
+        "dockerContext",
+        "maxShutdownDelaySeconds",
+        "envVars",
+    }
     assert (service["type"], service["runtime"]) == ("pserv", "docker")  # pserv: has no public address
     assert (ROOT / service["dockerContext"] / service["dockerfilePath"]).is_file()
     variables = {entry["key"]: entry["value"] for entry in service["envVars"]}
@@ -39,9 +46,14 @@ def test_railway_builds_the_dockerfile_and_waits_for_the_model() -> None:
     assert build["builder"] == "DOCKERFILE"
     assert (ROOT / build["dockerfilePath"]).is_file()
     assert set(deploy) == {
-        "numReplicas", "healthcheckPath", "healthcheckTimeout", "overlapSeconds", "drainingSeconds",
-        "restartPolicyType", "restartPolicyMaxRetries",
-    }  # fmt: skip
+        "numReplicas",
+        "healthcheckPath",
+        "healthcheckTimeout",
+        "overlapSeconds",
+        "drainingSeconds",
+        "restartPolicyType",
+        "restartPolicyMaxRetries",
+    }
     assert deploy["restartPolicyType"] in {"ON_FAILURE", "ALWAYS", "NEVER"}
     assert int(SETTINGS["VOUCH_DRAIN_S"]) < deploy["drainingSeconds"]
     name = deploy["healthcheckPath"].removeprefix("/v1/models/")

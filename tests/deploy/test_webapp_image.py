@@ -12,9 +12,10 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 LINES = (ROOT / "webapp" / "Dockerfile").read_text(encoding="utf-8").splitlines()
 IGNORED = [
-    line for line in (ROOT / "webapp" / "Dockerfile.dockerignore").read_text("utf-8").splitlines()
+    line
+    for line in (ROOT / "webapp" / "Dockerfile.dockerignore").read_text("utf-8").splitlines()
     if line and line[0] != "#"
-]  # fmt: skip
+]
 
 
 def instructions(name: str) -> list[str]:

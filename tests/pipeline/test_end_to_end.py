@@ -13,9 +13,19 @@ from serving.manifest import Manifest, problems, versions
 
 pytestmark = pytest.mark.slow
 COMPONENTS = [
-    "FileBasedExampleGen", "StatisticsGen", "ImportSchemaGen", "ExampleValidator", "DataGate", "Transform", "Trainer",
-    "LatestBlessedModel", "Evaluator", "ServingProbe", "AtomicPusher", "RunReport",
-]  # fmt: skip
+    "FileBasedExampleGen",
+    "StatisticsGen",
+    "ImportSchemaGen",
+    "ExampleValidator",
+    "DataGate",
+    "Transform",
+    "Trainer",
+    "LatestBlessedModel",
+    "Evaluator",
+    "ServingProbe",
+    "AtomicPusher",
+    "RunReport",
+]
 FROM_TRAINER = {"Trainer", "Evaluator", "ServingProbe", "AtomicPusher", "RunReport"}
 
 
@@ -51,8 +61,17 @@ def test_all_components_complete(pipeline_run: Any) -> None:
 
 
 def test_the_screen_tells_what_happened_and_where_things_lie(pipeline_run: Any) -> None:
-    for part in (*COMPONENTS, "passed  data gate", "passed  evaluation gate", "passed  serving gate",
-                 "pushed as version 1", "report.html", "model_card.md", "metadata.sqlite", "run.log"):  # fmt: skip
+    for part in (
+        *COMPONENTS,
+        "passed  data gate",
+        "passed  evaluation gate",
+        "passed  serving gate",
+        "pushed as version 1",
+        "report.html",
+        "model_card.md",
+        "metadata.sqlite",
+        "run.log",
+    ):
         assert part in pipeline_run.output
     assert (pipeline_run.var / "reports" / "breast_cancer" / pipeline_run.run_id / "run.log").stat().st_size > 0
 

@@ -27,8 +27,10 @@ def running(tmp_path: Path, seconds: int = 60) -> Running:
 
 def test_the_command_is_told_where_the_server_is_and_its_exit_code_is_handed_on(tmp_path: Path) -> None:
     server = running(tmp_path)
-    code = "import os; assert os.environ['VOUCH_MODEL_SERVER_REST'] == 'http://127.0.0.1:81'; " \
-           "assert os.environ['VOUCH_MODEL_SERVER_GRPC'] == '127.0.0.1:80'; raise SystemExit(7)"  # fmt: skip
+    code = (
+        "import os; assert os.environ['VOUCH_MODEL_SERVER_REST'] == 'http://127.0.0.1:81'; "
+        "assert os.environ['VOUCH_MODEL_SERVER_GRPC'] == '127.0.0.1:80'; raise SystemExit(7)"
+    )
     assert run_beside(server, f'{sys.executable} -c "{code}"') == 7
     server.process.kill()
 

@@ -100,18 +100,31 @@ class Served:
 
     def environment(self) -> dict[str, str]:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        return {**os.environ, "PATH": path, "VOUCH_VAR": str(self.var), "PYTHONPATH": str(ROOT), "COLUMNS": "200",
-                "VOUCH_MODEL_SERVER_REST": self.rest, "VOUCH_MODEL_SERVER_GRPC": self.grpc}  # fmt: skip
+        return {
+            **os.environ,
+            "PATH": path,
+            "VOUCH_VAR": str(self.var),
+            "PYTHONPATH": str(ROOT),
+            "COLUMNS": "200",
+            "VOUCH_MODEL_SERVER_REST": self.rest,
+            "VOUCH_MODEL_SERVER_GRPC": self.grpc,
+        }
 
     def shell(self, *command: str) -> str:
-        done = subprocess.run(command, cwd=ROOT, env=self.environment(), capture_output=True, text=True, timeout=120,
-                              check=False)  # fmt: skip
+        done = subprocess.run(
+            command, cwd=ROOT, env=self.environment(), capture_output=True, text=True, timeout=120, check=False
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def run(self, *arguments: object) -> Result:
-        return run(*arguments, var=self.var, VOUCH_MODEL_SERVER_REST=self.rest, VOUCH_MODEL_SERVER_GRPC=self.grpc,
-                   COLUMNS="200")  # fmt: skip
+        return run(
+            *arguments,
+            var=self.var,
+            VOUCH_MODEL_SERVER_REST=self.rest,
+            VOUCH_MODEL_SERVER_GRPC=self.grpc,
+            COLUMNS="200",
+        )
 
 
 @pytest.fixture(scope="module")
@@ -120,9 +133,12 @@ def served(pipeline_run: Any, tmp_path_factory: pytest.TempPathFactory) -> Itera
     copy_version(pushed, var / "serving" / MODEL, 1)
     process = subprocess.Popen(
         [sys.executable, "-u", "-m", "serving", "start", "--rest-port", "0", "--grpc-port", "0", "--sample", "3"],
-        cwd=ROOT, env={**os.environ, "VOUCH_VAR": str(var)},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        env={**os.environ, "VOUCH_VAR": str(var)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     assert process.stdout
     said = ""
     for line in process.stdout:
@@ -154,8 +170,13 @@ def test_the_start_shows_predictions_by_both_protocols(served: Served) -> None:
 def test_what_is_served_is_shown(served: Served) -> None:
     [status] = json.loads(served.run("status", "--json").stdout)
     assert status["versions"][0] | {"share_percent": 100} == {
-        "version": 1, "state": "AVAILABLE", "error_code": "OK", "error": "", "labels": ["stable"], "share_percent": 100,
-    }  # fmt: skip
+        "version": 1,
+        "state": "AVAILABLE",
+        "error_code": "OK",
+        "error": "",
+        "labels": ["stable"],
+        "share_percent": 100,
+    }
     metadata = json.loads(served.run("metadata", MODEL, "--json").stdout)
     assert set(metadata["signatures"]) >= {"serving_default", "serving_examples", "serving_packed"}
     assert served.run("status", "other").exit_code == 1

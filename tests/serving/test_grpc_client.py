@@ -97,8 +97,11 @@ def test_grpc_outputs_come_by_name(grpc_stub: GrpcStub, grpc_client: GrpcClient)
         label={"dtype": 7, "string_val": [b"a", "é".encode(), b""], "tensor_shape": shaped(3)},
     )
     assert grpc_client.predict("m", ROWS, Which(label="stable")) == {
-        "y": [2.5, 3, 4.5], "same": [0.5] * 3, "packed": [[1, 2], [3, 4], [5, 6]], "label": ["a", "é", ""],
-    }  # fmt: skip
+        "y": [2.5, 3, 4.5],
+        "same": [0.5] * 3,
+        "packed": [[1, 2], [3, 4], [5, 6]],
+        "label": ["a", "é", ""],
+    }
     [request] = grpc_stub.asked
     assert request.model_spec.version_label == "stable"
     assert np.frombuffer(request.inputs["x"].tensor_content, np.float32).tolist() == ROWS["x"]
@@ -127,12 +130,15 @@ def test_grpc_garbage_is_a_bad_answer(
 @pytest.mark.parametrize(
     ("code", "text", "error", "tries"),
     [
-        ("INVALID_ARGUMENT", "no", InvalidRequest, 1), ("NOT_FOUND", "no", ModelNotFound, 1),
+        ("INVALID_ARGUMENT", "no", InvalidRequest, 1),
+        ("NOT_FOUND", "no", ModelNotFound, 1),
         ("INVALID_ARGUMENT", "Unrecognized servable version label: x", ModelNotFound, 1),
-        ("UNAVAILABLE", "full", ModelServerDown, 2), ("DEADLINE_EXCEEDED", "", ModelServerTimeout, 1),
-        ("INTERNAL", "oh", ModelServerFailed, 1), ("FAILED_PRECONDITION", "no", InvalidRequest, 1),
+        ("UNAVAILABLE", "full", ModelServerDown, 2),
+        ("DEADLINE_EXCEEDED", "", ModelServerTimeout, 1),
+        ("INTERNAL", "oh", ModelServerFailed, 1),
+        ("FAILED_PRECONDITION", "no", InvalidRequest, 1),
     ],
-)  # fmt: skip
+)
 def test_grpc_refusals_are_typed(
     grpc_stub: GrpcStub, grpc_client: GrpcClient, code: str, text: str, error: type[VouchError], tries: int
 ) -> None:

@@ -119,8 +119,11 @@ def test_a_request_is_whole_and_so_is_its_answer(script: Script, pool: HttpPool)
     head, _, body = script.asked[0].partition(b"\r\n\r\n")
     host = script.url.removeprefix("http://").removesuffix("/prefix")
     assert head.decode().split("\r\n") == [
-        "POST /prefix/a%20b HTTP/1.1", f"Host: {host}", "X-Ours: 1", "Content-Length: 4"
-    ]  # fmt: skip
+        "POST /prefix/a%20b HTTP/1.1",
+        f"Host: {host}",
+        "X-Ours: 1",
+        "Content-Length: 4",
+    ]
     assert body == b"body"
 
 
@@ -295,10 +298,16 @@ def made_certificate(folder: Path) -> Path:
     now, day = datetime.datetime.now(datetime.timezone.utc), datetime.timedelta(days=1)
     names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
     certificate = (
-        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-        .serial_number(x509.random_serial_number()).not_valid_before(now - day).not_valid_after(now + day)
-        .add_extension(names, critical=True).sign(key, hashes.SHA256())
-    )  # fmt: skip
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - day)
+        .not_valid_after(now + day)
+        .add_extension(names, critical=True)
+        .sign(key, hashes.SHA256())
+    )
     secret = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

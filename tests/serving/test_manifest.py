@@ -9,8 +9,19 @@ import pytest
 from config.errors import DataError
 from serving.manifest import FILE_NAME, Manifest, checksums, digest, problems, versions
 
-MANIFEST = Manifest("m", 3, "run", "2026-11-21T05:46:10+00:00", "", "data", "settings", {"auc": [0.9, 0.8, 1.0]},
-                    {"threshold": 0.4}, {"evaluation": "Blessed."}, {})  # fmt: skip
+MANIFEST = Manifest(
+    "m",
+    3,
+    "run",
+    "2026-11-21T05:46:10+00:00",
+    "",
+    "data",
+    "settings",
+    {"auc": [0.9, 0.8, 1.0]},
+    {"threshold": 0.4},
+    {"evaluation": "Blessed."},
+    {},
+)
 
 
 @pytest.fixture
@@ -32,9 +43,10 @@ def test_the_manifest_is_not_among_its_own_checksums(version: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [None, "", "no JSON", "[]", "{}", json.dumps({**asdict(MANIFEST), "more": 1})],
+    "text",
+    [None, "", "no JSON", "[]", "{}", json.dumps({**asdict(MANIFEST), "more": 1})],
     ids=["absent", "empty", "no JSON", "a list", "no keys", "an unknown key"],
-)  # fmt: skip
+)
 def test_a_version_without_a_valid_manifest_is_not_vouched_for(version: Path, text: str | None) -> None:
     if text is None:
         (version / FILE_NAME).unlink()

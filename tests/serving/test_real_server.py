@@ -84,10 +84,16 @@ def by_entry_point(site: Site, path: str) -> Iterator[Served]:
     rest, grpc = free(2)
     (site.folder / "state").mkdir()
     environment = {
-        **os.environ, "PATH": path, "PORT": str(rest), "GRPC_PORT": str(grpc), "VOUCH_MODELS": str(site.serving),
-        "VOUCH_CONFIG": str(ROOT / "config"), "VOUCH_STATE": str(site.folder / "state"), "VOUCH_DRAIN_S": "0",
+        **os.environ,
+        "PATH": path,
+        "PORT": str(rest),
+        "GRPC_PORT": str(grpc),
+        "VOUCH_MODELS": str(site.serving),
+        "VOUCH_CONFIG": str(ROOT / "config"),
+        "VOUCH_STATE": str(site.folder / "state"),
+        "VOUCH_DRAIN_S": "0",
         "VOUCH_POLL_S": "1",
-    }  # fmt: skip
+    }
     process = subprocess.Popen([ROOT / "serving" / "entrypoint.sh"], env=environment, start_new_session=True)
     served = Served(
         site, Addresses(f"http://127.0.0.1:{rest}", f"127.0.0.1:{grpc}"), lambda: run(HEALTH, env=environment)
@@ -205,9 +211,10 @@ def panel_queries(model: str) -> dict[str, str]:
     return {
         f"{panel['title']} {target['refId']}": target["expr"].replace("$__rate_interval", "1m").replace("$model", model)
         for path in (ROOT / "monitoring" / "grafana" / "dashboards").glob("*.json")
-        for panel in json.loads(path.read_text(encoding="utf-8"))["panels"] for target in panel["targets"]
+        for panel in json.loads(path.read_text(encoding="utf-8"))["panels"]
+        for target in panel["targets"]
         if any(name in target["expr"] for name in (":tensorflow:serving:", "model-server"))
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture
@@ -224,8 +231,9 @@ def prometheus(served: Served, tmp_path: Path) -> Iterator[Callable[[str], list[
     address = f"127.0.0.1:{free(1)[0]}"
     process = subprocess.Popen(
         ["prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=data", f"--web.listen-address={address}"],
-        cwd=tmp_path, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        cwd=tmp_path,
+        stderr=subprocess.DEVNULL,
+    )
 
     def ask(query: str) -> list[Any]:
         try:

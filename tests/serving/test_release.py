@@ -64,10 +64,16 @@ def test_promote_and_rollback(hall: Hall) -> None:
     assert hall.version(model) == 2, "clients without a label go back too"
     with pytest.raises(DataError, match="no previous version"):
         release.rollback(hall.desk, model)
-    told = [(e.what, e.before and e.before.stable, e.after.stable, e.who, e.outcome)
-            for e in Store(hall.desk.root, model).history()]  # fmt: skip
-    assert told == [("first", None, 1, "tester", "done"), ("promote", 1, 2, "tester", "done"),
-                    ("promote", 2, 3, "tester", "done"), ("rollback", 3, 2, "tester", "done")]  # fmt: skip
+    told = [
+        (e.what, e.before and e.before.stable, e.after.stable, e.who, e.outcome)
+        for e in Store(hall.desk.root, model).history()
+    ]
+    assert told == [
+        ("first", None, 1, "tester", "done"),
+        ("promote", 1, 2, "tester", "done"),
+        ("promote", 2, 3, "tester", "done"),
+        ("rollback", 3, 2, "tester", "done"),
+    ]
 
 
 def test_an_older_version_can_be_promoted_and_answers_everybody(hall: Hall) -> None:
@@ -113,20 +119,37 @@ def changed(folder: Path) -> None:
     ("spoil", "told"),
     [
         (lambda hall, base: copy_version(hall.tiny, base, 2, sentences={"serving": "Loaded."}), "did not bless"),
-        (lambda hall, base: copy_version(hall.tiny, base, 2, sentences={"evaluation": "auc is 0.9, 0.97 is asked for.",
-                                                                       "serving": "Loaded."}), "did not bless"),
+        (
+            lambda hall, base: copy_version(
+                hall.tiny, base, 2, sentences={"evaluation": "auc is 0.9, 0.97 is asked for.", "serving": "Loaded."}
+            ),
+            "did not bless",
+        ),
         (lambda hall, base: changed(copy_version(hall.tiny, base, 2)), "saved_model.pb was changed"),
         (lambda hall, base: (copy_version(hall.tiny, base, 2) / "assets.extra" / "manifest.json").unlink(), "manifest"),
         (lambda hall, base: (base / "2").mkdir(), "no valid manifest"),
         (lambda hall, base: copy_version(hall.tiny, base, 3).rename(base / "2"), "its manifest is another's"),
         (lambda hall, base: copy_version(hall.tiny, base, 2, wrong_golden), "answers by serving_default are wrong"),
         (lambda hall, base: copy_version(hall.tiny, base, 2, unloadable), "could not load version 2"),
-        (lambda hall, base: copy_version(
-            hall.tiny, base, 2, lambda f: (f / "assets.extra" / "golden.json").unlink()), "carries no golden rows"),
+        (
+            lambda hall, base: copy_version(
+                hall.tiny, base, 2, lambda f: (f / "assets.extra" / "golden.json").unlink()
+            ),
+            "carries no golden rows",
+        ),
     ],
-    ids=["no verdict", "refused", "changed", "no manifest", "empty", "another's", "wrong answers", "does not load",
-         "no golden rows"],
-)  # fmt: skip
+    ids=[
+        "no verdict",
+        "refused",
+        "changed",
+        "no manifest",
+        "empty",
+        "another's",
+        "wrong answers",
+        "does not load",
+        "no golden rows",
+    ],
+)
 def test_what_cannot_be_vouched_for_is_refused(hall: Hall, spoil: Callable[[Hall, Path], Any], told: str) -> None:
     model = hall.model(1)
     spoil(hall, hall.base(model))
@@ -260,8 +283,11 @@ def test_no_request_fails_during_promotions_and_rollbacks(hall: Hall) -> None:
                 failures.append(error)
 
     clients = [connect(hall.running.addresses, protocol) for protocol in ("rest", "grpc")]
-    threads = [threading.Thread(target=ask, args=(client, which))
-               for client in clients for which in (Which(), Which(label="stable"))]  # fmt: skip
+    threads = [
+        threading.Thread(target=ask, args=(client, which))
+        for client in clients
+        for which in (Which(), Which(label="stable"))
+    ]
     for thread in threads:
         thread.start()
     try:

@@ -113,8 +113,9 @@ def test_before_the_first_start_the_newest_version_becomes_stable(store: Store) 
     assert release.prepare(desk(root)) == {"m": State(2), "n": State(5)}
     assert [(e.what, e.after) for e in store.history()] == [("first", State(2))]
     configs = parse_config((root / CONFIG).read_text()).model_config_list.config
-    assert [(c.name, c.base_path, list(c.model_version_policy.specific.versions), dict(c.version_labels))
-            for c in configs] == [("m", str(root / "m"), [2], {"stable": 2}), ("n", str(root / "n"), [5], {"stable": 5})]  # fmt: skip  # noqa: E501
+    assert [
+        (c.name, c.base_path, list(c.model_version_policy.specific.versions), dict(c.version_labels)) for c in configs
+    ] == [("m", str(root / "m"), [2], {"stable": 2}), ("n", str(root / "n"), [5], {"stable": 5})]
     assert release.prepare(desk(root)) == {"m": State(2), "n": State(5)}
     assert len(store.history()) == 1, "the second start changes nothing"
 

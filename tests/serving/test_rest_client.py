@@ -117,11 +117,18 @@ def test_columns_are_sent_as_they_are_and_outputs_come_by_name(stub: Stub, clien
 
 @pytest.mark.parametrize(
     "values",
-    [np.array([[1.5, float("nan")], [0.1, 2]], np.float32).T, np.array([1.5, float("nan"), float("-inf")]),
-     [1.5, float("nan"), float("inf")], ["null", "nullable", "é", "\ud800"], [2**64, -(2**70), 0],
-     [None, "a"], np.array([1, 2, 3], np.int64), np.array(["a", "b"])],
+    [
+        np.array([[1.5, float("nan")], [0.1, 2]], np.float32).T,
+        np.array([1.5, float("nan"), float("-inf")]),
+        [1.5, float("nan"), float("inf")],
+        ["null", "nullable", "é", "\ud800"],
+        [2**64, -(2**70), 0],
+        [None, "a"],
+        np.array([1, 2, 3], np.int64),
+        np.array(["a", "b"]),
+    ],
     ids=["matrix with a gap", "infinite array", "infinite list", "texts", "large", "None", "integers", "text array"],
-)  # fmt: skip
+)
 def test_what_json_has_no_words_for_is_sent_all_the_same(stub: Stub, client: RestClient, values: Any) -> None:
     stub.says((200, json.dumps({"outputs": {"y": [1] * len(values)}})))
     client.predict("m", {"x": values})
@@ -145,10 +152,14 @@ def test_rows_are_sent_as_columns(stub: Stub, client: RestClient) -> None:
 
 @pytest.mark.parametrize(
     ("inputs", "told"),
-    [([], "no rows"), ([{"x": 1}, {"y": 1}], "row 1 has other columns"), ({"x": [1], "y": [1, 2]}, "differ in length"),
-     ({"x": [object()]}, "cannot be sent")],
+    [
+        ([], "no rows"),
+        ([{"x": 1}, {"y": 1}], "row 1 has other columns"),
+        ({"x": [1], "y": [1, 2]}, "differ in length"),
+        ({"x": [object()]}, "cannot be sent"),
+    ],
     ids=["none", "other keys", "other lengths", "no JSON"],
-)  # fmt: skip
+)
 def test_what_cannot_be_sent_is_refused_before(client: RestClient, inputs: Any, told: str) -> None:
     with pytest.raises(InvalidRequest, match=told):
         client.predict("m", inputs)
@@ -157,9 +168,14 @@ def test_what_cannot_be_sent_is_refused_before(client: RestClient, inputs: Any, 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("<html>", "no JSON"), ("[]", "no JSON object"), ("", "no JSON"), ("[" * 100_000, "no JSON"),
-        ('{"predictions": [1, 2, 3]}', "without outputs"), ('{"outputs": {}}', "without outputs"),
-        ('{"outputs": {"y": [1, 2]}}', "another number of rows"), ('{"outputs": {"y": 1}}', "another number of rows"),
+        ("<html>", "no JSON"),
+        ("[]", "no JSON object"),
+        ("", "no JSON"),
+        ("[" * 100_000, "no JSON"),
+        ('{"predictions": [1, 2, 3]}', "without outputs"),
+        ('{"outputs": {}}', "without outputs"),
+        ('{"outputs": {"y": [1, 2]}}', "another number of rows"),
+        ('{"outputs": {"y": 1}}', "another number of rows"),
         ('{"outputs": {"y": [1, NaN, 3]}}', "a number that is none"),
         ('{"outputs": {"y": [[1], [1], [-Infinity]]}}', "a number that is none"),
         ('{"outputs": {"y": [1, 1e999, 3]}}', "a number that is none"),
@@ -169,9 +185,25 @@ def test_what_cannot_be_sent_is_refused_before(client: RestClient, inputs: Any, 
         ('{"outputs": {"y": [{}, {}, {}]}}', "no known kind"),
         ('{"outputs": {"y": ["a", null, "b"]}}', "no known kind"),
     ],
-    ids=["html", "list", "empty", "deep", "rows", "nothing", "too few", "one", "NaN", "Infinity", "overflow", "ragged",
-         "null", "a null", "objects", "no text"],
-)  # fmt: skip
+    ids=[
+        "html",
+        "list",
+        "empty",
+        "deep",
+        "rows",
+        "nothing",
+        "too few",
+        "one",
+        "NaN",
+        "Infinity",
+        "overflow",
+        "ragged",
+        "null",
+        "a null",
+        "objects",
+        "no text",
+    ],
+)
 def test_garbage_is_a_bad_answer(stub: Stub, client: RestClient, text: str, told: str) -> None:
     stub.says((200, text))
     with pytest.raises(BadAnswer, match=told) as caught:
@@ -190,16 +222,18 @@ def test_garbage_for_status_and_metadata(stub: Stub, client: RestClient, ask: An
 @pytest.mark.parametrize(
     ("status", "text", "error"),
     [
-        (400, '{"error": "JSON Parse error"}', InvalidRequest), (501, '{"error": "no"}', InvalidRequest),
-        (404, '{"error": "Servable not found"}', ModelNotFound), (500, "Internal Server Error", ModelServerFailed),
+        (400, '{"error": "JSON Parse error"}', InvalidRequest),
+        (501, '{"error": "no"}', InvalidRequest),
+        (404, '{"error": "Servable not found"}', ModelNotFound),
+        (500, "Internal Server Error", ModelServerFailed),
         (400, '{"error": "Unrecognized servable version label: x"}', ModelNotFound),
-        (302, "", ModelServerFailed), (504, '{"error": "late"}', ModelServerTimeout),
-        (503, '{"error": "full"}', ModelServerDown), (429, "", ModelServerDown),
+        (302, "", ModelServerFailed),
+        (504, '{"error": "late"}', ModelServerTimeout),
+        (503, '{"error": "full"}', ModelServerDown),
+        (429, "", ModelServerDown),
     ],
-)  # fmt: skip
-def test_refusals_are_typed(
-    stub: Stub, client: RestClient, status: int, text: str, error: type[VouchError]
-) -> None:  # fmt: skip
+)
+def test_refusals_are_typed(stub: Stub, client: RestClient, status: int, text: str, error: type[VouchError]) -> None:
     stub.says((status, text))
     with pytest.raises(error):
         client.predict("m", ROWS)
@@ -258,8 +292,10 @@ def test_an_answer_that_comes_drop_by_drop_is_left_in_time(stub: Stub) -> None:
 def test_the_only_output_is_named_by_the_signature(stub: Stub, client: RestClient) -> None:
     info = {"dtype": "DT_FLOAT", "tensor_shape": {"dim": [{"size": "-1", "name": ""}], "unknown_rank": False}}
     definition = {"inputs": {"x": info}, "outputs": {"y": info}, "method_name": ""}
-    metadata = {"model_spec": {"version": "7"},
-                "metadata": {"signature_def": {"signature_def": {"serving_default": definition}}}}  # fmt: skip
+    metadata = {
+        "model_spec": {"version": "7"},
+        "metadata": {"signature_def": {"signature_def": {"serving_default": definition}}},
+    }
     stub.says((200, '{"outputs": [1, 2, 3]}'), (200, json.dumps(metadata)), (200, '{"outputs": [4, 5, 6]}'))
     assert client.predict("m", ROWS) == {"y": [1, 2, 3]}
     assert client.predict("m", ROWS) == {"y": [4, 5, 6]}

@@ -44,18 +44,32 @@ def test_json_rows(tmp_path: Path, wrap: object) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "columns are missing"), (HEAD, "holds no rows"), ("id,x\n1,2\n", "code, text, flag"),
+        ("", "columns are missing"),
+        (HEAD, "holds no rows"),
+        ("id,x\n1,2\n", "code, text, flag"),
         (HEAD + '1,1,1,a,0\n2,"1,5",1,a,0\n', "row 2, column x: this is no number\n  got: '1,5'"),
         (HEAD + "1,1_5,1,a,0\n", "row 1, column x: this is no number"),
         (HEAD + "1,1,2.5,a,0\n", "row 1, column code: this is no whole number"),
         (HEAD + "1,1,inf,a,0\n", "row 1, column code: this is no whole number"),
         (HEAD + "1,1,1,a,maybe\n", "row 1, column flag: this is neither true nor false"),
         (HEAD + "1,1,1\n", "rows.csv:2: the row has another number of columns"),
-        (HEAD + '1,1,1,"a,0\n', "this is no CSV"), (HEAD.encode() + b"1,1,1,\xff,0\n", "is not UTF-8"),
+        (HEAD + '1,1,1,"a,0\n', "this is no CSV"),
+        (HEAD.encode() + b"1,1,1,\xff,0\n", "is not UTF-8"),
     ],
-    ids=["empty", "header only", "columns", "comma", "underscore", "whole", "infinite", "boolean", "short",
-         "quote", "bytes"],
-)  # fmt: skip
+    ids=[
+        "empty",
+        "header only",
+        "columns",
+        "comma",
+        "underscore",
+        "whole",
+        "infinite",
+        "boolean",
+        "short",
+        "quote",
+        "bytes",
+    ],
+)
 def test_bad_csv_is_told_with_its_place(tmp_path: Path, text: str | bytes, told: str) -> None:
     with pytest.raises(DataError) as caught:
         list(read_chunks(write(tmp_path, text), SIGNATURE))
@@ -65,14 +79,18 @@ def test_bad_csv_is_told_with_its_place(tmp_path: Path, text: str | bytes, told:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("{", "is no JSON"), ("[" * 100_000, "is no JSON"), ('{"rows": []}', "holds no list of rows"),
-        ("[]", "holds no rows"), ("[1]", "row 1 is no object"), ('[{"x": 1}]', "row 1: columns are missing"),
+        ("{", "is no JSON"),
+        ("[" * 100_000, "is no JSON"),
+        ('{"rows": []}', "holds no list of rows"),
+        ("[]", "holds no rows"),
+        ("[1]", "row 1 is no object"),
+        ('[{"x": 1}]', "row 1: columns are missing"),
         ('[{"x": true, "code": 1, "text": "", "flag": 1}]', "row 1, column x: this is no number"),
         ('[{"x": [1], "code": 1, "text": "", "flag": 1}]', "row 1, column x: this is no number"),
         ('[{"x": 1, "code": 1, "text": {}, "flag": 1}]', "row 1, column text: this is no text"),
     ],
     ids=["torn", "deep", "keys", "empty", "values", "missing", "boolean", "list", "object"],
-)  # fmt: skip
+)
 def test_bad_json_is_told_with_its_place(tmp_path: Path, text: str, told: str) -> None:
     with pytest.raises(DataError) as caught:
         list(read_chunks(write(tmp_path, text, "rows.json"), SIGNATURE))
@@ -87,13 +105,15 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("outputs", "wanted"),
     [
-        ({"probabilities": [[0.25, 0.75]], "probability": [0.10000000149011612], "label": ["M"]},
-         {"label": ["M"], "probability": ["0.1"]}),
+        (
+            {"probabilities": [[0.25, 0.75]], "probability": [0.10000000149011612], "label": ["M"]},
+            {"label": ["M"], "probability": ["0.1"]},
+        ),
         ({"probabilities": [[0.25, 0.5, 0.25]], "label": ["b"]}, {"label": ["b"], "probability": ["0.5"]}),
         ({"y": [[1.5, 2]]}, {"y": ["[1.5, 2]"]}),
     ],
     ids=["two classes", "three classes", "another's model"],
-)  # fmt: skip
+)
 def test_the_table_of_predictions(outputs: dict[str, list[object]], wanted: dict[str, list[str]]) -> None:
     types = {name: TensorInfo("DT_STRING" if name == "label" else "DT_FLOAT", (-1,)) for name in outputs}
     assert as_table(outputs, Signature({}, types)) == wanted

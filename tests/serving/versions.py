@@ -16,9 +16,12 @@ NOTHING = Manifest("m", 0, "run", "2026-11-21T08:46:40+00:00", "digest", "data",
 
 
 def copy_version(
-    pushed: Path, base: Path, version: int, change: Callable[[Path], None] = lambda folder: None,
+    pushed: Path,
+    base: Path,
+    version: int,
+    change: Callable[[Path], None] = lambda folder: None,
     sentences: dict[str, str] | None = None,
-) -> Path:  # fmt: skip
+) -> Path:
     """Copy a version under another number and model; `change` alters its files before they are vouched for."""
     folder = base / str(version)
     shutil.copytree(pushed, folder)
@@ -49,8 +52,11 @@ def tiny_model(folder: Path) -> Path:
         return {"serving_default": signature(PREDICT, {"x": x}, outputs)}
 
     save(folder, build)
-    golden = {"inputs": {"serving_default": {"x": [0.25, 0.75]}}, "probabilities": [[0.75, 0.25], [0.25, 0.75]],
-              "labels": ["B", "M"]}  # fmt: skip
+    golden = {
+        "inputs": {"serving_default": {"x": [0.25, 0.75]}},
+        "probabilities": [[0.75, 0.25], [0.25, 0.75]],
+        "labels": ["B", "M"],
+    }
     (folder / "assets.extra").mkdir()
     (folder / "assets.extra" / "golden.json").write_text(json.dumps(golden))
     (folder / FILE_NAME).write_text(NOTHING.text())
@@ -71,7 +77,11 @@ def unloadable(folder: Path) -> None:
 
 
 def _vouch(folder: Path, manifest: Manifest, sentences: dict[str, str] | None) -> None:
-    manifest = replace(manifest, model=folder.parent.name, version=int(folder.name),
-                       sentences=manifest.sentences if sentences is None else sentences)  # fmt: skip
+    manifest = replace(
+        manifest,
+        model=folder.parent.name,
+        version=int(folder.name),
+        sentences=manifest.sentences if sentences is None else sentences,
+    )
     (folder / FILE_NAME).unlink(missing_ok=True)
     (folder / FILE_NAME).write_text(replace(manifest, checksums=checksums(folder)).text(), encoding="utf-8")

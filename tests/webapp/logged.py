@@ -33,10 +33,18 @@ def batch(rows: int = 1, at: datetime = NOON, model: str = "cells", version: int
     """A batch as the predictor makes it, with all the columns of the hand-made `cells` unless others are given."""
     columns = {"radius": np.linspace(10, 20, rows), "texture": [18] * rows, "smooth ness (mean)": [0.1] * rows}
     values: dict[str, Any] = {
-        "time": at, "model": model, "version": version, "route": "stable", "latency_s": 0.0015, "columns": columns,
-        "asked": Asked(f"request-{at:%d%H%M%S%f}", "ann", "page"), "labels": (["B", "M"] * rows)[:rows],
-        "probabilities": np.tile(np.float32([0.75, 0.25]), (rows, 1)), "classes": ("B", "M"), "positive": "M",
-    }  # fmt: skip
+        "time": at,
+        "model": model,
+        "version": version,
+        "route": "stable",
+        "latency_s": 0.0015,
+        "columns": columns,
+        "asked": Asked(f"request-{at:%d%H%M%S%f}", "ann", "page"),
+        "labels": (["B", "M"] * rows)[:rows],
+        "probabilities": np.tile(np.float32([0.75, 0.25]), (rows, 1)),
+        "classes": ("B", "M"),
+        "positive": "M",
+    }
     return LoggedBatch(**values | given)
 
 

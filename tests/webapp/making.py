@@ -63,9 +63,15 @@ def cells() -> Made:
         "texture": np.where(is_malignant, 21.0, 18.0) + chance.normal(0, 3, ROWS),
         "smooth ness (mean)": chance.normal(0.1, 0.01, ROWS),
     }
-    return Made("cells", {name: _floats(values) for name, values in columns.items()},
-                ["M" if m else "B" for m in is_malignant], ("B", "M"), "M", 0.4,
-                minimum=dict.fromkeys(columns, 0.0))  # fmt: skip
+    return Made(
+        "cells",
+        {name: _floats(values) for name, values in columns.items()},
+        ["M" if m else "B" for m in is_malignant],
+        ("B", "M"),
+        "M",
+        0.4,
+        minimum=dict.fromkeys(columns, 0.0),
+    )
 
 
 def patients() -> Made:
@@ -81,10 +87,18 @@ def patients() -> Made:
         "smoker": ["yes" if value else "no" for value in chance.random(ROWS) < np.where(is_ill, 0.6, 0.2)],
         "city": [("Bandung", "Jakarta", "Surabaya")[number % 3] for number in range(ROWS)],
         "ward": [int(value) for value in chance.integers(0, 4, ROWS)],
-    }  # fmt: skip
-    return Made("patients", columns, ["yes" if ill else "no" for ill in is_ill], ("no", "yes"), "yes", 0.5,
-                categorical=("ward",), domains={"smoker": ("no", "yes")},
-                minimum={"age": 0, "pressure": 0.0})  # fmt: skip
+    }
+    return Made(
+        "patients",
+        columns,
+        ["yes" if ill else "no" for ill in is_ill],
+        ("no", "yes"),
+        "yes",
+        0.5,
+        categorical=("ward",),
+        domains={"smoker": ("no", "yes")},
+        minimum={"age": 0, "pressure": 0.0},
+    )
 
 
 def flowers() -> Made:
@@ -111,9 +125,18 @@ def make_version(serving: Path, made: Made, version: int, metrics: Mapping[str, 
     _write_golden(folder, made)
     _write_showcase(folder, made)
     manifest = Manifest(
-        made.name, version, f"20261121T08460{version % 10}.000000", "2026-11-21T08:46:40+00:00", f"digest{version}",
-        "data", "settings", dict(metrics or {"auc": [0.97, 0.93, 0.99]}), _operating_point(made), BLESSED, {},
-    )  # fmt: skip
+        made.name,
+        version,
+        f"20261121T08460{version % 10}.000000",
+        "2026-11-21T08:46:40+00:00",
+        f"digest{version}",
+        "data",
+        "settings",
+        dict(metrics or {"auc": [0.97, 0.93, 0.99]}),
+        _operating_point(made),
+        BLESSED,
+        {},
+    )
     (folder / FILE_NAME).write_text(replace(manifest, checksums=checksums(folder)).text(), encoding="utf-8")
     return folder
 
@@ -139,8 +162,12 @@ def _training(made: Made) -> dict[str, Any]:
     settings = {"name": made.name, "data": data, "categorical": list(made.categorical), "schema": "schema.pbtxt"}
     if len(made.classes) > 2:
         settings["evaluation"] = {"metrics": ["auc", "accuracy"]}
-    return {"settings": settings, "operating_point": _operating_point(made), "features": list(made.columns),
-            "rows": {"train": ROWS, "eval": 60}}  # fmt: skip
+    return {
+        "settings": settings,
+        "operating_point": _operating_point(made),
+        "features": list(made.columns),
+        "rows": {"train": ROWS, "eval": 60},
+    }
 
 
 def _schema(made: Made) -> schema_pb2.Schema:
@@ -238,8 +265,10 @@ def labels_of(made: Made, probabilities: np.ndarray[Any, Any]) -> list[str]:
 
 def _write_showcase(folder: Path, made: Made) -> None:
     def part(rows: slice) -> dict[str, Any]:
-        return {"columns": {name: list(values)[rows] for name, values in made.columns.items()},
-                "labels": list(made.labels)[rows]}  # fmt: skip
+        return {
+            "columns": {name: list(values)[rows] for name, values in made.columns.items()},
+            "labels": list(made.labels)[rows],
+        }
 
     showcase = {"train": part(slice(0, 200)), "test": part(slice(200, 260))}
     (folder / FOLDER / "showcase.json").write_text(json.dumps(showcase), encoding="utf-8")

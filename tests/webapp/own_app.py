@@ -17,8 +17,9 @@ def own_app(var: Path, serving: Path, rest: str, **given: Any) -> Iterator[App]:
     """An app on `serving` that writes under `var`. Nothing listens where it looks for the model server's gRPC."""
     var.mkdir(exist_ok=True)
     (var / "serving").symlink_to(serving)
-    settings = app_settings(var=var, **{"model_server_rest": rest, "model_server_grpc": "127.0.0.1:9", "rate_limit": "",
-                                        **given})  # fmt: skip
+    settings = app_settings(
+        var=var, **{"model_server_rest": rest, "model_server_grpc": "127.0.0.1:9", "rate_limit": "", **given}
+    )
     services = make_services(settings)
     app = create_app(settings, services)
     app.testing = True

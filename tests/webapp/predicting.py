@@ -35,8 +35,12 @@ class Bench:
         self.client, self.kept, self.metrics = RestClient(url, policy), Kept(), Metrics()
         self.catalog = Catalog(serving, serving)
         self.predictor = Predictor(
-            self.catalog, Router(serving), self.client, self.kept, self.metrics  # type: ignore[arg-type]
-        )  # fmt: skip
+            self.catalog,
+            Router(serving),
+            self.client,
+            self.kept,
+            self.metrics,  # type: ignore[arg-type]
+        )
 
     def counted(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(name, labels) or 0.0

@@ -79,8 +79,10 @@ def test_rows_that_cannot_be_predicted_are_told_and_left_out(
     result = score(bench, "cells", "\n".join(lines).encode(), tmp_path)
     assert (result.rows, result.failed) == (3, 3)
     assert [(p.row, p.field, p.got) for p in result.problems] == [
-        (3, "", "4: 1,5,0.1,7"), (4, "radius", "x"), (6, "texture", "nothing")
-    ]  # fmt: skip
+        (3, "", "4: 1,5,0.1,7"),
+        (4, "radius", "x"),
+        (6, "texture", "nothing"),
+    ]
     assert {count for _, _, count in result.counts} == {1}
     assert [row["radius"] for row in rows_of(result)] == [lines[n].split(",")[0] for n in (1, 4, 6)]
 
@@ -89,8 +91,9 @@ def test_a_file_without_any_good_row_has_a_header_for_a_result(bench: Bench, tmp
     result = score(bench, "flowers", b"petal length (cm),petal width (cm)\nx,y\n", tmp_path)
     assert (result.rows, result.failed) == (0, 1)
     assert result.path.read_text().count("\n") == 1
-    assert result.path.read_text().endswith("label,probability,probability_setosa,probability_versicolor,"
-                                            "probability_virginica,version,warnings\n")  # fmt: skip
+    assert result.path.read_text().endswith(
+        "label,probability,probability_setosa,probability_versicolor,probability_virginica,version,warnings\n"
+    )
 
 
 def test_what_a_spreadsheet_would_calculate_is_defused(bench: Bench, made: dict[str, Made], tmp_path: Path) -> None:

@@ -30,11 +30,13 @@ def catalog(webapp_root: Path, tmp_path: Path) -> Catalog:
 def test_a_card_says_what_the_version_takes_and_gives(catalog: Catalog) -> None:
     card = catalog.card("patients", 1)
     assert [(f.name, f.kind, f.dtype, f.required) for f in card.fields] == [
-        ("age", "numeric", "int", True), ("pressure", "numeric", "float", True),
-        ("cholesterol", "numeric", "float", False), ("smoker", "categorical", "string", True),
+        ("age", "numeric", "int", True),
+        ("pressure", "numeric", "float", True),
+        ("cholesterol", "numeric", "float", False),
+        ("smoker", "categorical", "string", True),
         ("city", "categorical", "string", True),
         ("ward", "categorical", "int", True),
-    ]  # fmt: skip
+    ]
     assert (card.label, card.classes, card.positive, card.threshold) == ("outcome", ("no", "yes"), "yes", 0.5)
     assert card.field("smoker").values == ("no", "yes")
     assert card.field("ward").is_code
@@ -64,8 +66,9 @@ def test_names_for_people_come_from_the_configuration(webapp_root: Path, tmp_pat
     assert card.field("texture").title == "Texture"
     assert [card.called(label) for label in card.classes] == ["benign", "malignant"]
     assert [(heading, [f.name for f in fields]) for heading, fields in card.groups] == [
-        ("Size", ["radius"]), ("", ["texture", "smooth ness (mean)"])
-    ]  # fmt: skip
+        ("Size", ["radius"]),
+        ("", ["texture", "smooth ness (mean)"]),
+    ]
 
 
 def test_a_configuration_that_cannot_be_read_breaks_nothing(
@@ -113,11 +116,18 @@ def test_without_any_model_there_is_no_default(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("file", "content"),
-    [(manifest.TRAINING, "{}"), (manifest.TRAINING, "[]"), (manifest.TRAINING, "{"), (manifest.SCHEMA, "feature {"),
-     (manifest.STATISTICS, "\x08no"), (manifest.STATISTICS, None), (manifest.EVALUATION, None),
-     (manifest.FILE_NAME, "{}")],
+    [
+        (manifest.TRAINING, "{}"),
+        (manifest.TRAINING, "[]"),
+        (manifest.TRAINING, "{"),
+        (manifest.SCHEMA, "feature {"),
+        (manifest.STATISTICS, "\x08no"),
+        (manifest.STATISTICS, None),
+        (manifest.EVALUATION, None),
+        (manifest.FILE_NAME, "{}"),
+    ],
     ids=["no settings", "a list", "no JSON", "schema", "statistics", "no statistics", "no evaluation", "manifest"],
-)  # fmt: skip
+)
 def test_a_broken_version_is_the_servers_fault_not_the_askers(
     webapp_root: Path, tmp_path: Path, file: str, content: str | None
 ) -> None:

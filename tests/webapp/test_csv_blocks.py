@@ -45,9 +45,20 @@ def read(content: bytes, max_bytes: int = 1 << 20) -> tuple[list[tuple[int, list
         (b"a\n1\n2\n", [(2, ["1"]), (3, ["2"])]),
         ("a,b\nå,ß\n日本,x\n".encode(), [(2, ["å", "ß"]), (3, ["日本", "x"])]),
     ],
-    ids=["plain", "CRLF, no end", "BOM, semicolon", "tab", "bar", "quoted", "inch", "quoted header", "blank first",
-         "one column", "not ASCII"],
-)  # fmt: skip
+    ids=[
+        "plain",
+        "CRLF, no end",
+        "BOM, semicolon",
+        "tab",
+        "bar",
+        "quoted",
+        "inch",
+        "quoted header",
+        "blank first",
+        "one column",
+        "not ASCII",
+    ],
+)
 def test_rows_come_as_they_are_with_their_numbers(
     block_bytes: int, content: bytes, rows: list[tuple[int, list[str]]]
 ) -> None:
@@ -67,12 +78,17 @@ def test_names_are_trimmed_and_made_up_where_there_are_none() -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"", "a header"), (b"\n\n", "a header"), (b" , \n1,2\n", "a header"), (b"a,b,a\n", "once"),
-        ("a,b\n".encode("utf-16"), "UTF-8"), (b"\xe9,b\n1,2\n", "UTF-8"), (b"a,b\n1,2\n3,\xe9\n", "UTF-8"),
+        (b"", "a header"),
+        (b"\n\n", "a header"),
+        (b" , \n1,2\n", "a header"),
+        (b"a,b,a\n", "once"),
+        ("a,b\n".encode("utf-16"), "UTF-8"),
+        (b"\xe9,b\n1,2\n", "UTF-8"),
+        (b"a,b\n1,2\n3,\xe9\n", "UTF-8"),
         (b",".join(b"c%d" % n for n in range(10_001)), "10000 columns"),
     ],
     ids=["empty", "blank", "no names", "twice", "UTF-16", "Latin 1 header", "Latin 1 later", "too wide"],
-)  # fmt: skip
+)
 def test_a_file_that_cannot_be_read_is_told(content: bytes, told: str) -> None:
     with pytest.raises(InvalidFile, match=told):
         read(content)

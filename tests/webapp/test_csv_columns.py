@@ -19,17 +19,47 @@ from webapp.catalog import Card, Catalog
 from webapp.csv_columns import CheckedTable, check_table
 from webapp.rules import FieldRules, Refused, rules_of
 
-ODD_TEXTS = ["", " ", "NA", "nan", "inf", "-inf", "1e400", "1,5", "1_5", "0x1F", " 7 ", "+7", "7.0", "-0", "1e39", "٣",
-             "9223372036854775807", "9223372036854775808", "-9223372036854775808", "yes", " yes", "maybe", "true",
-             "1e-400", ".5", "5.", "-", "1 2", "=1"]  # fmt: skip
+ODD_TEXTS = [
+    "",
+    " ",
+    "NA",
+    "nan",
+    "inf",
+    "-inf",
+    "1e400",
+    "1,5",
+    "1_5",
+    "0x1F",
+    " 7 ",
+    "+7",
+    "7.0",
+    "-0",
+    "1e39",
+    "٣",
+    "9223372036854775807",
+    "9223372036854775808",
+    "-9223372036854775808",
+    "yes",
+    " yes",
+    "maybe",
+    "true",
+    "1e-400",
+    ".5",
+    "5.",
+    "-",
+    "1 2",
+    "=1",
+]
 
 
 @pytest.fixture(scope="module")
 def card(webapp_root: Path) -> Card:
     card = Catalog(webapp_root / "serving", webapp_root).card("patients", 1)
     bounds: dict[str, dict[str, Any]] = {
-        "age": {"minimum": 0.0, "maximum": 150.0}, "city": {"required": False}, "ward": {"required": False}
-    }  # fmt: skip
+        "age": {"minimum": 0.0, "maximum": 150.0},
+        "city": {"required": False},
+        "ward": {"required": False},
+    }
     return replace(card, fields=tuple(replace(f, **bounds.get(f.name, {})) for f in card.fields))
 
 
@@ -84,8 +114,11 @@ def test_rows_with_something_wrong_are_left_out_and_told(card: Card, made: dict[
     assert checked.is_good.tolist() == [True, False, False, False]
     assert list(checked.columns["age"]) == [30.0]
     assert [(p.row, p.field, p.got) for p in checked.problems] == [
-        (3, "age", "x"), (4, "smoker", "Yes"), (5, "age", "151"), (5, "smoker", "perhaps")
-    ]  # fmt: skip
+        (3, "age", "x"),
+        (4, "smoker", "Yes"),
+        (5, "age", "151"),
+        (5, "smoker", "perhaps"),
+    ]
     assert checked.wrong == 3
     assert checked.counts["smoker", "must be one of no, yes"] == 2
     assert checked.problems[0].example == card.field("age").example

@@ -72,13 +72,25 @@ def hall() -> Iterator[Hall]:
     door = Door(
         found,
         Bounds(
-            threads=4, waiting=WAITING, body_bytes=lambda path: 10 if path == "/small" else LIMIT_BYTES,
+            threads=4,
+            waiting=WAITING,
+            body_bytes=lambda path: 10 if path == "/small" else LIMIT_BYTES,
             quick_bytes=lambda path: QUICK_BYTES if path == "/quick" else -1,
         ),
-        shed=found.shed_one, close=found.closed.set, sweep=lambda: Connection.cut_the_stuck(CUT_AFTER_S),
-    )  # fmt: skip
-    config = uvicorn.Config(door, http=Connection, ws="none", lifespan="on", interface="asgi3", log_config=None,
-                            access_log=False, timeout_graceful_shutdown=5)  # fmt: skip
+        shed=found.shed_one,
+        close=found.closed.set,
+        sweep=lambda: Connection.cut_the_stuck(CUT_AFTER_S),
+    )
+    config = uvicorn.Config(
+        door,
+        http=Connection,
+        ws="none",
+        lifespan="on",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=5,
+    )
     server = uvicorn.Server(config)
     listening = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, args=([listening],))

@@ -124,8 +124,9 @@ def test_one_request_stays_bounded_however_wide_the_row(card: Callable[[str], Ca
 def test_a_field_of_which_nothing_is_known_is_left_out(tmp_path: Path) -> None:
     (make_version(tmp_path, patients(), 1) / SHOWCASE).unlink()
     card = Catalog(tmp_path, tmp_path).card("patients", 1)
-    unknown = replace(card, fields=tuple(replace(field, stats=Stats()) if field.name == "ward" else field
-                                         for field in card.fields))  # fmt: skip
+    unknown = replace(
+        card, fields=tuple(replace(field, stats=Stats()) if field.name == "ward" else field for field in card.fields)
+    )
     found = explain(unknown, ILL, pressure_alone)
     assert "ward" not in by_name(found)
     assert found.left_out == 1

@@ -83,9 +83,10 @@ def test_the_metrics_can_be_read_by_prometheus_and_count_what_was_asked(client: 
         client.get("/livez")
     families = {family.name: family for family in text_string_to_metric_families(client.get("/metrics").text)}
     [counted] = [
-        sample.value for sample in families["vouch_http_requests"].samples
+        sample.value
+        for sample in families["vouch_http_requests"].samples
         if sample.name.endswith("_total") and sample.labels["route"] == "/livez"
-    ]  # fmt: skip
+    ]
     assert counted == 3
 
 

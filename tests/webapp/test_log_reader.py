@@ -67,14 +67,24 @@ def test_rows_of_one_request_are_in_order(base: Path) -> None:
 @pytest.mark.parametrize(
     ("wanted", "expected"),
     [
-        ({}, "dcba"), ({"who": "bob"}, "b"), ({"label": "M"}, "d"), ({"version": 2}, "c"), ({"request_id": "a"}, "a"),
-        ({"start": NOON + minutes(10)}, "dcb"), ({"end": NOON + minutes(10)}, "a"), ({"row": 1}, ""),
+        ({}, "dcba"),
+        ({"who": "bob"}, "b"),
+        ({"label": "M"}, "d"),
+        ({"version": 2}, "c"),
+        ({"request_id": "a"}, "a"),
+        ({"start": NOON + minutes(10)}, "dcb"),
+        ({"end": NOON + minutes(10)}, "a"),
+        ({"row": 1}, ""),
         ({"start": NOON + minutes(10), "end": NOON + minutes(24 * 60)}, "cb"),
-        ({"text": "BO"}, "b"), ({"text": "jakar"}, "c"), ({"text": "."}, ""), ({"who": "nobody"}, ""),
-        ({"who": "ann", "version": 1, "label": "M"}, "d"), ({"who": "bob", "label": "M"}, ""),
+        ({"text": "BO"}, "b"),
+        ({"text": "jakar"}, "c"),
+        ({"text": "."}, ""),
+        ({"who": "nobody"}, ""),
+        ({"who": "ann", "version": 1, "label": "M"}, "d"),
+        ({"who": "bob", "label": "M"}, ""),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_filters(base: Path, wanted: dict[str, Any], expected: str) -> None:
     put(base, batch(1, asked=asked("a")))
     put(base, batch(1, at=NOON + minutes(10), asked=asked("b", "bob")))

@@ -58,10 +58,21 @@ def test_a_prediction_is_in_a_file_of_its_day_with_all_that_is_known_of_it(make_
     frame = pd.read_parquet(file)
     assert list(frame.columns) == [*META.names, "input.radius", "input.texture", "input.smooth ness (mean)"]
     assert frame.iloc[1].drop("probabilities").to_dict() == {
-        "time": pd.Timestamp(NOON.replace(microsecond=42)), "request_id": "request-20120000000042", "row": 65,
-        "model": "cells", "version": 1, "route": "stable", "who": "ann", "source": "page", "latency_ms": 1.5,
-        "label": "M", "probability": 0.25, "input.radius": 15.0, "input.texture": 18.0, "input.smooth ness (mean)": 0.1,
-    }  # fmt: skip
+        "time": pd.Timestamp(NOON.replace(microsecond=42)),
+        "request_id": "request-20120000000042",
+        "row": 65,
+        "model": "cells",
+        "version": 1,
+        "route": "stable",
+        "who": "ann",
+        "source": "page",
+        "latency_ms": 1.5,
+        "label": "M",
+        "probability": 0.25,
+        "input.radius": 15.0,
+        "input.texture": 18.0,
+        "input.smooth ness (mean)": 0.1,
+    }
     assert frame["probabilities"][2].tolist() == [0.75, 0.25]
     assert drops.rows == 0
     assert strangers(base) == []
@@ -70,19 +81,33 @@ def test_a_prediction_is_in_a_file_of_its_day_with_all_that_is_known_of_it(make_
 def test_features_have_their_own_names_and_the_types_of_the_schema(make_log: Logs) -> None:
     log, _, base = make_log()
     columns = {
-        "age": [60, None, 3], "pressure": np.array([120, np.nan, 1]), "cholesterol": [None, 200, float("nan")],
-        "smoker": ["yes", "", None], "city": np.array(["a", "b", ""]), "ward": np.array([1, MISSING_CODE, 2**53 + 1]),
-    }  # fmt: skip
+        "age": [60, None, 3],
+        "pressure": np.array([120, np.nan, 1]),
+        "cholesterol": [None, 200, float("nan")],
+        "smoker": ["yes", "", None],
+        "city": np.array(["a", "b", ""]),
+        "ward": np.array([1, MISSING_CODE, 2**53 + 1]),
+    }
     log.append(batch(3, model="patients", columns=columns))
     assert log.flush(5)
     table = inputs(pq.read_table(next((base.parent / "patients").glob("date=*/*.parquet"))))
     kinds = {f.name: str(f.type) for f in table.schema}
-    assert kinds == {"age": "int64", "pressure": "double", "cholesterol": "double", "smoker": "string",
-                     "city": "string", "ward": "int64"}  # fmt: skip
+    assert kinds == {
+        "age": "int64",
+        "pressure": "double",
+        "cholesterol": "double",
+        "smoker": "string",
+        "city": "string",
+        "ward": "int64",
+    }
     assert table.to_pydict() == {
-        "age": [60, None, 3], "pressure": [120, None, 1], "cholesterol": [None, 200, None],
-        "smoker": ["yes", None, None], "city": ["a", "b", None], "ward": [1, None, 2**53 + 1],
-    }  # fmt: skip
+        "age": [60, None, 3],
+        "pressure": [120, None, 1],
+        "cholesterol": [None, 200, None],
+        "smoker": ["yes", None, None],
+        "city": ["a", "b", None],
+        "ward": [1, None, 2**53 + 1],
+    }
 
 
 def test_a_column_is_of_the_same_type_in_every_file_whatever_is_in_it(make_log: Logs) -> None:
@@ -106,8 +131,11 @@ def test_versions_and_days_have_files_of_their_own(make_log: Logs, webapp_root: 
     told = {
         (path.parent.name, path.name.split("-")[1]): pq.read_metadata(path).num_rows for path in base.glob("date=*/*")
     }
-    assert told == {(day, version): rows for day in ("date=2126-11-20", "date=2126-11-21")
-                    for version, rows in (("v1", 1), ("v2", 2))}  # fmt: skip
+    assert told == {
+        (day, version): rows
+        for day in ("date=2126-11-20", "date=2126-11-21")
+        for version, rows in (("v1", 1), ("v2", 2))
+    }
 
 
 def test_many_batches_go_into_one_file_and_a_full_lot_does_not_wait(make_log: Logs) -> None:
@@ -133,7 +161,8 @@ def test_what_the_queue_does_not_hold_is_dropped_counted_and_told_once(
     assert log.flush(5)
     assert log.append(batch(5)), "there is room again"
     assert [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING] == [
-        "the prediction log lost 1 rows: more predictions wait than may"]  # fmt: skip
+        "the prediction log lost 1 rows: more predictions wait than may"
+    ]
     assert log.flush(5)
     assert sum(pq.read_metadata(path).num_rows for path in base.glob("date=*/*")) == 10
 
@@ -154,11 +183,15 @@ def test_a_folder_that_cannot_be_written_costs_rows_only_until_it_can(make_log: 
 
 @pytest.mark.parametrize(
     "spoil",
-    [lambda b: replace(b, version=9), lambda b: replace(b, columns={"radius": ["text"] * 2}),
-     lambda b: replace(b, columns={"radius": [1.0]}), lambda b: replace(b, columns={"unknown": [1.0, 2.0]}),
-     lambda b: replace(b, positive="X")],
+    [
+        lambda b: replace(b, version=9),
+        lambda b: replace(b, columns={"radius": ["text"] * 2}),
+        lambda b: replace(b, columns={"radius": [1.0]}),
+        lambda b: replace(b, columns={"unknown": [1.0, 2.0]}),
+        lambda b: replace(b, positive="X"),
+    ],
     ids=["version gone", "text for a number", "rows missing", "unknown column", "no such class"],
-)  # fmt: skip
+)
 def test_a_batch_that_cannot_be_written_is_dropped_alone(make_log: Logs, spoil: Callable[..., Any]) -> None:
     log, drops, base = make_log()
     assert log.append(spoil(batch(2, at=NOON + minutes(24 * 60))))

@@ -111,9 +111,17 @@ def test_what_is_not_valid_never_reaches_the_model_server(bench: Bench, fake: Fa
 
 @pytest.mark.parametrize(
     ("mood", "error"),
-    [("garbage", BadAnswer), ("nan", BadAnswer), ("fewer", BadAnswer), ("beyond", BadAnswer), ("stranger", BadAnswer),
-     ("failing", ModelServerFailed), ("unavailable", ModelServerDown), ("closing", ModelServerDown)],
-)  # fmt: skip
+    [
+        ("garbage", BadAnswer),
+        ("nan", BadAnswer),
+        ("fewer", BadAnswer),
+        ("beyond", BadAnswer),
+        ("stranger", BadAnswer),
+        ("failing", ModelServerFailed),
+        ("unavailable", ModelServerDown),
+        ("closing", ModelServerDown),
+    ],
+)
 @pytest.mark.parametrize("model", ["cells", "flowers"])
 def test_nonsense_is_never_shown_as_a_prediction(
     bench: Bench, fake: FakeModelServer, made: dict[str, Made], model: str, mood: Any, error: type[VouchError]
@@ -139,7 +147,8 @@ def test_a_model_server_that_hangs_is_left_in_time(
 @pytest.mark.parametrize(
     ("outputs", "told"),
     [
-        ({"label": ["B"]}, "no answer of a classifier"), ({"probabilities": [[0.5, 0.5]]}, "no answer of a classifier"),
+        ({"label": ["B"]}, "no answer of a classifier"),
+        ({"probabilities": [[0.5, 0.5]]}, "no answer of a classifier"),
         ({"label": ["B"], "probabilities": [[0.2, 0.3, 0.5]]}, "number of probabilities"),
         ({"label": ["B"], "probabilities": [0.5]}, "number of probabilities"),
         ({"label": ["B"], "probabilities": [["0.5", "x"]]}, "no answer of a classifier"),
@@ -147,11 +156,15 @@ def test_a_model_server_that_hangs_is_left_in_time(
         ({"label": [b"B"], "probabilities": [[0.5, 0.5]]}, "a class it does not have"),
         ({"label": [["B"]], "probabilities": [[0.5, 0.5]]}, "a class it does not have"),
     ],
-)  # fmt: skip
+)
 def test_an_answer_of_another_shape_is_refused(
-    make_bench: Callable[..., Bench], fake: FakeModelServer, made: dict[str, Made], monkeypatch: pytest.MonkeyPatch,
-    outputs: dict[str, Any], told: str,
-) -> None:  # fmt: skip
+    make_bench: Callable[..., Bench],
+    fake: FakeModelServer,
+    made: dict[str, Made],
+    monkeypatch: pytest.MonkeyPatch,
+    outputs: dict[str, Any],
+    told: str,
+) -> None:
     monkeypatch.setattr(RestClient, "predict", lambda *_, **__: outputs)
     with pytest.raises(BadAnswer, match=told):
         make_bench().predictor.predict("cells", [made["cells"].row(0)], ASKED)
@@ -193,7 +206,9 @@ def test_a_released_version_that_the_server_lacks_is_its_fault(
     make_version(tmp_path, made["cells"], 3)
     release(tmp_path, "cells", 3)
     bench = make_bench(tmp_path)
-    for ask in (lambda: bench.predictor.predict("cells", [made["cells"].row(0)], ASKED),
-                lambda: bench.predictor.pinned("cells", ASKED)):  # fmt: skip
+    for ask in (
+        lambda: bench.predictor.predict("cells", [made["cells"].row(0)], ASKED),
+        lambda: bench.predictor.pinned("cells", ASKED),
+    ):
         with pytest.raises(ModelServerDown, match="does not have cells version 3"):
             ask()

@@ -74,8 +74,10 @@ def test_promote_canary_and_rollback_by_the_pages(hall: Hall, app: App, browser:
     status, page = decide(browser, model, "what=promote&version=2")
     assert (status, state(hall, model), hall.version(model, "stable")) == (303, State(2, previous=1), 2)
     assert "Done: version 2 is stable; version 1 is kept loaded for a rollback." in page
-    assert told(app, 2) == [("demo", "release", f"{model}: promote version 2"),
-                            ("demo", "release done", f"{model}: {State(2, previous=1)}")]  # fmt: skip
+    assert told(app, 2) == [
+        ("demo", "release", f"{model}: promote version 2"),
+        ("demo", "release done", f"{model}: {State(2, previous=1)}"),
+    ]
 
     status, page = decide(browser, model, "what=canary&version=3&weight=12.5")
     assert (status, state(hall, model), hall.version(model, "candidate")) == (303, State(2, 1, 3, 12.5), 3)
@@ -93,10 +95,13 @@ def test_promote_canary_and_rollback_by_the_pages(hall: Hall, app: App, browser:
 
 @pytest.mark.parametrize(
     ("spoil", "why"),
-    [(wrong_golden, "answers by serving_default are wrong"), (unloadable, "could not load version 2"),
-     (lambda folder: (folder / "assets.extra" / "golden.json").unlink(), "carries no golden rows")],
+    [
+        (wrong_golden, "answers by serving_default are wrong"),
+        (unloadable, "could not load version 2"),
+        (lambda folder: (folder / "assets.extra" / "golden.json").unlink(), "carries no golden rows"),
+    ],
     ids=["wrong answers", "does not load", "no golden rows"],
-)  # fmt: skip
+)
 def test_a_version_that_cannot_be_vouched_for_is_refused_in_words(
     hall: Hall, app: App, browser: FlaskClient, spoil: object, why: str
 ) -> None:

@@ -33,10 +33,14 @@ def under_way(before: State, after: State) -> Intent:
 
 @pytest.mark.parametrize(
     ("chance", "expected"),
-    [(0.0, Choice(2, "candidate")), (0.249, Choice(2, "candidate")), (0.25, Choice(1, "stable")),
-     (0.999, Choice(1, "stable"))],
+    [
+        (0.0, Choice(2, "candidate")),
+        (0.249, Choice(2, "candidate")),
+        (0.25, Choice(1, "stable")),
+        (0.999, Choice(1, "stable")),
+    ],
     ids=["0", "just in", "just out", "1"],
-)  # fmt: skip
+)
 def test_the_candidate_gets_its_share(root: Path, chance: float, expected: Choice) -> None:
     write(root, CANARY)
     assert Router(root, lambda: chance).choose("m") == expected

@@ -151,8 +151,11 @@ def test_nobody_gets_in_without_a_login(ask: Callable[..., Any], method: str, ru
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("method", "rule", "role"), [route for route in CLOSED if BELOW[route[2]]],
-                         ids=[i for i, route in zip(IDS, CLOSED, strict=True) if BELOW[route[2]]])  # fmt: skip
+@pytest.mark.parametrize(
+    ("method", "rule", "role"),
+    [route for route in CLOSED if BELOW[route[2]]],
+    ids=[i for i, route in zip(IDS, CLOSED, strict=True) if BELOW[route[2]]],
+)
 def test_one_role_less_is_not_enough(ask: Callable[..., Any], method: str, rule: str, role: str) -> None:
     assert ask(method, rule, BELOW[role]).status_code == 403
 

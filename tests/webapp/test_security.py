@@ -73,10 +73,22 @@ def test_the_demo_answers_to_names_of_this_machine_and_those_it_was_given(client
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example", "localhost@evil.example",
-     "0.0.0.0", "192.0.2.1", "x.vouch.test", "evilvouch.test", "[::1", "a b",
-     "localhost, evil.example", "[::ffff:192.0.2.1]"],
-)  # fmt: skip
+    [
+        "evil.example",
+        "evil.example:8080",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "localhost@evil.example",
+        "0.0.0.0",
+        "192.0.2.1",
+        "x.vouch.test",
+        "evilvouch.test",
+        "[::1",
+        "a b",
+        "localhost, evil.example",
+        "[::ffff:192.0.2.1]",
+    ],
+)
 @pytest.mark.parametrize("path", ["/", "/api/v1/who", "/public", "/livez"])
 def test_the_demo_does_not_answer_to_a_name_that_was_bound_to_its_address(
     client: FlaskClient, host: str, path: str
@@ -88,8 +100,10 @@ def test_the_demo_does_not_answer_to_a_name_that_was_bound_to_its_address(
 
 def test_with_logins_names_that_were_given_count_and_so_do_those_below_one_with_a_dot(named: Flask) -> None:
     client = named.test_client()
-    found = [client.get("/public", headers={"Host": host}).status_code
-             for host in ("vouch.test", "a.example.org", "127.0.0.1", "example.org", "evil.example")]  # fmt: skip
+    found = [
+        client.get("/public", headers={"Host": host}).status_code
+        for host in ("vouch.test", "a.example.org", "127.0.0.1", "example.org", "evil.example")
+    ]
     assert found == [200, 200, 200, 400, 400]
     assert (
         client.get("/livez", headers={"Host": "10.1.2.3:8080"}).status_code == 404
@@ -121,9 +135,20 @@ def test_with_logins_and_no_names_any_is_taken_and_that_is_said(
         ({"Origin": "http://localhost.evil.example"}, 403),
         ({"Origin": "http://localhost:99999"}, 403),
     ],
-    ids=["program", "own page", "default port", "other site", "other port", "form", "origin of another port",
-         "origin", "null", "looks like it", "no port"],
-)  # fmt: skip
+    ids=[
+        "program",
+        "own page",
+        "default port",
+        "other site",
+        "other port",
+        "form",
+        "origin of another port",
+        "origin",
+        "null",
+        "looks like it",
+        "no port",
+    ],
+)
 def test_what_another_site_makes_a_browser_send_changes_nothing(
     client: FlaskClient, headers: dict[str, str], status: int
 ) -> None:

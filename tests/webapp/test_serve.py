@@ -43,9 +43,10 @@ class Web:
     def workers(self) -> set[int]:
         """The processes that answer: children of the supervisor that were given its socket."""
         return {
-            int(stat.parent.name) for stat in Path("/proc").glob("[0-9]*/stat")
+            int(stat.parent.name)
+            for stat in Path("/proc").glob("[0-9]*/stat")
             if _parent(stat) == self.process.pid and b"spawn_main" in (stat.parent / "cmdline").read_bytes()
-        }  # fmt: skip
+        }
 
 
 def _parent(stat: Path) -> int:
@@ -78,9 +79,14 @@ def is_ready(url: str) -> bool:
 def web(webapp_root: Path, fake: FakeModelServer, tmp_path: Path) -> Iterator[Web]:
     (tmp_path / "serving").symlink_to(webapp_root / "serving")
     process = subprocess.Popen(
-        [sys.executable, "-m", "webapp", "--port", "0"], cwd=ROOT, env=environment(tmp_path, fake.url), text=True,
-        stdout=subprocess.PIPE, stderr=(tmp_path / "log").open("w"), start_new_session=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "webapp", "--port", "0"],
+        cwd=ROOT,
+        env=environment(tmp_path, fake.url),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=(tmp_path / "log").open("w"),
+        start_new_session=True,
+    )
     assert process.stdout
     [url] = re.findall(r"http://[\d.:]+", process.stdout.readline())
     try:
@@ -150,10 +156,14 @@ def test_accounts_that_cannot_be_read_are_told_once(webapp_root: Path, tmp_path:
     (tmp_path / "webapp.sqlite").write_bytes(b"this is no database, and it is long enough to be taken for one" * 100)
     told = {"VOUCH_AUTH": "on", "VOUCH_SECRET_KEY": "a secret of this test, 0123456789 abcdefghij"}
     done = subprocess.run(
-        [sys.executable, "-m", "webapp", "--port", "0"], cwd=ROOT,
-        env=environment(tmp_path, "http://127.0.0.1:1") | told, capture_output=True, text=True, timeout=TIMEOUT_S,
+        [sys.executable, "-m", "webapp", "--port", "0"],
+        cwd=ROOT,
+        env=environment(tmp_path, "http://127.0.0.1:1") | told,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
         check=False,
-    )  # fmt: skip
+    )
     assert done.returncode == 5
     assert str(tmp_path / "webapp.sqlite") in done.stderr
     assert "Traceback" not in done.stderr
@@ -163,9 +173,14 @@ def test_a_port_that_is_taken_is_told(webapp_root: Path, tmp_path: Path) -> None
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         done = subprocess.run(
-            [sys.executable, "-m", "webapp", "--port", port], cwd=ROOT, env=environment(webapp_root, "http://127.0.0.1:1"),
-            capture_output=True, text=True, timeout=TIMEOUT_S, check=False,
-        )  # fmt: skip
+            [sys.executable, "-m", "webapp", "--port", port],
+            cwd=ROOT,
+            env=environment(webapp_root, "http://127.0.0.1:1"),
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
     assert done.returncode == 5
     assert port in done.stderr
     assert "VOUCH_PORT" in done.stderr
@@ -175,9 +190,14 @@ def test_a_port_that_is_taken_is_told(webapp_root: Path, tmp_path: Path) -> None
 def test_once_it_is_asked_it_leaves(webapp_root: Path, fake: FakeModelServer, tmp_path: Path) -> None:
     (tmp_path / "serving").symlink_to(webapp_root / "serving")
     done = subprocess.run(
-        [sys.executable, "-m", "webapp", "--port", "0", "--once"], cwd=ROOT, env=environment(tmp_path, fake.url),
-        capture_output=True, text=True, timeout=TIMEOUT_S, check=False,
-    )  # fmt: skip
+        [sys.executable, "-m", "webapp", "--port", "0", "--once"],
+        cwd=ROOT,
+        env=environment(tmp_path, fake.url),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert re.search(r"row 0 of the test split: [BM] with 0\.\d{4}", done.stdout)
 
@@ -193,7 +213,11 @@ def test_tensorflow_is_never_imported(webapp_root: Path) -> None:
         "import sys; from webapp import create_app; create_app(); print([m for m in sys.modules if 'tensorflow' in m])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=environment(webapp_root, "http://127.0.0.1:1"), capture_output=True,
-        text=True, check=True,
-    )  # fmt: skip
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=environment(webapp_root, "http://127.0.0.1:1"),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert all(name.startswith("tensorflow_metadata") for name in eval(done.stdout))

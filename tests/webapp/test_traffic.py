@@ -110,10 +110,16 @@ def slowly(file: Any) -> None:
 
 @pytest.mark.parametrize(
     "write",
-    [page(b"", "503 Busy"), page(b"#" * 3_000_000), lambda file: file.write(b"nonsense\r\n\r\n"), lambda file: None,
-     slowly, lambda file: time.sleep(1)],
+    [
+        page(b"", "503 Busy"),
+        page(b"#" * 3_000_000),
+        lambda file: file.write(b"nonsense\r\n\r\n"),
+        lambda file: None,
+        slowly,
+        lambda file: time.sleep(1),
+    ],
     ids=["503", "too long", "no HTTP", "closes", "slow", "hangs"],
-)  # fmt: skip
+)
 def test_a_server_that_does_not_answer_well_is_given_up_in_time(
     speaker: Callable[..., str], write: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,9 +27,11 @@ def card(catalog: Catalog) -> Card:
     """The patients', with bounds on age and pressure, and an optional text and code beside the optional number."""
     card = catalog.card("patients", 1)
     bounds: dict[str, dict[str, Any]] = {
-        "age": {"minimum": 0.0, "maximum": 150.0}, "pressure": {"minimum": 0.10000000149011612},
-        "city": {"required": False}, "ward": {"required": False},
-    }  # fmt: skip
+        "age": {"minimum": 0.0, "maximum": 150.0},
+        "pressure": {"minimum": 0.10000000149011612},
+        "city": {"required": False},
+        "ward": {"required": False},
+    }
     return replace(card, fields=tuple(replace(f, **bounds.get(f.name, {})) for f in card.fields))
 
 
@@ -62,18 +64,32 @@ def test_what_may_be_missing_travels_as_its_code(card: Card, row: dict[str, Any]
 @pytest.mark.parametrize(
     ("field", "value", "rule"),
     [
-        ("age", None, "must be given"), ("age", "52", "a whole number"), ("age", True, "a whole number"),
-        ("age", 1.5, "a whole number"), ("age", math.nan, "a finite number"), ("age", -1, "at least 0"),
-        ("age", 151, "at most 150"), ("age", 10**400, "at most 150"), ("age", [1], "a whole number"),
-        ("pressure", False, "must be a number"), ("pressure", "1,5", "must be a number"),
-        ("pressure", math.inf, "a finite number"), ("pressure", -math.inf, "a finite number"),
-        ("pressure", BEYOND_FLOAT32, "must lie between"), ("pressure", {}, "must be a number"),
-        ("cholesterol", 10**400, "must lie between"), ("cholesterol", math.nan, "a finite number"),
-        ("smoker", "perhaps", "must be one of no, yes"), ("smoker", "", "must be given"), ("smoker", 1, "must be text"),
-        ("city", "\ud800", "valid Unicode"), ("city", ["x"], "must be text"),
-        ("ward", BEYOND_INT64, "must lie between"), ("ward", MISSING_CODE, "must lie between"),
+        ("age", None, "must be given"),
+        ("age", "52", "a whole number"),
+        ("age", True, "a whole number"),
+        ("age", 1.5, "a whole number"),
+        ("age", math.nan, "a finite number"),
+        ("age", -1, "at least 0"),
+        ("age", 151, "at most 150"),
+        ("age", 10**400, "at most 150"),
+        ("age", [1], "a whole number"),
+        ("pressure", False, "must be a number"),
+        ("pressure", "1,5", "must be a number"),
+        ("pressure", math.inf, "a finite number"),
+        ("pressure", -math.inf, "a finite number"),
+        ("pressure", BEYOND_FLOAT32, "must lie between"),
+        ("pressure", {}, "must be a number"),
+        ("cholesterol", 10**400, "must lie between"),
+        ("cholesterol", math.nan, "a finite number"),
+        ("smoker", "perhaps", "must be one of no, yes"),
+        ("smoker", "", "must be given"),
+        ("smoker", 1, "must be text"),
+        ("city", "\ud800", "valid Unicode"),
+        ("city", ["x"], "must be text"),
+        ("ward", BEYOND_INT64, "must lie between"),
+        ("ward", MISSING_CODE, "must lie between"),
     ],
-)  # fmt: skip
+)
 def test_a_broken_rule_is_told_with_an_example(
     card: Card, row: dict[str, Any], field: str, value: Any, rule: str
 ) -> None:
@@ -136,8 +152,11 @@ def test_what_was_never_seen_is_answered_with_a_caution(card: Card, row: dict[st
     odd = row | {"age": 149, "city": "Atlantis", "pressure": 1, "ward": 77}
     _, cautions = check_rows(card, [row, odd]).cautions
     assert [(caution.field, caution.got) for caution in cautions] == [
-        ("age", "149"), ("pressure", "1"), ("city", "Atlantis"), ("ward", "77")
-    ]  # fmt: skip
+        ("age", "149"),
+        ("pressure", "1"),
+        ("city", "Atlantis"),
+        ("ward", "77"),
+    ]
     stats = card.field("age").stats
     assert cautions[0].rule == f"the training data reach from {stats.minimum:g} to {stats.maximum:g}"
     assert cautions[2].rule == "the training data never had this value"
@@ -156,15 +175,23 @@ def test_a_form_is_read_as_a_row_that_passes(card: Card, row: dict[str, Any]) ->
 @pytest.mark.parametrize(
     ("field", "text", "rule"),
     [
-        ("pressure", "1,5", "decimal point, not a comma"), ("pressure", "1_5", "must be a number"),
-        ("pressure", "abc", "must be a number"), ("pressure", "nan", "a finite number"),
-        ("pressure", "inf", "a finite number"), ("pressure", "1e400", "a finite number"),
-        ("pressure", "1e39", "must lie between"), ("pressure", "", "must be given"),
-        ("age", "1,5", "a whole number"), ("age", "1.5", "a whole number"), ("age", "9" * 5000, "a whole number"),
-        ("age", "true", "a whole number"), ("smoker", "JA", "must be one of"),
-        ("ward", "9223372036854775808", "must lie between"), ("ward", "-9223372036854775808", "must lie between"),
+        ("pressure", "1,5", "decimal point, not a comma"),
+        ("pressure", "1_5", "must be a number"),
+        ("pressure", "abc", "must be a number"),
+        ("pressure", "nan", "a finite number"),
+        ("pressure", "inf", "a finite number"),
+        ("pressure", "1e400", "a finite number"),
+        ("pressure", "1e39", "must lie between"),
+        ("pressure", "", "must be given"),
+        ("age", "1,5", "a whole number"),
+        ("age", "1.5", "a whole number"),
+        ("age", "9" * 5000, "a whole number"),
+        ("age", "true", "a whole number"),
+        ("smoker", "JA", "must be one of"),
+        ("ward", "9223372036854775808", "must lie between"),
+        ("ward", "-9223372036854775808", "must lie between"),
     ],
-)  # fmt: skip
+)
 def test_a_text_that_is_no_value_is_told(card: Card, row: dict[str, Any], field: str, text: str, rule: str) -> None:
     form = {name: str(value) for name, value in row.items()} | {field: text}
     with pytest.raises(InvalidInput) as caught:

@@ -21,22 +21,34 @@ from webapp.validation import InvalidInput
 PART, UPLOADS = "file", "uploads"
 PIECE_BYTES = 1 << 16
 STICKY = Parameter(
-    "sticky", "Requests with the same text are answered by the same version.",
-    {"type": "string", "minLength": 1, "maxLength": STICKY_LENGTH}, None,
-)  # fmt: skip
+    "sticky",
+    "Requests with the same text are answered by the same version.",
+    {"type": "string", "minLength": 1, "maxLength": STICKY_LENGTH},
+    None,
+)
 HEADERS = {
-    "X-Model": "Name of the model.", "X-Version": "Version that answered.", "X-Rows": "Rows predicted.",
+    "X-Model": "Name of the model.",
+    "X-Version": "Version that answered.",
+    "X-Rows": "Rows predicted.",
     "X-Failed": "Rows left out; the JSON summary says why.",
-}  # fmt: skip
+}
 
 
 @route(
-    "POST", "/predict/csv",
+    "POST",
+    "/predict/csv",
     Operation(
-        "Predict a CSV", TAG, Role.VIEWER, CsvSummary, parameters=(MODEL, STICKY), refusals=(404,),
-        takes=(CSV, MULTIPART), gives=(CSV, JSON), headers=HEADERS,
+        "Predict a CSV",
+        TAG,
+        Role.VIEWER,
+        CsvSummary,
+        parameters=(MODEL, STICKY),
+        refusals=(404,),
+        takes=(CSV, MULTIPART),
+        gives=(CSV, JSON),
+        headers=HEADERS,
     ),
-)  # fmt: skip
+)
 def predict_csv() -> Response:
     """Answer a CSV with the same CSV and further columns: label, probability, version and warnings.
 
@@ -46,9 +58,7 @@ def predict_csv() -> Response:
     check_media_type(request, (CSV, MULTIPART))
     here = services()
     asked = asked_by("csv", _sticky())
-    upload = Upload(
-        model_asked(here), _stream(request), here.settings.max_upload_bytes, here.settings.max_upload_rows
-    )  # fmt: skip
+    upload = Upload(model_asked(here), _stream(request), here.settings.max_upload_bytes, here.settings.max_upload_rows)
     result = score_csv(here.predictor, upload, asked, here.settings.var / UPLOADS)
     if request.accept_mimetypes.best_match((CSV, JSON), CSV) == JSON:
         result.path.unlink()
@@ -79,12 +89,20 @@ def _stream(asked: Request) -> BinaryIO:
 
 def _summary(result: BulkResult, request_id: str) -> CsvSummary:
     return CsvSummary(
-        model=result.model, version=result.version, route=result.route, threshold=result.threshold,
-        request_id=request_id, rows=result.rows, failed=result.failed, rows_with_warnings=result.cautions,
+        model=result.model,
+        version=result.version,
+        route=result.route,
+        threshold=result.threshold,
+        request_id=request_id,
+        rows=result.rows,
+        failed=result.failed,
+        rows_with_warnings=result.cautions,
         rules=[RuleCount(field=field, rule=rule, rows=rows) for field, rule, rows in result.counts],
-        errors=[ProblemItem(field=each.field, rule=each.rule, got=each.got, example=each.example, row=each.row)
-                for each in result.problems],
-    )  # fmt: skip
+        errors=[
+            ProblemItem(field=each.field, rule=each.rule, got=each.got, example=each.example, row=each.row)
+            for each in result.problems
+        ],
+    )
 
 
 def _pieces(path: Path) -> Iterator[bytes]:

@@ -15,10 +15,14 @@ from webapp.services import services
 
 MAX_AGE_S = 3600
 _OWN = Path(__file__).resolve().parent / "static"
-_FILES = {name: folder / name for folder, names in {
-    Path(flask_swagger_ui.__file__).parent / "dist": ("swagger-ui-bundle.js", "swagger-ui.css"),
-    _OWN: ("docs.js", "docs.css"),
-}.items() for name in names}  # fmt: skip
+_FILES = {
+    name: folder / name
+    for folder, names in {
+        Path(flask_swagger_ui.__file__).parent / "dist": ("swagger-ui-bundle.js", "swagger-ui.css"),
+        _OWN: ("docs.js", "docs.css"),
+    }.items()
+    for name in names
+}
 
 
 @blueprint.get("/openapi.json")

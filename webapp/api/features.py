@@ -40,8 +40,15 @@ def request_schema(
         named = [] if card.model == default else ["model"]
         shared = {"model": {"type": "string", "enum": [card.model]}, "sticky": dict(sticky)}
         for key, schema in (("rows", rows), ("row", row)):
-            forms.append({"type": "object", "title": f"{key} for {card.model}", "properties": {key: schema, **shared},
-                          "required": [key, *named], "additionalProperties": False})  # fmt: skip
+            forms.append(
+                {
+                    "type": "object",
+                    "title": f"{key} for {card.model}",
+                    "properties": {key: schema, **shared},
+                    "required": [key, *named],
+                    "additionalProperties": False,
+                }
+            )
         if card.model == default:
             forms += [row, rows | {"title": f"bare rows for {card.model}"}]
     return {"anyOf": forms} if forms else {"type": "object", "description": "No model has been pushed yet."}

@@ -16,9 +16,10 @@ CREATED = 201
 
 
 @route(
-    "POST", "/feedback",
+    "POST",
+    "/feedback",
     Operation("Tell a true label", "feedback", Role.OPERATOR, FeedbackKept, Feedback, status=CREATED, refusals=(404,)),
-)  # fmt: skip
+)
 def feedback() -> Response:
     """Keep the true label of a row that was predicted, for monitoring and retraining. The last word counts."""
     here = services()

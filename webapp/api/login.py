@@ -57,5 +57,11 @@ def _with_logins() -> Services:
 
 
 def _tokens(pair: tokens.Pair) -> Response:
-    return answer({"access_token": pair.access, "refresh_token": pair.refresh, "token_type": "Bearer",
-                   "expires_in": pair.expires_in_s})  # fmt: skip
+    return answer(
+        {
+            "access_token": pair.access,
+            "refresh_token": pair.refresh,
+            "token_type": "Bearer",
+            "expires_in": pair.expires_in_s,
+        }
+    )

@@ -44,20 +44,29 @@ def models() -> Response:
 
 
 @route(
-    "GET", "/models/<name>",
+    "GET",
+    "/models/<name>",
     Operation("Describe a model", TAG, Role.VIEWER, ModelDetail, parameters=(NAME,), refusals=(404,)),
-)  # fmt: skip
+)
 def model(name: str) -> Response:
     """Tell what a model predicts and reads, and of each version what it was measured at and what the gates said."""
     here = services()
     card = shown_card(here, name)
     labels = _labels(here, name)
-    return answer(ModelDetail(
-        **_summary(here, name).model_dump(), description=card.description, label=card.label,
-        classes=list(card.classes), positive=card.positive, features=[_feature(rules) for rules in rules_of(card)],
-        version_details=[_version(here.settings.serving / name / str(number), labels.get(number, []))
-                         for number in reversed(here.catalog.versions(name))],
-    ))  # fmt: skip
+    return answer(
+        ModelDetail(
+            **_summary(here, name).model_dump(),
+            description=card.description,
+            label=card.label,
+            classes=list(card.classes),
+            positive=card.positive,
+            features=[_feature(rules) for rules in rules_of(card)],
+            version_details=[
+                _version(here.settings.serving / name / str(number), labels.get(number, []))
+                for number in reversed(here.catalog.versions(name))
+            ],
+        )
+    )
 
 
 def shown_card(here: Services, name: str) -> Card:
@@ -78,9 +87,13 @@ def _summary(here: Services, name: str) -> ModelSummary:
 
 def _summed(name: str, title: str, versions: list[int], released: Routing) -> ModelSummary:
     return ModelSummary(
-        name=name, title=title, versions=versions, stable=released.stable or None, candidate=released.candidate,
+        name=name,
+        title=title,
+        versions=versions,
+        stable=released.stable or None,
+        candidate=released.candidate,
         candidate_percent=released.weight_percent,
-    )  # fmt: skip
+    )
 
 
 def _routing(here: Services, name: str) -> Routing | None:
@@ -96,8 +109,11 @@ def _labels(here: Services, name: str) -> dict[int, list[str]]:
         if record := Store(here.settings.serving, name).read():
             state: State = record.state
             held = {"stable": state.stable, "candidate": state.candidate, "previous": state.previous}
-            return {number: [label for label, version in held.items() if version == number]
-                    for number in held.values() if number}  # fmt: skip
+            return {
+                number: [label for label, version in held.items() if version == number]
+                for number in held.values()
+                if number
+            }
     return {}
 
 
@@ -107,10 +123,14 @@ def _version(folder: Path, labels: list[str]) -> VersionItem:
     except DataError as error:
         return VersionItem(version=int(folder.name), labels=labels, problem=error.what)
     return VersionItem(
-        version=int(folder.name), labels=labels, created=told.created, run_id=told.run_id,
-        threshold=(told.operating_point or {}).get("threshold"), verdicts=told.sentences,
+        version=int(folder.name),
+        labels=labels,
+        created=told.created,
+        run_id=told.run_id,
+        threshold=(told.operating_point or {}).get("threshold"),
+        verdicts=told.sentences,
         metrics={name: _metric(value) for name, value in told.metrics.items()},
-    )  # fmt: skip
+    )
 
 
 def _metric(value: Any) -> Metric:
@@ -127,8 +147,16 @@ def _feature(rules: FieldRules) -> FeatureItem:
             minimum=stats.minimum, maximum=stats.maximum, median=stats.median, missing=stats.missing
         )
     return FeatureItem(
-        name=field.name, type=TYPES[field.dtype], required=field.required, title=field.title, unit=field.unit,
-        group=field.group, description=field.description, values=list(field.values),
-        minimum=bound(rules, rules.low), maximum=bound(rules, rules.high),
-        training=training, example=example_value(field),
-    )  # fmt: skip
+        name=field.name,
+        type=TYPES[field.dtype],
+        required=field.required,
+        title=field.title,
+        unit=field.unit,
+        group=field.group,
+        description=field.description,
+        values=list(field.values),
+        minimum=bound(rules, rules.low),
+        maximum=bound(rules, rules.high),
+        training=training,
+        example=example_value(field),
+    )

@@ -44,11 +44,18 @@ ABOUT = (
     "`application/problem+json` (RFC 9457). Every answer has an `X-Request-ID`, which the prediction log knows too."
 )
 TAGS = {
-    "predictions": "Ask the models.", "models": "What there is.", "releases": "Which version answers; for operators.",
-    "feedback": "What turned out to be true.", "auth": "Logins of programs.",
-}  # fmt: skip
-STICKY = {"type": "string", "minLength": 1, "maxLength": STICKY_LENGTH,
-          "description": "Requests with the same text are answered by the same version."}  # fmt: skip
+    "predictions": "Ask the models.",
+    "models": "What there is.",
+    "releases": "Which version answers; for operators.",
+    "feedback": "What turned out to be true.",
+    "auth": "Logins of programs.",
+}
+STICKY = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": STICKY_LENGTH,
+    "description": "Requests with the same text are answered by the same version.",
+}
 
 
 def openapi(app: Flask, here: Services) -> dict[str, Any]:
@@ -59,9 +66,11 @@ def openapi(app: Flask, here: Services) -> dict[str, Any]:
         "info": {"title": "Vouch", "version": "1", "description": ABOUT},
         "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
         "paths": {},
-        "components": {"schemas": _schemas(operation for _, _, operation, _ in found) | _model_schemas(here),
-                       "responses": _refusals()},
-    }  # fmt: skip
+        "components": {
+            "schemas": _schemas(operation for _, _, operation, _ in found) | _model_schemas(here),
+            "responses": _refusals(),
+        },
+    }
     if here.settings.auth:
         document["components"]["securitySchemes"] = {
             TOKEN: {
@@ -89,11 +98,14 @@ def _declared(app: Flask) -> Iterator[tuple[str, str, Operation, Any]]:
 
 def _operation(operation: Operation, view: Any, is_guarded: bool) -> dict[str, Any]:
     told: dict[str, Any] = {
-        "operationId": view.__name__, "summary": operation.summary, "tags": [operation.tag],
-        "description": inspect.getdoc(view), "parameters": [_parameter(each) for each in operation.parameters],
+        "operationId": view.__name__,
+        "summary": operation.summary,
+        "tags": [operation.tag],
+        "description": inspect.getdoc(view),
+        "parameters": [_parameter(each) for each in operation.parameters],
         "responses": {str(operation.status): _answer(operation)}
         | {str(status): {"$ref": f"#/components/responses/{status}"} for status in _statuses(operation, is_guarded)},
-    }  # fmt: skip
+    }
     if operation.has_body:
         told["requestBody"] = {"required": True, "content": _content(operation)}
     if is_guarded:
@@ -113,17 +125,27 @@ def _statuses(operation: Operation, is_guarded: bool) -> list[int]:
 
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:
-    told = {"name": parameter.name, "in": "path" if parameter.in_path else "query", "required": parameter.in_path,
-            "description": parameter.description, "schema": parameter.schema}  # fmt: skip
+    told = {
+        "name": parameter.name,
+        "in": "path" if parameter.in_path else "query",
+        "required": parameter.in_path,
+        "description": parameter.description,
+        "schema": parameter.schema,
+    }
     return told | ({} if parameter.example is None else {"example": parameter.example})
 
 
 def _content(operation: Operation) -> dict[str, Any]:
     kinds: dict[str, Any] = {
         CSV: {"schema": {"type": "string", "description": "With a header line; columns in any order."}},
-        MULTIPART: {"schema": {"type": "object", "required": ["file"], "properties": {
-            "file": {"type": "string", "format": "binary", "description": "The CSV."}}}},
-    }  # fmt: skip
+        MULTIPART: {
+            "schema": {
+                "type": "object",
+                "required": ["file"],
+                "properties": {"file": {"type": "string", "format": "binary", "description": "The CSV."}},
+            }
+        },
+    }
     if operation.takes:
         return {kind: kinds[kind] for kind in operation.takes}
     return {JSON: {"schema": _reference(operation.body)}}

@@ -35,9 +35,8 @@ class NoSuchRow(VouchError):
 
 
 @route(
-    "POST", "/predict",
-    Operation("Predict rows", TAG, Role.VIEWER, Predictions, body=PREDICT_REQUEST, refusals=(404,)),
-)  # fmt: skip
+    "POST", "/predict", Operation("Predict rows", TAG, Role.VIEWER, Predictions, body=PREDICT_REQUEST, refusals=(404,))
+)
 def predict() -> Response:
     """Answer each row with a label and calibrated probabilities.
 
@@ -53,11 +52,10 @@ def predict() -> Response:
 
 
 @route(
-    "GET", "/predict/by-index/<i>",
-    Operation(
-        "Predict a held-out row", TAG, Role.VIEWER, HeldOut, parameters=(INDEX, MODEL), refusals=(404,)
-    ),
-)  # fmt: skip
+    "GET",
+    "/predict/by-index/<i>",
+    Operation("Predict a held-out row", TAG, Role.VIEWER, HeldOut, parameters=(INDEX, MODEL), refusals=(404,)),
+)
 def predict_by_index(i: str) -> Response:
     """Answer a row of the test split, which the model never saw in training, beside its true label."""
     here = services()
@@ -75,10 +73,16 @@ def predict_by_index(i: str) -> Response:
     row = showcase.test.row(number)
     told = _told(here.predictor.predict(model, [row], asked))
     [prediction] = told.pop("predictions")
-    return answer(told | {
-        "index": number, "rows": len(showcase.test), "features": row, "prediction": prediction,
-        "true_label": showcase.test.labels[number],
-    })  # fmt: skip
+    return answer(
+        told
+        | {
+            "index": number,
+            "rows": len(showcase.test),
+            "features": row,
+            "prediction": prediction,
+            "true_label": showcase.test.labels[number],
+        }
+    )
 
 
 def model_asked(here: Services) -> str:
@@ -97,13 +101,19 @@ def asked_by(source: Source, sticky: str = "") -> Asked:
 
 def _told(found: Answer) -> dict[str, Any]:
     return {
-        "model": found.model, "version": found.version, "route": found.route, "threshold": found.threshold,
-        "request_id": found.request_id, "predictions": [_prediction(outcome) for outcome in found.outcomes],
-    }  # fmt: skip
+        "model": found.model,
+        "version": found.version,
+        "route": found.route,
+        "threshold": found.threshold,
+        "request_id": found.request_id,
+        "predictions": [_prediction(outcome) for outcome in found.outcomes],
+    }
 
 
 def _prediction(outcome: Outcome) -> dict[str, Any]:
     return {
-        "label": outcome.label, "probability": outcome.probability, "probabilities": outcome.probabilities,
+        "label": outcome.label,
+        "probability": outcome.probability,
+        "probabilities": outcome.probabilities,
         "warnings": outcome.cautions,
-    }  # fmt: skip
+    }

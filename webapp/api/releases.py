@@ -17,9 +17,7 @@ from webapp.services import services
 
 
 def _operation(summary: str, body: type[Sent]) -> Operation:
-    return Operation(
-        summary, "releases", Role.OPERATOR, Released, body, parameters=(NAME,), refusals=(403, 404, 409)
-    )  # fmt: skip
+    return Operation(summary, "releases", Role.OPERATOR, Released, body, parameters=(NAME,), refusals=(403, 404, 409))
 
 
 @route("POST", "/models/<name>/promote", _operation("Promote a version", Promotion))
@@ -57,7 +55,12 @@ def _operator(password: str | None) -> str:
 
 
 def _released(model: str, state: State) -> Response:
-    return answer(Released(
-        model=model, stable=state.stable, candidate=state.candidate, candidate_percent=state.weight_percent,
-        previous=state.previous,
-    ))  # fmt: skip
+    return answer(
+        Released(
+            model=model,
+            stable=state.stable,
+            candidate=state.candidate,
+            candidate_percent=state.weight_percent,
+            previous=state.previous,
+        )
+    )

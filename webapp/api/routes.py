@@ -76,15 +76,21 @@ class Operation:
         """Raise NotAcceptable, or InvalidInput for a word in the query that means nothing or is said twice."""
         accepted = asked.accept_mimetypes
         if accepted and not any(accepted[kind] for kind in self.gives):
-            raise NotAcceptable("this is not answered in the form that you accept", got=shown(str(accepted)),
-                                wanted=f"Accept: {' or '.join(self.gives)}")  # fmt: skip
+            raise NotAcceptable(
+                "this is not answered in the form that you accept",
+                got=shown(str(accepted)),
+                wanted=f"Accept: {' or '.join(self.gives)}",
+            )
         if not asked.args:
             return
         wanted = (
             f"must be {' or '.join(sorted(self.query))}, once" if self.query else "must be left out: there is no query"
         )
-        problems = [Problem(shown(name), wanted, shown(f"{name}={values[0]}"), asked.path)
-                    for name, values in asked.args.lists() if name not in self.query or len(values) > 1]  # fmt: skip
+        problems = [
+            Problem(shown(name), wanted, shown(f"{name}={values[0]}"), asked.path)
+            for name, values in asked.args.lists()
+            if name not in self.query or len(values) > 1
+        ]
         if problems:
             raise InvalidInput(problems)
 

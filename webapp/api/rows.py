@@ -36,8 +36,11 @@ def rows_asked(found: Any, max_rows: int) -> RowsAsked:
         raise InvalidInput([Problem("", "must be an object or a list of objects", shown(found), EXAMPLE)])
     if "rows" not in found and "row" not in found:
         return RowsAsked([found])
-    problems = [Problem(shown(key), f"must be one of {', '.join(_KEYS)}", "a key that means nothing here", EXAMPLE)
-                for key in found if key not in _KEYS]  # fmt: skip
+    problems = [
+        Problem(shown(key), f"must be one of {', '.join(_KEYS)}", "a key that means nothing here", EXAMPLE)
+        for key in found
+        if key not in _KEYS
+    ]
     if "rows" in found and "row" in found:
         problems.append(Problem("row", "must be left out when there are rows", "both", EXAMPLE))
     model, sticky = (_text(found, key, problems) for key in ("model", "sticky"))
@@ -62,8 +65,11 @@ def _checked(rows: list[Any], max_rows: int) -> list[dict[str, Any]]:
         raise InvalidInput(
             [Problem("rows", f"must have 1 to {max_rows} rows; send more as CSV", f"{len(rows)} rows", EXAMPLE)]
         )
-    wrong = [Problem("", "must be an object", shown(row), EXAMPLE, number)
-             for number, row in enumerate(rows) if not isinstance(row, dict)]  # fmt: skip
+    wrong = [
+        Problem("", "must be an object", shown(row), EXAMPLE, number)
+        for number, row in enumerate(rows)
+        if not isinstance(row, dict)
+    ]
     if wrong:
         raise InvalidInput(wrong)
     return rows

@@ -100,16 +100,19 @@ class Accounts:
     def add(self, name: str, password: str, role: Role, *, who: str) -> User:
         """Add a user. Raises DataError for a name or a password that will not do; `who` goes on record, as below."""
         if not _is_name(name) or name in RESERVED:
-            raise DataError(_("this is no name for a user"), got=name[:80],
-                            wanted=_("at most 64 small letters, digits and . _ @ -"))  # fmt: skip
+            raise DataError(
+                _("this is no name for a user"), got=name[:80], wanted=_("at most 64 small letters, digits and . _ @ -")
+            )
         hashed = self._passwords.hash(rules.checked(name, password))
         with self._database.writing() as connection:
             if connection.execute(select(users.c.id).where(users.c.name == name)).first():
                 raise DataError(_("there is a user %(name)s already", name=name))
             now = self.now()
-            connection.execute(insert(users).values(
-                name=name, password_hash=hashed, role=int(role), disabled=False, created=now, password_changed=now,
-            ))  # fmt: skip
+            connection.execute(
+                insert(users).values(
+                    name=name, password_hash=hashed, role=int(role), disabled=False, created=now, password_changed=now
+                )
+            )
             self._log.append_in(connection, who, "user added", f"{name}: {role.name.lower()}")
             return _user(_row(connection, name))
 
@@ -176,9 +179,11 @@ def _row(connection: Connection, name: str) -> Row[Any]:
 
 
 def _check_not_last(connection: Connection, user: User) -> None:
-    others = select(func.count()).select_from(users).where(
-        users.c.role == int(Role.ADMIN), users.c.disabled.is_(False), users.c.id != user.id
-    )  # fmt: skip
+    others = (
+        select(func.count())
+        .select_from(users)
+        .where(users.c.role == int(Role.ADMIN), users.c.disabled.is_(False), users.c.id != user.id)
+    )
     if user.role == Role.ADMIN and not user.is_disabled and not connection.execute(others).scalar_one():
         raise DataError(_("%(name)s is the last administrator", name=user.name), fix=_("make somebody else one first"))
 

@@ -93,8 +93,12 @@ def _enforce() -> Response | None:
             return _to_login()
         if role is None or found.role < role:
             needed = role.name.lower() if role else "nobody"
-            raise Forbidden(_("you may not do this"), got=found.role.name.lower(), wanted=needed,
-                            fix=_("ask an administrator for the role"))  # fmt: skip
+            raise Forbidden(
+                _("you may not do this"),
+                got=found.role.name.lower(),
+                wanted=needed,
+                fix=_("ask an administrator for the role"),
+            )
     if not request.path.startswith(API):  # it takes no cookies, so nobody's browser can be made to use it
         current_app.extensions["csrf"].protect(apply_exemptions=True)
     return None
@@ -115,8 +119,7 @@ def _found_out() -> Identity:
     if token is not None:
         return tokens.validate(token)
     if request.path.startswith(TOKENS_ONLY):
-        raise NotAuthenticated(_("this needs a login"), wanted="Authorization: Bearer …",
-                               fix="POST /api/v1/auth/login")  # fmt: skip
+        raise NotAuthenticated(_("this needs a login"), wanted="Authorization: Bearer …", fix="POST /api/v1/auth/login")
     found = _accounts().sessions.who(session[SESSION]) if SESSION in session else None
     if found is None:
         raise NotAuthenticated(_("this needs a login"), fix=_("log in"))

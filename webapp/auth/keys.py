@@ -69,5 +69,6 @@ def _demo_secret(path: Path) -> str:
             temporary.unlink()
         return path.read_text()
     except OSError as error:
-        raise EnvironmentProblem("the web app cannot keep its key", got=error,
-                                 fix=f"make {path.parent} writable, or set VOUCH_SECRET_KEY") from None  # fmt: skip
+        raise EnvironmentProblem(
+            "the web app cannot keep its key", got=error, fix=f"make {path.parent} writable, or set VOUCH_SECRET_KEY"
+        ) from None

@@ -201,8 +201,11 @@ def _role() -> Role:
 
 
 def _role_names() -> list[tuple[str, str]]:
-    return [("viewer", _("viewer: pages and predictions")), ("operator", _("operator: also releases and feedback")),
-            ("admin", _("administrator: also users"))]  # fmt: skip
+    return [
+        ("viewer", _("viewer: pages and predictions")),
+        ("operator", _("operator: also releases and feedback")),
+        ("admin", _("administrator: also users")),
+    ]
 
 
 def _forget_session() -> None:

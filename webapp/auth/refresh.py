@@ -67,9 +67,11 @@ class RefreshTokens:
     def who(self, family: str) -> Identity | None:
         """Return whose family it is, with their role as it is now; None if it is revoked, or they are disabled."""
         table = refresh_tokens
-        wanted = select(users.c.name, users.c.role).join_from(table, users).where(
-            table.c.family == family, table.c.revoked.is_(None), users.c.disabled.is_(False)
-        )  # fmt: skip
+        wanted = (
+            select(users.c.name, users.c.role)
+            .join_from(table, users)
+            .where(table.c.family == family, table.c.revoked.is_(None), users.c.disabled.is_(False))
+        )
         with self._database.reading() as connection:
             row = connection.execute(wanted.limit(1)).first()
         return Identity(row.name, Role(row.role)) if row else None
@@ -90,7 +92,9 @@ class RefreshTokens:
     def _issue(self, connection: Connection, family: str, user_id: int, identity: Identity) -> Issued:
         now = self._now()
         issued = Issued(secrets.token_hex(16), family, identity, now, now + LIFE_S)
-        connection.execute(insert(refresh_tokens).values(
-            jti=issued.jti, family=family, user_id=user_id, issued=now, expires=issued.expires,
-        ))  # fmt: skip
+        connection.execute(
+            insert(refresh_tokens).values(
+                jti=issued.jti, family=family, user_id=user_id, issued=now, expires=issued.expires
+            )
+        )
         return issued

@@ -40,10 +40,16 @@ def required_role(app: Flask, endpoint: str) -> Role | None:
 
 def check_every_route_has_a_role(app: Flask) -> None:
     """Raise ConfigError, naming them, if there are routes that do not say who may use them."""
-    silent = sorted({f"{rule.rule} ({rule.endpoint})" for rule in app.url_map.iter_rules()
-                     if required_role(app, rule.endpoint) is None})  # fmt: skip
+    silent = sorted(
+        {
+            f"{rule.rule} ({rule.endpoint})"
+            for rule in app.url_map.iter_rules()
+            if required_role(app, rule.endpoint) is None
+        }
+    )
     if silent:
         raise ConfigError(
-            "there are routes that do not say who may use them", got=", ".join(silent),
+            "there are routes that do not say who may use them",
+            got=", ".join(silent),
             fix="put @requires(Role…) or @public directly on the view function, below @blueprint.route",
-        )  # fmt: skip
+        )

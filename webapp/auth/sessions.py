@@ -30,18 +30,26 @@ class Sessions:
             connection.execute(
                 delete(sessions).where((sessions.c.seen < now - IDLE_S) | (sessions.c.created < now - ABSOLUTE_S))
             )
-            connection.execute(insert(sessions).values(
-                digest=_digest(session_id), user_id=user_id, created=now, seen=now, address=address[:64],
-            ))  # fmt: skip
+            connection.execute(
+                insert(sessions).values(
+                    digest=_digest(session_id), user_id=user_id, created=now, seen=now, address=address[:64]
+                )
+            )
         return session_id
 
     def who(self, session_id: str) -> Identity | None:
         """Return whose session it is, with their role as it is now; None if it has ended, or they are disabled."""
         digest, now = _digest(session_id), self._now()
-        wanted = select(users.c.name, users.c.role, sessions.c.seen).join_from(sessions, users).where(
-            sessions.c.digest == digest, sessions.c.seen > now - IDLE_S, sessions.c.created > now - ABSOLUTE_S,
-            users.c.disabled.is_(False),
-        )  # fmt: skip
+        wanted = (
+            select(users.c.name, users.c.role, sessions.c.seen)
+            .join_from(sessions, users)
+            .where(
+                sessions.c.digest == digest,
+                sessions.c.seen > now - IDLE_S,
+                sessions.c.created > now - ABSOLUTE_S,
+                users.c.disabled.is_(False),
+            )
+        )
         with self._database.reading() as connection:
             row = connection.execute(wanted).first()
         if row is None:

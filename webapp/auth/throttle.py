@@ -73,5 +73,7 @@ def forgive(connection: Connection, name: str, address: str) -> None:
 def _keys(name: str, address: str) -> dict[str, bytes]:
     """Return what is counted. Digests: what people type as a name may be their password."""
     parts = {"account and address": f"{name}\n{address}", "address": address, "account": name}
-    return {kind: hashlib.sha256(f"{kind}\n{text}".encode("utf-8", "surrogatepass")).digest()
-            for kind, text in parts.items()}  # fmt: skip
+    return {
+        kind: hashlib.sha256(f"{kind}\n{text}".encode("utf-8", "surrogatepass")).digest()
+        for kind, text in parts.items()
+    }

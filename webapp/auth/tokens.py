@@ -80,8 +80,17 @@ def _pair(issued: Issued) -> Pair:
 
 def _signed(issued: Issued, audience: str, jti: str, expires: float, **more: str) -> str:
     keys, now = _ring().current, int(issued.issued)
-    claims = {"iss": ISSUER, "aud": audience, "sub": issued.identity.name, "iat": now, "nbf": now,
-              "exp": int(expires), "jti": jti, "fam": issued.family, **more}  # fmt: skip
+    claims = {
+        "iss": ISSUER,
+        "aud": audience,
+        "sub": issued.identity.name,
+        "iat": now,
+        "nbf": now,
+        "exp": int(expires),
+        "jti": jti,
+        "fam": issued.family,
+        **more,
+    }
     return jwt.encode(claims, keys.token, ALGORITHM, headers={"kid": keys.id})
 
 

@@ -137,9 +137,13 @@ def _histogram(card: Card, found: BulkResult, summary: Summary) -> Markup:
 def _page(card: Card, job: Job) -> str:
     settings = services().settings
     return render_template(
-        "_batch_parts.html" if frame.is_partial() else "batch.html", card=card, job=job, token=new_token(),
-        max_bytes=settings.max_upload_bytes, max_rows=settings.max_upload_rows,
-    )  # fmt: skip
+        "_batch_parts.html" if frame.is_partial() else "batch.html",
+        card=card,
+        job=job,
+        token=new_token(),
+        max_bytes=settings.max_upload_bytes,
+        max_rows=settings.max_upload_rows,
+    )
 
 
 def _example_rows(card: Card) -> list[dict[str, str]]:

@@ -25,8 +25,13 @@ from webapp.services import services
 
 blueprint = Blueprint("history", __name__)
 NAMES = ("from", "to", "label", "version", "who", "text")
-SOURCES = {"page": lazy_gettext("page"), "index": lazy_gettext("test row"), "batch": lazy_gettext("batch"),
-           "api": lazy_gettext("API"), "csv": lazy_gettext("API, CSV")}  # fmt: skip
+SOURCES = {
+    "page": lazy_gettext("page"),
+    "index": lazy_gettext("test row"),
+    "batch": lazy_gettext("batch"),
+    "api": lazy_gettext("API"),
+    "csv": lazy_gettext("API, CSV"),
+}
 ROUTES = {"stable": lazy_gettext("stable"), "candidate": lazy_gettext("candidate")}
 TEXT_LENGTH = 200
 MOST_PAGES = 10_000
@@ -55,11 +60,16 @@ def page(model: str) -> AnyResponse:
     search = _read_search(request.args)
     found = None if search.problems else History(services()).search(model, search.filters, Page(search.page))
     text = render_template(
-        "history.html", card=card, search=search, found=found, sources=SOURCES,
+        "history.html",
+        card=card,
+        search=search,
+        found=found,
+        sources=SOURCES,
         label_options=_labels(card, card.classes),
         version_options=_options(services().catalog.versions(model)[::-1]),
-        is_kept=services().settings.log_predictions, retention_days=services().settings.log_retention_days,
-    )  # fmt: skip
+        is_kept=services().settings.log_predictions,
+        retention_days=services().settings.log_retention_days,
+    )
     return make_response(text, 400 if search.problems else 200)
 
 
@@ -100,9 +110,15 @@ def export_csv(model: str) -> Response:
 def _one_page(model: str, logged: Logged, error: VouchError | None = None) -> str:
     card = _card(model, logged)
     return render_template(
-        "history_one.html", card=card, logged=logged, error=error, sources=SOURCES, routes=ROUTES,
-        label_options=_labels(card, logged.probabilities), may_tell=identity().role >= Role.OPERATOR,
-    )  # fmt: skip
+        "history_one.html",
+        card=card,
+        logged=logged,
+        error=error,
+        sources=SOURCES,
+        routes=ROUTES,
+        label_options=_labels(card, logged.probabilities),
+        may_tell=identity().role >= Role.OPERATOR,
+    )
 
 
 def _labels(card: Card, labels: Iterable[str]) -> list[tuple[object, object]]:
@@ -143,9 +159,13 @@ def _read_search(given: Mapping[str, str]) -> Search:
     number = given.get("page", "1")
     page = min(max(int(number), 1), MOST_PAGES) if number.isdecimal() and len(number) < 9 else 1
     filters = Filters(
-        who=texts["who"], label=texts["label"], text=texts["text"], version=int(version[:15]) if version else None,
-        start=start, end=end,
-    )  # fmt: skip
+        who=texts["who"],
+        label=texts["label"],
+        text=texts["text"],
+        version=int(version[:15]) if version else None,
+        start=start,
+        end=end,
+    )
     return Search(texts, filters, page, problems)
 
 

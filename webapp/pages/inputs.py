@@ -38,10 +38,18 @@ def inputs_of(
     wrong, odd = {problem.field: problem for problem in problems}, {caution.field: caution for caution in cautions}
     numbers = {field.name: number for number, field in enumerate(card.fields)}  # a name may hold what an id may not
     return tuple(
-        Input(f"field-{numbers[field.name]}", field, texts.get(field.name, ""), wording.seen_range(field),
-              _options(field, texts.get(field.name, "")), wrong.get(field.name), odd.get(field.name))
-        for _heading, fields in card.groups for field in fields
-    )  # fmt: skip
+        Input(
+            f"field-{numbers[field.name]}",
+            field,
+            texts.get(field.name, ""),
+            wording.seen_range(field),
+            _options(field, texts.get(field.name, "")),
+            wrong.get(field.name),
+            odd.get(field.name),
+        )
+        for _heading, fields in card.groups
+        for field in fields
+    )
 
 
 def problem_links(inputs: Sequence[Input]) -> list[tuple[str, str]]:

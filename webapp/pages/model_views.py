@@ -19,10 +19,13 @@ from webapp.reports import reports
 from webapp.services import Services
 
 METRICS = {
-    "auc": lazy_gettext("AUC"), "precision": lazy_gettext("Precision"), "recall": lazy_gettext("Recall"),
-    "binary_accuracy": lazy_gettext("Accuracy"), "accuracy": lazy_gettext("Accuracy"),
+    "auc": lazy_gettext("AUC"),
+    "precision": lazy_gettext("Precision"),
+    "recall": lazy_gettext("Recall"),
+    "binary_accuracy": lazy_gettext("Accuracy"),
+    "accuracy": lazy_gettext("Accuracy"),
     "calibration_error": lazy_gettext("Calibration error"),
-}  # fmt: skip
+}
 GATES = {"data": lazy_gettext("Data"), "evaluation": lazy_gettext("Evaluation"), "serving": lazy_gettext("Serving")}
 
 

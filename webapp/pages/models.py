@@ -41,10 +41,12 @@ def one(model: str) -> str:
     view = model_view(services(), model)
     is_shown = [bool(version.labels) or place < SHOWN for place, version in enumerate(view.versions)]
     return render_template(
-        "models_one.html", model=view, may_change=identity().role >= Role.OPERATOR,
+        "models_one.html",
+        model=view,
+        may_change=identity().role >= Role.OPERATOR,
         shown=[version for version, yes in zip(view.versions, is_shown, strict=True) if yes],
         older=[version for version, yes in zip(view.versions, is_shown, strict=True) if not yes],
-    )  # fmt: skip
+    )
 
 
 @blueprint.get("/models/<model>/versions/<int:version>/report")
@@ -103,8 +105,11 @@ def _changed(model: str, what: str) -> AnyResponse:
         return make_response(_confirm_page(model, step, wrong_password=True), 403)
     try:
         if request.form.get("seen") != seen(step.before):
-            raise GateRefused(_("somebody else changed the release meanwhile"),
-                              got=str(step.before or ""), fix=_("look at it again, then decide"))  # fmt: skip
+            raise GateRefused(
+                _("somebody else changed the release meanwhile"),
+                got=str(step.before or ""),
+                fix=_("look at it again, then decide"),
+            )
         state = _released(model, step)
     except VouchError as error:
         response = answer_vouch_error(error)  # its status and headers, on the page that says what was meant
@@ -125,6 +130,11 @@ def _released(model: str, step: Step) -> State:
 
 def _confirm_page(model: str, step: Step, error: VouchError | None = None, *, wrong_password: bool = False) -> str:
     return render_template(
-        "models_confirm.html", model=model_view(services(), model), step=step, error=error,
-        wrong_password=wrong_password, seen=seen(step.before), asks_password=services().settings.auth,
-    )  # fmt: skip
+        "models_confirm.html",
+        model=model_view(services(), model),
+        step=step,
+        error=error,
+        wrong_password=wrong_password,
+        seen=seen(step.before),
+        asks_password=services().settings.auth,
+    )

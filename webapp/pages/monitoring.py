@@ -57,10 +57,17 @@ def page() -> str:
     model = request.args["model"] if request.args.get("model") in names else _default(here)
     return render_template(
         "_monitoring_live.html" if frame.is_partial() else "monitoring.html",
-        now=now, traffic=counted, rate=_rate(before, present), server=_server(here, model), model=model,
-        models=names, refresh_s=REFRESH_S, next_url=url_for(".page", model=model, since=str(start)),
-        settings=here.settings, **_shown(here, model, now),
-    )  # fmt: skip
+        now=now,
+        traffic=counted,
+        rate=_rate(before, present),
+        server=_server(here, model),
+        model=model,
+        models=names,
+        refresh_s=REFRESH_S,
+        next_url=url_for(".page", model=model, since=str(start)),
+        settings=here.settings,
+        **_shown(here, model, now),
+    )
 
 
 def _default(here: Services) -> str | None:
@@ -80,9 +87,11 @@ def _shown(here: Services, model: str | None, now: datetime) -> dict[str, Any]:
     except VouchError:
         card = None  # nothing is released: the numbers stand without names
     return {
-        "recent": found, "about": card, "rows_chart": _rows_chart(found, now),
+        "recent": found,
+        "about": card,
+        "rows_chart": _rows_chart(found, now),
         "scores_chart": _scores_chart(card, found),
-    }  # fmt: skip
+    }
 
 
 def _rows_chart(found: Recent, now: datetime) -> Markup:

@@ -47,11 +47,15 @@ class Step:
     def consequences(self) -> list[str]:
         """What else there is to know."""
         if self.what == "promote":
-            return [_("The version is loaded and must give its golden answers first; until then nothing changes."),
-                    _("The version that is stable now stays loaded, so that you can roll back at once.")]  # fmt: skip
+            return [
+                _("The version is loaded and must give its golden answers first; until then nothing changes."),
+                _("The version that is stable now stays loaded, so that you can roll back at once."),
+            ]
         if self.what == "canary" and self.weight_percent:
-            return [_("The version is loaded and must give its golden answers first; until then nothing changes."),
-                    _("Predictions say which version made them.")]  # fmt: skip
+            return [
+                _("The version is loaded and must give its golden answers first; until then nothing changes."),
+                _("Predictions say which version made them."),
+            ]
         return [_("The version that is left is unloaded; it stays on the disk and can be promoted again.")]
 
     @property
@@ -96,8 +100,11 @@ def sentence(state: State) -> str:
     """Return what is released, in a sentence of the reader's language."""
     told = _("version %(number)s is stable", number=state.stable)
     if state.candidate:
-        told += _(", version %(number)s gets %(weight)s%% of the requests", number=state.candidate,
-                  weight=f"{state.weight_percent:g}")  # fmt: skip
+        told += _(
+            ", version %(number)s gets %(weight)s%% of the requests",
+            number=state.candidate,
+            weight=f"{state.weight_percent:g}",
+        )
     if state.previous:
         told += _("; version %(number)s is kept loaded for a rollback", number=state.previous)
     return str(told)
@@ -106,8 +113,13 @@ def sentence(state: State) -> str:
 def change_told(what: str) -> str:
     """Return what the release log calls a change, in the reader's language; what is not known as it is."""
     kind, _space, share = what.partition(" ")
-    told = {"first": _("first release"), "replace": _("replacement"), "promote": _("made stable"),
-            "rollback": _("rolled back"), "canary": _("canary")}  # fmt: skip
+    told = {
+        "first": _("first release"),
+        "replace": _("replacement"),
+        "promote": _("made stable"),
+        "rollback": _("rolled back"),
+        "canary": _("canary"),
+    }
     return f"{told.get(kind, kind)} {share}".strip()
 
 
@@ -118,8 +130,11 @@ def _number(text: str, name: str, least: float, most: float, *, whole: bool = Fa
         value = -1
     if not least <= value <= most:
         kind = _("a whole number") if whole else _("a number")
-        raise DataError(_("this is no %(name)s", name=name), got=repr(text[:40]),
-                        wanted=_("%(kind)s from %(least)s to %(most)s", kind=kind, least=least, most=most))  # fmt: skip
+        raise DataError(
+            _("this is no %(name)s", name=name),
+            got=repr(text[:40]),
+            wanted=_("%(kind)s from %(least)s to %(most)s", kind=kind, least=least, most=most),
+        )
     return value
 
 

@@ -34,10 +34,14 @@ def run_gate(folder: Path, source: Path, override: str = "") -> None:
     schema = ImportSchemaGen(schema_file=str(settings.schema_file))
     validator = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"])
     gate = DataGate(
-        examples=examples.outputs["examples"], statistics=statistics.outputs["statistics"],
-        schema=schema.outputs["schema"], anomalies=validator.outputs["anomalies"],
-        settings=settings, reports=folder / "reports", override=override,
-    )  # fmt: skip
+        examples=examples.outputs["examples"],
+        statistics=statistics.outputs["statistics"],
+        schema=schema.outputs["schema"],
+        anomalies=validator.outputs["anomalies"],
+        settings=settings,
+        reports=folder / "reports",
+        override=override,
+    )
     LocalDagRunner().run(
         Pipeline(
             pipeline_name="gate",

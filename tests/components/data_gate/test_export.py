@@ -14,8 +14,17 @@ def everything(block):
 
 
 def suspicion(**changes):
-    return Suspicion(**{"kind": "K", "text": "t", "feature": "n", "splits": ("train",), "where": everything,
-                        "counts_rows": True, **changes})  # fmt: skip
+    return Suspicion(
+        **{
+            "kind": "K",
+            "text": "t",
+            "feature": "n",
+            "splits": ("train",),
+            "where": everything,
+            "counts_rows": True,
+            **changes,
+        }
+    )
 
 
 def test_rows_are_counted_kept_up_to_a_limit_and_written(tmp_path, make_block):
@@ -32,8 +41,11 @@ def test_rows_are_counted_kept_up_to_a_limit_and_written(tmp_path, make_block):
 
 
 def test_suspicions_of_one_kind_and_feature_share_a_file(tmp_path, make_block):
-    found = locate([make_block("train", DATA), make_block("test", DATA)],
-                   [suspicion(), suspicion(splits=("test", "train"))], most=10)  # fmt: skip
+    found = locate(
+        [make_block("train", DATA), make_block("test", DATA)],
+        [suspicion(), suspicion(splits=("test", "train"))],
+        most=10,
+    )
     names = name_files(found)
     export(found, names, tmp_path, most=10)
     assert [path.name for path in tmp_path.iterdir()] == ["rows-K-n.csv"]
@@ -47,9 +59,20 @@ def test_without_rows_there_is_no_file(tmp_path, make_block):
 
 @pytest.mark.parametrize(
     ("value", "written"),
-    [("=1+1", "'=1+1"), ("+1", "'+1"), ("-1", "'-1"), ("@x", "'@x"), ("\t=1", "'\t=1"), ("\r=1", "'\r=1"),
-     ("a=1", "a=1"), (-1.5, "-1.5"), (-2, "-2"), (None, ""), (float("nan"), "nan")],
-)  # fmt: skip
+    [
+        ("=1+1", "'=1+1"),
+        ("+1", "'+1"),
+        ("-1", "'-1"),
+        ("@x", "'@x"),
+        ("\t=1", "'\t=1"),
+        ("\r=1", "'\r=1"),
+        ("a=1", "a=1"),
+        (-1.5, "-1.5"),
+        (-2, "-2"),
+        (None, ""),
+        (float("nan"), "nan"),
+    ],
+)
 def test_text_that_a_spreadsheet_would_run_is_escaped(value, written):
     assert cell(value) == written
 

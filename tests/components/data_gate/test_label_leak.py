@@ -26,18 +26,21 @@ PLANTED = {
     "an integer copy": lambda y, random: pa.array(y),
     "a float copy": lambda y, random: pa.array(y.astype(np.float32) * 7 - 3),
     "a threshold": lambda y, random: pa.array((random.random(len(y)) + 2 * y).astype(np.float32)),
-    "a band": lambda y, random: pa.array(np.where(y, 4 + random.random(len(y)), 5.5 * (np.arange(len(y)) % 2)
-                                                  + 3 * random.random(len(y)))),
+    "a band": lambda y, random: pa.array(
+        np.where(y, 4 + random.random(len(y)), 5.5 * (np.arange(len(y)) % 2) + 3 * random.random(len(y)))
+    ),
     "finer categories": lambda y, random: text([f"{v}{random.integers(9)}" for v in y]),
     "a parity": lambda y, random: pa.array(2 * random.integers(0, 20, len(y)) + y),
     "filled in for one class only": lambda y, random: pa.array([float(i) if v else None for i, v in enumerate(y)]),
-    "a copy in the first third of the rows": lambda y, random: text([str(v) if i < ROWS // 3 else None
-                                                                     for i, v in enumerate(y)]),
-    "a threshold where there is a value": lambda y, random: pa.array([v + random.random() / 2 if i % 3 else None
-                                                                      for i, v in enumerate(y)]),
+    "a copy in the first third of the rows": lambda y, random: text(
+        [str(v) if i < ROWS // 3 else None for i, v in enumerate(y)]
+    ),
+    "a threshold where there is a value": lambda y, random: pa.array(
+        [v + random.random() / 2 if i % 3 else None for i, v in enumerate(y)]
+    ),
     "infinite for one class": lambda y, random: pa.array(np.where(y, np.inf, random.random(len(y))).astype(np.float32)),
     "integers too large for float32": lambda y, random: pa.array(2**40 + 2 * np.arange(len(y)) % 50 * 10**6 + y),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("plant", PLANTED.values(), ids=PLANTED.keys())

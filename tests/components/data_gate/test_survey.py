@@ -56,7 +56,7 @@ GOOD = {"rows_in": 30, "rows_train": 20, "rows_test": 10}
         ({**GOOD, "rows_in": 31}, {"train": 20, "test": 10}, {"train": 20, "test": 10}, ["in all splits"]),
     ],
     ids=["equal", "uncounted", "lost-by-statistics", "split-without-statistics", "lost-on-disk", "lost-by-examplegen"],
-)  # fmt: skip
+)
 def test_rows_are_reconciled(written, statistics, read, lost):
     found = row_losses(written, statistics, read)
     assert {s.kind for s in found} == ({"ROW_LOSS"} if lost else set())

@@ -13,9 +13,15 @@ from components.examples.reading import open_source
 from components.examples.request import ReadRequest
 
 DEFAULTS: dict[str, Any] = {
-    "format": "csv", "label": "y", "classes": ("a", "b"), "ignore": (), "delimiter": ",",
-    "null_values": ("", "NA", "None"), "columns": {}, "seed": 1,
-}  # fmt: skip
+    "format": "csv",
+    "label": "y",
+    "classes": ("a", "b"),
+    "ignore": (),
+    "delimiter": ",",
+    "null_values": ("", "NA", "None"),
+    "columns": {},
+    "seed": 1,
+}
 
 
 @pytest.fixture

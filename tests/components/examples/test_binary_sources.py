@@ -53,7 +53,7 @@ def test_parquet_reads_as_csv(parquet: Callable[..., Source], csv_source: Callab
         pytest.param(pa.array([Decimal("1.5"), Decimal("2.25")]), [1.5, 2.25], id="decimal"),
         pytest.param(pa.nulls(2), [None, None], id="nulls"),
     ],
-)  # fmt: skip
+)
 def test_parquet_types(parquet: Callable[..., Source], rows: Rows, values: Any, expected: list[Any]) -> None:
     read = rows(parquet({"v": values, "y": ["a", "b"]}))["v"]
     assert read == expected
@@ -79,7 +79,7 @@ def test_labels_become_class_texts(parquet: Callable[..., Source], rows: Rows, l
         pytest.param({"v": [1, 2], "y": ["a", None]}, {}, "row 2: label 'y' is missing", id="no-label"),
         pytest.param({"v": [1, 2], "y": ["a", "z"]}, {}, "row 2: label 'y' holds an unknown", id="unknown-class"),
     ],
-)  # fmt: skip
+)
 def test_parquet_faults(
     parquet: Callable[..., Source],
     make_request: MakeRequest,

@@ -105,10 +105,14 @@ def test_formats_give_the_same_examples(tmp_path: Path) -> None:
     lines = [f"{i / 7},{i},{'' if i % 5 == 0 else f'w{i % 3}'},{'ab'[i % 2]}" for i in range(200)]
     text.write_text("x,n,t,y\n" + "\n".join(lines) + "\n")
     columns = list(zip(*(line.split(",") for line in lines), strict=True))
-    table = pa.table({
-        "x": [float(v) for v in columns[0]], "n": [int(v) for v in columns[1]],
-        "t": [v or None for v in columns[2]], "y": columns[3],
-    })  # fmt: skip
+    table = pa.table(
+        {
+            "x": [float(v) for v in columns[0]],
+            "n": [int(v) for v in columns[1]],
+            "t": [v or None for v in columns[2]],
+            "y": columns[3],
+        }
+    )
     pa.parquet.write_table(table, tmp_path / "rows.parquet", row_group_size=64)
     data = {"label": "y", "classes": ("a", "b")}
     first = execute(settings(text, data=data), tmp_path / "1")

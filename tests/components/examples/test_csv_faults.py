@@ -44,7 +44,8 @@ def consume(source: Source, asked: ReadRequest) -> int:
         pytest.param(b"caf\xe9,y\n1,a\n", {}, ["data.csv:1", "is not UTF-8", "0xe9"], id="latin-1-header"),
         pytest.param(b"x,y\n1,a\n2,\xff\n", {}, ["data.csv:3: column 'y' is not UTF-8"], id="latin-1-label"),
         pytest.param(
-            b"x,y\n1,a\ntwo,b\n3,a\nfour,a\n", {"columns": {"x": "float"}},
+            b"x,y\n1,a\ntwo,b\n3,a\nfour,a\n",
+            {"columns": {"x": "float"}},
             ["data.csv:3 (and: ", "data.csv:5)", "column 'x'", "got: 'two'", "a finite number", "data.null_values"],
             id="text-for-a-float",
         ),
@@ -59,7 +60,7 @@ def consume(source: Source, asked: ReadRequest) -> int:
         pytest.param(b'x,y\n1,a\n"2,b\n3,a\n', {}, ["data.csv:3"], id="open-quote"),
         pytest.param(b'x,y\n1,a\n"2,b\n' + b"3,a\n" * 50_000, {}, ["data.csv:3", "close the quote"], id="far"),
     ],
-)  # fmt: skip
+)
 def test_malformed(
     csv_source: Make, make_request: Callable[..., ReadRequest], content: bytes, changes: dict[str, Any], told: list[str]
 ) -> None:

@@ -192,11 +192,14 @@ def test_rows_lost_before_the_evaluator_are_refused(pipeline_run: Any, tmp_path:
     blessing, verdict = standard_artifacts.InfraBlessing(), VerdictArtifact()
     blessing.uri, verdict.uri = str(tmp_path / "blessing"), str(tmp_path / "verdict")
     Executor(None).Do(
-        {"model": [artifact("Trainer", "model")], "examples": [examples],
-         "evaluation": [artifact("Evaluator", "evaluation")]},
+        {
+            "model": [artifact("Trainer", "model")],
+            "examples": [examples],
+            "evaluation": [artifact("Evaluator", "evaluation")],
+        },
         {"blessing": [blessing], "verdict": [verdict]},
         {"probe": SETTINGS.model_dump_json()},
-    )  # fmt: skip
+    )
     assert not model_utils.is_infra_validated(blessing)
     said = Verdict.read(tmp_path / "verdict")
     assert [finding.kind for finding in said.findings if finding.severity == "error"] == ["ROW_LOSS"]

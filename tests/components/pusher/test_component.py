@@ -38,15 +38,23 @@ def pushed(pipeline_run: Any, breast_cancer: Any, tmp_path: Path) -> Callable[..
         output = standard_artifacts.PushedModel()
         output.uri = str(tmp_path / "pushed")
         Executor(BaseExecutor.Context(pipeline_run_id="a-run")).Do(
-            {"model": [artifact("Trainer", "model")], "model_blessing": [blessing], "infra_blessing": [infra],
-             "verdict": [artifact("ServingProbe", "verdict")], "evaluation": [artifact("Evaluator", "evaluation")],
-             "examples": [artifact("FileBasedExampleGen", "examples")],
-             "statistics": [artifact("StatisticsGen", "statistics")],
-             "schema": [artifact("ImportSchemaGen", "schema")]},
+            {
+                "model": [artifact("Trainer", "model")],
+                "model_blessing": [blessing],
+                "infra_blessing": [infra],
+                "verdict": [artifact("ServingProbe", "verdict")],
+                "evaluation": [artifact("Evaluator", "evaluation")],
+                "examples": [artifact("FileBasedExampleGen", "examples")],
+                "statistics": [artifact("StatisticsGen", "statistics")],
+                "schema": [artifact("ImportSchemaGen", "schema")],
+            },
             {"pushed_model": [output]},
-            {"settings": breast_cancer.model_dump_json(by_alias=True), "base": str(tmp_path / "base"),
-             "showcase": breast_cancer.showcase.model_dump_json()},
-        )  # fmt: skip
+            {
+                "settings": breast_cancer.model_dump_json(by_alias=True),
+                "base": str(tmp_path / "base"),
+                "showcase": breast_cancer.showcase.model_dump_json(),
+            },
+        )
         return output
 
     return go

@@ -114,9 +114,17 @@ def test_page_can_be_read_without_seeing_it(make_facts: Any) -> None:
 
 def test_page_says_verdicts_metrics_and_threshold(make_facts: Any) -> None:
     text = render_html(make_facts())
-    for words in ("Pushed as version 3", "0.9961", "0.9912", "at threshold 0.4312", "Logistic regression",
-                  "256 – 128 – 64 – 32 – 1, as configured", "stain = blue", "ENUM_TYPE_UNEXPECTED_STRING_VALUES",
-                  "CsvExampleGen/examples/1"):  # fmt: skip
+    for words in (
+        "Pushed as version 3",
+        "0.9961",
+        "0.9912",
+        "at threshold 0.4312",
+        "Logistic regression",
+        "256 – 128 – 64 – 32 – 1, as configured",
+        "stain = blue",
+        "ENUM_TYPE_UNEXPECTED_STRING_VALUES",
+        "CsvExampleGen/examples/1",
+    ):
         assert words in text
 
 
@@ -137,9 +145,7 @@ def test_workbook_has_numbers_as_numbers_and_no_formula(make_facts: Any, tmp_pat
     path = tmp_path / "report.xlsx"
     write_xlsx(make_facts(("=1+1", "@M"), title="+cmd|x", label="-y\x00"), path)
     book = openpyxl.load_workbook(path)
-    assert book.sheetnames == [
-        "Summary", "Metrics", "Confusion", "Slices", "Baselines", "Data", "History", "Gates",
-    ]  # fmt: skip
+    assert book.sheetnames == ["Summary", "Metrics", "Confusion", "Slices", "Baselines", "Data", "History", "Gates"]
     cells = [cell for sheet in book for row in sheet for cell in row]
     assert not [cell for cell in cells if cell.data_type == "f"]
     risky = [c for c in cells if isinstance(c.value, str) and c.value.startswith(("=", "+", "@"))]
@@ -162,8 +168,15 @@ def test_card_has_a_head_that_yaml_reads_and_every_section(make_facts: Any) -> N
     assert values["pipeline_tag"] == "tabular-classification"
     result = values["model-index"][0]["results"][0]
     assert {m["type"]: m["value"] for m in result["metrics"]}["auc"] == 0.9961
-    for title in ("Intended use", "Out of scope", "Data", "Metrics", "Operating point",
-                  "Ethical considerations and limitations", "How to reproduce"):  # fmt: skip
+    for title in (
+        "Intended use",
+        "Out of scope",
+        "Data",
+        "Metrics",
+        "Operating point",
+        "Ethical considerations and limitations",
+        "How to reproduce",
+    ):
         assert f"\n## {title}\n\n" in body
 
 

@@ -332,21 +332,27 @@ def test_what_nobody_waits_for_any_more_is_left_out_and_still_ends() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"max_batch_size": 8, "allowed_batch_sizes": (2, 4)},
-         "Last entry in allowed_batch_sizes must match max_batch_size; last entry was 4; expected 8"),
+        (
+            {"max_batch_size": 8, "allowed_batch_sizes": (2, 4)},
+            "Last entry in allowed_batch_sizes must match max_batch_size; last entry was 4; expected 8",
+        ),
         ({"max_batch_size": 8, "allowed_batch_sizes": (4, 2, 8)}, "must be monotonically increasing"),
         ({"max_batch_size": 8, "allowed_batch_sizes": (0, 8)}, "must be monotonically increasing"),
         ({"max_batch_size": 0}, "max_batch_size must be positive; was 0"),
         ({"num_batch_threads": 0}, "num_batch_threads must be positive; was 0"),
         ({"batch_timeout_s": -1e-6}, "batch_timeout_micros must be non-negative; was -1"),
         ({"max_enqueued_batches": -1}, "max_enqueued_batches must be non-negative; was -1"),
-        ({"max_batch_size": 8, "enable_large_batch_splitting": True, "max_execution_batch_size": 9},
-         "max_execution_batch_size should be less than or equal to max_batch_size"),
-        ({"enable_large_batch_splitting": True, "max_execution_batch_size": 0},
-         "max_execution_batch_size must be positive; was 0"),
+        (
+            {"max_batch_size": 8, "enable_large_batch_splitting": True, "max_execution_batch_size": 9},
+            "max_execution_batch_size should be less than or equal to max_batch_size",
+        ),
+        (
+            {"enable_large_batch_splitting": True, "max_execution_batch_size": 0},
+            "max_execution_batch_size must be positive; was 0",
+        ),
     ],
     ids=["last size", "order", "size 0", "no rows", "no threads", "timeout", "queue", "execution size", "no execution"],
-)  # fmt: skip
+)
 def test_options_no_batch_can_be_made_with_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(StatusError, match=message) as raised:
         BatchingOptions(**options).check()

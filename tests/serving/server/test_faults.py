@@ -207,8 +207,13 @@ ANYTHING = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
 )
 KEYS = st.sampled_from(["instances", "inputs", "signature_name", "examples", "context", "x", "a", "b", "b64"])
-NAMED = st.dictionaries(KEYS, ANYTHING | st.dictionaries(KEYS, ANYTHING, max_size=3) | st.lists(
-    st.dictionaries(KEYS, ANYTHING, max_size=3), max_size=3), max_size=4)  # fmt: skip
+NAMED = st.dictionaries(
+    KEYS,
+    ANYTHING
+    | st.dictionaries(KEYS, ANYTHING, max_size=3)
+    | st.lists(st.dictionaries(KEYS, ANYTHING, max_size=3), max_size=3),
+    max_size=4,
+)
 BODIES = st.one_of(st.binary(max_size=40), NAMED.map(lambda value: json.dumps(value).encode()))
 VERBS = st.sampled_from(["half:predict", "two:predict", "half:classify", "half:regress"])
 

@@ -161,27 +161,58 @@ def _torn(request: Any) -> Any:
 REFUSALS: list[tuple[str, Any, str, str]] = [
     ("no model_spec", lambda: _without_spec(predict_request()), "INVALID_ARGUMENT", "Missing ModelSpec"),
     ("no name", lambda: _unnamed(predict_request()), "INVALID_ARGUMENT", "ModelSpec has no name specified."),
-    ("no such model", lambda: predict_request("nobody"), "NOT_FOUND",
-     "Servable not found for request: Latest(nobody)"),
-    ("no such version", lambda: _versioned(predict_request(), 9), "NOT_FOUND",
-     "Servable not found for request: Specific(half, 9)"),
-    ("no such label", lambda: _labelled(predict_request()), "INVALID_ARGUMENT",
-     "Unrecognized servable version label: L"),
-    ("no such signature", lambda: predict_request(signature="S"), "FAILED_PRECONDITION",
-     'Serving signature key "S" not found.'),
-    ("no inputs", lambda: predict_request("two", a=[1.0]), "INVALID_ARGUMENT",
-     "input size does not match signature: 1!=2 len({a}) != len({a,b}). Sent extra: {}. Missing but required: {b}."),
+    ("no such model", lambda: predict_request("nobody"), "NOT_FOUND", "Servable not found for request: Latest(nobody)"),
+    (
+        "no such version",
+        lambda: _versioned(predict_request(), 9),
+        "NOT_FOUND",
+        "Servable not found for request: Specific(half, 9)",
+    ),
+    (
+        "no such label",
+        lambda: _labelled(predict_request()),
+        "INVALID_ARGUMENT",
+        "Unrecognized servable version label: L",
+    ),
+    (
+        "no such signature",
+        lambda: predict_request(signature="S"),
+        "FAILED_PRECONDITION",
+        'Serving signature key "S" not found.',
+    ),
+    (
+        "no inputs",
+        lambda: predict_request("two", a=[1.0]),
+        "INVALID_ARGUMENT",
+        "input size does not match signature: 1!=2 len({a}) != len({a,b}). Sent extra: {}. Missing but required: {b}.",
+    ),
     ("another alias", lambda: predict_request(z=[1.0]), "INVALID_ARGUMENT", "z"),
-    ("no such output", lambda: _filtered(predict_request(), "A"), "INVALID_ARGUMENT",
-     "output tensor alias not found in signature: A Outputs expected to be in the set {y}."),
-    ("an output twice", lambda: _filtered(predict_request(), "y", "y"), "INVALID_ARGUMENT",
-     "duplicate output tensor alias: y"),
-    ("a wrong type", lambda: _typed(predict_request()), "INVALID_ARGUMENT",
-     "Expects arg[0] to be float but bool is provided"),
+    (
+        "no such output",
+        lambda: _filtered(predict_request(), "A"),
+        "INVALID_ARGUMENT",
+        "output tensor alias not found in signature: A Outputs expected to be in the set {y}.",
+    ),
+    (
+        "an output twice",
+        lambda: _filtered(predict_request(), "y", "y"),
+        "INVALID_ARGUMENT",
+        "duplicate output tensor alias: y",
+    ),
+    (
+        "a wrong type",
+        lambda: _typed(predict_request()),
+        "INVALID_ARGUMENT",
+        "Expects arg[0] to be float but bool is provided",
+    ),
     ("a torn tensor", lambda: _torn(predict_request()), "INVALID_ARGUMENT", ""),
-    ("shapes that do not add", lambda: predict_request("two", a=[1.0, 2.0], b=[1.0, 2.0, 3.0]),
-     "INVALID_ARGUMENT", "Incompatible shapes"),
-]  # fmt: skip
+    (
+        "shapes that do not add",
+        lambda: predict_request("two", a=[1.0, 2.0], b=[1.0, 2.0, 3.0]),
+        "INVALID_ARGUMENT",
+        "Incompatible shapes",
+    ),
+]
 
 
 @pytest.mark.parametrize(("make", "code", "words"), [r[1:] for r in REFUSALS], ids=[r[0] for r in REFUSALS])
@@ -268,16 +299,25 @@ def test_multi_inference_keeps_the_order_of_the_tasks(client: Client) -> None:
 @pytest.mark.parametrize(
     ("tasks", "code", "words"),
     [
-        ([("half", "a", "regress"), ("two", "b", "regress")], "INVALID_ARGUMENT",
-         "All ModelSpecs in a MultiInferenceRequest must access the same model name."),
-        ([("half", "regress_x_to_y", "regress")] * 2, "INVALID_ARGUMENT",
-         "Duplicate evaluation of signature: regress_x_to_y"),
+        (
+            [("half", "a", "regress"), ("two", "b", "regress")],
+            "INVALID_ARGUMENT",
+            "All ModelSpecs in a MultiInferenceRequest must access the same model name.",
+        ),
+        (
+            [("half", "regress_x_to_y", "regress")] * 2,
+            "INVALID_ARGUMENT",
+            "Duplicate evaluation of signature: regress_x_to_y",
+        ),
         ([("half", "S", "regress")], "INVALID_ARGUMENT", "Requested signature not found in model graph: S"),
-        ([("half", "regress_x_to_y", "predict")], "UNIMPLEMENTED",
-         "Unsupported signature method_name: tensorflow/serving/predict"),
+        (
+            [("half", "regress_x_to_y", "predict")],
+            "UNIMPLEMENTED",
+            "Unsupported signature method_name: tensorflow/serving/predict",
+        ),
     ],
     ids=["two models", "twice", "unknown", "predict"],
-)  # fmt: skip
+)
 def test_multi_inference_refuses(client: Client, tasks: Any, code: str, words: str) -> None:
     assert refusal(client.prediction.MultiInference, multi(*tasks)) == (code, words)
 

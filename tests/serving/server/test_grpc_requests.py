@@ -112,9 +112,10 @@ def test_the_second_request_of_a_layout_is_read_by_it(reader: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "bits", [0x7FC00000, 0x7FC12345, 0xFFFFFFFF, 0x7F800000, 0xFF800000, 0x80000000, 1, 0, 0x122A0412, 0x0A0A0A0A],
+    "bits",
+    [0x7FC00000, 0x7FC12345, 0xFFFFFFFF, 0x7F800000, 0xFF800000, 0x80000000, 1, 0, 0x122A0412, 0x0A0A0A0A],
     ids=hex,
-)  # fmt: skip
+)
 def test_a_float_may_be_any_bytes(reader: Any, bits: int) -> None:
     reader.read(row())
     data = row([struct.unpack("<f", struct.pack("<I", bits))[0]] * 12)

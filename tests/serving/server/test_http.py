@@ -144,12 +144,19 @@ WELL_FORMED: list[tuple[str, bytes, list[Any]]] = [
     ("HTTP/1.0", b"POST /v1/x HTTP/1.0\r\nContent-Length: 3\r\n\r\nabc", ["POST", "/v1/x", "abc", 3]),
     ("a full address", b"GET http://a/v1/x?y=1 HTTP/1.1\r\nHost: a\r\n\r\n", ["GET", "/v1/x?y=1", "", 0]),
     ("packed", with_length(gzip.compress(b"abc"), b"Content-Encoding: GZIP"), ["POST", "/v1/x", "abc", 3]),
-    ("an offer to upgrade",
-     with_length(b"abc", b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAEAAEAAAAIAAAAB"),
-     ["POST", "/v1/x", "abc", 3]),
-    ("an offer of a websocket", with_length(b"abc", b"Connection: Upgrade", b"Upgrade: websocket"),
-     ["POST", "/v1/x", "abc", 3]),
-]  # fmt: skip
+    (
+        "an offer to upgrade",
+        with_length(
+            b"abc", b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAEAAEAAAAIAAAAB"
+        ),
+        ["POST", "/v1/x", "abc", 3],
+    ),
+    (
+        "an offer of a websocket",
+        with_length(b"abc", b"Connection: Upgrade", b"Upgrade: websocket"),
+        ["POST", "/v1/x", "abc", 3],
+    ),
+]
 
 
 @pytest.mark.parametrize(("sent", "wanted"), [c[1:] for c in WELL_FORMED], ids=[c[0] for c in WELL_FORMED])
@@ -173,7 +180,7 @@ REFUSED: list[tuple[str, bytes, int]] = [
     ("a gzip body torn", with_length(gzip.compress(b"abc" * 99)[:15] + b"torn" * 9, b"Content-Encoding: gzip"), 400),
     ("a gzip bomb", with_length(gzip.compress(bytes(200 * LIMIT), compresslevel=1), b"Content-Encoding: gzip"), 413),
     ("the API's root with a star", b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 404),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("sent", "status"), [c[1:] for c in REFUSED], ids=[c[0] for c in REFUSED])

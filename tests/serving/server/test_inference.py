@@ -144,40 +144,59 @@ def test_missing_inputs_come_from_the_signatures_defaults(served: Models) -> Non
             "half", "no", ["x"], (), 'FAILED_PRECONDITION: Serving signature key "no" not found.', id="no such"
         ),
         pytest.param(
-            "half", "", [], (),
+            "half",
+            "",
+            [],
+            (),
             "INVALID_ARGUMENT: input size does not match signature: 0!=1 len({}) != len({x}). Sent extra: {}. "
             "Missing but required: {x}.",
             id="none",
         ),
         pytest.param(
-            "two", "", ["z", "b", "a"], (),
+            "two",
+            "",
+            ["z", "b", "a"],
+            (),
             "INVALID_ARGUMENT: input size does not match signature: 3!=2 len({a,b,z}) != len({a,b}). Sent extra: {z}. "
             "Missing but required: {}.",
             id="one more",
         ),
         pytest.param(
-            "half", "", ["z"], (),
+            "half",
+            "",
+            ["z"],
+            (),
             "INVALID_ARGUMENT: Signature input alias: x(feed name: x:0) not found in request and no default value "
             "provided. Inputs expected to be in the request {z}, or default input alias set: ",
             id="another alias",
         ),
         pytest.param(
-            "defaults", "", ["a", "z"], (),
+            "defaults",
+            "",
+            ["a", "z"],
+            (),
             "INVALID_ARGUMENT: Inputs contains invalid name. Used request inputs: a, request input: a,z",
             id="another alias beside defaults",
         ),
         pytest.param(
-            "two", "", ["a", "b"], ("no",),
+            "two",
+            "",
+            ["a", "b"],
+            ("no",),
             "INVALID_ARGUMENT: output tensor alias not found in signature: no Outputs expected to be in the set "
             "{difference,same,total}.",
             id="no such output",
         ),
         pytest.param(
-            "two", "", ["a", "b"], ("same", "same"), "INVALID_ARGUMENT: duplicate output tensor alias: same",
+            "two",
+            "",
+            ["a", "b"],
+            ("same", "same"),
+            "INVALID_ARGUMENT: duplicate output tensor alias: same",
             id="output twice",
         ),
     ],
-)  # fmt: skip
+)
 def test_a_request_that_is_not_the_signatures_is_refused(
     served: Models, model: str, signature: str, inputs: list[str], output_filter: tuple[str, ...], message: str
 ) -> None:
@@ -277,18 +296,22 @@ def test_multi_inference_answers_in_the_order_of_tasks(served: Models) -> None:
     ("tasks", "message"),
     [
         ([("half", "no", REGRESS)], "INVALID_ARGUMENT: Requested signature not found in model graph: no"),
-        ([("half", "regress_x_to_y", REGRESS)] * 2,
-         "INVALID_ARGUMENT: Duplicate evaluation of signature: regress_x_to_y"),
+        (
+            [("half", "regress_x_to_y", REGRESS)] * 2,
+            "INVALID_ARGUMENT: Duplicate evaluation of signature: regress_x_to_y",
+        ),
         (
             [("half", "regress_x_to_y", REGRESS), ("two", "classify_both", CLASSIFY)],
             "INVALID_ARGUMENT: All ModelSpecs in a MultiInferenceRequest must access the same model name.",
         ),
         ([("half", "serving_default", "x/predict")], "UNIMPLEMENTED: Unsupported signature method_name: x/predict"),
-        ([("half", "regress_x_to_y", REGRESS), ("", "", REGRESS)],
-         "INVALID_ARGUMENT: Found ModelSpec with an empty model name."),
+        (
+            [("half", "regress_x_to_y", REGRESS), ("", "", REGRESS)],
+            "INVALID_ARGUMENT: Found ModelSpec with an empty model name.",
+        ),
     ],
     ids=["no such", "twice", "two models", "predict", "no name"],
-)  # fmt: skip
+)
 def test_tasks_that_do_not_fit_are_refused(served: Models, tasks: Any, message: str) -> None:
     made = [Task(spec(name, signature), method) for name, signature, method in tasks]
     assert served.refusal(served.core.multi_inference(made, [example(1)])) == message

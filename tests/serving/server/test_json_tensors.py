@@ -165,10 +165,7 @@ def test_other_types_are_not_implemented(data_type: int, name: str) -> None:
         ([{"x": 1, "z": 2}], _ELEMENT.format("0 key: z") + "JSON object: does not have named input: z"),
         ([{"x": 1}, [2]], "Expecting object but got list at item 1 of input list"),
         ([[2], {"x": 1}], "Expecting value/list but got object at item 1 of input list"),
-        (
-            [{"x": 1}, {}],
-            "Failed to process element: 1 of 'instances' list. JSON object: {} keys must be equal to: x",
-        ),
+        ([{"x": 1}, {}], "Failed to process element: 1 of 'instances' list. JSON object: {} keys must be equal to: x"),
     ],
     ids=lambda value: str(value)[:24],
 )

@@ -76,10 +76,7 @@ def test_rows_are_those_of_every_input() -> None:
 
 @pytest.mark.parametrize(
     ("values", "message"),
-    [
-        ([np.zeros(2), np.zeros(())], "at least one dimension"),
-        ([np.zeros(2), np.zeros(3)], "equal 0th-dimension size"),
-    ],
+    [([np.zeros(2), np.zeros(())], "at least one dimension"), ([np.zeros(2), np.zeros(3)], "equal 0th-dimension size")],
     ids=["scalar", "unequal"],
 )
 def test_inputs_without_common_rows_are_refused(values: list[Any], message: str) -> None:

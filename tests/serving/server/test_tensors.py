@@ -11,9 +11,27 @@ from serving.server.tensors import from_proto, to_proto, type_name, type_number
 pytestmark = pytest.mark.slow
 
 NUMBERS = [
-    "float32", "float64", "int32", "uint8", "int16", "int8", "int64", "uint16", "uint32", "uint64", "float16",
-    "bfloat16", "complex64", "complex128", "bool", "qint8", "quint8", "qint16", "quint16", "qint32",
-]  # fmt: skip
+    "float32",
+    "float64",
+    "int32",
+    "uint8",
+    "int16",
+    "int8",
+    "int64",
+    "uint16",
+    "uint32",
+    "uint64",
+    "float16",
+    "bfloat16",
+    "complex64",
+    "complex128",
+    "bool",
+    "qint8",
+    "quint8",
+    "qint16",
+    "quint16",
+    "qint32",
+]
 
 
 def proto(**fields: Any) -> Any:

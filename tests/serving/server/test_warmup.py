@@ -123,7 +123,7 @@ def test_each_record_runs_as_often_as_asked(tmp_path: Path) -> None:
         (lambda: b"\xff no log", Code.INVALID_ARGUMENT, "Failed to parse warmup record: \ufffd no log from "),
     ],
     ids=["signature", "type", "classify", "result", "session run", "no log"],
-)  # fmt: skip
+)
 def test_a_request_that_fails_fails_the_load(half: Any, folder: Path, record: Any, code: Code, message: str) -> None:
     write(folder, log("predict_log", ""), record())
     failed = refusal(half, folder)

@@ -97,9 +97,10 @@ def test_a_form_without_the_file_is_told(client: FlaskClient, part: bytes, got: 
 
 
 @pytest.mark.parametrize(
-    "content_type", ["application/json", "", "text/csv; charset=utf-16", "multipart/form-data"],
+    "content_type",
+    ["application/json", "", "text/csv; charset=utf-16", "multipart/form-data"],
     ids=["json", "none", "charset", "no boundary"],
-)  # fmt: skip
+)
 def test_another_type_is_refused(client: FlaskClient, content_type: str) -> None:
     response = client.post(URL, data=b"a,b", content_type=content_type)
     assert response.status_code == (400 if "multipart" in content_type else 415)

@@ -145,8 +145,11 @@ def test_every_status_and_limit_is_in_the_guide() -> None:
     for name in re.findall(r"`VOUCH_(\w+)[`=]", TEXT):
         assert name.lower() in WebSettings.model_fields
     limits = TEXT.partition("\n## Limits\n")[2]
-    assert all(f"VOUCH_{name.upper()}" in limits for name in WebSettings.model_fields if name.startswith("max_")
-               and name != "max_waiting")  # fmt: skip
+    assert all(
+        f"VOUCH_{name.upper()}" in limits
+        for name in WebSettings.model_fields
+        if name.startswith("max_") and name != "max_waiting"
+    )
 
 
 def test_the_answers_shown_are_of_the_form_that_is_documented() -> None:

@@ -94,7 +94,7 @@ def test_a_key_given_twice_is_refused_wherever_it_stands(pairs: dict[str, Any], 
         (b"]" * 9 + b"[" * 3, "", "RFC 8259", "line 1"),
     ],
     ids=lambda value: repr(value)[:24],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_told(text: bytes, field: str, rule: str, got: str) -> None:
     told = refusal(text)
     assert (told[0], rule in told[1], got in told[2]) == (field, True, True), told

@@ -84,8 +84,10 @@ def test_a_refresh_token_used_twice_ends_the_login(app: Flask) -> None:
 
 def test_a_wrong_name_and_a_wrong_password_are_told_alike(app: Flask) -> None:
     client = app.test_client()
-    answers = [client.post("/api/v1/auth/login", json={"username": name, "password": "something else"})
-               for name in ("viewer", "nobody", "x" * 200, "../..")]  # fmt: skip
+    answers = [
+        client.post("/api/v1/auth/login", json={"username": name, "password": "something else"})
+        for name in ("viewer", "nobody", "x" * 200, "../..")
+    ]
     assert {answer.status_code for answer in answers} == {401}
     assert len({(answer.json["detail"], answer.json["next"]) for answer in answers}) == 1
     assert all("Bearer" in answer.headers["WWW-Authenticate"] for answer in answers)

@@ -59,9 +59,13 @@ def test_kinds_of_features_are_told(client: FlaskClient) -> None:
         each.name: each for each in ModelDetail.model_validate(client.get("/api/v1/models/patients").json).features
     }
     assert {name: each.type for name, each in features.items()} == {
-        "age": "integer", "pressure": "number", "cholesterol": "number", "smoker": "string", "city": "string",
+        "age": "integer",
+        "pressure": "number",
+        "cholesterol": "number",
+        "smoker": "string",
+        "city": "string",
         "ward": "integer",
-    }  # fmt: skip
+    }
     assert features["smoker"].values == ["no", "yes"]
     assert not features["cholesterol"].required
     assert isinstance(features["age"].example, int)

@@ -53,10 +53,20 @@ def test_every_route_is_in_the_document_and_back(document: dict[str, Any], demo:
 
 def test_there_are_the_routes_that_were_asked_for(document: dict[str, Any]) -> None:
     assert {f"{method} {path.removeprefix('/api/v1')}" for path, method, _ in operations(document)} == {
-        "POST /predict", "POST /predict/csv", "GET /predict/by-index/{i}", "GET /models", "GET /models/{name}",
-        "POST /models/{name}/promote", "POST /models/{name}/rollback", "POST /models/{name}/canary", "POST /feedback",
-        "POST /auth/login", "POST /auth/refresh", "POST /auth/logout", "GET /auth/validate",
-    }  # fmt: skip
+        "POST /predict",
+        "POST /predict/csv",
+        "GET /predict/by-index/{i}",
+        "GET /models",
+        "GET /models/{name}",
+        "POST /models/{name}/promote",
+        "POST /models/{name}/rollback",
+        "POST /models/{name}/canary",
+        "POST /feedback",
+        "POST /auth/login",
+        "POST /auth/refresh",
+        "POST /auth/logout",
+        "GET /auth/validate",
+    }
 
 
 def test_every_operation_is_described_and_its_path_parameters_are_declared(document: dict[str, Any]) -> None:
@@ -104,8 +114,13 @@ def test_the_schema_of_a_row_is_as_strict_as_the_model(
     assert client.post("/api/v1/predict", json=whole).status_code == 200
     assert row.is_valid(example)
     assert row.is_valid(made[model].row(0))
-    for wrong in ({**example, name: "text"}, {**example, name: None}, {**example, "more": 1}, {**example, name: 1e300},
-                  {key: other for key, other in example.items() if key != name}):  # fmt: skip
+    for wrong in (
+        {**example, name: "text"},
+        {**example, name: None},
+        {**example, "more": 1},
+        {**example, name: 1e300},
+        {key: other for key, other in example.items() if key != name},
+    ):
         assert not row.is_valid(wrong), wrong
         assert client.post("/api/v1/predict", json=whole | {"rows": [wrong]}).status_code == 400
     assert isinstance(value, int | float)
@@ -126,10 +141,17 @@ def test_types_values_ranges_and_gaps_of_features_are_told(document: dict[str, A
 @pytest.mark.parametrize("form", ["rows", "row", "bare", "list"])
 def test_the_request_takes_each_form_and_the_model_by_name(document: dict[str, Any], form: str) -> None:
     schemas = document["components"]["schemas"]
-    request, cells, flowers = (validator(document, "PredictRequest"), schemas["Row_cells"]["example"],
-                               schemas["Row_flowers"]["example"])  # fmt: skip
-    forms = {"rows": lambda row: {"rows": [row]}, "row": lambda row: {"row": row}, "bare": lambda row: row,
-             "list": lambda row: [row]}  # fmt: skip
+    request, cells, flowers = (
+        validator(document, "PredictRequest"),
+        schemas["Row_cells"]["example"],
+        schemas["Row_flowers"]["example"],
+    )
+    forms = {
+        "rows": lambda row: {"rows": [row]},
+        "row": lambda row: {"row": row},
+        "bare": lambda row: row,
+        "list": lambda row: [row],
+    }
     assert request.is_valid(forms[form](cells))
     assert not request.is_valid(forms[form](flowers))
     if form in ("rows", "row"):

@@ -236,9 +236,10 @@ def test_a_held_out_row_comes_with_its_true_label(client: FlaskClient, made: dic
 
 
 @pytest.mark.parametrize(
-    ("index", "status"), [("60", 404), ("999999999", 404), ("-1", 400), ("x", 400), ("9" * 5000, 400), ("٣", 400)],
+    ("index", "status"),
+    [("60", 404), ("999999999", 404), ("-1", 400), ("x", 400), ("9" * 5000, 400), ("٣", 400)],
     ids=["past", "far", "negative", "text", "digits", "arabic"],
-)  # fmt: skip
+)
 def test_a_row_that_is_not_there_is_told(client: FlaskClient, index: str, status: int) -> None:
     assert problem(client.get(f"/api/v1/predict/by-index/{index}")).status == status
 

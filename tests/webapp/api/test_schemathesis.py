@@ -14,12 +14,14 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 pytestmark = pytest.mark.slow
 EXAMPLES = 20
-CONFIG = SchemathesisConfig.from_dict({
-    "checks": {
-        "negative_data_rejection": {"expected-statuses": [400, 404, 405, 406, 409, 413, 415]},
-        "positive_data_acceptance": {"expected-statuses": [200, 201, 404, 409]},
-    },
-})  # fmt: skip
+CONFIG = SchemathesisConfig.from_dict(
+    {
+        "checks": {
+            "negative_data_rejection": {"expected-statuses": [400, 404, 405, 406, 409, 413, 415]},
+            "positive_data_acceptance": {"expected-statuses": [200, 201, 404, 409]},
+        }
+    }
+)
 
 
 @pytest.fixture(scope="module")
@@ -28,18 +30,30 @@ def api_schema(demo: Flask) -> Any:
 
 
 OPERATIONS = [
-    ("POST", "/predict"), ("POST", "/predict/csv"), ("GET", "/predict/by-index/{i}"), ("GET", "/models"),
-    ("GET", "/models/{name}"), ("POST", "/models/{name}/promote"), ("POST", "/models/{name}/rollback"),
-    ("POST", "/models/{name}/canary"), ("POST", "/feedback"), ("POST", "/auth/login"), ("POST", "/auth/refresh"),
-    ("POST", "/auth/logout"), ("GET", "/auth/validate"),
-]  # fmt: skip
+    ("POST", "/predict"),
+    ("POST", "/predict/csv"),
+    ("GET", "/predict/by-index/{i}"),
+    ("GET", "/models"),
+    ("GET", "/models/{name}"),
+    ("POST", "/models/{name}/promote"),
+    ("POST", "/models/{name}/rollback"),
+    ("POST", "/models/{name}/canary"),
+    ("POST", "/feedback"),
+    ("POST", "/auth/login"),
+    ("POST", "/auth/refresh"),
+    ("POST", "/auth/logout"),
+    ("GET", "/auth/validate"),
+]
 
 
 WITHOUT_INPUT = {"/models", "/auth/validate"}  # nothing about them can be wrong
 ANY_TEXT = {"/predict/csv"}  # the document cannot say which texts are the CSV that is wanted
-EACH = [pytest.param(method, path, mode, id=f"{method} {path} {mode.value}")
-        for method, path in OPERATIONS for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
-        if mode == GenerationMode.POSITIVE or path not in WITHOUT_INPUT]  # fmt: skip
+EACH = [
+    pytest.param(method, path, mode, id=f"{method} {path} {mode.value}")
+    for method, path in OPERATIONS
+    for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
+    if mode == GenerationMode.POSITIVE or path not in WITHOUT_INPUT
+]
 
 
 @pytest.mark.parametrize(("method", "path", "mode"), EACH)

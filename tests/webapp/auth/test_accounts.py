@@ -31,10 +31,17 @@ def test_a_user_logs_in_with_name_and_password_in_any_case_of_the_name(accounts:
 
 @pytest.mark.parametrize(
     ("name", "password"),
-    [("ada", "wrong password"), ("nobody", GOOD), ("", ""), ("a\0", GOOD), ("\ud800", "\ud800"), ("x" * 10_000, GOOD),
-     ("eve", GOOD)],
+    [
+        ("ada", "wrong password"),
+        ("nobody", GOOD),
+        ("", ""),
+        ("a\0", GOOD),
+        ("\ud800", "\ud800"),
+        ("x" * 10_000, GOOD),
+        ("eve", GOOD),
+    ],
     ids=["wrong password", "unknown", "empty", "nul", "half a surrogate", "endless", "disabled"],
-)  # fmt: skip
+)
 def test_whatever_is_wrong_the_words_are_the_same(accounts: Accounts, name: str, password: str) -> None:
     accounts.add("ada", GOOD, Role.VIEWER, who="test")
     accounts.add("eve", GOOD, Role.VIEWER, who="test")
@@ -153,9 +160,11 @@ def test_logins_and_changes_go_on_record_but_not_the_passwords(accounts: Account
     accounts.set_role("ada", Role.OPERATOR, who="bob")
     told = [(entry.who, entry.action, entry.detail) for entry in accounts.audit_entries()]
     assert told == [
-        ("cli:root", "user added", "ada: viewer"), ("ada", "login failed", f"from {HERE}"),
-        ("unknown", "login failed", f"from {HERE}"), ("bob", "role changed", "ada: viewer to operator"),
-    ]  # fmt: skip
+        ("cli:root", "user added", "ada: viewer"),
+        ("ada", "login failed", f"from {HERE}"),
+        ("unknown", "login failed", f"from {HERE}"),
+        ("bob", "role changed", "ada: viewer to operator"),
+    ]
     accounts.close()
     kept = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     assert not any(secret in kept for secret in (GOOD.encode(), b"wrong password", b"typed my password"))

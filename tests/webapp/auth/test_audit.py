@@ -84,8 +84,10 @@ for number in range(20):
 
 @pytest.mark.slow
 def test_several_processes_write_one_chain(tmp_path: Path, open_accounts: Callable[[], Accounts]) -> None:
-    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path / "webapp.sqlite"), f"worker{n}"], cwd=ROOT)
-               for n in range(4)]  # fmt: skip
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path / "webapp.sqlite"), f"worker{n}"], cwd=ROOT)
+        for n in range(4)
+    ]
     assert [writer.wait(60) for writer in writers] == [0] * 4
     accounts = open_accounts()
     assert accounts.verify_audit() == 80

@@ -111,8 +111,13 @@ def test_settings_that_are_wrong_are_told_without_a_traceback(tmp_path: Path) ->
     told = {**os.environ, "VOUCH_VAR": str(tmp_path), "VOUCH_AUTH": "on", "VOUCH_SECRET_KEY": "short"}
     done = subprocess.run(
         [sys.executable, "-m", "flask", "--app", "webapp", "users", "list"],
-        cwd=ROOT, env=told, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        env=told,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode == 2
     assert "VOUCH_SECRET_KEY: should have at least" in done.stderr
     assert "Traceback" not in done.stderr

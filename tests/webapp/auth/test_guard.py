@@ -45,8 +45,7 @@ def test_the_api_answers_with_a_problem_and_says_how(browser: FlaskClient) -> No
 
 
 @pytest.mark.parametrize(
-    ("name", "statuses"),
-    [("vera", (200, 403, 403)), ("otto", (200, 200, 403)), ("ada", (200, 200, 200))],
+    ("name", "statuses"), [("vera", (200, 403, 403)), ("otto", (200, 200, 403)), ("ada", (200, 200, 200))]
 )
 def test_a_role_may_do_what_those_below_it_may_and_no_more(
     browser: FlaskClient, name: str, statuses: tuple[int, ...]
@@ -95,10 +94,15 @@ def test_a_token_is_the_credential_of_the_api_and_needs_no_csrf_token(app: Flask
 
 @pytest.mark.parametrize(
     "headers",
-    [{"Authorization": "Bearer"}, {"Authorization": "Basic dmVyYTp4"}, {"Authorization": "Bearer a.b.c"},
-     {"Cookie": "access=x"}, {"Authorization": "Bearer \xff"}],
+    [
+        {"Authorization": "Bearer"},
+        {"Authorization": "Basic dmVyYTp4"},
+        {"Authorization": "Bearer a.b.c"},
+        {"Cookie": "access=x"},
+        {"Authorization": "Bearer \xff"},
+    ],
     ids=["empty", "basic", "made up", "cookie", "bytes"],
-)  # fmt: skip
+)
 def test_other_credentials_are_none(browser: FlaskClient, headers: dict[str, str]) -> None:
     assert browser.get("/api/v1/who", headers=headers).status_code == 401
 
@@ -158,8 +162,14 @@ def test_a_cookie_signed_with_the_key_before_is_good(browser: FlaskClient, tmp_p
     log_in(browser, "otto")
     cookie = browser.get_cookie("vouch")
     assert cookie
-    other = small_app(tmp_path, auth=True, secure_cookies=False, has_users=True, previous_secret_key=SECRET,
-                      secret_key="the secret of tomorrow, 0123456789 abcdefghi")  # fmt: skip
+    other = small_app(
+        tmp_path,
+        auth=True,
+        secure_cookies=False,
+        has_users=True,
+        previous_secret_key=SECRET,
+        secret_key="the secret of tomorrow, 0123456789 abcdefghi",
+    )
     visitor = other.test_client()
     visitor.set_cookie("vouch", cookie.value)
     assert visitor.get("/").status_code == 200

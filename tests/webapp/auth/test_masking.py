@@ -18,13 +18,24 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhZGEifQ.c2lnbmF0dXJl"
 @pytest.mark.parametrize(
     "text",
     [
-        "Authorization: Bearer {}", "authorization: {}", "{{'Authorization': 'Basic {}'}}", 'bearer {}',
-        "Cookie: vouch={}; other=1", "Set-Cookie: __Host-vouch={}; HttpOnly", "('Cookie', 'vouch={}')",
-        "password={}&name=ada", '{{"password": "{}", "name": "ada"}}', "{{'new_password': '{}'}}", "own_password = {}",
-        "VOUCH_SECRET_KEY={}", "previous_secret_key='{}'", '{{"refresh_token": "{}"}}', "access_token: {}",
+        "Authorization: Bearer {}",
+        "authorization: {}",
+        "{{'Authorization': 'Basic {}'}}",
+        "bearer {}",
+        "Cookie: vouch={}; other=1",
+        "Set-Cookie: __Host-vouch={}; HttpOnly",
+        "('Cookie', 'vouch={}')",
+        "password={}&name=ada",
+        '{{"password": "{}", "name": "ada"}}',
+        "{{'new_password': '{}'}}",
+        "own_password = {}",
+        "VOUCH_SECRET_KEY={}",
+        "previous_secret_key='{}'",
+        '{{"refresh_token": "{}"}}',
+        "access_token: {}",
         "csrf_token={}",
     ],
-)  # fmt: skip
+)
 def test_what_follows_a_telling_name_is_masked(text: str) -> None:
     masked = MaskingFilter().masked(text.format("c4nary.value_42"))
     assert "c4nary" not in masked
@@ -38,9 +49,14 @@ def test_a_token_is_masked_wherever_it_is(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["GET /models 200 12.3 ms", "the password is too short", "3 passwords, no secret", "a bearer of news",
-     "mean_radius=12.3 label=M"],
-)  # fmt: skip
+    [
+        "GET /models 200 12.3 ms",
+        "the password is too short",
+        "3 passwords, no secret",
+        "a bearer of news",
+        "mean_radius=12.3 label=M",
+    ],
+)
 def test_other_text_stays_as_it_is(text: str) -> None:
     expected = text.replace("of", MASK) if "bearer" in text else text
     assert MaskingFilter().masked(text) == expected

@@ -37,10 +37,23 @@ def test_who_is_logged_in_already_goes_on(browser: FlaskClient) -> None:
 
 @pytest.mark.parametrize(
     "target",
-    ["//evil.example", "https://evil.example", "/\\evil.example", "/\t/evil.example", "\\/evil.example",
-     "javascript:alert(1)", "evil.example", "", "/\n/evil.example", "///evil.example", "/%0a\r\nSet-Cookie: a=b",
-     "http:evil", " /x", "/ä"],
-)  # fmt: skip
+    [
+        "//evil.example",
+        "https://evil.example",
+        "/\\evil.example",
+        "/\t/evil.example",
+        "\\/evil.example",
+        "javascript:alert(1)",
+        "evil.example",
+        "",
+        "/\n/evil.example",
+        "///evil.example",
+        "/%0a\r\nSet-Cookie: a=b",
+        "http:evil",
+        " /x",
+        "/ä",
+    ],
+)
 def test_after_the_login_nobody_is_sent_elsewhere(browser: FlaskClient, target: str) -> None:
     assert log_in(browser, "vera", target=target).headers["Location"] == "/"
     assert browser.get("/login", query_string={"next": target}).headers["Location"] == "/"
@@ -184,11 +197,16 @@ def test_an_administrator_adds_a_user_who_can_log_in(app: Flask, browser: FlaskC
 
 @pytest.mark.parametrize(
     ("change", "says"),
-    [({"own_password": "wrong password"}, "this is not your password"), ({"name": "No Ra"}, "no name for a user"),
-     ({"name": "otto"}, "there is a user otto already"), ({"password": "short"}, "too short"),
-     ({"role": "public"}, "there is no such role"), ({"role": "god"}, "there is no such role")],
+    [
+        ({"own_password": "wrong password"}, "this is not your password"),
+        ({"name": "No Ra"}, "no name for a user"),
+        ({"name": "otto"}, "there is a user otto already"),
+        ({"password": "short"}, "too short"),
+        ({"role": "public"}, "there is no such role"),
+        ({"role": "god"}, "there is no such role"),
+    ],
     ids=["own password", "name", "taken", "password", "no role", "unknown role"],
-)  # fmt: skip
+)
 def test_a_user_who_is_not_added_is_told_why(browser: FlaskClient, change: dict[str, str], says: str) -> None:
     log_in(browser, "ada")
     form = {"name": "nora", "role": "viewer", "password": BETTER, "own_password": PASSWORD, **change}
@@ -200,10 +218,13 @@ def test_a_user_who_is_not_added_is_told_why(browser: FlaskClient, change: dict[
 
 @pytest.mark.parametrize(
     ("form", "name", "password", "status"),
-    [({"action": "password", "password": BETTER}, "vera", BETTER, 303), ({"action": "disable"}, "vera", PASSWORD, 401),
-     ({"action": "role", "role": "admin"}, "vera", PASSWORD, 303)],
+    [
+        ({"action": "password", "password": BETTER}, "vera", BETTER, 303),
+        ({"action": "disable"}, "vera", PASSWORD, 401),
+        ({"action": "role", "role": "admin"}, "vera", PASSWORD, 303),
+    ],
     ids=["password", "lock out", "role"],
-)  # fmt: skip
+)
 def test_an_administrator_changes_a_user(
     app: Flask, browser: FlaskClient, kept: Accounts, form: dict[str, str], name: str, password: str, status: int
 ) -> None:
@@ -220,11 +241,13 @@ def test_an_administrator_changes_a_user(
 
 @pytest.mark.parametrize(
     ("form", "says"),
-    [({"action": "disable", "own_password": PASSWORD}, "ada is the last administrator"),
-     ({"action": "disable", "own_password": "wrong password"}, "this is not your password"),
-     ({"action": "explode", "own_password": PASSWORD}, "choose what to change")],
+    [
+        ({"action": "disable", "own_password": PASSWORD}, "ada is the last administrator"),
+        ({"action": "disable", "own_password": "wrong password"}, "this is not your password"),
+        ({"action": "explode", "own_password": PASSWORD}, "choose what to change"),
+    ],
     ids=["last", "own password", "nonsense"],
-)  # fmt: skip
+)
 def test_a_change_that_is_not_made_says_why(
     browser: FlaskClient, kept: Accounts, form: dict[str, str], says: str
 ) -> None:

@@ -96,10 +96,17 @@ def test_a_token_without_a_claim_is_refused(pair: Pair, claim: str) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"iss": "other"}, {"aud": "vouch-refresh"}, {"aud": "other"}, {"sub": "ada"}, {"fam": "f" * 32}, {"fam": 7},
-     {"nbf": 2**40}],
+    [
+        {"iss": "other"},
+        {"aud": "vouch-refresh"},
+        {"aud": "other"},
+        {"sub": "ada"},
+        {"fam": "f" * 32},
+        {"fam": 7},
+        {"nbf": 2**40},
+    ],
     ids=["issuer", "refresh token's audience", "audience", "another user", "another family", "number", "not yet"],
-)  # fmt: skip
+)
 def test_a_claim_that_says_something_else_is_refused_even_with_our_signature(
     pair: Pair, change: dict[str, Any]
 ) -> None:

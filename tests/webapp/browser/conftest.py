@@ -98,8 +98,9 @@ def check_accessible() -> Check:
             page.emulate_media(color_scheme="light")
         grave = [
             f"{each['id']}: {each['help']}: {[node['html'][:160] for node in each['nodes'][:3]]}"
-            for each in found if each["impact"] in ("serious", "critical")
-        ]  # fmt: skip
+            for each in found
+            if each["impact"] in ("serious", "critical")
+        ]
         assert not grave, "\n".join(grave)
 
     return check

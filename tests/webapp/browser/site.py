@@ -36,9 +36,14 @@ def site(var: Path, addresses: Addresses, extra: Mapping[str, str] | None = None
     environment = _environment(var, addresses) | dict(extra or {})
     with (var / "webapp.log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "webapp", "--port", "0"], cwd=ROOT, env=environment, text=True,
-            stdout=subprocess.PIPE, stderr=log, start_new_session=True,
-        )  # fmt: skip
+            [sys.executable, "-m", "webapp", "--port", "0"],
+            cwd=ROOT,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+        )
     assert process.stdout
     try:
         found = re.search(r"http://[\d.:]+", process.stdout.readline())
@@ -55,10 +60,26 @@ def add_user(var: Path, name: str, role: str) -> None:
     password = var / "password"
     password.write_text(PASSWORD)
     subprocess.run(
-        [sys.executable, "-m", "flask", "--app", "webapp", "users", "add", name, "--role", role,
-         "--password-file", str(password)],
-        cwd=ROOT, env=_environment(var, Addresses()) | guarded(), check=True, capture_output=True, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "flask",
+            "--app",
+            "webapp",
+            "users",
+            "add",
+            name,
+            "--role",
+            role,
+            "--password-file",
+            str(password),
+        ],
+        cwd=ROOT,
+        env=_environment(var, Addresses()) | guarded(),
+        check=True,
+        capture_output=True,
+        text=True,
+    )
 
 
 def guarded() -> dict[str, str]:
@@ -68,8 +89,14 @@ def guarded() -> dict[str, str]:
 
 def _environment(var: Path, addresses: Addresses) -> dict[str, str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("VOUCH_", "PORT", "PYTHONDONT"))}
-    return {**clean, "VOUCH_VAR": str(var), "VOUCH_RATE_LIMIT": "", "VOUCH_LOGIN_RATE_LIMIT": "100 per minute",
-            "VOUCH_MODEL_SERVER_REST": addresses.rest, "VOUCH_MODEL_SERVER_GRPC": addresses.grpc}  # fmt: skip
+    return {
+        **clean,
+        "VOUCH_VAR": str(var),
+        "VOUCH_RATE_LIMIT": "",
+        "VOUCH_LOGIN_RATE_LIMIT": "100 per minute",
+        "VOUCH_MODEL_SERVER_REST": addresses.rest,
+        "VOUCH_MODEL_SERVER_GRPC": addresses.grpc,
+    }
 
 
 def _wait_until_ready(url: str, process: subprocess.Popen[str], var: Path) -> None:

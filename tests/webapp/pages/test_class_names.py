@@ -53,9 +53,10 @@ def texts(page: BeautifulSoup, selector: str) -> list[str]:
 def test_examples_are_called_by_name_and_found_by_class(browser: FlaskClient) -> None:
     links = {link.text: link["href"] for link in page_of(browser, "/predict/cells").select("a[data-fill]")}
     assert links == {
-        "Typical benign": "?example=typical-B", "Typical malignant": "?example=typical-M",
+        "Typical benign": "?example=typical-B",
+        "Typical malignant": "?example=typical-M",
         "Borderline": "?example=borderline",
-    }  # fmt: skip
+    }
 
 
 def test_an_answer_and_its_charts_say_the_name(browser: FlaskClient) -> None:
@@ -90,8 +91,10 @@ def test_the_history_is_searched_by_class_and_read_by_name(app: App, browser: Fl
     app[1].log.flush(timeout_s=5)
     page = page_of(browser, "/history/cells?label=M")
     assert {option["value"]: option.text for option in page.select("#label option")} == {
-        "": "any", "B": "benign", "M": "malignant"
-    }  # fmt: skip
+        "": "any",
+        "B": "benign",
+        "M": "malignant",
+    }
     assert texts(page, "#predictions tbody td:nth-child(2)")[0] == "malignant"
     assert "Probability of malignant" in texts(page, "#predictions th")
     link = page.select_one("#predictions tbody a")

@@ -53,13 +53,25 @@ def times(page: BeautifulSoup) -> list[str]:
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
-        ("", "210"), ("?who=bob", "1"), ("?label=B", "210"), ("?label=M", ""), ("?version=1", "210"),
-        ("?version=2", ""), ("?from=2126-11-20T14:01%2B02:00", "21"), ("?from=0001-01-01T00:00", "210"),
-        ("?from=2126-11-20T12:01", "21"), ("?to=2126-11-20T12:01", "10"), ("?text=R2", "2"), ("?text=CMD(", "2"),
-        ("?from=2126-11-20T12:01&to=2126-11-20T12:01", "1"), ("?page=2", ""), ("?page=x", "210"), ("?page=-1", "210"),
+        ("", "210"),
+        ("?who=bob", "1"),
+        ("?label=B", "210"),
+        ("?label=M", ""),
+        ("?version=1", "210"),
+        ("?version=2", ""),
+        ("?from=2126-11-20T14:01%2B02:00", "21"),
+        ("?from=0001-01-01T00:00", "210"),
+        ("?from=2126-11-20T12:01", "21"),
+        ("?to=2126-11-20T12:01", "10"),
+        ("?text=R2", "2"),
+        ("?text=CMD(", "2"),
+        ("?from=2126-11-20T12:01&to=2126-11-20T12:01", "1"),
+        ("?page=2", ""),
+        ("?page=x", "210"),
+        ("?page=-1", "210"),
         ("?lang=id", "210"),
     ],
-)  # fmt: skip
+)
 def test_the_table_has_what_passes_newest_first(browser: FlaskClient, query: str, expected: str) -> None:
     assert times(page_of(browser, f"/history/cells{query}")) == [f"2126-11-20 12:0{minute}:00" for minute in expected]
 
@@ -99,14 +111,21 @@ def test_opted_out_it_says_so(make_app: Callable[..., App]) -> None:
 
 @pytest.mark.parametrize(
     ("path", "status"),
-    [("/history/nobody", 404), ("/history/cells/prediction?id=none", 404), ("/history/cells/prediction", 404),
-     ("/history/cells/prediction?id=r1&row=x", 400), ("/history/cells/prediction?id=r1&day=x", 400),
-     ("/history/cells/prediction?id=r1&row=99999999999999999999", 404),
-     ("/history/cells/prediction?id=r1&day=9999-12-31", 404), ("/history/cells/prediction?id=r%C3%A9", 404),
-     ("/history/cells/prediction?id=r1&row=-1", 404), ("/history/cells/prediction?id=%00", 404),
-     ("/history/nobody/export.csv", 404),
-     ("/history/cells/export.csv?from=x", 400)],
-)  # fmt: skip
+    [
+        ("/history/nobody", 404),
+        ("/history/cells/prediction?id=none", 404),
+        ("/history/cells/prediction", 404),
+        ("/history/cells/prediction?id=r1&row=x", 400),
+        ("/history/cells/prediction?id=r1&day=x", 400),
+        ("/history/cells/prediction?id=r1&row=99999999999999999999", 404),
+        ("/history/cells/prediction?id=r1&day=9999-12-31", 404),
+        ("/history/cells/prediction?id=r%C3%A9", 404),
+        ("/history/cells/prediction?id=r1&row=-1", 404),
+        ("/history/cells/prediction?id=%00", 404),
+        ("/history/nobody/export.csv", 404),
+        ("/history/cells/export.csv?from=x", 400),
+    ],
+)
 def test_what_is_not_there_is_not_found(browser: FlaskClient, path: str, status: int) -> None:
     page_of(browser, path, status)
 

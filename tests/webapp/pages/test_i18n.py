@@ -19,23 +19,28 @@ from markupsafe import escape
 import webapp
 from tests.webapp.conftest import csrf_token
 from webapp import wording
-from webapp.rules import (
-    DECIMAL_POINT,
-    FINITE,
-    GIVEN,
-    SOME_NUMBER,
-    TEXT,
-    UNICODE,
-    WHOLE,
-)
+from webapp.rules import DECIMAL_POINT, FINITE, GIVEN, SOME_NUMBER, TEXT, UNICODE, WHOLE
 
 ROOT = Path(webapp.__file__).parent
 PO = ROOT / "translations" / "id" / "LC_MESSAGES" / "messages.po"
 KEYWORDS = {"_": None, "gettext": None, "ngettext": (1, 2), "lazy_gettext": None}
 PLACE = re.compile(r"%\(\w+\)[sd]|%%|\{\w+\}")
-RULES = (GIVEN, SOME_NUMBER, FINITE, WHOLE, TEXT, UNICODE, DECIMAL_POINT, "must be at least 0", "must be at most 1",
-         "must lie between -3.4e+38 and 3.4e+38", "must be one of no, yes", "must be one of a, b or 7 others",
-         "the training data reach from 1 to 2", "the training data never had this value")  # fmt: skip
+RULES = (
+    GIVEN,
+    SOME_NUMBER,
+    FINITE,
+    WHOLE,
+    TEXT,
+    UNICODE,
+    DECIMAL_POINT,
+    "must be at least 0",
+    "must be at most 1",
+    "must lie between -3.4e+38 and 3.4e+38",
+    "must be one of no, yes",
+    "must be one of a, b or 7 others",
+    "the training data reach from 1 to 2",
+    "the training data never had this value",
+)
 SAME = {"%(count)s MiB", "API", "API, CSV", "AUC", "Data", "Label", "Model", "Recall", "demo"}  # in both languages
 
 
@@ -154,8 +159,7 @@ def test_numbers_in_charts_follow_the_language(visitor: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("effect", "digits", "told"),
-    [(0.123, 1, "+12.3"), (-0.0012, 2, "−0.12"), (0.0001, 1, "0.0"), (-0.00001, 1, "0.0")],
+    ("effect", "digits", "told"), [(0.123, 1, "+12.3"), (-0.0012, 2, "−0.12"), (0.0001, 1, "0.0"), (-0.00001, 1, "0.0")]
 )
 def test_effects_have_a_sign_unless_they_are_none(visitor: FlaskClient, effect: float, digits: int, told: str) -> None:
     with visitor.application.test_request_context("/?lang=en"):

@@ -87,8 +87,13 @@ def test_without_a_model_the_list_says_how_to_get_one(make_app: Callable[..., Ap
 def test_a_version_shows_its_metrics_verdicts_labels_and_whether_it_is_loaded(operator: FlaskClient) -> None:
     page = page_of(operator, "/models/cells")
     told = card_of(page, 1)
-    for words in ("stable loaded", "AUC 0.97 confidence bounds 0.93 to 0.99", "Calibration error 0.02",
-                  "Evaluation: Blessed on 60 test rows", "Serving: Loaded in 0.3 s"):  # fmt: skip
+    for words in (
+        "stable loaded",
+        "AUC 0.97 confidence bounds 0.93 to 0.99",
+        "Calibration error 0.02",
+        "Evaluation: Blessed on 60 test rows",
+        "Serving: Loaded in 0.3 s",
+    ):
         assert words in told
     assert "stable" not in card_of(page, 2).split("AUC")[0]
     assert [link["id"] for link in page.select("section.version")] == ["version-2", "version-1"], "the newest first"
@@ -159,10 +164,15 @@ def test_changes_are_told_in_the_readers_language(operator: FlaskClient, what: s
 
 @pytest.mark.parametrize(
     "path",
-    ["/models/nobody", "/models/cells/versions/9/report", "/models/nobody/versions/1/report",
-     "/models/cells/versions/1/report", "/models/..%2F..%2Fetc/versions/1/report",
-     "/models/nobody/release?what=rollback"],
-)  # fmt: skip
+    [
+        "/models/nobody",
+        "/models/cells/versions/9/report",
+        "/models/nobody/versions/1/report",
+        "/models/cells/versions/1/report",
+        "/models/..%2F..%2Fetc/versions/1/report",
+        "/models/nobody/release?what=rollback",
+    ],
+)
 def test_what_is_not_there_is_not_found(operator: FlaskClient, path: str) -> None:
     page_of(operator, path, 404)
 
@@ -212,10 +222,12 @@ def test_a_change_is_shown_before_it_is_made(
 
 @pytest.mark.parametrize(
     ("state", "then"),
-    [(State(2, previous=1), ["version 2", "version 1"]), (State(1, candidate=2, weight_percent=10.0),
-                                                          ["version 2, 10% of the requests", "none"])],
+    [
+        (State(2, previous=1), ["version 2", "version 1"]),
+        (State(1, candidate=2, weight_percent=10.0), ["version 2, 10% of the requests", "none"]),
+    ],
     ids=["to the previous version", "out of a canary"],
-)  # fmt: skip
+)
 def test_a_way_back_is_shown_before_it_is_taken(
     operator: FlaskClient, root: Path, state: State, then: list[str]
 ) -> None:
@@ -262,7 +274,9 @@ def test_with_the_model_server_away_nothing_is_released_and_the_page_says_why(ap
     assert "This did not go through" in answer.text
     assert Store(root, "cells").read() == before
     assert [(e.who, e.action) for e in app[1].accounts.audit_entries(2)] == [
-        ("demo", "release"), ("demo", "release refused")]  # fmt: skip
+        ("demo", "release"),
+        ("demo", "release refused"),
+    ]
 
 
 @pytest.mark.parametrize("what", ["promote", "canary", "rollback"])
