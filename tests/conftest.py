@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.support.paths import ROOT
+
 CONFIG = ROOT / "config" / "breast_cancer"
 RUN_TIMEOUT_S = 900
 

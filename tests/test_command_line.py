@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.support.paths import ROOT
+
 COMMANDS = ["run", "runs", "explain", "predict", "init", "doctor"]
 HEAVY = ("tensorflow", "tfx", "pandas", "numpy", "apache_beam", "ml_metadata")
 LIST_HEAVY = """

@@ -20,8 +20,8 @@ from pydantic import BaseModel
 import local_runner
 from config.load import load_settings
 from config.settings import DATA_CHECKS, Settings
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 DOCS = [README, *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "data").glob("*/README.md"))]
 PICTURES = sorted((ROOT / "docs" / "pictures").iterdir())

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.paths import ROOT
+
 pytestmark = pytest.mark.slow
 
-SCRIPT = Path(__file__).resolve().parent.parent / ".ci" / "setup"
+SCRIPT = ROOT / ".ci" / "setup"
 BASE_PYTHON = str(Path(sys.base_prefix) / "bin" / "python{}.{}".format(*sys.version_info))
 UV = Path(sys.executable).parent / "uv"
 IMPORTED = {"tfx": "tfx/components.py", "tft": "tensorflow_transform.py", "tfma": "tensorflow_model_analysis.py"}

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from config.settings import Settings
+from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).resolve().parents[2]
 RUN = """
 import json, sys
 from types import SimpleNamespace

@@ -3,7 +3,6 @@ from __future__ import annotations
 import csv
 import re
 import runpy
-from pathlib import Path
 
 import pytest
 
@@ -11,8 +10,8 @@ from config.load import load_settings
 from config.reference import keys
 from config.schema import check_schema, model_features, read_schema
 from config.settings import Settings
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "data" / "breast_cancer"
 FOLDER = ROOT / "config" / "breast_cancer"
 

@@ -21,8 +21,8 @@ from config.load import load_settings
 from config.onboard import OnboardResult, onboard
 from config.schema import model_features, read_schema
 from config.settings import Settings
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 CSV = ROOT / "data" / "breast_cancer" / "breast_cancer.csv"
 ROWS = 200
 Init = Callable[..., OnboardResult]

@@ -3,14 +3,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 from pydantic import BaseModel
 
 from config.reference import MISTAKES, flow, keys, markdown
 from config.settings import Settings
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.paths import ROOT
 
 
 def test_document_is_current() -> None:

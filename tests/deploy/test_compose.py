@@ -6,17 +6,16 @@ import os
 import re
 import shutil
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from serving.client import Addresses
+from tests.support.paths import ROOT
 from webapp.settings import WebSettings, read_settings
 
 GOOD_SECRET = "tO7k-9f2mZq8Xw1vRb5nJc3hLd6sYp0aGe4uKi"
-ROOT = Path(__file__).resolve().parent.parent.parent
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 STARTED = {name: service for name, service in SERVICES.items() if "profiles" not in service}

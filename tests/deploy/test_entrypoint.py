@@ -17,8 +17,8 @@ import pytest
 from serving.programs import Places, choose
 from serving.server import flags
 from tests.serving.configs import parse_config
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 SCRIPT = ROOT / "serving" / "entrypoint.sh"
 LIMIT_S = 20
 # Ends by SIGTERM at once, as the real one does without being process 1.

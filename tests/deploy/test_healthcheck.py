@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parent.parent.parent / "serving" / "healthcheck.sh"
+from tests.support.paths import ROOT
+
+SCRIPT = ROOT / "serving" / "healthcheck.sh"
 CONFIG = """model_config_list {{
   config {{ name: "{}" base_path: "/m/a" model_platform: "tensorflow" }} config {{ name: "{}" base_path: "/m/b" }}
 }}"""

@@ -11,8 +11,8 @@ import pytest
 
 from components.pusher import push
 from serving import launch, release_state
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 LINES = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
 IGNORED = [line for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines() if line and line[0] != "#"]
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tests.support.paths import ROOT
+
 FOLDERS = sorted(path.parent for path in (ROOT / "deploy" / "kubernetes").glob("*/kustomization.yaml"))
 LABEL = "app.kubernetes.io/name"
 each_folder = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)

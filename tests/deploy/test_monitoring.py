@@ -13,9 +13,9 @@ import yaml
 from prometheus_client.samples import Sample
 
 from serving.server.metrics import CounterCell, HistogramCell, Metric, Registry, serving_metrics
+from tests.support.paths import ROOT
 from webapp.metrics import Metrics
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 MONITORING = ROOT / "monitoring"
 PROMETHEUS = MONITORING / "prometheus"
 GRAFANA = MONITORING / "grafana"

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from config.load import load_settings
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 DEPLOY = ROOT / "deploy"
 SETTINGS = dict(re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", (ROOT / "serving" / "entrypoint.sh").read_text("utf-8")))
 UNIT = DEPLOY / "systemd" / "vouch-model-server.service"

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from serving.server.config_protos import read_batching, read_monitoring_config
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 BATCHING = {"everywhere": ROOT / "config", "in Kubernetes": ROOT / "deploy" / "kubernetes" / "production"}
 
 

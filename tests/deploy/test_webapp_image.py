@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tests.support.paths import ROOT
+
 LINES = (ROOT / "webapp" / "Dockerfile").read_text(encoding="utf-8").splitlines()
 IGNORED = [
     line

@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 
 from serving.manifest import problems, versions
+from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.slow
-DATA = Path(__file__).resolve().parents[2] / "data" / "breast_cancer" / "breast_cancer.csv"
+DATA = ROOT / "data" / "breast_cancer" / "breast_cancer.csv"
 ENDLESS = ["--set", "model.epochs=1000000", "--set", "model.early_stopping_patience=0"]
 QUICK = ["model.epochs=2", "evaluation.thresholds={auc: 0.0}", "evaluation.change_margin=1"]
 UPSTREAM = {"FileBasedExampleGen", "StatisticsGen", "ImportSchemaGen", "ExampleValidator", "Transform"}

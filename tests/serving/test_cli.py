@@ -22,8 +22,8 @@ from click.testing import CliRunner, Result
 
 from serving.cli import main
 from tests.serving.versions import bare_version, copy_version
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "data" / "breast_cancer" / "breast_cancer.csv"
 MODEL = "breast_cancer"
 

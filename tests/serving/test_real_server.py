@@ -27,9 +27,9 @@ import yaml
 from components.golden import Golden, plain
 from serving.client import Addresses, Which, connect
 from serving.ports import free
+from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).resolve().parent.parent.parent
 HEALTH = ROOT / "serving" / "healthcheck.sh"
 BINARY = "tensorflow_model_server"
 LIMIT_S = 120

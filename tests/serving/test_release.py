@@ -26,9 +26,9 @@ from serving.launch import Start, launch
 from serving.release_state import Record, Routing, State, Store, routing
 from tests.serving.hall import Hall
 from tests.serving.versions import copy_version, tiny_model, unloadable, wrong_golden
+from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).resolve().parents[2]
 
 
 class Killed(BaseException):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from markupsafe import Markup
 
+from tests.support.paths import ROOT
 from webapp.catalog import Catalog, Field
 from webapp.charts import MOST_BARS, Series, effect_bars, gauge, histogram, lines, scatter
 from webapp.explain import Effect, Explanation
@@ -19,9 +20,7 @@ from webapp.wording import short
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = '<script>alert("1")</script> & co'
 NAMED = re.compile(r"\.(chart[-\w]*)")
-STYLED = set(
-    NAMED.findall((Path(__file__).parents[2] / "webapp" / "static" / "charts.css").read_text(encoding="utf-8"))
-)
+STYLED = set(NAMED.findall((ROOT / "webapp" / "static" / "charts.css").read_text(encoding="utf-8")))
 
 
 def effects(*values: float, title: str = "Radius") -> Explanation:

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.paths import ROOT
 from tests.webapp.logged import read_all, strangers, visible
 from webapp.log_upkeep import Upkeep, look_after
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).resolve().parents[2]
 BEGIN = """
 import sys, time
 from datetime import timedelta

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from tests.support.paths import ROOT
 from webapp.reference import markdown
 from webapp.settings import WebSettings
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_document_is_current() -> None:

@@ -19,13 +19,13 @@ import pyarrow.parquet as pq
 import pytest
 import requests
 
+from tests.support.paths import ROOT
 from tests.webapp.fake_model_server import FakeModelServer
 from tests.webapp.making import Made
 from webapp.settings import WebSettings
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 60
 
 

@@ -10,9 +10,10 @@ from components.verdict import Verdict
 from config.errors import GateRefused
 from config.load import load_settings
 from config.schema import read_schema
+from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.slow
-CONFIG = Path(__file__).parents[3] / "config" / "breast_cancer"
+CONFIG = ROOT / "config" / "breast_cancer"
 REASON = "known fault, ticket 12"
 
 

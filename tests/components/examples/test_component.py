@@ -15,9 +15,10 @@ import pytest
 from components.examples import make_example_gen
 from config.errors import DataError
 from config.settings import Settings
+from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.slow
-DATA = Path(__file__).resolve().parents[3] / "data" / "breast_cancer" / "breast_cancer.csv"
+DATA = ROOT / "data" / "breast_cancer" / "breast_cancer.csv"
 SPLITS = ("train", "eval", "test")
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import requests
 
 from serving.ports import free
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 START_S = 90
 END_S = 30
 SILENT = ("PYTHONDONTWRITEBYTECODE", "TF_CPP_MIN_LOG_LEVEL")  # as a stranger starts it

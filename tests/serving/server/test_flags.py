@@ -4,12 +4,12 @@ import re
 import subprocess
 import sys
 from dataclasses import fields
-from pathlib import Path
 
 import pytest
 
 from serving.server.flags import BadFlag, Options, from_command_line, parse, usage, validate
 from serving.server.status import StatusError
+from tests.support.paths import ROOT
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_flags_and_manager_need_no_tensorflow() -> None:
 
 
 def test_the_serving_guide_names_flags_that_exist() -> None:
-    text = (Path(__file__).resolve().parents[3] / "docs" / "serving.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
     section = text.partition("## The embedded server")[2].partition("\n## ")[0]
     named = set(re.findall(r"--(\w+)", section)) - {"name", "help"}
     assert named <= {flag.name for flag in fields(Options)}

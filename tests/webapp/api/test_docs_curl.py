@@ -17,12 +17,12 @@ from flask.testing import FlaskClient
 from serving.launch import Start, launch
 from tests.conftest import PipelineRun
 from tests.serving.versions import copy_version
+from tests.support.paths import ROOT
 from tests.webapp.browser.site import add_user, guarded, site
 from webapp.api.openapi import REFUSALS
 from webapp.api.schemas import Canary, Feedback, Login, Predictions, ProblemDocument
 from webapp.settings import WebSettings
 
-ROOT = Path(__file__).resolve().parents[3]
 TEXT = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 SAID = "http://127.0.0.1:8080"
 STRICT = 'set -eu\ncurl() { command curl --fail-with-body -S "$@"; echo; }\n'

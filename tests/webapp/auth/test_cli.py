@@ -12,13 +12,13 @@ import pytest
 from click.testing import Result
 from flask import Flask
 
+from tests.support.paths import ROOT
 from tests.webapp.small_app import small_app
 from webapp.auth.accounts import Accounts
 from webapp.records import Role
 
 PASSWORD, BETTER = "seven green bicycles", "eight violet elephants"
 HERE = "192.0.2.1"
-ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from pathlib import Path
 import requests
 
 from serving.client import Addresses
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 START_S = 60.0
 SECRET = "tO7k-9f2mZq8Xw1vRb5nJc3hLd6sYp0aGe4uKi"
 PASSWORD = "correct horse battery"
