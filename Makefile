@@ -55,7 +55,7 @@ docs: setup ## Write the references of configuration and settings
 	mv docs/.web-settings.md docs/web-settings.md
 
 screenshots: setup ## Take the pictures of the web app for the documentation; needs a pushed model and chromium
-	$(PY) -m serving start --rest-port 0 --grpc-port 0 --run "$(PY) -m tests.webapp.browser.screenshots"
+	$(PY) -m serving start --rest-port 0 --grpc-port 0 --run "$(PY) -m tests.support.web.screenshots"
 
 bench: setup ## Run every benchmark
 	for name in pipeline examples quality serving release webapp; do $(PY) -m bench.$$name; done

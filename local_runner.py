@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from config.command_line import Group
-from config.errors import GateRefused
+from common.cli import Group
+from common.errors import GateRefused
 
 if TYPE_CHECKING:
     from config.settings import Settings
@@ -52,7 +52,7 @@ def main() -> None:
 def run(config: Path, overrides: tuple[str, ...], beam_args: tuple[str, ...], override: str, verbose: bool) -> None:
     """Run the pipeline of CONFIG, a folder with pipeline.yaml or such a file. Unchanged steps come from the cache."""
     settings = _settings(config, overrides)
-    from pipeline.command import run_pipeline
+    from pipeline.cli import run_pipeline
 
     pushed = run_pipeline(settings, override=override, beam_args=list(beam_args), verbose=verbose)
     if not pushed:
@@ -65,7 +65,7 @@ def run(config: Path, overrides: tuple[str, ...], beam_args: tuple[str, ...], ov
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def runs(model: str | None, limit: int, as_json: bool) -> None:
     """List runs from ML Metadata, newest first."""
-    from pipeline.show import show_runs
+    from pipeline.history.show import show_runs
 
     show_runs(model, limit, as_json)
 
@@ -76,7 +76,7 @@ def runs(model: str | None, limit: int, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def explain(run_id: str | None, model: str | None, as_json: bool) -> None:
     """Say in words why a run's model was blessed and pushed, or not. Without RUN_ID: the newest run."""
-    from pipeline.show import explain_run
+    from pipeline.history.show import explain_run
 
     explain_run(run_id, model, as_json)
 
@@ -88,7 +88,7 @@ def explain(run_id: str | None, model: str | None, as_json: bool) -> None:
 def predict(config: Path, overrides: tuple[str, ...], rows: int) -> None:
     """Score rows of the held-out test split by each signature of the newest pushed version."""
     settings = _settings(config, overrides)
-    from pipeline.command import predict_test_rows
+    from pipeline.cli import predict_test_rows
 
     predict_test_rows(settings, rows)
 
@@ -115,7 +115,7 @@ def init(
     force: bool,
 ) -> None:
     """Write pipeline.yaml and schema.pbtxt for any CSV with a class label."""
-    from config.onboard import onboard
+    from config.onboard.write import onboard
 
     result = onboard(data, label=label, positive=positive, ids=ids, group_by=group_by, name=name, out=out, force=force)
     click.echo(result)

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from config.files import write_text
+from common.files import write_text
 
 FEATURES = 30
 LABEL, CLASSES = "label", ("0", "1")

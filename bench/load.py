@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.pipeline import RunFailed
-from config.errors import EnvironmentProblem
+from common.errors import EnvironmentProblem
 
 PROGRAM = "h2load"
 LEAD_S = 0.5  # connections open and queues fill before it counts

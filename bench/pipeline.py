@@ -22,8 +22,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from config.errors import ConfigError, VouchError
-from config.files import write_text
+from common.errors import ConfigError, VouchError
+from common.files import write_text
 from config.load import load_settings
 from config.settings import Settings
 

@@ -25,7 +25,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from config.files import write_text
+from common.files import write_text
 from config.load import load_settings
 from config.settings import Settings
 
@@ -130,8 +130,9 @@ def _network(
     """Train the configured recipe on one fold with the functions that Trainer uses."""
     import keras
 
-    from components import model, operating_point
-    from components.transform import NUMERIC
+    from components.features.transform import NUMERIC
+    from components.training import operating_point
+    from components.training.models import dense as model
 
     started = time.perf_counter()
     keras.utils.clear_session()

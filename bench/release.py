@@ -30,17 +30,17 @@ from bench.processes import end_on_sigterm
 from bench.serving import newest, say
 from bench.serving_rivals.bodies import PACKED_ROW, ROW, Bodies
 from bench.serving_rivals.ours import METHOD
-from config.errors import VouchError
-from config.files import write_text
-from config.paths import Paths, var_root
-from serving.change import Desk
-from serving.client import Addresses
-from serving.grpc_client import GrpcClient
-from serving.launch import Start, launch
-from serving.manifest import FILE_NAME, Manifest
-from serving.protos import message
-from serving.release import promote, rollback
-from serving.release_state import STABLE
+from common.errors import VouchError
+from common.files import write_text
+from common.paths import Paths, var_root
+from serving.client.grpc import GrpcClient
+from serving.client.types import Addresses
+from serving.launch.launcher import Start, launch
+from serving.release.commands import promote, rollback
+from serving.release.state import STABLE
+from serving.release.transaction import ReleaseContext
+from serving.repository.manifest import FILE_NAME, Manifest
+from serving.wire.messages import message
 
 STEADY, SWITCHING = "steady", "switching"
 P99_TIMES = 3.0  # most that p99 may be while versions change, in times of the steady one
@@ -124,7 +124,7 @@ def measure(
         say(f"steady for {given.steady:g} s")
         time.sleep(given.steady)
         switched_s = time.monotonic()
-        changes = list(change(Desk(root, control, "bench"), model, given.changes))
+        changes = list(change(ReleaseContext(root, control, "bench"), model, given.changes))
         return collect(), changes, switched_s
 
 
@@ -137,14 +137,14 @@ def push(version: Path, base: Path, number: int) -> None:
     hidden.rename(base / str(number))
 
 
-def change(desk: Desk, model: str, times: int) -> Iterator[Change]:
+def change(context: ReleaseContext, model: str, times: int) -> Iterator[Change]:
     """Promote version 2 and roll it back in turn. Each promotion loads it, each rollback unloads it."""
     for index in range(times):
         began = time.monotonic()
         if index % 2 == 0:
-            promote(desk, model, 2)
+            promote(context, model, 2)
         else:
-            rollback(desk, model)
+            rollback(context, model)
         made = Change("rollback" if index % 2 else "promote", time.monotonic() - began)
         if index % 10 == 9:
             say(f"{index + 1} changes, the last took {made.took_s:.2f} s")

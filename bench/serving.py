@@ -22,9 +22,9 @@ from bench.serving_result import GRPC, LIMIT, REST, UNBATCHED, Measurement, mark
 from bench.serving_rivals import ours, rivals
 from bench.serving_rivals.bodies import ROW, SHAPES, Bodies, Shape
 from bench.serving_rivals.environment import environment
-from config.errors import DataError, VouchError
-from config.files import write_text
-from config.paths import Paths, var_root
+from common.errors import DataError, VouchError
+from common.files import write_text
+from common.paths import Paths, var_root
 
 CONCURRENCIES = (1, 8, 64)
 PEAK = 64  # where the bars for single rows are

@@ -27,10 +27,10 @@ from bench.pipeline import RunFailed, positive
 from bench.processes import Command, end_on_sigterm, running, wait_until, wait_until_idle
 from bench.serving import newest, say
 from bench.serving_rivals.bodies import ROW, Bodies
-from config.errors import VouchError
-from config.files import write_text
-from config.paths import Paths, var_root
-from serving.launch import Start, launch
+from common.errors import VouchError
+from common.files import write_text
+from common.paths import Paths, var_root
+from serving.launch.launcher import Start, launch
 
 PEAK = 32  # requests at once where throughput is at its height
 FLOOD = 512  # connections that offer three times the peak

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from config.files import write_text
+from common.files import write_text
 
 __all__ = ["FILE_NAME", "Finding", "Verdict", "write_text"]
 

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from config.errors import ConfigError
+from common.errors import ConfigError
 from config.settings import Settings
 
 Location = tuple[str | int, ...]

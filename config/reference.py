@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from config.errors import ConfigError
+from common.errors import ConfigError
 from config.load import CONFIG_NAME, load_settings
 from config.settings import Settings
 

@@ -9,7 +9,7 @@ from typing import Literal
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from config.errors import ConfigError
+from common.errors import ConfigError
 from config.load import nearest
 from config.settings import Settings
 

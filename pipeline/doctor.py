@@ -18,8 +18,8 @@ import click
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from config.errors import EnvironmentProblem
-from config.paths import var_root
+from common.errors import EnvironmentProblem
+from common.paths import var_root
 from pipeline.machine import Installed, Machine
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -15,15 +15,15 @@ from tfx.proto import trainer_pb2, transform_pb2
 from tfx.types import Channel
 from tfx.types.standard_artifacts import Model, ModelBlessing
 
+from common.files import write_text
+from common.paths import Paths
 from components.data_gate.component import DataGate
-from components.evaluation import eval_config
+from components.evaluation.gate import eval_config
 from components.examples import make_example_gen
 from components.probe.component import ServingProbe
 from components.pusher.component import AtomicPusher
 from components.report.component import RunReport
-from config.files import write_text
 from config.load import settings_hash
-from config.paths import Paths
 from config.schema import check_schema, read_schema
 from config.settings import DataGateSettings, Settings, ShowcaseSettings, TunerSettings
 from pipeline.baseline import BlessedBeforeStrategy
@@ -61,7 +61,7 @@ def create_pipeline(
     transform = Transform(
         examples=examples.outputs["examples"],
         schema=schema.outputs["schema"],
-        preprocessing_fn="components.transform.preprocessing_fn",
+        preprocessing_fn="components.features.transform.preprocessing_fn",
         custom_config=_about_features(settings),
         splits_config=transform_pb2.SplitsConfig(analyze=TRAIN, transform=TRAIN),
         materialize=False,
@@ -77,9 +77,9 @@ def create_pipeline(
         "eval_args": trainer_pb2.EvalArgs(splits=EVAL),
         "custom_config": custom_config,
     }
-    tuner = Tuner(tuner_fn="components.tuner.tuner_fn", **inputs) if settings.tuner.enabled else None
+    tuner = Tuner(tuner_fn="components.training.tuner.tuner_fn", **inputs) if settings.tuner.enabled else None
     best = {"hyperparameters": tuner.outputs["best_hyperparameters"]} if tuner else {}
-    trainer = Trainer(run_fn="components.trainer.run_fn", **inputs, **best)
+    trainer = Trainer(run_fn="components.training.trainer.run_fn", **inputs, **best)
 
     blessed = Resolver(
         strategy_class=BlessedBeforeStrategy,

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from components.golden import plain
-from components.reading import serialized_rows
-from components.warmup import inputs_of
+from components.export.golden import plain
+from components.export.warmup import inputs_of
+from components.training.dataset import serialized_rows
 from config.schema import model_features, read_schema
 from config.settings import Settings
-from serving.manifest import SCHEMA
-from serving.server.servable import Servable, as_array
+from serving.repository.manifest import SCHEMA
+from serving.server.core.servable import Servable, as_array
 
 
 @dataclass(frozen=True)

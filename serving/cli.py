@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from config.command_line import Group
-from config.errors import ConfigError
-from config.paths import var_root
+from common.cli import Group
+from common.errors import ConfigError
+from common.paths import var_root
 
 if TYPE_CHECKING:
-    from serving.change import Desk
-    from serving.client import Addresses, ModelClient, Which
-    from serving.release_state import State
+    from serving.client.types import Addresses, ModelClient, VersionSpec
+    from serving.release.state import State
+    from serving.release.transaction import ReleaseContext
 
 MODEL = click.argument("model")
 JSON = click.option("--json", "as_json", is_flag=True, help="As JSON.")
@@ -61,7 +61,7 @@ def main(context: click.Context, rest_url: str, grpc: str) -> None:
     What is served lies under var/serving (or $VOUCH_VAR/serving). Exit codes: 0 done, 1 failed, 2 configuration,
     3 data, 4 a gate refused, 5 this machine or the model server, 130 interrupted.
     """
-    from serving.client import Addresses
+    from serving.client.types import Addresses
 
     context.obj = Edge(Addresses(rest_url, grpc), var_root() / "serving", f"{getpass.getuser()}@{socket.gethostname()}")
 
@@ -84,7 +84,7 @@ def start(
 
     It is TensorFlow Serving if a `tensorflow_model_server` is on PATH, else the embedded server.
     """
-    from serving.launch import Start, launch
+    from serving.launch.launcher import Start, launch
 
     for number in (signal.SIGTERM, signal.SIGHUP):  # no server is left behind by a closed terminal
         signal.signal(number, _interrupt)
@@ -99,11 +99,11 @@ def start(
                     click.echo(f"  {name:<9}{url}")
             click.echo(f"  {'grpc':<9}{running.addresses.grpc}")
             if sample:
-                from serving.sample import show_sample
+                from serving.launch.sample import show_sample
 
                 show_sample(running, sample)
             if command:
-                from serving.beside import run_beside
+                from serving.launch.beside import run_beside
 
                 code = run_beside(running, command)
                 click.get_current_context().exit(code)
@@ -155,7 +155,7 @@ def predict(
 
     Columns that MODEL does not read are left out; an empty field means: missing. One version answers all rows.
     """
-    from serving.predict import predict_file
+    from serving.client.predict_file import predict_file
     from serving.show import progress, whole_file
 
     with _client(edge, by) as client, whole_file(out) as file, progress(path) as told:
@@ -169,10 +169,10 @@ def predict(
 @click.pass_obj
 def promote(edge: Edge, model: str, version: int | None) -> None:
     """Make VERSION of MODEL stable; without one the candidate, else the newest."""
-    from serving import release
+    from serving.release import commands as release
 
-    with _desk(edge) as desk:
-        _tell(model, release.promote(desk, model, version))
+    with _context(edge) as context:
+        _tell(model, release.promote(context, model, version))
 
 
 @main.command()
@@ -180,10 +180,10 @@ def promote(edge: Edge, model: str, version: int | None) -> None:
 @click.pass_obj
 def rollback(edge: Edge, model: str) -> None:
     """Take the last step back: end the canary, else make the previous version stable again."""
-    from serving import release
+    from serving.release import commands as release
 
-    with _desk(edge) as desk:
-        _tell(model, release.rollback(desk, model))
+    with _context(edge) as context:
+        _tell(model, release.rollback(context, model))
 
 
 @main.command()
@@ -193,10 +193,10 @@ def rollback(edge: Edge, model: str) -> None:
 @click.pass_obj
 def canary(edge: Edge, model: str, share: str, version: int | None) -> None:
     """Give SHARE (such as 10%) of the requests to a version, by default the newest; 0% ends it."""
-    from serving import release
+    from serving.release import commands as release
 
-    with _desk(edge) as desk:
-        _tell(model, release.canary(desk, model, _percent(share), version))
+    with _context(edge) as context:
+        _tell(model, release.canary(context, model, _percent(share), version))
 
 
 @main.command()
@@ -213,27 +213,27 @@ def history(edge: Edge, model: str, limit: int, as_json: bool) -> None:
 
 @contextmanager
 def _client(edge: Edge, protocol: str = "rest") -> Iterator[ModelClient]:
-    from serving.client import connect
+    from serving.client.types import connect
 
     with closing(connect(edge.addresses, protocol)) as client:
         yield client
 
 
 @contextmanager
-def _desk(edge: Edge) -> Iterator[Desk]:
-    from serving.change import Desk
-    from serving.grpc_client import GrpcClient
+def _context(edge: Edge) -> Iterator[ReleaseContext]:
+    from serving.client.grpc import GrpcClient
+    from serving.release.transaction import ReleaseContext
 
     with closing(GrpcClient(edge.addresses.grpc)) as client:
-        yield Desk(edge.root, client, edge.who)
+        yield ReleaseContext(edge.root, client, edge.who)
 
 
-def _which(version: int | None, label: str | None) -> Which:
-    from serving.client import Which
+def _which(version: int | None, label: str | None) -> VersionSpec:
+    from serving.client.types import VersionSpec
 
     if version and label:
         raise ConfigError("a version and a label are given", wanted="one of them")
-    return Which(version, label)
+    return VersionSpec(version, label)
 
 
 def _percent(text: str) -> float:

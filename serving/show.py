@@ -16,11 +16,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from config.errors import DataError, EnvironmentProblem
-from serving.client import ModelClient, TensorInfo, Which
-from serving.predict import resolve
-from serving.release_state import Store, models, routing
-from serving.rows import Chunk
+from common.errors import DataError, EnvironmentProblem
+from serving.client.predict_file import resolve
+from serving.client.row_files import Chunk
+from serving.client.types import ModelClient, TensorInfo, VersionSpec
+from serving.release.state import Store, models, routing
 
 
 def show_status(client: ModelClient, root: Path, model: str | None, as_json: bool) -> None:
@@ -47,9 +47,9 @@ def show_status(client: ModelClient, root: Path, model: str | None, as_json: boo
     Console(highlight=False).print(table)
 
 
-def show_metadata(client: ModelClient, model: str, which: Which, as_json: bool) -> None:
+def show_metadata(client: ModelClient, model: str, version_spec: VersionSpec, as_json: bool) -> None:
     """Print a version's signatures."""
-    _, metadata = resolve(client, model, which)
+    _, metadata = resolve(client, model, version_spec)
     if as_json:
         click.echo(json.dumps({"model": model, **asdict(metadata)}, indent=2))
         return

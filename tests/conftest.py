@@ -43,7 +43,7 @@ class PipelineRun:
     @property
     def run(self) -> Any:
         """The run as ML Metadata has it."""
-        from pipeline.runs import find_run
+        from pipeline.history.runs import find_run
 
         return find_run(self.metadata, self.run_id, self.model)
 
@@ -72,8 +72,8 @@ class PipelineRun:
     @property
     def verdicts(self) -> dict[str, Any]:
         """Verdict by gate."""
-        from config.paths import Paths
-        from pipeline.runs import verdicts
+        from common.paths import Paths
+        from pipeline.history.runs import verdicts
 
         run = self.run
         return {v.gate: v for v in verdicts(run, Paths(self.var, self.model).run(run.run_id))}
@@ -127,7 +127,7 @@ def run_pipeline(vouch: Callable[..., Any]) -> Callable[..., PipelineRun]:
     def go(var: Path, *arguments: object, config: Path = CONFIG, sets: Sequence[str] = ()) -> PipelineRun:
         options = [part for text in sets for part in ("--set", text)]
         done = vouch(var, "run", config, *options, *arguments)
-        from pipeline.runs import list_runs
+        from pipeline.history.runs import list_runs
 
         found = list_runs(var / "metadata.sqlite", config.name)
         return PipelineRun(

@@ -121,7 +121,7 @@ def test_every_setting_named_exists(path: Path) -> None:
 
 def test_every_finding_is_documented_and_no_other() -> None:
     gates = (ROOT / "docs" / "gates.md").read_text(encoding="utf-8")
-    sources = [path for room in ("probe", "evaluation.py") for path in (ROOT / "components").glob(f"{room}*")]
+    sources = [path for room in ("probe", "evaluation") for path in (ROOT / "components").glob(f"{room}*")]
     files = [file for path in sources for file in (path.rglob("*.py") if path.is_dir() else [path])]
     written = {kind for file in files for kind in re.findall(r'Finding\(\s*"([A-Z_]+)"', file.read_text("utf-8"))}
     listed = {

@@ -18,7 +18,10 @@ def create_app(settings: WebSettings | None = None, services: Services | None = 
     """
     from flask import Flask
 
-    from webapp import auth, errors, health, i18n, limits, requests, security  # late: metrics look at the environment
+    from webapp import auth
+    from webapp.http import errors, health, limits, security
+    from webapp.http import request_log as requests
+    from webapp.pages import i18n
     from webapp.services import make_services
 
     settings = settings or _from_environment()
@@ -43,7 +46,7 @@ def _from_environment() -> WebSettings:
     """Return the settings. Raises what `flask` tells without a traceback."""
     from flask.cli import NoAppException
 
-    from config.errors import ConfigError
+    from common.errors import ConfigError
     from webapp.settings import read_settings
 
     try:
@@ -55,7 +58,7 @@ def _from_environment() -> WebSettings:
 def _blueprints() -> list[Blueprint]:
     from webapp.api import blueprints as api
     from webapp.auth.pages import blueprint as account
-    from webapp.health import blueprint as health
+    from webapp.http.health import blueprint as health
     from webapp.pages.batch import blueprint as batch
     from webapp.pages.by_index import blueprint as by_index
     from webapp.pages.history import blueprint as history

@@ -6,7 +6,7 @@ import os
 
 import click
 
-from config.command_line import Command
+from common.cli import Command
 
 
 @click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})

@@ -20,12 +20,12 @@ import uvicorn
 from prometheus_client import values
 from uvicorn.supervisors import Multiprocess
 
-from config.errors import EnvironmentProblem
-from serving.garbage import spare_collections
-from serving.http_protocol import BoundedProtocol
+from common.errors import EnvironmentProblem
+from common.records.files import get_arrow_ready
+from serving.wire.garbage import spare_collections
+from serving.wire.http_protocol import BoundedProtocol
 from webapp.auth.accounts import Accounts
-from webapp.door import Bounds, Door
-from webapp.log_files import get_arrow_ready
+from webapp.http.door import Bounds, Door
 from webapp.settings import WebSettings, read_settings
 
 BACKLOG = 2048
@@ -85,7 +85,7 @@ def serve(settings: WebSettings, *, once: bool = False) -> None:
 
 
 def _ask(url: str, supervisor: Multiprocess) -> str:
-    from webapp.once import ask_once
+    from webapp.demo import ask_once
 
     try:
         return ask_once(url)

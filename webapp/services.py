@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from flask import current_app
 
-from serving.client import Addresses, ModelClient, connect
-from serving.retry import Policy
+from serving.client.retry import Policy
+from serving.client.types import Addresses, ModelClient, connect
 from webapp.auth.accounts import Accounts
-from webapp.catalog import Catalog
-from webapp.metrics import Metrics
-from webapp.prediction_log import PredictionLog
-from webapp.predictor import Predictor
-from webapp.router import Router
+from webapp.http.metrics import Metrics
+from webapp.models.catalog import Catalog
+from webapp.models.router import Router
+from webapp.predict.log_writer import PredictionLog
+from webapp.predict.predictor import Predictor
 from webapp.settings import WebSettings
 
 

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 
-from config.errors import ConfigError
-from config.paths import var_root
+from common.errors import ConfigError
+from common.paths import var_root
 from config.settings import Frozen
 
 PREFIX = "VOUCH_"

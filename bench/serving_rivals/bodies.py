@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.pipeline import RunFailed
-from serving.protos import message
-from serving.tensors import to_tensor
+from serving.client.tensors import to_tensor
+from serving.wire.messages import message
 
 DEFAULT, PACKED = "serving_default", "serving_packed"
 TOLERANCE = 1e-5

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from bench.pipeline import ROOT
 from bench.processes import Command, run
-from config.errors import EnvironmentProblem
-from config.files import write_text
+from common.errors import EnvironmentProblem
+from common.files import write_text
 
 LOCK = Path(__file__).with_name("requirements.txt")
 INSTALL_S = 1800.0

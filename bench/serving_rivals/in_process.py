@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.server.servable import Servable, as_array
+from serving.server.core.servable import Servable, as_array
 
 
 def main(version: Path) -> None:

@@ -20,8 +20,8 @@ from bench.load import Load, Shot
 from bench.pipeline import ROOT, RunFailed
 from bench.processes import HOST, Command, running, wait_until
 from bench.serving_rivals.bodies import SHAPES, Bodies, Shape
-from serving.ports import free
-from serving.protos import message
+from serving.launch.ports import free
+from serving.wire.messages import message
 
 START_S = 120.0
 ANSWER_S = 30.0

@@ -14,7 +14,7 @@ import requests
 from bench.load import Shot
 from bench.processes import HOST, Command, failed, run, running, wait_until
 from bench.serving_rivals.bodies import ROW, SHAPES, Bodies, Shape
-from serving.ports import free
+from serving.launch.ports import free
 
 HERE = Path(__file__).parent
 START_S = 120.0

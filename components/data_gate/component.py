@@ -10,7 +10,7 @@ from tfx.types import component_spec, standard_artifacts
 
 from components.artifacts import VerdictArtifact
 from components.data_gate.executor import Executor
-from components.data_gate.survey import Columns
+from components.data_gate.scan import Columns
 from config.settings import Settings
 
 

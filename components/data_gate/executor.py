@@ -13,18 +13,18 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import io_utils
 
-from components.data_gate.anomalies import not_finite, schema_anomalies
+from common.errors import GateRefused
+from components.data_gate.checks.anomalies import not_finite, schema_anomalies
+from components.data_gate.checks.ids_constants import constant_features, id_features, text_uniqueness
+from components.data_gate.checks.label_leak import label_leaks
+from components.data_gate.checks.overlap import group_overlaps, repeated_rows, row_overlaps
+from components.data_gate.checks.row_counts import row_losses
+from components.data_gate.examples_reader import read_blocks, split_files
 from components.data_gate.export import export, locate, name_files
+from components.data_gate.finding import Suspicion
 from components.data_gate.judge import judge
-from components.data_gate.label_leak import label_leaks
-from components.data_gate.overlap import group_overlaps, repeated_rows, row_overlaps
-from components.data_gate.reconcile import row_losses
-from components.data_gate.rows import read_blocks, split_files
-from components.data_gate.survey import TRAIN, Columns, Survey, survey
-from components.data_gate.suspicion import Suspicion
-from components.data_gate.useless import constant_features, id_features, text_uniqueness
+from components.data_gate.scan import TRAIN, Columns, Survey, survey
 from components.verdict import Verdict
-from config.errors import GateRefused
 from config.settings import DataGateSettings
 
 STATISTICS_FILE, ANOMALIES_FILE = "FeatureStats.pb", "SchemaDiff.pb"  # as StatisticsGen and ExampleValidator name them

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from common.files import write_text
 from components.data_gate.blocks import Block
-from components.data_gate.suspicion import Suspicion
-from config.files import write_text
+from components.data_gate.finding import Suspicion
 
 SHOWN_VALUES = 5
 Key = tuple[str, str | None]  # kind and feature

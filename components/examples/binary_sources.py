@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
+from common.errors import DataError
 from components.examples.columns import (
     BadValues,
     Block,
@@ -23,7 +24,6 @@ from components.examples.columns import (
     widest,
 )
 from components.examples.request import Dtype, ReadRequest
-from config.errors import DataError
 
 BATCH_ROWS = 8192
 _GZIP_MAGIC = b"\x1f\x8b"

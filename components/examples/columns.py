@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from common.errors import DataError
 from components.examples.request import DTYPES, Dtype, ReadRequest
-from config.errors import DataError
 
 ARROW_TYPES = {"int": pa.int64(), "float": pa.float64(), "string": pa.string()}
 LISTED = 5  # so many faulty rows are named

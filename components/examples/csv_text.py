@@ -15,9 +15,9 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from common.errors import DataError
 from components.examples.columns import ARROW_TYPES, FLOAT32_LIMIT, LISTED, and_more, value_fault
 from components.examples.request import Dtype, ReadRequest
-from config.errors import DataError
 
 _PLAIN = {"int": re.compile(r"-?\d{1,18}"), "float": re.compile(r"-?\d{1,30}(\.\d+)?")}
 _OTHER_DELIMITERS = {",": "','", ";": "';'", "\t": '"\\t"', "|": "'|'"}

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from common.errors import DataError
 from components.examples.columns import LISTED, Block, Source, and_more
 from components.examples.request import ReadRequest
-from config.errors import DataError
 
 
 def count_labels(block: Block, source: Source, request: ReadRequest) -> Counter[str]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from common.errors import DataError
 from components.examples.binary_sources import ParquetSource, TfRecordSource
 from components.examples.columns import Source
 from components.examples.csv_source import CsvSource
 from components.examples.request import ReadRequest
-from config.errors import DataError
 
 _WHOLE_FOLDER = {"csv": "*.csv", "parquet": "*.parquet", "tfrecord": "*"}
 _WILD = "*?[{"

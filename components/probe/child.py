@@ -43,9 +43,9 @@ def probe(folder: Path) -> ProbeReport:
     """Load the model and replay every signature's golden rows."""
     import tensorflow as tf
 
-    from components.golden import Golden
-    from serving.server.servable import Servable
-    from serving.server.status import StatusError
+    from components.export.golden import Golden
+    from serving.server.core.servable import Servable
+    from serving.server.core.status import StatusError
 
     golden = Golden.read(folder)
     started = time.monotonic()
@@ -63,9 +63,9 @@ def _replay(servable: Any, signature: str, inputs: dict[str, list[Any]], golden:
     import numpy as np
     import tensorflow as tf
 
-    from components.golden import plain
-    from serving.server.servable import as_array
-    from serving.server.status import StatusError
+    from components.export.golden import plain
+    from serving.server.core.servable import as_array
+    from serving.server.core.status import StatusError
 
     try:
         arrays = {name: as_array(plain(v), servable.dtype(signature, name)) for name, v in inputs.items()}
@@ -102,7 +102,7 @@ def _memory_mb() -> float:
 
 def main() -> None:
     """Import what takes long, then probe the model named by the first line of standard input, if one comes."""
-    importlib.import_module("serving.server.servable")
+    importlib.import_module("serving.server.core.servable")
     if order := sys.stdin.readline():
         model, out = json.loads(order)
         Path(out).write_text(json.dumps(asdict(probe(Path(model)))), encoding="utf-8")

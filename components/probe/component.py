@@ -12,12 +12,12 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.utils import path_utils
 
-from components import golden
 from components.artifacts import VerdictArtifact
-from components.evaluation import OVERALL, read_metrics
+from components.evaluation.gate import OVERALL, read_metrics
+from components.export import golden
 from components.probe.judge import judge, reconcile
 from components.probe.process import run_child
-from components.trainer import TRAINING_FILE
+from components.training.trainer import TRAINING_FILE
 from config.settings import ProbeSettings
 
 

@@ -16,15 +16,15 @@ from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.utils import path_utils
 
 from components.artifacts import VerdictArtifact
-from components.evaluation import OVERALL, SliceMetrics, read_metrics, read_verdict
+from components.evaluation.gate import OVERALL, SliceMetrics, read_metrics, read_verdict
+from components.export.sample import showcase
 from components.pusher.push import push
-from components.report.rows import SplitTables
-from components.showcase import showcase
+from components.report.splits import SplitTables
 from components.verdict import Verdict
 from config.load import settings_hash
 from config.schema import model_features, read_schema
 from config.settings import Settings, ShowcaseSettings
-from serving.manifest import EVALUATION, SCHEMA, SHOWCASE, STATISTICS, TRAINING, Manifest
+from serving.repository.manifest import EVALUATION, SCHEMA, SHOWCASE, STATISTICS, TRAINING, Manifest
 
 PUSHED, VERSION = "pushed", "version"  # custom properties of the output
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from common.errors import EnvironmentProblem, GateRefused
+from common.files import locked
 from components.verdict import write_text
-from config.errors import EnvironmentProblem, GateRefused
-from config.files import locked
-from serving.manifest import FILE_NAME, Manifest, checksums, digest, problems, versions
+from serving.repository.manifest import FILE_NAME, Manifest, checksums, digest, problems, versions
 
 STAGING = ".staging-"  # no number, so no model server takes it for a version
 LAST = ".last_version"

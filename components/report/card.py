@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
+from common.errors import ConfigError
 from components.report.facts import Facts, Metric
-from config.errors import ConfigError
 
 
 def render_card(facts: Facts) -> str:

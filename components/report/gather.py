@@ -14,13 +14,13 @@ from typing import Any
 from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 from tfx.utils import path_utils
 
-from components.evaluation import OVERALL, SliceMetrics, read_metrics, read_verdict
-from components.golden import FOLDER
+from components.evaluation.baselines import MAX_FIT_ROWS, compare
+from components.evaluation.gate import OVERALL, SliceMetrics, read_metrics, read_verdict
+from components.export.golden import FOLDER
 from components.report import facts as f
-from components.report.baselines import MAX_FIT_ROWS, compare
 from components.report.curves import Scored, class_curves, confusion_matrix, point_on_test
-from components.report.rows import SplitTables, saved_widths
-from components.trainer import TRAINING_FILE
+from components.report.splits import SplitTables, saved_widths
+from components.training.trainer import TRAINING_FILE
 from components.verdict import Verdict
 from config.schema import Feature, model_features, read_schema
 from config.settings import EvaluationSettings, Settings

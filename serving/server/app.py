@@ -9,21 +9,21 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from serving.garbage import spare_collections
-from serving.server.config_file import follow
-from serving.server.grpc_core import CoreServer
-from serving.server.grpc_server import start_grpc
-from serving.server.http import HttpApp, HttpOptions, HttpServer
+from serving.server.config.models import from_proto
+from serving.server.config.polled_file import follow
+from serving.server.core.loading import Core
+from serving.server.core.metrics import Registry, serving_metrics
+from serving.server.core.periodic import Periodic
+from serving.server.core.status import invalid_argument
+from serving.server.grpc.core import CoreServer
+from serving.server.grpc.listener import start_grpc
 from serving.server.listen import listen
-from serving.server.loading import Core
-from serving.server.metrics import Registry, serving_metrics
-from serving.server.model_config import from_proto
-from serving.server.periodic import Periodic
-from serving.server.rest import RestApi
-from serving.server.status import invalid_argument
+from serving.server.rest.http import HttpApp, HttpOptions, HttpServer
+from serving.server.rest.routes import RestApi
+from serving.wire.garbage import spare_collections
 
 if TYPE_CHECKING:
-    from serving.server.files import Files
+    from serving.server.config.files import Files
     from serving.server.flags import Options
 
 LOG = logging.getLogger("serving")

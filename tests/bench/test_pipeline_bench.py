@@ -21,7 +21,7 @@ from bench.pipeline import (
     run_once,
     summary,
 )
-from config.errors import ConfigError
+from common.errors import ConfigError
 from config.load import load_settings
 from config.settings import Settings
 

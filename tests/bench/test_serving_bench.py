@@ -18,7 +18,7 @@ from bench.serving_result import GRPC, LIMIT, REST, Measurement, markdown, ratio
 from bench.serving_rivals.bodies import BATCH_1024, PACKED_ROW, ROW, Bodies, Shape
 from bench.serving_rivals.ours import request_counts
 from bench.serving_rivals.rivals import FLASK, MLFLOW, ways
-from config.errors import DataError, EnvironmentProblem
+from common.errors import DataError, EnvironmentProblem
 
 START_US = 1_795_253_214_000_000
 
@@ -192,7 +192,7 @@ def test_requests_are_made_of_golden_rows(bodies: Bodies) -> None:
 
 
 def test_grpc_bodies_are_framed(bodies: Bodies) -> None:
-    from serving.protos import message
+    from serving.wire.messages import message
 
     frame = bodies.grpc(Shape("serving_packed", 3)).read_bytes()
     request = message("PredictRequest").FromString(frame[5:])

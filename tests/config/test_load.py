@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from config.errors import ConfigError
+from common.errors import ConfigError
 from config.load import load_settings, nearest, settings_hash
 
 GOOD = """\

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from config.errors import ConfigError
+from common.errors import ConfigError
 from config.schema import Feature, check_schema, model_features, read_schema
 from config.settings import Settings
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from serving.client import Addresses
+from serving.client.types import Addresses
 from tests.support.paths import ROOT
 from webapp.settings import WebSettings, read_settings
 

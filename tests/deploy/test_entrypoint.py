@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from serving.programs import Places, choose
+from serving.launch.backends import Places, choose
 from serving.server import flags
-from tests.serving.configs import parse_config
 from tests.support.paths import ROOT
+from tests.support.serving.configs import parse_config
 
 SCRIPT = ROOT / "serving" / "entrypoint.sh"
 LIMIT_S = 20

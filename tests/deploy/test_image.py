@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from components.pusher import push
-from serving import launch, release_state
+from serving.launch import launcher as launch
+from serving.release import state as release_state
 from tests.support.paths import ROOT
 
 LINES = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()

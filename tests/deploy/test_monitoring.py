@@ -12,9 +12,9 @@ import pytest
 import yaml
 from prometheus_client.samples import Sample
 
-from serving.server.metrics import CounterCell, HistogramCell, Metric, Registry, serving_metrics
+from serving.server.core.metrics import CounterCell, HistogramCell, Metric, Registry, serving_metrics
 from tests.support.paths import ROOT
-from webapp.metrics import Metrics
+from webapp.http.metrics import Metrics
 
 MONITORING = ROOT / "monitoring"
 PROMETHEUS = MONITORING / "prometheus"

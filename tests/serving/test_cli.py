@@ -21,8 +21,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from serving.cli import main
-from tests.serving.versions import bare_version, copy_version
 from tests.support.paths import ROOT
+from tests.support.serving.versions import bare_version, copy_version
 
 DATA = ROOT / "data" / "breast_cancer" / "breast_cancer.csv"
 MODEL = "breast_cancer"

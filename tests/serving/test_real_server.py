@@ -24,9 +24,9 @@ import pytest
 import requests
 import yaml
 
-from components.golden import Golden, plain
-from serving.client import Addresses, Which, connect
-from serving.ports import free
+from components.export.golden import Golden, plain
+from serving.client.types import Addresses, VersionSpec, connect
+from serving.launch.ports import free
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.slow
@@ -34,7 +34,7 @@ HEALTH = ROOT / "serving" / "healthcheck.sh"
 BINARY = "tensorflow_model_server"
 LIMIT_S = 120
 TOLERANCE = 1e-5  # another TensorFlow, another processor
-STABLE = Which(label="stable")
+STABLE = VersionSpec(label="stable")
 SIGNATURES = ("serving_default", "serving_examples", "serving_packed")
 MODELS_CONFIG = """model_config_list {{ config {{
   name: "{model}" base_path: "/on/another/machine/{model}" model_platform: "tensorflow"

@@ -11,8 +11,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.webapp.fake_model_server import FakeModelServer
-from tests.webapp.making import Made, cells, flowers, make_version, patients, release
+from tests.support.web.fake_model_server import FakeModelServer
+from tests.support.web.making import Made, cells, flowers, make_version, patients, release
 from webapp import create_app
 from webapp.services import Services, make_services
 from webapp.settings import WebSettings, read_settings
@@ -99,7 +99,7 @@ def csrf_token(client: FlaskClient, path: str) -> str:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """A real browser, for one file of tests: those after it may want a thread that can run asyncio."""
-    from tests.webapp.chromium import chromium, installed
+    from tests.support.web.chromium import chromium, installed
 
     if installed() is None:
         pytest.skip("there is no chromium: apt-get install chromium")

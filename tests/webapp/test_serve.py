@@ -20,8 +20,8 @@ import pytest
 import requests
 
 from tests.support.paths import ROOT
-from tests.webapp.fake_model_server import FakeModelServer
-from tests.webapp.making import Made
+from tests.support.web.fake_model_server import FakeModelServer
+from tests.support.web.making import Made
 from webapp.settings import WebSettings
 
 pytestmark = pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The body of a request: its type is checked before a byte of it is understood; its size was, by webapp/security.py."""
+"""The body of a request: its type is checked before a byte of it is understood; its size was, by webapp/http."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any, TypeVar
 from flask import Request
 from pydantic import BaseModel, ValidationError
 
-from config.errors import VouchError
+from common.errors import VouchError
 from webapp.api.json_text import parse_json
-from webapp.records import Problem
-from webapp.rules import shown
+from webapp.predict.rules import shown
+from webapp.predict.validation import InvalidInput
 from webapp.settings import WebSettings
-from webapp.validation import InvalidInput
+from webapp.types import Problem
 
 JSON, CSV, MULTIPART = "application/json", "text/csv", "multipart/form-data"
 _CHARSETS = ("utf-8", "utf8")

@@ -12,11 +12,11 @@ from webapp.api.body import CSV, JSON, MULTIPART, check_media_type
 from webapp.api.predict import MODEL, TAG, asked_by, model_asked
 from webapp.api.routes import Operation, Parameter, answer, route
 from webapp.api.schemas import STICKY_LENGTH, CsvSummary, ProblemItem, RuleCount
-from webapp.bulk import BulkResult, Upload, score_csv
-from webapp.records import Problem, Role
-from webapp.rules import shown
+from webapp.bulk.scoring import BulkResult, Upload, score_csv
+from webapp.predict.rules import shown
+from webapp.predict.validation import InvalidInput
 from webapp.services import services
-from webapp.validation import InvalidInput
+from webapp.types import Problem, Role
 
 PART, UPLOADS = "file", "uploads"
 PIECE_BYTES = 1 << 16

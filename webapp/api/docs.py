@@ -10,8 +10,8 @@ from flask import Response, abort, current_app, render_template, send_file
 from webapp.api.openapi import openapi
 from webapp.api.routes import answer, blueprint
 from webapp.auth import public, requires
-from webapp.records import Role
 from webapp.services import services
+from webapp.types import Role
 
 MAX_AGE_S = 3600
 _OWN = Path(__file__).resolve().parent / "static"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from webapp.catalog import Card, Field
-from webapp.rules import FieldRules, rules_of
+from webapp.models.catalog import Field, ModelVersion
+from webapp.predict.rules import FieldRules, rules_of
 
 TYPES: dict[str, Literal["number", "integer", "string"]] = {"float": "number", "int": "integer", "string": "string"}
 
@@ -16,41 +16,41 @@ def row_name(model: str) -> str:
     return f"Row_{model}"
 
 
-def row_schema(card: Card) -> dict[str, Any]:
+def row_schema(model_version: ModelVersion) -> dict[str, Any]:
     """Return the schema of one row."""
     return {
         "type": "object",
-        "title": f"A row for {card.model}",
-        "description": f"What {card.model}, version {card.version}, reads. {card.description}".strip(),
-        "properties": {rules.name: field_schema(rules) for rules in rules_of(card)},
-        "required": [field.name for field in card.fields if field.required],
+        "title": f"A row for {model_version.model}",
+        "description": f"Read by {model_version.model} {model_version.version}. {model_version.description}".strip(),
+        "properties": {rules.name: field_schema(rules) for rules in rules_of(model_version)},
+        "required": [field.name for field in model_version.fields if field.required],
         "additionalProperties": False,
-        "example": example_row(card),
+        "example": example_row(model_version),
     }
 
 
 def request_schema(
-    cards: Iterable[Card], default: str | None, max_rows: int, sticky: Mapping[str, Any]
+    model_versions: Iterable[ModelVersion], default: str | None, max_rows: int, sticky: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the schema of a body that asks for predictions: two forms for each model, and two bare ones."""
     forms: list[dict[str, Any]] = []
-    for card in cards:
-        row = {"$ref": f"#/components/schemas/{row_name(card.model)}"}
+    for model_version in model_versions:
+        row = {"$ref": f"#/components/schemas/{row_name(model_version.model)}"}
         rows = {"type": "array", "items": row, "minItems": 1, "maxItems": max_rows}
-        named = [] if card.model == default else ["model"]
-        shared = {"model": {"type": "string", "enum": [card.model]}, "sticky": dict(sticky)}
+        named = [] if model_version.model == default else ["model"]
+        shared = {"model": {"type": "string", "enum": [model_version.model]}, "sticky": dict(sticky)}
         for key, schema in (("rows", rows), ("row", row)):
             forms.append(
                 {
                     "type": "object",
-                    "title": f"{key} for {card.model}",
+                    "title": f"{key} for {model_version.model}",
                     "properties": {key: schema, **shared},
                     "required": [key, *named],
                     "additionalProperties": False,
                 }
             )
-        if card.model == default:
-            forms += [row, rows | {"title": f"bare rows for {card.model}"}]
+        if model_version.model == default:
+            forms += [row, rows | {"title": f"bare rows for {model_version.model}"}]
     return {"anyOf": forms} if forms else {"type": "object", "description": "No model has been pushed yet."}
 
 
@@ -74,9 +74,9 @@ def field_schema(rules: FieldRules) -> dict[str, Any]:
     return {"anyOf": [schema, {"type": "null"}], "title": field.title, "description": "null, or left out: missing."}
 
 
-def example_row(card: Card) -> dict[str, Any]:
+def example_row(model_version: ModelVersion) -> dict[str, Any]:
     """Return a row in the middle of the training data."""
-    return {field.name: example_value(field) for field in card.fields}
+    return {field.name: example_value(field) for field in model_version.fields}
 
 
 def example_value(field: Field) -> str | int | float:

@@ -8,9 +8,9 @@ from webapp.api.body import read_as
 from webapp.api.routes import Operation, answer, route
 from webapp.api.schemas import Feedback, FeedbackKept
 from webapp.auth import identity
-from webapp.history import History
-from webapp.records import Role
+from webapp.history.search import History
 from webapp.services import services
+from webapp.types import Role
 
 CREATED = 201
 

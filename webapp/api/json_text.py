@@ -10,9 +10,9 @@ from typing import Any
 
 import orjson
 
-from webapp.records import Problem
-from webapp.rules import shown
-from webapp.validation import InvalidInput
+from webapp.predict.rules import shown
+from webapp.predict.validation import InvalidInput
+from webapp.types import Problem
 
 EXAMPLE = '{"rows": [{"feature": 1.5}]}'
 _NOT_A_NUMBER = re.compile("-?(NaN|Infinity|nan|inf)|-$")

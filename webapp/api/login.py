@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from flask import Response, request
 
-from config.errors import VouchError
+from common.errors import VouchError
 from webapp.api.body import read_as
 from webapp.api.routes import Operation, answer, route
 from webapp.api.schemas import Done, Login, RefreshToken, Tokens, WhoAmI
 from webapp.auth import identity, tokens
-from webapp.records import Role
 from webapp.services import Services, services
+from webapp.types import Role
 
 TAG = "auth"
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from flask import Response
 
-from config.errors import DataError
-from serving.errors import ModelNotFound
-from serving.manifest import Manifest
-from serving.release_state import Routing, State, Store, routing
+from common.errors import DataError
+from serving.client.errors import ModelNotFound
+from serving.release.state import Routing, State, Store, routing
+from serving.repository.manifest import Manifest
 from webapp.api.features import TYPES, bound, example_value
 from webapp.api.routes import Operation, Parameter, answer, route
 from webapp.api.schemas import (
@@ -24,10 +24,10 @@ from webapp.api.schemas import (
     TrainingRange,
     VersionItem,
 )
-from webapp.catalog import Card
-from webapp.records import Role
-from webapp.rules import FieldRules, rules_of
+from webapp.models.catalog import ModelVersion
+from webapp.predict.rules import FieldRules, rules_of
 from webapp.services import Services, services
+from webapp.types import Role
 
 TAG = "models"
 NAME = Parameter("name", "Name of the model.", {"type": "string", "pattern": MODEL_NAME}, None, in_path=True)
@@ -51,16 +51,16 @@ def models() -> Response:
 def model(name: str) -> Response:
     """Tell what a model predicts and reads, and of each version what it was measured at and what the gates said."""
     here = services()
-    card = shown_card(here, name)
+    model_version = shown_version(here, name)
     labels = _labels(here, name)
     return answer(
         ModelDetail(
             **_summary(here, name).model_dump(),
-            description=card.description,
-            label=card.label,
-            classes=list(card.classes),
-            positive=card.positive,
-            features=[_feature(rules) for rules in rules_of(card)],
+            description=model_version.description,
+            label=model_version.label,
+            classes=list(model_version.classes),
+            positive=model_version.positive,
+            features=[_feature(rules) for rules in rules_of(model_version)],
             version_details=[
                 _version(here.settings.serving / name / str(number), labels.get(number, []))
                 for number in reversed(here.catalog.versions(name))
@@ -69,18 +69,18 @@ def model(name: str) -> Response:
     )
 
 
-def shown_card(here: Services, name: str) -> Card:
+def shown_version(here: Services, name: str) -> ModelVersion:
     """Return the card of the stable version, else of the newest. Raises ModelNotFound, DataError."""
     newest = here.catalog.versions(name)[-1]
     released = _routing(here, name)
-    return here.catalog.card(name, released.stable if released else newest)
+    return here.catalog.model_version(name, released.stable if released else newest)
 
 
 def _summary(here: Services, name: str) -> ModelSummary:
     versions = here.catalog.versions(name)
     released = _routing(here, name) or Routing(0, None, 0.0)
     with suppress(DataError, ModelNotFound):
-        title = shown_card(here, name).title
+        title = shown_version(here, name).title
         return _summed(name, title, versions, released)
     return _summed(name, name, versions, released)
 

@@ -12,18 +12,18 @@ from flask import Flask
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from config.errors import VouchError
-from serving.errors import ModelNotFound
+from common.errors import VouchError
+from serving.client.errors import ModelNotFound
 from webapp.api.body import CSV, JSON, MULTIPART
 from webapp.api.features import request_schema, row_name, row_schema
-from webapp.api.models import shown_card
+from webapp.api.models import shown_version
 from webapp.api.predict import PREDICT_REQUEST
 from webapp.api.routes import ATTRIBUTE, Operation, Parameter
 from webapp.api.schemas import STICKY_LENGTH, ProblemDocument
-from webapp.catalog import Card
-from webapp.errors import PROBLEM_JSON
-from webapp.records import Role
+from webapp.http.errors import PROBLEM_JSON
+from webapp.models.catalog import ModelVersion
 from webapp.services import Services
+from webapp.types import Role
 
 REFERENCE = "#/components/schemas/{model}"
 TOKEN = "token"
@@ -178,17 +178,19 @@ def _schemas(operations: Iterable[Operation]) -> dict[str, Any]:
 
 def _model_schemas(here: Services) -> dict[str, Any]:
     """Return the schemas of the models' rows, and of the body that holds them."""
-    cards, default = [*_cards(here)], None
+    model_versions, default = [*_model_versions(here)], None
     with suppress(ModelNotFound):
         default = here.catalog.default(here.settings.model)
-    asked = request_schema(cards, default, here.settings.max_rows, STICKY)
-    return {row_name(card.model): row_schema(card) for card in cards} | {PREDICT_REQUEST: asked}
+    asked = request_schema(model_versions, default, here.settings.max_rows, STICKY)
+    return {row_name(model_version.model): row_schema(model_version) for model_version in model_versions} | {
+        PREDICT_REQUEST: asked
+    }
 
 
-def _cards(here: Services) -> Iterator[Card]:
+def _model_versions(here: Services) -> Iterator[ModelVersion]:
     for name in here.catalog.models():
         with suppress(VouchError):  # a version that cannot be read is told of by /models
-            yield shown_card(here, name)
+            yield shown_version(here, name)
 
 
 def _refusals() -> dict[str, Any]:

@@ -7,17 +7,17 @@ from typing import Any
 
 from flask import Response, g, request
 
-from config.errors import VouchError
+from common.errors import VouchError
 from webapp.api.body import read_json
 from webapp.api.routes import Operation, Parameter, answer, route
 from webapp.api.rows import rows_asked
 from webapp.api.schemas import MODEL_NAME, HeldOut, Predictions
 from webapp.auth import identity
-from webapp.records import Answer, Asked, Outcome, Problem, Role, Source
-from webapp.rules import shown
+from webapp.models.sample import showcase_of
+from webapp.predict.rules import shown
+from webapp.predict.validation import InvalidInput
 from webapp.services import Services, services
-from webapp.showcase import showcase_of
-from webapp.validation import InvalidInput
+from webapp.types import Answer, Outcome, Problem, RequestInfo, Role, Source
 
 TAG = "predictions"
 PREDICT_REQUEST = "PredictRequest"  # a schema that depends on the models
@@ -63,8 +63,10 @@ def predict_by_index(i: str) -> Response:
         raise InvalidInput([Problem("i", "must be a whole number from 0, of at most 9 digits", shown(i), "0")])
     model, number = model_asked(here), int(i)
     asked = asked_by("index", sticky=g.request_id)  # so that the version whose row it is answers it
-    card = here.predictor.routed(model, asked, lambda choice: here.catalog.card(model, choice.version))
-    showcase = showcase_of(card)
+    model_version = here.predictor.routed(
+        model, asked, lambda choice: here.catalog.model_version(model, choice.version)
+    )
+    showcase = showcase_of(model_version)
     if showcase is None or number >= len(showcase.test):
         count = len(showcase.test) if showcase else 0
         raise NoSuchRow(
@@ -91,12 +93,12 @@ def model_asked(here: Services) -> str:
     return here.catalog.default(here.settings.model) if named is None else named
 
 
-def asked_by(source: Source, sticky: str = "") -> Asked:
+def asked_by(source: Source, sticky: str = "") -> RequestInfo:
     """Return who asks. A user who is known is routed alike each time if the settings say so."""
     who = identity()
     if not sticky and services().settings.sticky and not who.is_demo:
         sticky = who.name
-    return Asked(g.request_id, who.name, source, sticky)
+    return RequestInfo(g.request_id, who.name, source, sticky)
 
 
 def _told(found: Answer) -> dict[str, Any]:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from flask import Response, request
 
-from serving.release_state import State
-from webapp import releases
+from serving.release.state import State
 from webapp.api.body import read_as
 from webapp.api.models import NAME
 from webapp.api.routes import Operation, answer, route
 from webapp.api.schemas import Canary, Promotion, Released, Rollback, Sent
 from webapp.auth import identity, reauthenticated
 from webapp.auth.errors import Forbidden
-from webapp.records import Role
+from webapp.models import releases
 from webapp.services import services
+from webapp.types import Role
 
 
 def _operation(summary: str, body: type[Sent]) -> Operation:

@@ -11,12 +11,12 @@ import orjson
 from flask import Blueprint, Request, Response, request
 from pydantic import BaseModel
 
-from config.errors import VouchError
+from common.errors import VouchError
 from webapp.api.body import JSON
 from webapp.auth import requires
-from webapp.records import Problem, Role
-from webapp.rules import shown
-from webapp.validation import InvalidInput
+from webapp.predict.rules import shown
+from webapp.predict.validation import InvalidInput
+from webapp.types import Problem, Role
 
 PREFIX = "/api"
 VERSION = "/v1"

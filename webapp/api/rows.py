@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from webapp.api.schemas import STICKY_LENGTH
-from webapp.records import Problem
-from webapp.rules import shown
-from webapp.validation import InvalidInput
+from webapp.predict.rules import shown
+from webapp.predict.validation import InvalidInput
+from webapp.types import Problem
 
 EXAMPLE = '{"rows": [{"feature": 1.5}]}'
 _KEYS = ("model", "row", "rows", "sticky")
 
 
 @dataclass(frozen=True)
-class RowsAsked:
+class RowsRequest:
     """Rows as objects, not yet held to a schema. `model` is empty where none was named."""
 
     rows: Sequence[Mapping[str, Any]]
@@ -24,18 +24,18 @@ class RowsAsked:
     sticky: str = ""
 
 
-def rows_asked(found: Any, max_rows: int) -> RowsAsked:
+def rows_asked(found: Any, max_rows: int) -> RowsRequest:
     """Understand parsed JSON: `{"rows": […]}` or `{"row": {…}}`, each with `model` and `sticky` if wanted; else a row
     or a list of rows for the default model. What has a key `row` or `rows` is always of the first two forms.
 
     Raises InvalidInput.
     """
     if isinstance(found, list):
-        return RowsAsked(_checked(found, max_rows))
+        return RowsRequest(_checked(found, max_rows))
     if not isinstance(found, dict):
         raise InvalidInput([Problem("", "must be an object or a list of objects", shown(found), EXAMPLE)])
     if "rows" not in found and "row" not in found:
-        return RowsAsked([found])
+        return RowsRequest([found])
     problems = [
         Problem(shown(key), f"must be one of {', '.join(_KEYS)}", "a key that means nothing here", EXAMPLE)
         for key in found
@@ -49,7 +49,7 @@ def rows_asked(found: Any, max_rows: int) -> RowsAsked:
     rows = found["rows"] if "rows" in found else [found["row"]]
     if not isinstance(rows, list):
         raise InvalidInput([Problem("rows", "must be a list of objects", shown(rows), EXAMPLE)])
-    return RowsAsked(_checked(rows, max_rows), model, sticky)
+    return RowsRequest(_checked(rows, max_rows), model, sticky)
 
 
 def _text(found: dict[str, Any], key: str, problems: list[Problem]) -> str:

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from webapp import requests, router
+from webapp.http import request_log as requests
+from webapp.models import router
 
 REQUEST_ID = f"^{requests.GIVEN.pattern}$"
 MODEL_NAME = f"^{router.MODEL_NAME.pattern}$"

@@ -13,7 +13,7 @@ from typing import Any
 from flask_babel import gettext as _
 from sqlalchemy import Connection, Row, func, insert, select, update
 
-from config.errors import DataError
+from common.errors import DataError
 from webapp.auth import passwords as rules
 from webapp.auth import throttle
 from webapp.auth.audit import AuditLog, Entry
@@ -23,7 +23,7 @@ from webapp.auth.passwords import Passwords
 from webapp.auth.refresh import RefreshTokens
 from webapp.auth.sessions import Sessions
 from webapp.auth.tables import users
-from webapp.records import Role
+from webapp.types import Role
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
 RESERVED = frozenset({"demo", "system", "unknown"})  # said in the logs of those who are no users

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 
 from sqlalchemy import Connection, insert, select
 
-from config.errors import GateRefused
+from common.errors import GateRefused
 from webapp.auth import tables
 from webapp.auth.database import Database
 

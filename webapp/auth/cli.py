@@ -14,9 +14,9 @@ from flask import current_app
 from flask.cli import AppGroup
 from flask_babel import force_locale
 
-from config.errors import VouchError
+from common.errors import VouchError
 from webapp.auth.accounts import Accounts
-from webapp.records import Role
+from webapp.types import Role
 
 ROLES = click.Choice([role.name.lower() for role in Role if role], case_sensitive=False)
 FIRST = "flask --app webapp users add NAME --role admin"

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from config.errors import EnvironmentProblem
+from common.errors import EnvironmentProblem
 from webapp.auth import tables
 
 BUSY_TIMEOUT_S = 5.0

@@ -6,7 +6,7 @@ import math
 
 from flask_babel import gettext as _
 
-from config.errors import DataError, VouchError
+from common.errors import DataError, VouchError
 
 
 class NotAuthenticated(VouchError):

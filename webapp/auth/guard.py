@@ -9,14 +9,14 @@ from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from flask_babel import gettext as _
 from werkzeug.wrappers import Response
 
-from config.errors import VouchError
+from common.errors import VouchError
 from webapp.auth import masking, roles, tokens
 from webapp.auth.accounts import Accounts
 from webapp.auth.cli import audit_commands, user_commands, warn_without_users
 from webapp.auth.errors import Forbidden, NotAuthenticated
 from webapp.auth.keys import key_ring
-from webapp.records import Identity, Role
 from webapp.settings import WebSettings
+from webapp.types import Identity, Role
 
 DEMO = Identity("demo", Role.OPERATOR, is_demo=True)
 NOBODY = Identity("", Role.PUBLIC)

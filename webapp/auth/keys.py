@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from config.errors import EnvironmentProblem
+from common.errors import EnvironmentProblem
 from webapp.settings import WebSettings
 
 DEMO_FILE = ".webapp_key"

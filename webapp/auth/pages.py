@@ -20,12 +20,12 @@ from flask import (
 from flask_babel import gettext as _
 from werkzeug.wrappers import Response as AnyResponse
 
-from config.errors import DataError
+from common.errors import DataError
 from webapp.auth.accounts import LOGIN, Accounts, User
 from webapp.auth.errors import NotAuthenticated, TooManyAttempts
 from webapp.auth.guard import SESSION, identity, reauthenticated
 from webapp.auth.roles import public, requires
-from webapp.records import Role
+from webapp.types import Role
 
 blueprint = Blueprint("auth", __name__)
 SEE_OTHER = 303

@@ -10,7 +10,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from flask_babel import gettext as _
 
-from config.errors import DataError
+from common.errors import DataError
 
 MINIMUM_CHARACTERS = 12
 MAXIMUM_BYTES = 1024

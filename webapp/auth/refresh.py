@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 from webapp.auth.database import Database
 from webapp.auth.errors import NotAuthenticated
 from webapp.auth.tables import refresh_tokens, users
-from webapp.records import Identity, Role
+from webapp.types import Identity, Role
 
 LIFE_S = 14 * 24 * 3600.0
 LOG_IN = "log in again"
@@ -85,9 +85,9 @@ class RefreshTokens:
         """Revoke all of a user, within a transaction."""
         self._revoke(connection, refresh_tokens.c.user_id == user_id)
 
-    def _revoke(self, connection: Connection, which: ColumnElement[bool]) -> None:
+    def _revoke(self, connection: Connection, version_spec: ColumnElement[bool]) -> None:
         table = refresh_tokens
-        connection.execute(update(table).where(which, table.c.revoked.is_(None)).values(revoked=self._now()))
+        connection.execute(update(table).where(version_spec, table.c.revoked.is_(None)).values(revoked=self._now()))
 
     def _issue(self, connection: Connection, family: str, user_id: int, identity: Identity) -> Issued:
         now = self._now()

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 from flask import Flask
 
-from config.errors import ConfigError
-from webapp.records import Role
+from common.errors import ConfigError
+from webapp.types import Role
 
 ATTRIBUTE = "required_role"
 STATIC = "static"

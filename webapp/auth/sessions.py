@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from webapp.auth.database import Database
 from webapp.auth.tables import sessions, users
-from webapp.records import Identity, Role
+from webapp.types import Identity, Role
 
 IDLE_S = 30 * 60.0
 ABSOLUTE_S = 12 * 3600.0

@@ -17,7 +17,7 @@ from webapp.auth.accounts import LOGIN, Accounts
 from webapp.auth.errors import NotAuthenticated
 from webapp.auth.keys import KeyRing
 from webapp.auth.refresh import LOG_IN, Issued
-from webapp.records import Identity
+from webapp.types import Identity
 
 ACCESS_LIFE_S = 15 * 60
 ALGORITHM = "HS256"

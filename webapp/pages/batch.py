@@ -12,21 +12,21 @@ from flask import Blueprint, Response, jsonify, make_response, render_template, 
 from flask_babel import gettext as _
 from markupsafe import Markup
 
-from config.errors import VouchError
-from webapp import charts
+from common.errors import VouchError
+from common.tables.safe import safe_text
 from webapp.auth import identity, requires
-from webapp.bulk import BulkResult, Upload, score_csv
-from webapp.catalog import Card
-from webapp.csv_safe import safe_text
-from webapp.errors import answer_vouch_error
+from webapp.bulk.result_files import BatchFiles, Progress, new_token
+from webapp.bulk.scoring import BulkResult, Upload, score_csv
+from webapp.bulk.summary import Summary, summarise
+from webapp.http.errors import answer_vouch_error
+from webapp.insight import charts
+from webapp.models.catalog import ModelVersion
+from webapp.models.sample import showcase_of
 from webapp.pages import frame
-from webapp.pages.batch_files import BatchFiles, Progress, new_token
-from webapp.pages.batch_summary import Summary, summarise
 from webapp.pages.inputs import as_text
-from webapp.records import Problem, Role
+from webapp.predict.validation import InvalidInput
 from webapp.services import services
-from webapp.showcase import showcase_of
-from webapp.validation import InvalidInput
+from webapp.types import Problem, Role
 
 blueprint = Blueprint("batch", __name__)
 EXAMPLE_ROWS = 3
@@ -62,15 +62,15 @@ class Job:
 @requires(Role.VIEWER)
 def page(model: str) -> Response:
     """Show the form, and after a file was sent what came of it."""
-    card = frame.form_card(model)
+    model_version = frame.form_version(model)
     job = Job()
     if request.method == "POST":
         sent = request.files.get("file")
-        job = _scored(card, sent.stream) if sent and sent.filename else Job(is_fileless=True)
+        job = _scored(model_version, sent.stream) if sent and sent.filename else Job(is_fileless=True)
     if job.failure is None:
-        return make_response(_page(card, job), job.status)
+        return make_response(_page(model_version, job), job.status)
     response = answer_vouch_error(job.failure)  # its status and headers, on the page that leads on
-    response.set_data(_page(card, job))
+    response.set_data(_page(model_version, job))
     return response
 
 
@@ -78,13 +78,13 @@ def page(model: str) -> Response:
 @requires(Role.VIEWER)
 def template(model: str) -> Response:
     """Send a CSV that can be uploaded as it is: the header and some rows."""
-    card, file = frame.form_card(model), io.StringIO()
+    model_version, file = frame.form_version(model), io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([safe_text(field.name) for field in card.fields])
-    for row in _example_rows(card):
-        writer.writerow([safe_text(row[field.name]) for field in card.fields])
+    writer.writerow([safe_text(field.name) for field in model_version.fields])
+    for row in _example_rows(model_version):
+        writer.writerow([safe_text(row[field.name]) for field in model_version.fields])
     response = Response(file.getvalue(), mimetype="text/csv")
-    response.headers.set("Content-Disposition", "attachment", filename=f"{card.model}-template.csv")
+    response.headers.set("Content-Disposition", "attachment", filename=f"{model_version.model}-template.csv")
     return response
 
 
@@ -106,14 +106,14 @@ def progress(model: str, token: str) -> Response:
     return jsonify(rows=found.rows, share=found.share)
 
 
-def _scored(card: Card, stream: IO[bytes]) -> Job:
+def _scored(model_version: ModelVersion, stream: IO[bytes]) -> Job:
     settings, files, who = services().settings, _files(), identity().name
-    token = files.begin(request.form.get("token", ""), who, card.model)
+    token = files.begin(request.form.get("token", ""), who, model_version.model)
     size_bytes = stream.seek(0, os.SEEK_END)
     stream.seek(0)
-    upload = Upload(card.model, stream, settings.max_upload_bytes, settings.max_upload_rows, size_bytes)  # type: ignore[arg-type]
+    upload = Upload(model_version.model, stream, settings.max_upload_bytes, settings.max_upload_rows, size_bytes)  # type: ignore[arg-type]
     try:
-        tell = files.teller(token, who, card.model)
+        tell = files.teller(token, who, model_version.model)
         found = score_csv(services().predictor, upload, frame.asked("batch"), files.folder, tell)
     except InvalidInput as error:
         return Job(refusal=error)
@@ -121,24 +121,24 @@ def _scored(card: Card, stream: IO[bytes]) -> Job:
         return Job(failure=error)
     summary = summarise(found.path)
     files.finish(token, Progress(who, found.model, found.rows, 1.0, found.version), found.path)
-    return Job(token, found, summary, _histogram(card, found, summary))
+    return Job(token, found, summary, _histogram(model_version, found, summary))
 
 
-def _histogram(card: Card, found: BulkResult, summary: Summary) -> Markup:
+def _histogram(model_version: ModelVersion, found: BulkResult, summary: Summary) -> Markup:
     rules = {} if found.threshold is None else {_("threshold"): found.threshold}
     of = (
-        _("Probability of %(label)s", label=card.called(card.positive))
-        if card.positive
+        _("Probability of %(label)s", label=model_version.called(model_version.positive))
+        if model_version.positive
         else _("Probability of the likeliest class")
     )
     return charts.histogram(_("How the scores lie"), of, summary.bins, rules)
 
 
-def _page(card: Card, job: Job) -> str:
+def _page(model_version: ModelVersion, job: Job) -> str:
     settings = services().settings
     return render_template(
         "_batch_parts.html" if frame.is_partial() else "batch.html",
-        card=card,
+        model_version=model_version,
         job=job,
         token=new_token(),
         max_bytes=settings.max_upload_bytes,
@@ -146,13 +146,13 @@ def _page(card: Card, job: Job) -> str:
     )
 
 
-def _example_rows(card: Card) -> list[dict[str, str]]:
+def _example_rows(model_version: ModelVersion) -> list[dict[str, str]]:
     """Return rows of the test split, or without one rows of typical values."""
-    showcase = showcase_of(card)
+    showcase = showcase_of(model_version)
     if showcase is None or not len(showcase.test):
-        return [{field.name: field.example for field in card.fields}] * EXAMPLE_ROWS
+        return [{field.name: field.example for field in model_version.fields}] * EXAMPLE_ROWS
     rows = (showcase.test.row(number) for number in range(min(EXAMPLE_ROWS, len(showcase.test))))
-    return [{field.name: as_text(row.get(field.name)) for field in card.fields} for row in rows]
+    return [{field.name: as_text(row.get(field.name)) for field in model_version.fields} for row in rows]
 
 
 def _files() -> BatchFiles:

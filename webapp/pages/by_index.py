@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from flask import Blueprint, Response, make_response, render_template, request
 from flask_babel import gettext as _
 
-from config.errors import VouchError
-from webapp import wording
+from common.errors import VouchError
 from webapp.auth import requires
-from webapp.catalog import Card
-from webapp.errors import answer_vouch_error
-from webapp.pages import frame
+from webapp.http.errors import answer_vouch_error
+from webapp.models.catalog import ModelVersion
+from webapp.models.sample import Sample, showcase_of
+from webapp.pages import frame, wording
 from webapp.pages.result import Result, result_of
-from webapp.records import Role
 from webapp.services import services
-from webapp.showcase import Sample, showcase_of
+from webapp.types import Role
 
 blueprint = Blueprint("by_index", __name__)
 
@@ -49,19 +48,21 @@ class Pick:
 @requires(Role.VIEWER)
 def page(model: str) -> Response:
     """Show row `i`, or without one the first."""
-    card = frame.form_card(model)
-    showcase = showcase_of(card)
+    model_version = frame.form_version(model)
+    showcase = showcase_of(model_version)
     if showcase is None or not len(showcase.test):
-        return make_response(render_template("by_index.html", card=card, pick=None))
-    pick = _pick(card, showcase.test, request.args.get("i", "0").strip())
+        return make_response(render_template("by_index.html", model_version=model_version, pick=None))
+    pick = _pick(model_version, showcase.test, request.args.get("i", "0").strip())
     if pick.failure is None:
-        return make_response(render_template("by_index.html", card=card, pick=pick), 400 if pick.problem else 200)
+        return make_response(
+            render_template("by_index.html", model_version=model_version, pick=pick), 400 if pick.problem else 200
+        )
     response = answer_vouch_error(pick.failure)  # its status and headers, on a page that leads on
-    response.set_data(render_template("by_index.html", card=card, pick=pick))
+    response.set_data(render_template("by_index.html", model_version=model_version, pick=pick))
     return response
 
 
-def _pick(card: Card, sample: Sample, text: str) -> Pick:
+def _pick(model_version: ModelVersion, sample: Sample, text: str) -> Pick:
     rows = len(sample)
     if not (text.isascii() and text.isdecimal()) or int(text[:9]) >= rows or len(text) > 9:
         return Pick(
@@ -70,7 +71,7 @@ def _pick(card: Card, sample: Sample, text: str) -> Pick:
     number = int(text)
     row = sample.row(number)
     try:
-        answer = services().predictor.predict(card.model, [row], frame.asked("index"))
+        answer = services().predictor.predict(model_version.model, [row], frame.asked("index"))
         return Pick(rows, text, number, result=result_of(answer, row), truth=sample.labels[number])
     except VouchError as error:
         return Pick(rows, text, number, truth=sample.labels[number], failure=error)

@@ -9,12 +9,12 @@ from flask import g, request, url_for
 from flask.sansio.app import App
 from flask_babel import lazy_gettext
 
-from config.errors import VouchError
-from webapp import wording
+from common.errors import VouchError
 from webapp.auth import identity
-from webapp.catalog import Card
-from webapp.records import Asked, Role, Source
+from webapp.models.catalog import ModelVersion
+from webapp.pages import wording
 from webapp.services import services
+from webapp.types import RequestInfo, Role, Source
 
 PAGES = (
     ("predict.page", lazy_gettext("Predict"), True),
@@ -53,15 +53,15 @@ def _frame() -> dict[str, Any]:
     }
 
 
-def form_card(model: str) -> Card:
+def form_version(model: str) -> ModelVersion:
     """Return the card of the stable version, which forms are made from. Raises ModelNotFound, NothingReleased."""
-    return services().catalog.card(model, services().router.fallback(model).version)
+    return services().catalog.model_version(model, services().router.fallback(model).version)
 
 
-def asked(source: Source) -> Asked:
+def asked(source: Source) -> RequestInfo:
     """Return who asks for a prediction from a page."""
     who = identity()
-    return Asked(g.request_id, who.name, source, who.name if services().settings.sticky else "")
+    return RequestInfo(g.request_id, who.name, source, who.name if services().settings.sticky else "")
 
 
 def is_partial() -> bool:

@@ -12,16 +12,16 @@ from flask_babel import gettext as _
 from flask_babel import lazy_gettext
 from werkzeug.wrappers import Response as AnyResponse
 
-from config.errors import DataError, VouchError
+from common.errors import DataError, VouchError
+from common.records.reader import ALL, Filters, Reader
 from webapp.auth import identity, requires
-from webapp.catalog import Card
-from webapp.errors import answer_vouch_error
-from webapp.history import History, Logged, Page
-from webapp.history_csv import export
-from webapp.log_reader import ALL, Filters, Reader
+from webapp.history.export import export
+from webapp.history.search import History, Logged, Page
+from webapp.http.errors import answer_vouch_error
+from webapp.models.catalog import ModelVersion
 from webapp.pages import frame
-from webapp.records import Role
 from webapp.services import services
+from webapp.types import Role
 
 blueprint = Blueprint("history", __name__)
 NAMES = ("from", "to", "label", "version", "who", "text")
@@ -56,16 +56,16 @@ class Search:
 @requires(Role.VIEWER)
 def page(model: str) -> AnyResponse:
     """Show the predictions that pass the filters, newest first."""
-    card = frame.form_card(model)
+    model_version = frame.form_version(model)
     search = _read_search(request.args)
     found = None if search.problems else History(services()).search(model, search.filters, Page(search.page))
     text = render_template(
         "history.html",
-        card=card,
+        model_version=model_version,
         search=search,
         found=found,
         sources=SOURCES,
-        label_options=_labels(card, card.classes),
+        label_options=_labels(model_version, model_version.classes),
         version_options=_options(services().catalog.versions(model)[::-1]),
         is_kept=services().settings.log_predictions,
         retention_days=services().settings.log_retention_days,
@@ -108,33 +108,33 @@ def export_csv(model: str) -> Response:
 
 
 def _one_page(model: str, logged: Logged, error: VouchError | None = None) -> str:
-    card = _card(model, logged)
+    model_version = _model_version(model, logged)
     return render_template(
         "history_one.html",
-        card=card,
+        model_version=model_version,
         logged=logged,
         error=error,
         sources=SOURCES,
         routes=ROUTES,
-        label_options=_labels(card, logged.probabilities),
+        label_options=_labels(model_version, logged.probabilities),
         may_tell=identity().role >= Role.OPERATOR,
     )
 
 
-def _labels(card: Card, labels: Iterable[str]) -> list[tuple[object, object]]:
+def _labels(model_version: ModelVersion, labels: Iterable[str]) -> list[tuple[object, object]]:
     """Return what a select offers: the class is sent, people see its name."""
-    return [(label, card.called(label)) for label in labels]
+    return [(label, model_version.called(label)) for label in labels]
 
 
 def _options(values: Iterable[object]) -> list[tuple[object, object]]:
     return [(value, value) for value in values]
 
 
-def _card(model: str, logged: Logged) -> Card:
+def _model_version(model: str, logged: Logged) -> ModelVersion:
     """Return the card of the version that predicted; if it is gone, of the stable one, for the names at least."""
     if logged.version in services().catalog.versions(model):
-        return services().catalog.card(model, logged.version)
-    return frame.form_card(model)
+        return services().catalog.model_version(model, logged.version)
+    return frame.form_version(model)
 
 
 def _asked_for(model: str, given: Mapping[str, str]) -> Logged:

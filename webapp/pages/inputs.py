@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from webapp import wording
-from webapp.catalog import Card, Field
-from webapp.records import Caution, Problem
+from webapp.models.catalog import Field, ModelVersion
+from webapp.pages import wording
+from webapp.types import Caution, Problem
 
 MOST_OPTIONS = 50  # beyond, values are typed, not picked
 
@@ -32,11 +32,16 @@ class Input:
 
 
 def inputs_of(
-    card: Card, texts: Mapping[str, str], problems: Sequence[Problem] = (), cautions: Sequence[Caution] = ()
+    model_version: ModelVersion,
+    texts: Mapping[str, str],
+    problems: Sequence[Problem] = (),
+    cautions: Sequence[Caution] = (),
 ) -> tuple[Input, ...]:
     """Return the inputs of a form filled with `texts`, in the order of the card's groups."""
     wrong, odd = {problem.field: problem for problem in problems}, {caution.field: caution for caution in cautions}
-    numbers = {field.name: number for number, field in enumerate(card.fields)}  # a name may hold what an id may not
+    numbers = {
+        field.name: number for number, field in enumerate(model_version.fields)
+    }  # a name may hold what an id may not
     return tuple(
         Input(
             f"field-{numbers[field.name]}",
@@ -47,7 +52,7 @@ def inputs_of(
             wrong.get(field.name),
             odd.get(field.name),
         )
-        for _heading, fields in card.groups
+        for _heading, fields in model_version.groups
         for field in fields
     )
 

@@ -10,12 +10,12 @@ from typing import Any
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext
 
-from config.errors import DataError, VouchError
-from serving.errors import ModelNotFound
-from serving.manifest import Manifest
-from serving.release_state import Entry, State, Store
+from common.errors import DataError, VouchError
+from serving.client.errors import ModelNotFound
+from serving.release.state import Entry, State, Store
+from serving.repository.manifest import Manifest
+from webapp.models.reports import reports
 from webapp.pages.release_steps import sentence
-from webapp.reports import reports
 from webapp.services import Services
 
 METRICS = {
@@ -121,8 +121,8 @@ def _loading(services: Services, name: str) -> tuple[dict[int, str] | None, str]
 
 def _titled(services: Services, name: str, version: int) -> tuple[str, str]:
     with suppress(ModelNotFound, DataError):
-        card = services.catalog.card(name, version)
-        return card.title, card.description
+        model_version = services.catalog.model_version(name, version)
+        return model_version.title, model_version.description
     return name, ""
 
 

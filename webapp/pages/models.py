@@ -8,17 +8,17 @@ from flask import Blueprint, Response, abort, flash, make_response, redirect, re
 from flask_babel import gettext as _
 from werkzeug.wrappers import Response as AnyResponse
 
-from config.errors import GateRefused, VouchError
-from serving.manifest import Manifest
-from serving.release_state import State
-from webapp import releases
+from common.errors import GateRefused, VouchError
+from serving.release.state import State
+from serving.repository.manifest import Manifest
 from webapp.auth import identity, reauthenticated, requires
-from webapp.errors import answer_vouch_error
+from webapp.http.errors import answer_vouch_error
+from webapp.models import releases
+from webapp.models.reports import reports
 from webapp.pages.model_views import model_view
 from webapp.pages.release_steps import Step, change_told, read_step, seen, sentence
-from webapp.records import Role
-from webapp.reports import reports
 from webapp.services import services
+from webapp.types import Role
 
 blueprint = Blueprint("models", __name__)
 SHOWN = 5  # of the newest versions; older ones are folded up

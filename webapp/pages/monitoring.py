@@ -11,16 +11,16 @@ from flask import Blueprint, render_template, request, url_for
 from flask_babel import gettext as _
 from markupsafe import Markup
 
-from config.errors import VouchError
-from webapp import charts
+from common.errors import VouchError
 from webapp.auth import requires
-from webapp.catalog import Card
-from webapp.history import History
+from webapp.history.last_hour import Recent, recent
+from webapp.history.search import History
+from webapp.insight import charts
+from webapp.insight.traffic import Seen, Served, Traffic, served, traffic
+from webapp.models.catalog import ModelVersion
 from webapp.pages import frame
-from webapp.recent import Recent, recent
-from webapp.records import Role
 from webapp.services import Services, services
-from webapp.traffic import Seen, Served, Traffic, served, traffic
+from webapp.types import Role
 
 blueprint = Blueprint("monitoring", __name__)
 REFRESH_S = 5
@@ -83,14 +83,14 @@ def _shown(here: Services, model: str | None, now: datetime) -> dict[str, Any]:
         return {"recent": None}
     found = recent(History(here).base(model), now)
     try:
-        card = frame.form_card(model)
+        model_version = frame.form_version(model)
     except VouchError:
-        card = None  # nothing is released: the numbers stand without names
+        model_version = None  # nothing is released: the numbers stand without names
     return {
         "recent": found,
-        "about": card,
+        "about": model_version,
         "rows_chart": _rows_chart(found, now),
-        "scores_chart": _scores_chart(card, found),
+        "scores_chart": _scores_chart(model_version, found),
     }
 
 
@@ -100,15 +100,15 @@ def _rows_chart(found: Recent, now: datetime) -> Markup:
     return charts.lines(_("Rows predicted a minute (UTC)"), [minute.strftime("%H:%M") for minute in minutes], series)
 
 
-def _scores_chart(card: Card | None, found: Recent) -> Markup | None:
+def _scores_chart(model_version: ModelVersion | None, found: Recent) -> Markup | None:
     """Return how the probabilities spread, with the threshold if the model's is known; None without any."""
     if not found.rows:
         return None
     named, rules = _("Probability"), {}
-    if card and card.positive:
-        named = _("Probability of %(label)s", label=card.called(card.positive))
-    if card and card.threshold is not None:
-        rules = {_("threshold"): card.threshold}
+    if model_version and model_version.positive:
+        named = _("Probability of %(label)s", label=model_version.called(model_version.positive))
+    if model_version and model_version.threshold is not None:
+        rules = {_("threshold"): model_version.threshold}
     return charts.histogram(_("Spread of the probabilities"), named, found.scores, rules)
 
 

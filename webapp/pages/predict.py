@@ -10,17 +10,17 @@ from flask import Blueprint, Response, make_response, redirect, render_template,
 from flask_babel import gettext as _
 from werkzeug.wrappers import Response as AnyResponse
 
-from config.errors import VouchError
+from common.errors import VouchError
 from webapp.auth import requires
-from webapp.catalog import Card
-from webapp.errors import answer_vouch_error
-from webapp.examples import example_rows
+from webapp.http.errors import answer_vouch_error
+from webapp.insight.examples import example_rows
+from webapp.models.catalog import ModelVersion
 from webapp.pages import frame
 from webapp.pages.inputs import Input, as_text, inputs_of, problem_links
 from webapp.pages.result import Result, result_of
-from webapp.records import Caution, Problem, Role
+from webapp.predict.validation import InvalidInput, parse_text
 from webapp.services import services
-from webapp.validation import InvalidInput, parse_text
+from webapp.types import Caution, Problem, Role
 
 blueprint = Blueprint("predict", __name__)
 blueprint.record_once(lambda state: frame.init_app(state.app))  # all pages have it, and this is the first
@@ -53,21 +53,21 @@ def home() -> AnyResponse:
 @requires(Role.VIEWER)
 def page(model: str) -> Response:
     """Show the form, and after it was sent what came of it."""
-    card = frame.form_card(model)
+    model_version = frame.form_version(model)
     if request.method == "GET":
-        return make_response(_page(card, Case(_example_texts(card, request.args.get("example", "")))))
-    case = _decide(card, request.form)
+        return make_response(_page(model_version, Case(_example_texts(model_version, request.args.get("example", "")))))
+    case = _decide(model_version, request.form)
     if case.failure is None:
-        return make_response(_page(card, case), 400 if case.problems else 200)
+        return make_response(_page(model_version, case), 400 if case.problems else 200)
     response = answer_vouch_error(case.failure)  # its status and headers, on the page that keeps the values
-    response.set_data(_page(card, case))
+    response.set_data(_page(model_version, case))
     return response
 
 
-def _decide(card: Card, texts: Mapping[str, str]) -> Case:
+def _decide(model_version: ModelVersion, texts: Mapping[str, str]) -> Case:
     try:
-        row = parse_text(card, texts)
-        answer = services().predictor.predict(card.model, [row], frame.asked("page"))
+        row = parse_text(model_version, texts)
+        answer = services().predictor.predict(model_version.model, [row], frame.asked("page"))
         return Case(texts, result_of(answer, row))
     except InvalidInput as error:
         return Case(texts, problems=error.problems)
@@ -75,12 +75,12 @@ def _decide(card: Card, texts: Mapping[str, str]) -> Case:
         return Case(texts, failure=error)
 
 
-def _page(card: Card, case: Case) -> str:
-    inputs = inputs_of(card, case.texts, case.problems, case.cautions)
-    told = {"card": card, "case": case, "inputs": inputs, "problem_links": problem_links(inputs)}
+def _page(model_version: ModelVersion, case: Case) -> str:
+    inputs = inputs_of(model_version, case.texts, case.problems, case.cautions)
+    told = {"model_version": model_version, "case": case, "inputs": inputs, "problem_links": problem_links(inputs)}
     if frame.is_partial():
         return render_template("_predict_parts.html", **told)
-    return render_template("predict.html", **told, groups=_grouped(inputs), examples=_examples(card))
+    return render_template("predict.html", **told, groups=_grouped(inputs), examples=_examples(model_version))
 
 
 def _grouped(inputs: tuple[Input, ...]) -> dict[str, list[Input]]:
@@ -90,17 +90,17 @@ def _grouped(inputs: tuple[Input, ...]) -> dict[str, list[Input]]:
     return found
 
 
-def _examples(card: Card) -> list[dict[str, Any]]:
+def _examples(model_version: ModelVersion) -> list[dict[str, Any]]:
     return [
-        {"key": example.key, "title": example.title, "texts": _texts(card, example.row)}
-        for example in example_rows(services(), card)
+        {"key": example.key, "title": example.title, "texts": _texts(model_version, example.row)}
+        for example in example_rows(services(), model_version)
     ]
 
 
-def _example_texts(card: Card, key: str) -> dict[str, str]:
-    found = [example["texts"] for example in _examples(card) if example["key"] == key] if key else []
+def _example_texts(model_version: ModelVersion, key: str) -> dict[str, str]:
+    found = [example["texts"] for example in _examples(model_version) if example["key"] == key] if key else []
     return found[0] if found else {}
 
 
-def _texts(card: Card, row: Mapping[str, Any]) -> dict[str, str]:
-    return {field.name: as_text(row.get(field.name)) for field in card.fields}
+def _texts(model_version: ModelVersion, row: Mapping[str, Any]) -> dict[str, str]:
+    return {field.name: as_text(row.get(field.name)) for field in model_version.fields}

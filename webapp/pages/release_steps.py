@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from flask_babel import gettext as _
 
-from config.errors import DataError
-from serving.release_state import State
+from common.errors import DataError
+from serving.release.state import State
 
 WHATS = ("promote", "canary", "rollback")
 

@@ -10,13 +10,14 @@ from typing import Any
 
 from markupsafe import Markup
 
-from config.errors import VouchError
-from webapp import charts, wording
-from webapp.catalog import Card
-from webapp.explain import Explanation, asker, explain
-from webapp.projection import projection_of
-from webapp.records import Answer, Outcome
+from common.errors import VouchError
+from webapp.insight import charts
+from webapp.insight.explain import Explanation, asker, explain
+from webapp.insight.projection import projection_of
+from webapp.models.catalog import ModelVersion
+from webapp.pages import wording
 from webapp.services import services
+from webapp.types import Answer, Outcome
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ class Charts:
 class Result:
     """One answered row. `explanation` is None where it could not be had; the answer stands without."""
 
-    card: Card  # of the version that answered
+    model_version: ModelVersion  # of the version that answered
     row: Mapping[str, Any]
     answer: Answer
     time: datetime
@@ -54,26 +55,37 @@ class Result:
 
 def result_of(answer: Answer, row: Mapping[str, Any]) -> Result:
     """Return what there is to show about an answer with one row."""
-    card = services().catalog.card(answer.model, answer.version)
+    model_version = services().catalog.model_version(answer.model, answer.version)
     probability = answer.outcomes[0].probability
-    gauge = charts.gauge(probability, answer.threshold, card.called(card.positive)) if card.positive else None
-    explanation = _explanation(card, row)
-    effects = charts.effect_bars(explanation, card.called(explanation.of)) if explanation else None
-    return Result(card, row, answer, datetime.now(timezone.utc), explanation, Charts(gauge, effects, _plane(card, row)))
+    gauge = (
+        charts.gauge(probability, answer.threshold, model_version.called(model_version.positive))
+        if model_version.positive
+        else None
+    )
+    explanation = _explanation(model_version, row)
+    effects = charts.effect_bars(explanation, model_version.called(explanation.of)) if explanation else None
+    return Result(
+        model_version,
+        row,
+        answer,
+        datetime.now(timezone.utc),
+        explanation,
+        Charts(gauge, effects, _plane(model_version, row)),
+    )
 
 
-def _explanation(card: Card, row: Mapping[str, Any]) -> Explanation | None:
+def _explanation(model_version: ModelVersion, row: Mapping[str, Any]) -> Explanation | None:
     try:
-        return explain(card, row, asker(services().predictor, card))
+        return explain(model_version, row, asker(services().predictor, model_version))
     except VouchError as error:
-        log.warning("no explanation by %s %d: %s", card.model, card.version, error.what)
+        log.warning("no explanation by %s %d: %s", model_version.model, model_version.version, error.what)
         return None
 
 
-def _plane(card: Card, row: Mapping[str, Any]) -> Markup | None:
+def _plane(model_version: ModelVersion, row: Mapping[str, Any]) -> Markup | None:
     try:
-        plane = projection_of(card)
+        plane = projection_of(model_version)
     except VouchError as error:
-        log.warning("no projection for %s %d: %s", card.model, card.version, error.what)
+        log.warning("no projection for %s %d: %s", model_version.model, model_version.version, error.what)
         return None
-    return charts.scatter(plane, plane.project(row), wording.named_classes(card)) if plane else None
+    return charts.scatter(plane, plane.project(row), wording.named_classes(model_version)) if plane else None

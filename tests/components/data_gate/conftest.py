@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from components.data_gate.blocks import Block
-from components.data_gate.survey import Columns, Survey, survey
+from components.data_gate.scan import Columns, Survey, survey
 
 Values = Mapping[str, Sequence[Any]]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from common.errors import GateRefused
 from components.verdict import Verdict
-from config.errors import GateRefused
 from config.load import load_settings
 from config.schema import read_schema
 from tests.support.paths import ROOT

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from components.data_gate.export import cell, export, file_name, locate, name_files
-from components.data_gate.suspicion import Suspicion
+from components.data_gate.finding import Suspicion
 
 DATA = {"n": [1, 2, 3], "t": ["=cmd()", "b", None], "y": ["0", "1", "0"]}
 

@@ -1,8 +1,8 @@
 import pytest
 
 from components.data_gate.export import Located
+from components.data_gate.finding import Suspicion
 from components.data_gate.judge import judge
-from components.data_gate.suspicion import Suspicion
 from config.settings import DataGateSettings
 
 ROWS = {"train": 3, "test": 2}

@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from common.errors import DataError
 from components.examples.columns import Source
 from components.examples.labels import count_labels
 from components.examples.reading import open_source
 from components.examples.request import ReadRequest
-from config.errors import DataError
 
 MakeRequest = Callable[..., ReadRequest]
 Rows = Callable[[Source], dict[str, list[Any]]]

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from common.errors import DataError
 from components.examples import make_example_gen
-from config.errors import DataError
 from config.settings import Settings
 from tests.support.paths import ROOT
 

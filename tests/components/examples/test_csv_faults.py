@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from common.errors import DataError
 from components.examples import csv_source as module
 from components.examples.columns import Source
 from components.examples.labels import count_labels
 from components.examples.reading import open_source
 from components.examples.request import ReadRequest
-from config.errors import DataError
 
 Make = Callable[..., Source]
 

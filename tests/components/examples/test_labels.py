@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
+from common.errors import DataError
 from components.examples.labels import check_totals, reconcile
 from components.examples.request import ReadRequest
-from config.errors import DataError
 
 SPLITS = {"train": 64, "eval": 16, "test": 20}
 

@@ -179,7 +179,7 @@ def test_rows_lost_before_the_evaluator_are_refused(pipeline_run: Any, tmp_path:
     from components.artifacts import VerdictArtifact
     from components.probe.component import Executor
     from components.verdict import Verdict
-    from pipeline.store import open_store
+    from pipeline.history.store import open_store
 
     store = open_store(pipeline_run.metadata)
 

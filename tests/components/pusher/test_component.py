@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from serving.manifest import SHOWCASE, Manifest, problems, versions
+from serving.repository.manifest import SHOWCASE, Manifest, problems, versions
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +23,7 @@ def pushed(pipeline_run: Any, breast_cancer: Any, tmp_path: Path) -> Callable[..
         from tfx.types import artifact_utils, standard_artifacts
 
         from components.pusher.component import Executor
-        from pipeline.store import open_store
+        from pipeline.history.store import open_store
 
         store = open_store(pipeline_run.metadata)
 

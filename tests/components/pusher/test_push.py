@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import EnvironmentProblem, GateRefused
 from components.pusher.push import LAST, STAGING, STEPS, is_in_place, push
-from config.errors import EnvironmentProblem, GateRefused
-from serving.manifest import Manifest, problems, versions
+from serving.repository.manifest import Manifest, problems, versions
 
 EMPTY = Manifest("m", 0, "run", "now", "", "data", "settings", {}, None, {}, {})
 EXTRA = {"assets.extra/schema.pbtxt": "feature {}", "assets.extra/train_statistics.pb": b"\x00"}

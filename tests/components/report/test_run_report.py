@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from components.verdict import Verdict
-from serving.manifest import Manifest
+from serving.repository.manifest import Manifest
 
 pytestmark = pytest.mark.slow
 

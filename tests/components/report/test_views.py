@@ -13,6 +13,7 @@ import openpyxl
 import pytest
 import yaml
 
+from common.errors import ConfigError
 from components.report.card import render_card
 from components.report.charts import Axis, Chart, Line, ticks
 from components.report.curves import class_curves
@@ -21,7 +22,6 @@ from components.report.html import render_html
 from components.report.picture import HEIGHT_PX, WIDTH_PX, write_png
 from components.report.xlsx import write_xlsx
 from components.verdict import Verdict
-from config.errors import ConfigError
 
 VOID = {"meta", "link", "line", "circle", "path", "rect", "br"}
 NAN_METRICS = (Metric("auc", math.nan, math.nan, math.nan, asked=0.97), Metric("recall", 0.5, 0.1, 0.9))

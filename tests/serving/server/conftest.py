@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from serving.server.manager import Manager
-from serving.server.model_config import ModelConfig
-from serving.server.transitions import ManagerOptions
-from tests.serving.server.fakes import FAST, Fake, Loader, Make
+from serving.server.config.models import ModelConfig
+from serving.server.core.manager import Manager
+from serving.server.core.transitions import ManagerOptions
+from tests.support.serving.fakes import FAST, Fake, Loader, Make
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.serving.server import models
-from tests.serving.server.running import Running, begin, is_open, running, wait_for, wait_until_up
+from tests.support.serving import models
+from tests.support.serving.running import Running, begin, is_open, running, wait_for, wait_until_up
 
 pytestmark = pytest.mark.slow
 

@@ -9,8 +9,8 @@ from typing import Any
 import grpc
 import pytest
 
-from tests.serving.server import models
-from tests.serving.server.running import running, wait_for
+from tests.support.serving import models
+from tests.support.serving.running import running, wait_for
 
 pytestmark = pytest.mark.slow
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from serving.server.manager import Manager
-from serving.server.model_config import All, ModelConfig
-from serving.server.source import Source
-from serving.server.transitions import ManagerOptions
-from serving.server.versions import State
-from tests.serving.server.fakes import FAST, LIMIT_S, Loader, Make, eventually, export, model, refusal, states
+from serving.server.config.models import All, ModelConfig
+from serving.server.core.manager import Manager
+from serving.server.core.source import Source
+from serving.server.core.transitions import ManagerOptions
+from serving.server.core.versions import State
+from tests.support.serving.fakes import FAST, LIMIT_S, Loader, Make, eventually, export, model, refusal, states
 
 ANYWHERE = ManagerOptions(poll_wait_s=0.01, max_num_load_retries=0, allows_labels_for_unavailable=True)
 UNKNOWN_LABEL = "INVALID_ARGUMENT: Unrecognized servable version label: "

@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.webapp.fake_model_server import FakeModelServer
+from tests.support.web.fake_model_server import FakeModelServer
 from webapp import create_app
 from webapp.services import make_services
 from webapp.settings import read_settings

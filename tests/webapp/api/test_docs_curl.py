@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from serving.launch import Start, launch
+from serving.launch.launcher import Start, launch
 from tests.conftest import PipelineRun
-from tests.serving.versions import copy_version
 from tests.support.paths import ROOT
-from tests.webapp.browser.site import add_user, guarded, site
+from tests.support.serving.versions import copy_version
+from tests.support.web.site import add_user, guarded, site
 from webapp.api.openapi import REFUSALS
 from webapp.api.schemas import Canary, Feedback, Login, Predictions, ProblemDocument
 from webapp.settings import WebSettings

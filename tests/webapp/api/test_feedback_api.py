@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from tests.webapp.making import Made
+from tests.support.web.making import Made
 
 URL = "/api/v1/feedback"
 

@@ -11,15 +11,15 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.webapp.fake_model_server import FakeModelServer
-from tests.webapp.making import Made
+from tests.support.web.fake_model_server import FakeModelServer
+from tests.support.web.making import Made
 from webapp import create_app
 from webapp.api.schemas import Tokens
 from webapp.auth import accounts, database
 from webapp.auth.passwords import Passwords
-from webapp.records import Role
 from webapp.services import make_services
 from webapp.settings import read_settings
+from webapp.types import Role
 
 SECRET = "a-secret-for-tests-that-is-long-enough-0123456789"
 PASSWORD = "correct horse battery staple"
@@ -166,7 +166,7 @@ def test_nobody_logs_in_to_the_open_demo(client: FlaskClient, path: str) -> None
 def test_a_known_user_stays_with_a_version_if_the_settings_say_so(
     make_app: Apps, made: dict[str, Made], tmp_path: Any
 ) -> None:
-    from tests.webapp.making import make_version, release
+    from tests.support.web.making import make_version, release
 
     serving = tmp_path / "serving"
     for version in (1, 2):

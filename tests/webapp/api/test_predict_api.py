@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from tests.webapp.fake_model_server import FakeModelServer
-from tests.webapp.making import Made, make_version, release
+from tests.support.web.fake_model_server import FakeModelServer
+from tests.support.web.making import Made, make_version, release
 from webapp.api.schemas import HeldOut, Predictions, ProblemDocument
 
 URL = "/api/v1/predict"

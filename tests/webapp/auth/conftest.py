@@ -12,7 +12,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.webapp.small_app import add_users, small_app
+from tests.support.web.small_app import add_users, small_app
 from webapp.auth import database
 from webapp.auth.accounts import Accounts
 from webapp.auth.passwords import Passwords

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from config.errors import DataError
+from common.errors import DataError
 from tests.webapp.auth.conftest import Clock
 from webapp.auth.accounts import Accounts
 from webapp.auth.errors import NoSuchUser, NotAuthenticated
 from webapp.auth.passwords import Passwords
-from webapp.records import Identity, Role
+from webapp.types import Identity, Role
 
 GOOD, BETTER = "seven green bicycles", "eight violet elephants"
 HERE = "192.0.2.1"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from config.errors import GateRefused
+from common.errors import GateRefused
 from tests.conftest import ROOT
 from tests.webapp.auth.conftest import Clock
 from webapp.auth.accounts import Accounts

@@ -13,9 +13,9 @@ from click.testing import Result
 from flask import Flask
 
 from tests.support.paths import ROOT
-from tests.webapp.small_app import small_app
+from tests.support.web.small_app import small_app
 from webapp.auth.accounts import Accounts
-from webapp.records import Role
+from webapp.types import Role
 
 PASSWORD, BETTER = "seven green bicycles", "eight violet elephants"
 HERE = "192.0.2.1"

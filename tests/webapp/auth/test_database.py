@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from config.errors import EnvironmentProblem
+from common.errors import EnvironmentProblem
 from tests.conftest import ROOT
 from webapp.auth import database
 from webapp.auth.accounts import Accounts
-from webapp.records import Role
+from webapp.types import Role
 
 
 def test_nothing_is_written_before_it_is_needed(accounts: Accounts, tmp_path: Path) -> None:

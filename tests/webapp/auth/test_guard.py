@@ -7,7 +7,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.webapp.small_app import PASSWORD, csrf_token, log_in, small_app
+from tests.support.web.small_app import PASSWORD, csrf_token, log_in, small_app
 from webapp.auth import reauthenticated, tokens
 from webapp.auth.accounts import Accounts
 from webapp.auth.errors import TooManyAttempts
@@ -157,7 +157,7 @@ def test_a_cookie_that_was_changed_or_signed_by_others_is_nobody(browser: FlaskC
 
 
 def test_a_cookie_signed_with_the_key_before_is_good(browser: FlaskClient, tmp_path: Path) -> None:
-    from tests.webapp.small_app import SECRET
+    from tests.support.web.small_app import SECRET
 
     log_in(browser, "otto")
     cookie = browser.get_cookie("vouch")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from config.errors import EnvironmentProblem
+from common.errors import EnvironmentProblem
 from tests.webapp.conftest import app_settings
 from webapp.auth.keys import DEMO_FILE, Keys, key_ring
 

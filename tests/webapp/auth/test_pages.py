@@ -7,11 +7,11 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.webapp.small_app import PASSWORD, csrf_token, log_in, small_app
+from tests.support.web.small_app import PASSWORD, csrf_token, log_in, small_app
 from webapp.auth.accounts import Accounts
 from webapp.auth.pages import safe_target
 from webapp.auth.throttle import PATIENCE
-from webapp.records import Role
+from webapp.types import Role
 
 pytestmark = pytest.mark.slow
 

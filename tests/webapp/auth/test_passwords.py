@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from config.errors import DataError
+from common.errors import DataError
 from webapp.auth.passwords import COMMONEST, MAXIMUM_BYTES, MINIMUM_CHARACTERS, Passwords, checked
 
 GOOD = "seven green bicycles"

@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 from flask import Blueprint, Flask
 
-from config.errors import ConfigError
+from common.errors import ConfigError
 from webapp.auth import check_every_route_has_a_role, public, requires
 from webapp.auth.roles import required_role
-from webapp.records import Role
+from webapp.types import Role
 
 
 @pytest.fixture

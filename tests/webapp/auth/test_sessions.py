@@ -7,7 +7,7 @@ import pytest
 from tests.webapp.auth.conftest import Clock
 from webapp.auth.accounts import Accounts, User
 from webapp.auth.sessions import ABSOLUTE_S, IDLE_S
-from webapp.records import Identity, Role
+from webapp.types import Identity, Role
 
 HERE = "192.0.2.1"
 

@@ -8,7 +8,7 @@ from tests.webapp.auth.conftest import Clock
 from webapp.auth.accounts import Accounts
 from webapp.auth.errors import NotAuthenticated, TooManyAttempts
 from webapp.auth.throttle import PATIENCE, Patience
-from webapp.records import Role
+from webapp.types import Role
 
 pytestmark = pytest.mark.slow
 

@@ -10,15 +10,15 @@ import jwt
 import pytest
 from flask import Flask
 
+from tests.support.web.small_app import PASSWORD, SECRET, small_app
 from tests.webapp.auth.conftest import Clock
-from tests.webapp.small_app import PASSWORD, SECRET, small_app
 from webapp.auth import tokens
 from webapp.auth.accounts import Accounts
 from webapp.auth.errors import NotAuthenticated
 from webapp.auth.keys import Keys
 from webapp.auth.refresh import LIFE_S
 from webapp.auth.tokens import ACCESS_LIFE_S, LEEWAY_S, Pair
-from webapp.records import Identity, Role
+from webapp.types import Identity, Role
 
 HERE = "192.0.2.1"
 OLDER = "an older secret of this test, 9876543210 zyx"

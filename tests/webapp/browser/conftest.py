@@ -11,11 +11,11 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from serving.client import Addresses
-from serving.launch import Start, launch
+from serving.client.types import Addresses
+from serving.launch.launcher import Start, launch
 from tests.conftest import PipelineRun
-from tests.serving.versions import copy_version
-from tests.webapp.browser.site import Site, add_user, guarded, site
+from tests.support.serving.versions import copy_version
+from tests.support.web.site import Site, add_user, guarded, site
 
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
 PATIENCE_MS = 15_000

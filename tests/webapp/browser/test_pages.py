@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from serving.client import Addresses
+from serving.client.types import Addresses
+from tests.support.web.fake_model_server import FakeModelServer
+from tests.support.web.moves import MODEL, again_until, fits, predict_example
+from tests.support.web.site import Site, site
 from tests.webapp.browser.conftest import DESKTOP, PHONE, Check, Open
-from tests.webapp.browser.moves import MODEL, again_until, fits, predict_example
-from tests.webapp.browser.site import Site, site
-from tests.webapp.fake_model_server import FakeModelServer
 from webapp.pages.monitoring import REFRESH_S
 
 pytestmark = pytest.mark.slow

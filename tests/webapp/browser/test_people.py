@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Browser, Page, StorageState, expect
 
+from tests.support.web.moves import MODEL, again_until, fits, log_in, predict_example, tab_to
+from tests.support.web.site import PASSWORD, Site
 from tests.webapp.browser.conftest import Check, Open, at_both_widths
-from tests.webapp.browser.moves import MODEL, again_until, fits, log_in, predict_example, tab_to
-from tests.webapp.browser.site import PASSWORD, Site
 
 pytestmark = pytest.mark.slow
 

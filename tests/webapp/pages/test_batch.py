@@ -12,9 +12,9 @@ from bs4 import BeautifulSoup
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from tests.support.web.fake_model_server import FakeModelServer
 from tests.webapp.conftest import App, csrf_token
-from tests.webapp.fake_model_server import FakeModelServer
-from webapp.pages.batch_files import new_token
+from webapp.bulk.result_files import new_token
 
 CELLS = "/batch/cells"
 HEADER = "radius,texture,smooth ness (mean)"

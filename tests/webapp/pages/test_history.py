@@ -12,12 +12,12 @@ import pytest
 from bs4 import BeautifulSoup
 from flask.testing import FlaskClient
 
+from tests.support.web.fake_model_server import FakeModelServer
+from tests.support.web.logged import NOON, batch, minutes, put
+from tests.support.web.own_app import own_app
+from tests.support.web.small_app import SECRET, add_users, log_in
 from tests.webapp.conftest import App, csrf_token
-from tests.webapp.fake_model_server import FakeModelServer
-from tests.webapp.logged import NOON, batch, minutes, put
-from tests.webapp.own_app import own_app
-from tests.webapp.small_app import SECRET, add_users, log_in
-from webapp.records import Asked
+from webapp.types import RequestInfo
 
 ONE = "/history/cells/prediction?id=r1&row=0&day=2126-11-20"
 
@@ -28,9 +28,9 @@ def app(webapp_root: Path, _fake: FakeModelServer, tmp_path_factory: pytest.Temp
     with own_app(tmp_path_factory.mktemp("history") / "var", webapp_root / "serving", _fake.url) as made:
         base = made[1].settings.predictions
         for number, who in enumerate(("ann", "bob", "=cmd()")):
-            put(base / "cells", batch(1, at=NOON + minutes(number), asked=Asked(f"r{number}", who, "page")))
+            put(base / "cells", batch(1, at=NOON + minutes(number), asked=RequestInfo(f"r{number}", who, "page")))
         put(base / "patients", batch(120, model="patients"))
-        old = batch(1, model="patients", version=7, asked=Asked("old", "bob", "api"), columns={"width": [1.5]})
+        old = batch(1, model="patients", version=7, asked=RequestInfo("old", "bob", "api"), columns={"width": [1.5]})
         put(base / "patients", old)
         yield made
 
@@ -144,7 +144,7 @@ def test_one_prediction_shows_what_went_in_and_what_came_out(browser: FlaskClien
 
 def test_no_probability_is_told_as_a_certainty(make_app: Callable[..., App]) -> None:
     app, services = make_app()
-    certain = batch(1, asked=Asked("sure", "ann", "page"), probabilities=np.float32([[0.0, 1.0]]))
+    certain = batch(1, asked=RequestInfo("sure", "ann", "page"), probabilities=np.float32([[0.0, 1.0]]))
     put(services.settings.predictions / "cells", certain)
     client = app.test_client()
     assert [cell.text for cell in page_of(client, "/history/cells").select("tbody td:nth-child(3)")] == ["> 99.9%"]
@@ -199,7 +199,7 @@ def test_a_prediction_of_a_version_that_is_gone_is_shown_all_the_same(browser: F
 def test_viewers_read_and_operators_write(make_app: Callable[..., App]) -> None:
     app, services = make_app(auth=True, secret_key=SECRET, secure_cookies=False, login_rate_limit="")
     add_users(services.accounts)
-    put(services.settings.predictions / "cells", batch(1, asked=Asked("r1", "ann", "page")))
+    put(services.settings.predictions / "cells", batch(1, asked=RequestInfo("r1", "ann", "page")))
     client = app.test_client()
     log_in(client, "vera")
     assert "Write it down" not in client.get(ONE).text

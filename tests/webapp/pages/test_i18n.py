@@ -18,8 +18,8 @@ from markupsafe import escape
 
 import webapp
 from tests.webapp.conftest import csrf_token
-from webapp import wording
-from webapp.rules import DECIMAL_POINT, FINITE, GIVEN, SOME_NUMBER, TEXT, UNICODE, WHOLE
+from webapp.pages import wording
+from webapp.predict.rules import DECIMAL_POINT, FINITE, GIVEN, SOME_NUMBER, TEXT, UNICODE, WHOLE
 
 ROOT = Path(webapp.__file__).parent
 PO = ROOT / "translations" / "id" / "LC_MESSAGES" / "messages.po"

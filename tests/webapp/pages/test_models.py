@@ -12,14 +12,14 @@ import pytest
 from bs4 import BeautifulSoup
 from flask.testing import FlaskClient
 
-from config.paths import Paths
-from serving.manifest import FILE_NAME
-from serving.release_state import Entry, Record, State, Store
+from common.paths import Paths
+from serving.release.state import Entry, Record, State, Store
+from serving.repository.manifest import FILE_NAME
+from tests.support.web.fake_model_server import FakeModelServer
+from tests.support.web.making import Made, make_version, release
+from tests.support.web.own_app import own_app
+from tests.support.web.small_app import PASSWORD, SECRET, add_users, log_in
 from tests.webapp.conftest import App
-from tests.webapp.fake_model_server import FakeModelServer
-from tests.webapp.making import Made, make_version, release
-from tests.webapp.own_app import own_app
-from tests.webapp.small_app import PASSWORD, SECRET, add_users, log_in
 from webapp.pages.release_steps import change_told
 
 METRICS = {"auc": [0.97, 0.93, 0.99], "calibration_error": 0.02}

@@ -12,10 +12,10 @@ import pytest
 from bs4 import BeautifulSoup
 from flask.testing import FlaskClient
 
+from tests.support.web.fake_model_server import FakeModelServer
+from tests.support.web.logged import batch, put
+from tests.support.web.own_app import own_app
 from tests.webapp.conftest import App
-from tests.webapp.fake_model_server import FakeModelServer
-from tests.webapp.logged import batch, put
-from tests.webapp.own_app import own_app
 
 
 def page_of(client: FlaskClient, path: str = "/monitoring", **headers: str) -> BeautifulSoup:

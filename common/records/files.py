@@ -1,0 +1,223 @@
+"""The files of the prediction log: where they are, what is in them, and that none is ever seen half written.
+
+    var/predictions/<model>/date=YYYY-MM-DD/<HHMMSS.ffffff>-v<version>-<pid>-<n>.parquet
+    var/predictions/<model>/_feedback/date=…/…       true labels told later, by the day of the prediction
+
+Times are UTC. A file is named by its newest row and holds one version, so all of it has one schema and a reader can
+leave it closed. Each feature is a column `input.<feature>` of its type in the version's schema, null where it is
+missing; nothing else begins with `input.`, so no feature can be taken for one of `META`, nor for the `date` of the
+folder. For TensorFlow Data Validation, `inputs(table)` has the features under their own names; with pandas,
+`frame.filter(regex="^input[.]").rename(columns=lambda name: name[6:])` does.
+
+Names with a dot in front, and folders with an underscore, are left alone by Arrow, pandas, Beam and Spark.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from common.text import MISSING_CODE
+
+INPUT = "input."
+DATE = "date="
+FEEDBACK = "_feedback"
+TIME = pa.timestamp("us", "UTC")
+META = pa.schema(
+    [
+        pa.field("time", TIME),
+        pa.field("request_id", pa.string()),
+        pa.field("row", pa.int64()),
+        pa.field("model", pa.string()),
+        pa.field("version", pa.int64()),
+        pa.field("route", pa.string()),
+        pa.field("who", pa.string()),
+        pa.field("source", pa.string()),
+        pa.field("latency_ms", pa.float64()),
+        pa.field("label", pa.string()),
+        pa.field("probability", pa.float64()),  # of the positive class if there is one, else of the likeliest
+        pa.field("probabilities", pa.list_(pa.float32())),  # in the order of the classes in the file's metadata
+    ]
+)
+FACTS = b"vouch"  # key of the file's own metadata: JSON with `classes`, `positive`, `replaces`
+_NAME = re.compile(r"(\d{6}\.\d{6})-v(\d+)-(\d+)-(\d+)\.parquet")
+_STAMP = "%H%M%S.%f"
+_numbers = itertools.count()  # tell the files of one process apart
+
+
+@dataclass(frozen=True, order=True)
+class LogFile:
+    """One file. No row of it is newer than `newest`. Sorts by time."""
+
+    newest: datetime
+    name: str
+    folder: Path
+    version: int
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return self.folder / self.name
+
+    def open(self) -> pq.ParquetFile | None:
+        """Open it, also when it was merged into another since it was listed; None if it was removed for its age."""
+        for path in (self.path, hidden(self.path)):
+            with suppress(FileNotFoundError):
+                return pq.ParquetFile(path)
+        return None
+
+
+def hidden(path: Path) -> Path:
+    """Return the name under which readers leave a file alone."""
+    return path.with_name(f".{path.name}")
+
+
+def day_folder(base: Path, day: date) -> Path:
+    """Return the folder of a day."""
+    return base / f"{DATE}{day.isoformat()}"
+
+
+def days(base: Path) -> dict[date, Path]:
+    """Return the folders under `base` by day, newest first."""
+    found = {}
+    with suppress(FileNotFoundError, NotADirectoryError):
+        for child in base.iterdir():
+            with suppress(ValueError):
+                if child.name.startswith(DATE):
+                    found[date.fromisoformat(child.name.removeprefix(DATE))] = child
+    return dict(sorted(found.items(), reverse=True))
+
+
+def files_of_day(day: date, folder: Path) -> list[LogFile]:
+    """Return a day's files, newest first. Some may be parts of another: see `replaced`."""
+    found = []
+    with suppress(FileNotFoundError, NotADirectoryError):
+        for name in os.listdir(folder):
+            if told := _NAME.fullmatch(name):
+                time = datetime.strptime(told[1], _STAMP).time()
+                newest = datetime.combine(day, time, timezone.utc)
+                found.append(LogFile(newest, name, folder, int(told[2])))
+    return sorted(found, reverse=True)
+
+
+def facts(file: pq.ParquetFile) -> dict[str, Any]:
+    """Return what a file says of itself."""
+    told: dict[str, Any] = json.loads((file.schema_arrow.metadata or {}).get(FACTS, b"{}"))
+    return told
+
+
+def replaced(file: pq.ParquetFile) -> frozenset[str]:
+    """Return the names of the older files that this one was merged from; their rows count once, here."""
+    return frozenset(facts(file).get("replaces", ()))
+
+
+def with_facts(schema: pa.Schema, told: Mapping[str, Any]) -> pa.Schema:
+    """Return the schema with what the file will say of itself."""
+    return schema.with_metadata({FACTS: json.dumps(told)})
+
+
+def write(folder: Path, table: pa.Table) -> Path:
+    """Write a day's rows of one version: whole, on the disk and named by the newest of them, or not at all.
+
+    Raises OSError.
+    """
+    newest: datetime = pc.max(table["time"]).as_py()
+    name = f"{newest.strftime(_STAMP)}-v{table['version'][0].as_py()}-{os.getpid()}-{next(_numbers)}.parquet"
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / name) as temporary:
+        texts = [field.name for field in table.schema if pa.types.is_string(field.type)]  # numbers are all different
+        pq.write_table(table, temporary, compression="zstd", use_dictionary=texts, write_statistics=META.names[:1])
+    return folder / name
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Lend a temporary name; what was written there is synced and takes the place of `path`, unless it failed."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield temporary
+        sync(temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
+
+
+def get_arrow_ready() -> None:
+    """Have Arrow import now what it does with its first array: pandas, where there is one, for half a second."""
+    pa.array([0])
+
+
+def sync(path: Path) -> None:
+    """Have the disk hold what is in a file or a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def column(values: Sequence[Any] | NDArray[Any], kind: pa.DataType) -> pa.Array:
+    """Return a feature's values as `kind`; what travels for a missing one (None, NaN, "", the missing code) is null."""
+    if pa.types.is_floating(kind):
+        return pa.array(np.asarray(values, np.float64), kind, from_pandas=True)
+    found = pa.array(values, from_pandas=True).cast(kind)
+    missing = pa.scalar(MISSING_CODE if pa.types.is_integer(kind) else "", kind)
+    return pc.if_else(pc.equal(found, missing), pa.scalar(None, kind), found)
+
+
+def inputs(table: pa.Table) -> pa.Table:
+    """Return the features alone, under their own names."""
+    names = [name for name in table.column_names if name.startswith(INPUT)]
+    return table.select(names).rename_columns([name.removeprefix(INPUT) for name in names])
+
+
+def common_schema(schemas: Iterable[pa.Schema]) -> pa.Schema:
+    """Return `META` and all features; of types that differ, the one that holds both."""
+    kinds: dict[str, pa.DataType] = {}
+    for schema in schemas:
+        for field in schema:
+            if field.name.startswith(INPUT):
+                kinds[field.name] = _holding(kinds.get(field.name, field.type), field.type)
+    return pa.schema([*META, *(pa.field(name, kind) for name, kind in kinds.items())])
+
+
+def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return the table with just the columns of `schema`; those it lacks are null."""
+    there = set(table.column_names)
+    columns = [table[f.name].cast(f.type) if f.name in there else pa.nulls(table.num_rows, f.type) for f in schema]
+    return pa.table(columns, schema=schema)
+
+
+def _holding(one: pa.DataType, other: pa.DataType) -> pa.DataType:
+    if one == other:
+        return one
+    return pa.string() if pa.types.is_string(one) or pa.types.is_string(other) else pa.float64()
+
+
+def start_of(day: date) -> datetime:
+    """Return a day's first moment."""
+    return datetime.combine(day, datetime.min.time(), timezone.utc)
+
+
+def end_of(day: date) -> datetime:
+    """Return the first moment after a day; of the last day that there can be, its last."""
+    if day == date.max:
+        return datetime.max.replace(tzinfo=timezone.utc)
+    return start_of(day) + timedelta(days=1)

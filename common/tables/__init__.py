@@ -1,0 +1,1 @@
+"""Tables as files: read once, the same way for everybody."""

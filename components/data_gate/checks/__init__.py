@@ -1,0 +1,1 @@
+"""What the data gate looks for: a file for each family of findings."""

@@ -1,0 +1,113 @@
+"""Features that hold nothing to learn: ids and constants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from tensorflow_metadata.proto.v0 import statistics_pb2
+
+from components.data_gate.finding import Suspicion
+from config.onboard.guesses import ID_NAME
+
+MIN_ROWS = 50  # with fewer, all values may well differ by chance
+SURE_Z = 4.0  # standard deviations
+
+
+def constant_features(statistics: statistics_pb2.DatasetFeatureStatistics, features: Iterable[str]) -> list[Suspicion]:
+    """Find features with one value, or none, in all training rows. A value in some rows only is information."""
+    wanted = set(features)
+    found = []
+    for feature in statistics.features:
+        name = feature.path.step[0] if feature.path.step else feature.name
+        if name not in wanted or not (value := _only_value(feature)):
+            continue
+        found.append(
+            Suspicion(
+                "CONSTANT_FEATURE",
+                f"{name!r} {value} in every row of train",
+                feature=name,
+                splits=("train",),
+                cure="List it in data.ignore",
+            )
+        )
+    return found
+
+
+def id_features(sample: Mapping[str, Any], uniqueness: float, text_uniqueness: Mapping[str, float]) -> list[Suspicion]:
+    """Find integers and texts that name a row instead of describing it. Floats are quantities, never ids.
+
+    Text: almost all values differ; `text_uniqueness` holds the share over all rows, where it is known. Integers:
+    almost all differ although their range is so narrow that by chance some would not, or each row's is larger (or
+    smaller) than the one before, or the name says so; else an integer with a wide range is only a possible id.
+    """
+    found = []
+    for name, column in sample.items():
+        values = column.drop_null()
+        if len(values) < MIN_ROWS:
+            continue
+        if pa.types.is_string(column.type):
+            share = min(len(values.unique()) / len(values), text_uniqueness.get(name, 1.0))
+            if share >= uniqueness:
+                found.append(_id("ID_FEATURE", name, share, "text that names the row"))
+        elif pa.types.is_integer(column.type):
+            found += _integer(name, values.to_numpy(), uniqueness)
+    return found
+
+
+def text_uniqueness(statistics: statistics_pb2.DatasetFeatureStatistics) -> dict[str, float]:
+    """Return the share of distinct values among those present, by text feature."""
+    shares = {}
+    for feature in statistics.features:
+        values = feature.string_stats.common_stats.num_non_missing
+        if feature.HasField("string_stats") and values:
+            shares[feature.path.step[0] if feature.path.step else feature.name] = feature.string_stats.unique / values
+    return shares
+
+
+def _integer(name: str, values: np.ndarray[Any, np.dtype[np.int64]], uniqueness: float) -> list[Suspicion]:
+    distinct = len(np.unique(values))
+    share = distinct / len(values)
+    if share < uniqueness:
+        return []
+    steps = np.sign(np.diff(values.astype(np.float64)))
+    if abs(steps.sum()) == len(steps):
+        return [_id("ID_FEATURE", name, share, "integers in the order of the rows")]
+    spread = float(values.max()) - float(values.min()) + 1.0
+    by_chance = len(values) - spread * -np.expm1(len(values) * np.log1p(-1.0 / spread)) if spread > 1 else 0.0
+    if by_chance - (len(values) - distinct) >= SURE_Z * max(np.sqrt(by_chance), 1.0):
+        return [_id("ID_FEATURE", name, share, "integers that by chance would repeat")]
+    if ID_NAME.search(name):
+        return [_id("ID_FEATURE", name, share, "integers under the name of an id")]
+    return [_id("POSSIBLE_ID", name, share, "integers")]
+
+
+def _id(kind: str, name: str, share: float, what: str) -> Suspicion:
+    verb = "looks like an id" if kind == "ID_FEATURE" else "may be an id"
+    return Suspicion(
+        kind,
+        f"{name!r} {verb}: {what}, {share:.1%} of them distinct",
+        feature=name,
+        splits=("train",),
+        cure=f"List it in data.ignore; if it is a quantity, make it FLOAT in the schema "
+        f"or say so: data_gate.severity: {{'{kind}:{name}': ignore}}",
+        details={"distinct_share": round(share, 6)},
+    )
+
+
+def _only_value(feature: statistics_pb2.FeatureNameStatistics) -> str | None:
+    """Say the one value that a feature has in all rows, or None if there are more."""
+    numbers = feature.HasField("num_stats")
+    common = feature.num_stats.common_stats if numbers else feature.string_stats.common_stats
+    if not common.num_non_missing:
+        return "is missing"
+    if common.num_missing:
+        return None
+    if numbers:
+        # NaN is left out of minimum and maximum
+        alone = feature.num_stats.min == feature.num_stats.max and not feature.num_stats.histograms[0].num_nan
+        return f"is {feature.num_stats.min:g}" if alone else None
+    values = feature.string_stats.top_values
+    return f"is {values[0].value!r}" if feature.string_stats.unique == 1 and values else None

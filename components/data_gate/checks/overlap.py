@@ -1,0 +1,110 @@
+"""The same row or group in two splits, and rows that repeat or contradict each other: all by hashes of content."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import combinations
+
+import numpy as np
+
+from components.data_gate.blocks import Block
+from components.data_gate.finding import Mask, Suspicion
+from components.data_gate.scan import Survey, hash_columns
+from components.examples.splitting import Hashes
+
+_ODD = np.uint64(0x9E3779B97F4A7C15)  # so that a label and a feature that are equal do not cancel out
+
+
+def row_overlaps(content: Mapping[str, Hashes], features: Sequence[str], is_grouped: bool) -> list[Suspicion]:
+    """Find rows whose features stand in two splits. `content` holds the rows' hashes by split, `[rows]` uint64."""
+    found = []
+    for (first, second), shared in _shared(content).items():
+        counts = {split: int(np.isin(content[split], shared).sum()) for split in (first, second)}
+        found.append(
+            Suspicion(
+                "SPLIT_OVERLAP",
+                f"{_rows(counts[first])} of {first} have the same features as {_rows(counts[second])} of {second}: "
+                "what is measured there has been seen before",
+                splits=(first, second),
+                where=partial(_among, shared, features),
+                cure="Remove the copies; if they belong to one thing, name its column in split.group_by",
+                usual="warn" if is_grouped else None,  # two groups may well look alike
+                details=counts,
+            )
+        )
+    return found
+
+
+def group_overlaps(groups: Mapping[str, Hashes], group_by: str) -> list[Suspicion]:
+    """Find groups with rows in two splits. `groups` holds the hashes of the groups' names by split."""
+    found = []
+    for (first, second), shared in _shared(groups).items():
+        counts = {split: int(np.isin(groups[split], shared).sum()) for split in (first, second)}
+        found.append(
+            Suspicion(
+                "GROUP_OVERLAP",
+                f"{len(shared)} {'group' if len(shared) == 1 else 'groups'} of {group_by!r} stand in two splits: "
+                f"{_rows(counts[first])} in {first}, {_rows(counts[second])} in {second}",
+                feature=group_by,
+                splits=(first, second),
+                where=partial(_among, shared, [group_by]),
+                cure="Let ExampleGen split by split.group_by, or repair the splits given",
+                details={**counts, "groups": len(shared)},
+            )
+        )
+    return found
+
+
+def repeated_rows(survey: Survey, features: Sequence[str], label: str) -> list[Suspicion]:
+    """Find rows that repeat an earlier one of their split, and equal rows with different labels."""
+    found = []
+    repeats = {split: _repeats(survey.content[split] + labels * _ODD) for split, labels in survey.labels.items()}
+    if total := sum(repeats.values()):
+        parts = ", ".join(f"{count} in {split}" for split, count in repeats.items() if count)
+        found.append(
+            Suspicion(
+                "DUPLICATE_ROWS", f"{_rows(total)} repeat an earlier one, label included: {parts}", details=repeats
+            )
+        )
+    content = np.concatenate([*survey.content.values()])
+    with_label = content + np.concatenate([*survey.labels.values()]) * _ODD
+    distinct = content[np.unique(with_label, return_index=True)[1]]
+    contradicted = _more_than_once(distinct)
+    if len(contradicted):
+        rows = int(np.isin(content, contradicted).sum())
+        found.append(
+            Suspicion(
+                "CONTRADICTORY_LABELS",
+                f"{_rows(rows)} have the same features as others but another {label!r}: "
+                "no model can get all of them right",
+                splits=tuple(survey.content),
+                where=partial(_among, contradicted, features),
+                cure="Correct the labels, or add the column that tells these rows apart",
+                details={"rows": rows, "patterns": len(contradicted)},
+            )
+        )
+    return found
+
+
+def _shared(hashes: Mapping[str, Hashes]) -> dict[tuple[str, str], Hashes]:
+    """Return the hashes that two splits share, by pair, where there are any."""
+    pairs = {(a, b): np.intersect1d(hashes[a], hashes[b]) for a, b in combinations(hashes, 2)}
+    return {pair: shared for pair, shared in pairs.items() if len(shared)}
+
+
+def _among(hashes: Hashes, names: Sequence[str], block: Block) -> Mask:
+    return np.isin(hash_columns(block, names), hashes)
+
+
+def _repeats(hashes: Hashes) -> int:
+    return len(hashes) - len(np.unique(hashes))
+
+
+def _more_than_once(hashes: Hashes) -> Hashes:
+    values, counts = np.unique(hashes, return_counts=True)
+    return values[counts > 1]
+
+
+def _rows(count: int) -> str:
+    return f"{count} row" if count == 1 else f"{count} rows"

@@ -1,0 +1,1 @@
+"""The evaluation gate: metrics with bounds, plain models, the verdict."""

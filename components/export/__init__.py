@@ -1,0 +1,1 @@
+"""What leaves training: signatures, golden rows, warm-up requests, a sample of the rows."""

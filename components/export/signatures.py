@@ -1,0 +1,157 @@
+"""Export one graph under three signatures (DESIGN 3), so that TensorFlow Serving's session loader accepts it."""
+
+from __future__ import annotations
+
+import keyword
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+from common.text import MISSING_CODE
+from components.export.golden import DEFAULT, EXAMPLES, PACKED
+from components.features.graph import TransformGraph
+from config.schema import Feature
+
+
+class Scorer(tf.Module):
+    """Score raw rows: the transform graph, the network and the operating point as one module.
+
+    Keras 3 variables are held as plain `tf.Variable`s: the session loader restores only those it can reach
+    as such (tensorflow/serving#2226, keras#19274).
+    """
+
+    def __init__(
+        self,
+        network: Any,
+        transform_output: Any,
+        features: Sequence[Feature],
+        classes: Sequence[str],
+        positive_index: int | None,
+        threshold: float,
+    ) -> None:
+        super().__init__(name="scorer")
+        # a closure hides the Keras object from the module's tracking: only its plain variables are to be saved
+        self._network: Callable[[Any], Any] = lambda inputs: network(inputs, training=False)
+        self.network_variables = [variable.value for variable in network.variables]
+        self.transform = TransformGraph(transform_output)
+        spec = transform_output.raw_feature_spec()
+        self._features = tuple(feature for feature in features if feature.name in spec)
+        self._spec = {feature.name: spec[feature.name] for feature in self._features}
+        self._classes, self._positive_index, self._threshold = tuple(classes), positive_index, threshold
+
+    @property
+    def has_packed(self) -> bool:
+        """Whether every row fits a matrix of numbers: text columns need a domain in the schema to be numbered by."""
+        return all(feature.dtype != "string" or feature.values for feature in self._features)
+
+    def column_specs(self) -> dict[str, tf.TensorSpec]:
+        """Return what `serving_default` takes, by column."""
+        return {f.name: tf.TensorSpec([None], _dtype(f)) for f in self._features}
+
+    def save(self, folder: Path) -> None:
+        """Write the SavedModel with its signatures."""
+        aliases = {feature.name: _alias(feature.name, i) for i, feature in enumerate(self._features)}
+        columns = {aliases[name]: spec for name, spec in self.column_specs().items()}
+
+        def from_aliases(columns: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            return self.from_columns({name: columns[alias] for name, alias in aliases.items()})
+
+        signatures = {
+            DEFAULT: tf.function(from_aliases, autograph=False).get_concrete_function(
+                {alias: tf.TensorSpec(spec.shape, spec.dtype, name=alias) for alias, spec in columns.items()}
+            ),
+            EXAMPLES: tf.function(self.from_examples, autograph=False).get_concrete_function(
+                tf.TensorSpec([None], tf.string, name="examples")
+            ),
+        }
+        if self.has_packed:
+            width = len(self._features)
+            signatures[PACKED] = tf.function(self.from_packed, autograph=False).get_concrete_function(
+                tf.TensorSpec([None, width], tf.float32, name="features")
+            )
+        tf.saved_model.save(self, str(folder), signatures=signatures)
+        _rename_inputs(folder, {alias: name for name, alias in aliases.items() if alias != name})
+
+    def from_columns(self, columns: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Score named columns, each `[batch]`; NaN, the empty text and `MISSING_CODE` mean: missing."""
+        return self._score({name: self._as_parsed(name, column) for name, column in columns.items()})
+
+    def from_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Score `[batch] string` of serialized tf.Examples."""
+        return self._score(tf.io.parse_example(examples, self._spec))
+
+    def from_packed(self, features: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Score a `[batch, features] float32` matrix in the schema's order.
+
+        A text column holds the place of the value in its domain, from 0; any other number means: missing. So does
+        NaN in all others.
+        """
+        columns = {}
+        for index, feature in enumerate(self._features):
+            column = features[:, index]
+            if feature.dtype == "string":
+                column = _value_at(column, feature.values)
+            elif feature.kind == "categorical":
+                missing = tf.constant(MISSING_CODE, tf.int64)
+                column = tf.where(tf.math.is_nan(column), missing, tf.cast(column, tf.int64))
+            columns[feature.name] = column
+        return self.from_columns(columns)
+
+    def _score(self, raw: dict[str, Any]) -> dict[str, tf.Tensor]:
+        scores = tf.cast(self._network(self.transform(raw)), tf.float32)
+        classes = tf.constant(self._classes)
+        if self._positive_index is None:
+            return {"probabilities": scores, "label": tf.gather(classes, tf.argmax(scores, axis=1))}
+        positive = scores[:, 0]
+        pair = [positive, 1.0 - positive] if self._positive_index == 0 else [1.0 - positive, positive]
+        chosen = tf.where(positive >= self._threshold, self._positive_index, 1 - self._positive_index)
+        return {"probabilities": tf.stack(pair, axis=1), "probability": positive, "label": tf.gather(classes, chosen)}
+
+    def _as_parsed(self, name: str, column: tf.Tensor) -> Any:
+        """Return a dense column as `tf.io.parse_example` would have."""
+        spec = self._spec[name]
+        marks = {tf.string: "", tf.int64: MISSING_CODE}
+        absent = tf.equal(column, marks[column.dtype]) if column.dtype in marks else tf.math.is_nan(column)
+        if spec.dtype != column.dtype:
+            column = tf.cast(tf.where(absent, tf.zeros_like(column), column), tf.int64)
+        if isinstance(spec, tf.io.FixedLenFeature):
+            return tf.reshape(column, [-1, *spec.shape])
+        rows = tf.where(tf.logical_not(absent))
+        indices = tf.concat([rows, tf.zeros_like(rows)], axis=1)
+        shape = tf.stack([tf.size(column, out_type=tf.int64), 1])
+        return tf.SparseTensor(indices, tf.gather(column, rows[:, 0]), shape)
+
+
+def _alias(name: str, index: int) -> str:
+    """Return the name if Python takes it for a parameter's, as tf.function asks, else a stand-in."""
+    is_fit = name.isascii() and name.isidentifier() and not keyword.iskeyword(name)
+    return name if is_fit else f"column_{index}_"
+
+
+def _rename_inputs(folder: Path, names: dict[str, str]) -> None:
+    """Give columns such as `petal length (cm)` their own name in `serving_default`, where any text may stand."""
+    if not names:
+        return
+    path = folder / "saved_model.pb"
+    saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    for meta_graph in saved.meta_graphs:
+        inputs = meta_graph.signature_def[DEFAULT].inputs
+        for alias, name in names.items():
+            inputs[name].CopyFrom(inputs.pop(alias))
+    path.write_bytes(saved.SerializeToString(deterministic=True))
+
+
+def _dtype(feature: Feature) -> tf.DType:
+    """Return what a client sends: numbers as float32 so that 5 and 5.0 both do, codes as integers."""
+    if feature.dtype == "string":
+        return tf.string
+    return tf.int64 if feature.kind == "categorical" else tf.float32
+
+
+def _value_at(column: tf.Tensor, values: Sequence[str]) -> tf.Tensor:
+    known = tf.logical_and(column >= 0, column < len(values))
+    index = tf.where(known, tf.cast(column, tf.int64), len(values))
+    return tf.gather(tf.constant([*values, ""]), index)

@@ -1,0 +1,68 @@
+"""Requests made from real rows: the golden ones, and those TensorFlow Serving replays before it serves."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from common.text import MISSING_CODE
+from components.export.golden import DEFAULT, EXAMPLES, FOLDER, PACKED, Inputs, plain
+from config.schema import Feature
+
+WARMUP_NAME = "tf_serving_warmup_requests"
+
+
+def inputs_of(serialized: Sequence[bytes], features: Sequence[Feature], has_packed: bool) -> Inputs:
+    """Return the inputs of each signature for some serialized tf.Examples."""
+    examples = [tf.train.Example.FromString(row) for row in serialized]
+    columns = {feature.name: [_value(example, feature) for example in examples] for feature in features}
+    inputs: Inputs = {
+        DEFAULT: columns,
+        EXAMPLES: {"examples": [{"b64": base64.b64encode(row).decode()} for row in serialized]},
+    }
+    if has_packed:
+        packed = [[_packed(columns[f.name][i], f) for f in features] for i in range(len(examples))]
+        inputs[PACKED] = {"features": packed}
+    return inputs
+
+
+def write_warmup(model_folder: Path, model_name: str, inputs: dict[str, Any], dtypes: dict[str, Any]) -> None:
+    """Write one request of one row and one of all rows for each signature, as TF Serving replays before serving.
+
+    Source: tensorflow/serving g3doc/saved_model_warmup.md. `dtypes`: signature: input: tf.DType.
+    """
+    from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+    path = model_folder / FOLDER / WARMUP_NAME
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for signature, columns in inputs.items():
+            rows = len(next(iter(columns.values())))
+            for count in sorted({1, rows}):
+                request = predict_pb2.PredictRequest()
+                request.model_spec.name = model_name
+                request.model_spec.signature_name = signature
+                for name, values in columns.items():
+                    tensor = tf.make_tensor_proto(plain(values[:count]), dtype=dtypes[signature][name])
+                    request.inputs[name].CopyFrom(tensor)
+                log = prediction_log_pb2.PredictLog(request=request)
+                writer.write(prediction_log_pb2.PredictionLog(predict_log=log).SerializeToString())
+
+
+def _value(example: Any, feature: Feature) -> Any:
+    kind = example.features.feature[feature.name]
+    values = kind.int64_list.value or kind.float_list.value or kind.bytes_list.value
+    if not values:
+        missing_number = MISSING_CODE if feature.kind == "categorical" else float("nan")
+        return "" if feature.dtype == "string" else missing_number
+    return values[0].decode("utf-8") if isinstance(values[0], bytes) else values[0]
+
+
+def _packed(value: Any, feature: Feature) -> float:
+    if feature.dtype != "string":
+        return float("nan") if value == MISSING_CODE else float(value)
+    return float(feature.values.index(value)) if value in feature.values else -1.0

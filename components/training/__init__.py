@@ -1,0 +1,1 @@
+"""Read, fit, tune, choose the operating point."""

@@ -1,0 +1,194 @@
+"""What TFX Trainer runs, imported by path: read, fit, choose the operating point, export."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import keras  # not tf.keras: once Transform is imported, that is Keras 2
+import numpy as np
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from components.export import golden, warmup
+from components.export.signatures import Scorer
+from components.features.transform import NUMERIC, vocabulary_sizes
+from components.training import operating_point
+from components.training.dataset import Split, SplitReader, serialized_rows
+from components.training.models import dense as model
+from components.verdict import write_text
+from config.schema import Feature, model_features, read_schema
+from config.settings import ModelSettings, Settings
+
+TRAINING_FILE = "training.json"
+EVAL_BATCH = 4096
+
+
+def run_fn(fn_args: Any) -> None:
+    """Train the network as the settings say and write the SavedModel, the history and the facts of the training.
+
+    `custom_config["settings"]` is the JSON text of the settings; tuned values, if any, override its `model`.
+    """
+    started = time.monotonic()
+    settings = Settings.model_validate_json(fn_args.custom_config["settings"])
+    settings = with_hyperparameters(settings, fn_args.hyperparameters)
+    transform_output = tft.TFTransformOutput(fn_args.transform_output)
+    features, reader = inputs(settings, fn_args.schema_path, transform_output)
+    train = reader.read(matching(fn_args.train_files), settings.model.in_memory_limit_mb)
+    evaluation = reader.read(matching(fn_args.eval_files), settings.model.in_memory_limit_mb)
+
+    network = build(settings, transform_output, features)
+    with tf.summary.create_file_writer(fn_args.model_run_dir).as_default():
+        history = fit(network, train, evaluation, settings, [keras.callbacks.LambdaCallback(on_epoch_end=_log_epoch)])
+    point = _operating_point(network, evaluation, settings)
+
+    folder = Path(fn_args.serving_model_dir)
+    scorer = Scorer(
+        network,
+        transform_output,
+        features,
+        settings.data.classes,
+        settings.data.positive_index if settings.data.is_binary else None,
+        point.threshold if point else 0.5,
+    )
+    scorer.save(folder)
+    rows = serialized_rows(matching(fn_args.eval_files), settings.probe.golden_rows)
+    _write_golden(folder, scorer, network, reader, rows, features, settings, point)
+    facts = {
+        "settings": json.loads(settings.model_dump_json(by_alias=True)),
+        "architecture": [layer.units for layer in network.layers if isinstance(layer, keras.layers.Dense)],
+        "parameters": int(network.count_params()),
+        "rows": {"train": train.rows, "eval": evaluation.rows},
+        "class_counts": {"train": train.class_counts, "eval": evaluation.class_counts},
+        "streamed": train.features is None,
+        "operating_point": asdict(point) if point else None,
+        "features": [feature.name for feature in features],
+        "history": history,
+        "seconds": time.monotonic() - started,
+    }
+    for place in (folder / golden.FOLDER, Path(fn_args.model_run_dir)):
+        write_text(place / TRAINING_FILE, json.dumps(facts, indent=2) + "\n")
+
+
+def with_hyperparameters(settings: Settings, hyperparameters: dict[str, Any] | None) -> Settings:
+    """Return the settings with a KerasTuner configuration's best values put into `model`."""
+    if not hyperparameters:
+        return settings
+    values = hyperparameters["values"]
+    found: dict[str, Any] = {key: value for key, value in values.items() if key in ModelSettings.model_fields}
+    if "hidden_units" in found:  # KerasTuner's choices are scalars
+        found["hidden_units"] = [int(width) for width in found["hidden_units"].split("-")]
+    merged = {**settings.model.model_dump(), **found}
+    return settings.model_copy(update={"model": ModelSettings.model_validate(merged)})
+
+
+def build(settings: Settings, transform_output: Any, features: Sequence[Feature]) -> Any:
+    """Return the compiled network that fits the transform graph's outputs."""
+    categorical = [feature.name for feature in features if feature.kind == "categorical"]
+    spec = transform_output.transformed_feature_spec()
+    return model.build_model(
+        settings.model,
+        numeric_width=int(spec[NUMERIC].shape[0]) if NUMERIC in spec else 0,
+        vocabulary_sizes=vocabulary_sizes(transform_output, categorical),
+        classes=len(settings.data.classes),
+        seed=settings.seed,
+    )
+
+
+def fit(network: Any, train: Split, evaluation: Split, settings: Settings, callbacks: Sequence[Any]) -> dict[str, Any]:
+    """Train from memory when the split fits, else from the stream, and return the history by epoch."""
+    weights = None
+    if settings.model.class_weights == "balanced":
+        weights = {_target(i, settings): w for i, w in enumerate(model.balanced_weights(train.class_counts))}
+    return model.fit(
+        network,
+        dataset(train, settings, training=True),
+        dataset(evaluation, settings, training=False),
+        settings.model,
+        train_rows=train.rows,
+        class_weight=weights,
+        callbacks=list(callbacks),
+    )
+
+
+def _log_epoch(epoch: int, values: dict[str, float]) -> None:
+    """Write an epoch's values for TensorBoard; Keras' own callback costs more than the epochs of a small table."""
+    for name, value in values.items():
+        tf.summary.scalar(f"epoch/{name}", value, step=epoch)
+
+
+def dataset(split: Split, settings: Settings, *, training: bool) -> Any:
+    """Return batches of a split, shuffled in training, from memory or the stream."""
+    batch_size = settings.model.batch_size if training else EVAL_BATCH
+    positive = settings.data.positive_index if settings.data.is_binary else None
+    if split.features is not None and split.labels is not None:
+        labels = split.labels if positive is None else (split.labels == positive).astype(np.int64)
+        return model.dataset_in_memory(split.features, labels, batch_size, settings.seed, training=training)
+    stream = split.stream.unbatch()
+    if training:
+        stream = stream.shuffle(50_000, seed=settings.seed, reshuffle_each_iteration=True)
+    if positive is not None:
+        stream = stream.map(lambda x, y: (x, tf.cast(y == positive, tf.int64)))
+    return stream.batch(batch_size).prefetch(4)
+
+
+def _target(index: int, settings: Settings) -> int:
+    """Return what the network calls a class: for two classes, 1 is the positive one."""
+    return int(index == settings.data.positive_index) if settings.data.is_binary else index
+
+
+def _operating_point(network: Any, evaluation: Split, settings: Settings) -> operating_point.OperatingPoint | None:
+    if not settings.data.is_binary:
+        return None
+    scores, targets = [], []
+    for features, label in dataset(evaluation, settings, training=False):
+        scores.append(network(features, training=False).numpy()[:, 0])
+        targets.append(label.numpy().reshape(-1))
+    return operating_point.choose(
+        np.concatenate(targets) == 1, np.concatenate(scores), settings.evaluation.target_recall
+    )
+
+
+def _write_golden(
+    folder: Path,
+    scorer: Scorer,
+    network: Any,
+    reader: SplitReader,
+    rows: list[bytes],
+    features: Sequence[Feature],
+    settings: Settings,
+    point: operating_point.OperatingPoint | None,
+) -> None:
+    """Write golden rows with the answers of Transform and Keras in process, not those of the export."""
+    scores = network(reader.transform(rows), training=False).numpy().astype(np.float32)
+    classes = np.asarray(settings.data.classes)
+    if point:
+        positive = settings.data.positive_index
+        chosen = np.where(scores[:, 0] >= np.float32(point.threshold), positive, 1 - positive)
+        scores = np.stack([scores[:, 0] if i == positive else 1 - scores[:, 0] for i in (0, 1)], axis=1)
+    else:
+        chosen = scores.argmax(axis=1)
+    inputs = warmup.inputs_of(rows, features, scorer.has_packed)
+    golden.Golden(inputs, scores.tolist(), classes[chosen].tolist()).write(folder)
+    dtypes = {
+        golden.DEFAULT: {name: spec.dtype for name, spec in scorer.column_specs().items()},
+        golden.EXAMPLES: {"examples": tf.string},
+        golden.PACKED: {"features": tf.float32},
+    }
+    warmup.write_warmup(folder, settings.name, inputs, dtypes)
+
+
+def inputs(settings: Settings, schema_path: str, transform_output: Any) -> tuple[tuple[Feature, ...], SplitReader]:
+    """Return the features that the transform graph reads, and a reader of splits."""
+    known = transform_output.raw_feature_spec()
+    features = tuple(f for f in model_features(read_schema(Path(schema_path)), settings) if f.name in known)
+    return features, SplitReader(transform_output, settings.data.label, settings.data.classes)
+
+
+def matching(patterns: Sequence[str]) -> list[str]:
+    """Return the files that TFX's patterns match."""
+    return sorted(path for pattern in patterns for path in tf.io.gfile.glob(pattern))

@@ -1,0 +1,122 @@
+"""Rules of thumb for data nobody has described yet. Each returns its reason along with its answer."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from config.onboard.columns import FEW_VALUES, Column
+
+POSITIVE_WORDS = frozenset(
+    {"1", "1.0", "yes", "ja", "oui", "true", "positive", "pos", "malignant", "disease", "diseased", "sick", "ill"}
+    | {"cancer", "fraud", "fraudulent", "spam", "default", "defaulted", "churn", "churned", "died", "dead", "bad"}
+    | {"abnormal", "defect", "defective", "fail", "failed", "failure", "anomaly", "attack"}
+)
+POSITIVE_LETTERS = {"m": "b", "y": "n", "t": "f", "p": "n"}  # a letter says something only beside its opposite
+ID_NAME = re.compile(
+    r"(^|[_\s.-])(id|uuid|guid)$|^(id|uuid|guid)([_\s.-]|$)|(?<=[a-z])(Id|ID)$|^(index|row|unnamed: ?0|no|nr)$", re.I
+)
+ID_SHARE = 0.99  # data_gate.id_uniqueness: what the data gate would stop at
+Z = 1.645  # one-sided 95 %, as evaluation.confidence
+
+
+def guess_positive(classes: Mapping[str, int]) -> tuple[str, str]:
+    """Return which of two classes is asked about, and why."""
+    by_word = {text.strip().casefold(): text for text in classes}
+    first, second = by_word
+    for word, other in ((first, second), (second, first)):
+        is_word = word in POSITIVE_WORDS and other not in POSITIVE_WORDS
+        if is_word or POSITIVE_LETTERS.get(word) == other:
+            return by_word[word], f"Guessed: {by_word[word]!r} says it. Its probability is what the model reports."
+    rarer = min(reversed([*classes]), key=lambda text: classes[text])
+    return (
+        rarer,
+        "Guessed: the rarer class. Its probability is what the model reports; change it if you ask for the other.",
+    )
+
+
+def why_ignored(column: Column, is_given: bool) -> str | None:
+    """Return why a column is no use to the model, or None if it is."""
+    is_discrete = column.type != "float"
+    looks_named = ID_NAME.search(column.name) is not None and is_discrete
+    values = column.rows - column.missing
+    reasons = (
+        (is_given, "Given as an id."),
+        (not values, "No row has a value."),
+        (column.distinct == 1, f"Always the same value{f': {column.values[0]!r}' if column.values else ''}."),
+        (looks_named and column.uniqueness >= 0.9, f"An id, by its name and {column.distinct} distinct values."),
+        (
+            looks_named and column.distinct > 20,
+            "By its name an id that comes back: if its rows belong together, make it split.group_by.",
+        ),
+        (column.looks == "sequence", "Counts the rows."),
+        (column.looks == "date", "Dates. To learn from them, make a number of them (age in days, month)."),
+        (
+            column.looks == "decorated number",
+            "Numbers written with signs or separators ($ % , '). Clean them to learn from them.",
+        ),
+        (column.looks == "prose", "Free text: the network reads numbers and categories."),
+        (
+            is_discrete and column.uniqueness >= ID_SHARE and column.distinct > 10,
+            f"{column.distinct} distinct values in {values} rows, like an id. A quantity is better described as FLOAT.",
+        ),
+        (
+            column.type == "text" and column.distinct > FEW_VALUES and column.uniqueness > 0.5,
+            f"Text with {column.distinct} distinct values in {values} rows: most of them would never be seen again.",
+        ),
+    )
+    return next((why for holds, why in reasons if holds), None)
+
+
+def split_weights(rows: int) -> tuple[int, int, int]:
+    """Return train, eval and test in percent: small files test on more, for at least some 30 rows."""
+    if rows < 100:
+        return 40, 20, 40
+    return (50, 20, 30) if rows < 200 else (64, 16, 20)
+
+
+def training(rows: int) -> dict[str, Any]:
+    """Return optimizer settings by rows of the training split: enough steps on few rows, few passes over many."""
+    table = ((700, 16, 200, 40), (10_000, 32, 100, 20), (100_000, 128, 50, 8), (1_000_000, 512, 20, 4))
+    batch_size, epochs, patience = next((rest for most, *rest in table if rows < most), (1024, 10, 2))
+    return {"learning_rate": 1e-3, "epochs": epochs, "batch_size": batch_size, "early_stopping_patience": patience}
+
+
+def presence_floor(share: float, smallest_split: float) -> tuple[float, bool]:
+    """Return the least share of values to insist on, and whether each split surely has at least one.
+
+    Three standard deviations of the share in the smallest split, at least 0.1, below what was observed.
+    """
+    deviation = math.sqrt(share * (1 - share) / max(smallest_split, 1))
+    return max(0.0, math.floor(100 * (share - max(0.1, 3 * deviation))) / 100), share * smallest_split >= 10
+
+
+def thresholds(classes: Mapping[str, int], positive: str | None, test_rows: float) -> tuple[dict[str, float], str]:
+    """Return modest thresholds on lower bounds, and what they mean for so many test rows."""
+    rows = sum(classes.values())
+    if positive is not None:
+        positives = test_rows * classes[positive] / rows
+        bound = 0.85 - Z * _auc_deviation(0.85, positives, test_rows - positives)
+        least = max(0.55, min(0.8, math.floor(20 * bound) / 20))
+        return {"auc": least}, (
+            f"Modest; raise it when you know what is possible. The bound lies below the value: on {test_rows:.0f} test "
+            f"rows a model whose AUC is 0.85 has a bound of about {bound:.2f}. Chance alone is 0.5."
+        )
+    majority = max(classes.values()) / rows
+    assumed = majority + (1 - majority) / 2
+    bound = assumed - Z * math.sqrt(assumed * (1 - assumed) / test_rows)
+    least = round(max(math.floor(100 * bound) / 100, math.ceil(100 * majority) / 100 + 0.01), 2)
+    return {"accuracy": min(least, 0.99)}, (
+        "Modest; raise it when you know what is possible. Always saying the commonest class is right in "
+        f"{majority:.2f}; a model right on half of the rest, in {assumed:.2f}, has a bound of about {bound:.2f} on "
+        f"{test_rows:.0f} test rows."
+    )
+
+
+def _auc_deviation(auc: float, positives: float, negatives: float) -> float:
+    """Hanley and McNeil (1982), The meaning and use of the area under a ROC curve, Radiology 143: 29-36."""
+    one, two = auc / (2 - auc), 2 * auc**2 / (1 + auc)
+    spread = auc * (1 - auc) + (positives - 1) * (one - auc**2) + (negatives - 1) * (two - auc**2)
+    return math.sqrt(spread / (positives * negatives))

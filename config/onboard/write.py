@@ -1,0 +1,307 @@
+"""Write a configuration for a CSV that nobody has described yet, and say in comments what was guessed and why."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+from common.errors import ConfigError, DataError
+from common.files import write_text
+from config.load import CONFIG_NAME, load_settings, nearest
+from config.onboard.classes import NULL_VALUES, choose_positive, read_classes, shortened
+from config.onboard.columns import FEW_VALUES, Column, RawTable, look, read_raw
+from config.onboard.guesses import presence_floor, split_weights, thresholds, training, why_ignored
+from config.onboard.template import pipeline_text, schema_text
+from config.schema import check_schema, read_schema
+
+SCHEMA_NAME = "schema.pbtxt"
+LEAST_ROWS = 50
+LEAST_GROUPS = 5
+FEW_CODES = range(3, 11)
+
+
+@dataclass(frozen=True)
+class OnboardResult:
+    """What was written and what was guessed. `classes` counts rows, `ignored` says why, `notes` are by key."""
+
+    name: str
+    config: Path
+    schema: Path
+    rows: int
+    classes: Mapping[str, int]
+    positive: str | None
+    features: tuple[str, ...]
+    ignored: Mapping[str, str]
+    notes: Mapping[str, Sequence[str]]
+
+    def __str__(self) -> str:
+        """Return a summary for the screen: files, what was guessed and why, what to do next."""
+        classes = ", ".join(f"{text} {count}" for text, count in self.classes.items())
+        lines = [f"{self.rows} rows, {len(self.features)} features, classes: {classes}"]
+        lines += [f"positive class: {self.positive}. {self.notes['data.positive'][0]}"] if self.positive else []
+        lines += [f"left out: {column or '(no name)'}. {why}" for column, why in self.ignored.items()]
+        lines += self.notes.get("categorical", [])
+        lines += [f"wrote {self.config}", f"wrote {self.schema}", f"next: local_runner.py run {self.config.parent}"]
+        return "\n".join(lines)
+
+
+def onboard(
+    csv: Path,
+    *,
+    label: str,
+    positive: str | None = None,
+    ids: Sequence[str] = (),
+    group_by: str | None = None,
+    name: str | None = None,
+    out: Path = Path("config"),
+    force: bool = False,
+) -> OnboardResult:
+    """Write `<out>/<name>/pipeline.yaml` and `schema.pbtxt` for any classification CSV.
+
+    Raises DataError if the file cannot be learned from, ConfigError if an argument does not fit it.
+    """
+    folder = out / _name(name, csv)
+    targets = (folder / CONFIG_NAME, folder / SCHEMA_NAME)
+    if not force and (there := [str(target) for target in targets if target.exists()]):
+        raise ConfigError("refusing to overwrite", got=", ".join(there), fix="--force, or another --name")
+    raw = read_raw(csv)
+    _check_columns(csv, raw, label, ids, group_by)
+    classes = read_classes(csv, raw, label)
+    positive, why_positive = choose_positive(classes, positive)
+    nulls = tuple(text for text in NULL_VALUES if text not in classes)
+    columns = [look(column, raw.table[column], nulls) for column in raw.table.column_names if column != label]
+    nulls += _odd_texts(csv, columns, classes)
+    ignored = {c.name: why for c in columns if c.name != group_by and (why := why_ignored(c, c.name in ids))}
+    ignored |= {"": "Columns without a name."} if raw.has_unnamed else {}
+    features = [column for column in columns if column.name not in ignored and column.name != group_by]
+    if not features:
+        reasons = "; ".join(f"{column}: {why}" for column, why in ignored.items())
+        raise DataError(f"{csv} leaves no column to learn from", got=reasons or "the label alone")
+    groups = next((column for column in columns if column.name == group_by), None)
+    if groups and (groups.missing or groups.distinct < LEAST_GROUPS):
+        raise DataError(
+            f"{csv}: {group_by!r} cannot part the rows into groups",
+            got=f"{groups.distinct} groups, {groups.missing} rows without one",
+            wanted=f"at least {LEAST_GROUPS} groups and a value in each row",
+        )
+    plan = _Plan(csv, folder, label, classes, positive, why_positive, nulls, raw.delimiter, groups, ignored, features)
+    write_text(targets[1], plan.schema())
+    write_text(targets[0], plan.pipeline())
+    check_schema(read_schema(targets[1]), load_settings(targets[0]))
+    return OnboardResult(
+        name=folder.name,
+        config=targets[0],
+        schema=targets[1],
+        rows=raw.table.num_rows,
+        classes=classes,
+        positive=positive,
+        features=tuple(column.name for column in features),
+        ignored=ignored,
+        notes=plan.notes(),
+    )
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """All decisions for one file, and the two texts that follow from them."""
+
+    csv: Path
+    folder: Path
+    label: str
+    classes: Mapping[str, int]
+    positive: str | None
+    why_positive: str
+    nulls: tuple[str, ...]
+    delimiter: str
+    groups: Column | None
+    ignored: Mapping[str, str]
+    features: Sequence[Column]
+
+    @property
+    def rows(self) -> int:
+        return sum(self.classes.values())
+
+    def pipeline(self) -> str:
+        """Return the text of `pipeline.yaml`."""
+        data: dict[str, Any] = {
+            "source": Path(os.path.relpath(self.csv.resolve(), self.folder.resolve())).as_posix(),
+            "label": self.label,
+            "classes": list(self.classes),
+        }
+        data |= {"positive": self.positive} if self.positive is not None else {}
+        data |= {"ignore": self.ignored} if self.ignored else {}
+        data |= {"delimiter": self.delimiter} if self.delimiter != "," else {}
+        data |= {"null_values": list(self.nulls)} if self.nulls != NULL_VALUES else {}
+        train, eval_, test = split_weights(self.rows)
+        metrics = ["auc", "precision", "recall"]
+        metrics += ["binary_accuracy", "example_count"] if self.positive is not None else ["accuracy", "example_count"]
+        values = {
+            "name": self.folder.name,
+            "title": _title(self.folder.name),
+            "description": f"Predicts {self.label} from {len(self.features)} columns of {self.csv.name}.",
+            "schema": SCHEMA_NAME,
+            "seed": 42,
+            "data": data,
+            "split": {"train": train, "eval": eval_, "test": test}
+            | ({"group_by": self.groups.name} if self.groups else {}),
+            "categorical": [],
+            "model": {"hidden_units": [256, 128, 64, 32], "dropout": 0.3, **training(self.rows * train // 100)},
+            "evaluation": {"metrics": metrics, "thresholds": self._thresholds()[0]}
+            | ({"target_recall": 0.95} if self.positive is not None else {}),
+            "features": {column.name: _display(column.name) for column in self.features},
+        }
+        head = (
+            f"Written by `local_runner.py init` from {self.csv.name}: {self.rows} rows, {len(self.features)} features, "
+            f"{len(self.classes)} classes.\nThe brackets say what may stand there and what the default is. Keys not "
+            "listed here have defaults: docs/configuration.md."
+        )
+        return pipeline_text(head, values, self.notes())
+
+    def notes(self) -> dict[str, list[str]]:
+        """Return what was guessed and why, by key."""
+        shares = ", ".join(f"{text} {count} ({count / self.rows:.1%})" for text, count in self.classes.items())
+        notes = {
+            "data.classes": [f"Rows: {shares}."],
+            "data.positive": [self.why_positive] if self.positive is not None else [],
+            "data.ignore": ["Take a column out of this list if the guess is wrong, and describe it in the schema."]
+            if self.ignored
+            else [],
+            "data.delimiter": ["Found in the file."] if self.delimiter != "," else [],
+            "data.null_values": self._null_notes(),
+            "split": [_split_note(self.rows, self.classes)],
+            "categorical": self._code_notes(),
+            "model": ["Steps and batch size follow from the number of rows; the layers are the default ones."],
+            "evaluation.thresholds": [self._thresholds()[1]],
+            "features": ["Shown to people; add unit, group and description where they help."],
+        }
+        return {key: sentences for key, sentences in notes.items() if sentences}
+
+    def schema(self) -> str:
+        """Return the text of `schema.pbtxt`."""
+        head = (
+            f"The contract for the data of {self.folder.name}. Observed ranges stand in comments: make a domain of "
+            "those\nthat must never be left (float_domain { min: 0 }), and rows outside stop at the data gate."
+        )
+        label = schema_pb2.Feature(name=self.label, type=schema_pb2.BYTES)
+        label.string_domain.name, label.string_domain.value[:] = self.label, list(self.classes)
+        described = [(_required(label), "What is predicted.")]
+        if self.groups:
+            group = _required(schema_pb2.Feature(name=self.groups.name, type=schema_pb2.BYTES))
+            described.append((group, f"{self.groups.distinct} groups; each stays in one split. Not a feature."))
+        described += [self._described(column) for column in self.features]
+        return schema_text(head, described)
+
+    def _thresholds(self) -> tuple[dict[str, float], str]:
+        return thresholds(self.classes, self.positive, self.rows * split_weights(self.rows)[2] / 100)
+
+    def _described(self, column: Column) -> tuple[schema_pb2.Feature, str]:
+        types = {"int": schema_pb2.INT, "float": schema_pb2.FLOAT, "text": schema_pb2.BYTES}
+        feature = schema_pb2.Feature(name=column.name, type=types[column.type])
+        remark = f"Observed: {column.distinct} distinct values."
+        if column.minimum is not None:
+            remark = f"Observed: {column.minimum:g} to {column.maximum:g}."
+        if column.type == "text" and column.distinct <= FEW_VALUES:
+            feature.string_domain.name, feature.string_domain.value[:] = column.name, list(column.values)
+            remark = "A value not listed here stops the run at the data gate."
+        if not column.missing:
+            return _required(feature), remark
+        floor, is_sure = presence_floor(column.present, self.rows * min(split_weights(self.rows)) / 100)
+        feature.presence.min_fraction = floor
+        if is_sure:
+            feature.presence.min_count = 1
+        feature.value_count.min = feature.value_count.max = 1
+        return feature, f"{remark} Missing in {column.missing} rows of {column.rows}."
+
+    def _null_notes(self) -> list[str]:
+        more = [text for text in self.nulls if text not in NULL_VALUES]
+        fewer = [text for text in NULL_VALUES if text not in self.nulls]
+        notes = [f"Added, because columns of numbers hold them: {', '.join(map(repr, more))}."] if more else []
+        return notes + ([f"Left out, because it is a class: {', '.join(map(repr, fewer))}."] if fewer else [])
+
+    def _code_notes(self) -> list[str]:
+        codes = [c for c in self.features if c.type == "int" and c.distinct in FEW_CODES]
+        if not codes:
+            return []
+        listed = "\n".join(f"  {code.name} ({', '.join(code.values)})" for code in codes)
+        return [
+            f"These integers have few values. They are read as quantities; list here those that are codes:\n{listed}"
+        ]
+
+
+def _required(feature: schema_pb2.Feature) -> schema_pb2.Feature:
+    feature.presence.min_fraction, feature.presence.min_count = 1.0, 1
+    feature.shape.SetInParent()
+    return feature
+
+
+def _name(name: str | None, csv: Path) -> str:
+    slug = re.sub(r"[^a-z0-9]+", "_", (name or csv.stem).lower()).strip("_")[:63] or "model"
+    slug = slug if slug[0].isalpha() else f"m_{slug}"[:63]
+    if name and name != slug:
+        raise ConfigError(
+            "the name does not do for a model",
+            got=name,
+            wanted="lower-case letters, digits and _, a letter first",
+            fix=f"--name {slug}",
+        )
+    return slug
+
+
+def _check_columns(csv: Path, raw: RawTable, label: str, ids: Sequence[str], group_by: str | None) -> None:
+    names = raw.table.column_names
+    for option, column in (("--label", label), *(("--id", i) for i in ids), ("--group-by", group_by)):
+        if column is None or column in names:
+            continue
+        near = nearest(column, names)
+        has_no_header = sum(bool(re.fullmatch(r"[-+.\deE]+", text)) for text in names) > len(names) / 2
+        fix = "add a first line with the columns' names" if has_no_header else "give the name as the first line has it"
+        raise ConfigError(
+            f"{csv} has no column {column!r}",
+            got=f"{option} {column}",
+            wanted=shortened(names),
+            fix=f"did you mean {option} {near!r}?" if near else fix,
+        )
+    if label in ids or label == group_by:
+        raise ConfigError(f"{label!r} is the label and cannot be an id or a group as well")
+    if raw.table.num_rows < LEAST_ROWS:
+        raise DataError(
+            f"{csv} has too few rows to train, tune and test a model",
+            got=raw.table.num_rows,
+            wanted=f"at least {LEAST_ROWS}, better some hundreds",
+        )
+
+
+def _odd_texts(csv: Path, columns: Sequence[Column], classes: Mapping[str, int]) -> tuple[str, ...]:
+    for column in columns:
+        if both := [text for text in column.odd if text in classes]:
+            raise DataError(
+                f"{csv}: {column.name!r} holds numbers and {both[0]!r}, which is also a class of the label",
+                fix="leave the cells empty where there is no number",
+            )
+    return tuple(sorted({text for column in columns for text in column.odd}))
+
+
+def _split_note(rows: int, classes: Mapping[str, int]) -> str:
+    test = rows * split_weights(rows)[2] / 100
+    rarest = min(classes, key=lambda text: classes[text])
+    return (
+        f"About {test:.0f} rows are for the test, some {classes[rarest] * test / rows:.0f} of them of the rarest "
+        f"class, {rarest}: rows are dealt out by a hash, so the numbers vary a little."
+    )
+
+
+def _display(column: str) -> dict[str, str]:
+    """Return a name for people and, from `length (cm)`, a unit."""
+    name, unit = re.fullmatch(r"(.*?)\s*(?:[(\[]([^()\[\]]{1,12})[)\]])?\s*", column, re.DOTALL).groups()  # type: ignore[union-attr]
+    return {"name": _title(name or column)} | ({"unit": unit} if unit else {})
+
+
+def _title(text: str) -> str:
+    words = re.sub(r"[_\s]+", " ", text).strip()
+    return words[:1].upper() + words[1:]

@@ -1,0 +1,138 @@
+"""What `local_runner.py run` and `predict` do: quiet logs, progress on the screen, the outcome in words."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+
+from common.errors import DataError, VouchError
+from common.paths import Paths, new_run_id, var_root
+from config.settings import Settings
+from pipeline.screen import output_to
+
+if TYPE_CHECKING:
+    from pipeline.orchestrators.local import Progress
+
+MARKS = {"ran": "[green]✓[/]", "cached": "[cyan]=[/]", "failed": "[red]✗[/]"}
+
+
+def run_pipeline(settings: Settings, *, override: str, beam_args: list[str], verbose: bool) -> bool:
+    """Run the pipeline, tell of it, and return whether the model is now pushed."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    paths = Paths(var_root(), settings.name)
+    started = time.monotonic()
+    with ExitStack() as stack:
+        run_id = new_run_id()
+        log = paths.run(run_id) / "run.log"
+        console = Console(highlight=False)
+        if not verbose:
+            screen = stack.enter_context(output_to(log))
+            console = Console(file=stack.enter_context(os.fdopen(os.dup(screen), "w")), highlight=False)
+        console.print(f"[bold]{settings.title or settings.name}[/]  run {run_id}", soft_wrap=True)
+        status = stack.enter_context(_spinner(console)) if console.is_terminal else None
+        logging.getLogger().setLevel(logging.INFO)
+        from components.pusher.push import is_in_place
+        from pipeline.orchestrators.local import run
+        from pipeline.pipeline import create_pipeline
+
+        console.print(f"  {MARKS['ran']} {'start-up':<18}{time.monotonic() - started:7.1f} s")
+        graph = create_pipeline(settings, paths, override=override, beam_args=beam_args)
+        try:
+            run(graph, paths, run_id, _teller(console, status), believe_push=is_in_place(paths.serving))
+        except VouchError:
+            console.print(f"  full log: {_relative(log)}", soft_wrap=True)
+            raise
+        if status:
+            status.stop()
+        return _tell_outcome(console, paths, run_id, time.monotonic() - started)
+
+
+def _spinner(console: Console) -> Live:
+    """Return a line that moves while work goes on; unlike `console.status` it leaves libraries' output to the log."""
+    return Live(
+        Spinner("dots", "starting TFX"), console=console, transient=True, redirect_stdout=False, redirect_stderr=False
+    )
+
+
+def _teller(console: Console, status: Any) -> Any:
+    def tell(progress: Progress) -> None:
+        if progress.state == "started":
+            if status:
+                status.update(Spinner("dots", progress.component))
+            return
+        time_taken = "   cached" if progress.state == "cached" else f"{progress.seconds:7.1f} s"
+        console.print(f"  {MARKS[progress.state]} {progress.component:<18}{time_taken}")
+
+    return tell
+
+
+def _tell_outcome(console: Console, paths: Paths, run_id: str, seconds: float) -> bool:
+    """Print metrics, verdicts and places; return whether the model is pushed."""
+    from pipeline.history.runs import find_run, verdicts
+    from pipeline.history.show import print_verdicts
+
+    run = find_run(paths.metadata, run_id, paths.model)
+    print_verdicts(console, verdicts(run, paths.run(run_id)))
+    version = run.pushed_version
+    places = {
+        "model": _relative(paths.serving / str(version)) if version else None,
+        "report": _relative(Path(run.uri("RunReport", "report") or "") / "report.html"),
+        "model card": _relative(Path(run.uri("RunReport", "report") or "") / "model_card.md"),
+        "full log": _relative(paths.run(run_id) / "run.log"),
+        "lineage": _relative(paths.metadata),
+    }
+    outcome = f"[green]pushed as version {version}[/]" if version else "[red]not pushed[/]"
+    console.print(f"\n[bold]{outcome}[/] in {seconds:.1f} s", soft_wrap=True)
+    for name, place in places.items():
+        if place:
+            console.print(f"  {name:<11} {place}", soft_wrap=True)
+    return version is not None
+
+
+def predict_test_rows(settings: Settings, rows: int) -> None:
+    """Print what each signature of the newest pushed version says of some test rows, beside the truth."""
+    from serving.repository.manifest import versions
+
+    paths = Paths(var_root(), settings.name)
+    with output_to(Path(os.devnull)):
+        from pipeline.history.runs import list_runs
+
+        found = versions(paths.serving)
+        run = next((run for run in list_runs(paths.metadata, settings.name) if run.pushed_version), None)
+        examples = run.uri("FileBasedExampleGen", "examples") if run else None
+        if not found or not examples:
+            raise DataError(
+                f"no version of {settings.name!r} is pushed", got=paths.serving, fix="local_runner.py run first"
+            )
+        from pipeline.scoring import score_rows  # TensorFlow: only once there is something to score
+
+        scored = score_rows(paths.serving / str(found[-1]), Path(examples) / "Split-test", settings, rows)
+    table = Table(title=f"{settings.title or settings.name}, version {found[-1]}: {len(scored)} rows of the test split")
+    table.add_column("row", justify="right")
+    table.add_column(f"true {settings.data.label}")
+    for signature in scored[0].by_signature:
+        table.add_column(signature)
+    for index, row in enumerate(scored):
+        cells = [f"{label} {probability:.4f}" for label, probability in row.by_signature.values()]
+        table.add_row(str(index), row.true, *cells)
+    console = Console(highlight=False)
+    console.print(table)
+    shown = f"probability of {settings.data.positive_class}" if settings.data.is_binary else "highest probability"
+    console.print(f"label at the operating point, and {shown}")
+
+
+def _relative(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

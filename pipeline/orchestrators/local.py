@@ -1,0 +1,128 @@
+"""Run the pipeline on this machine: component by component, with progress told and nothing left running."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tfx.dsl.compiler import compiler, constants
+from tfx.orchestration import metadata
+from tfx.orchestration.local import runner_utils
+from tfx.orchestration.pipeline import Pipeline
+from tfx.orchestration.portable import launcher, runtime_parameter_utils
+
+from common.errors import VouchError
+from common.files import locked
+from common.paths import Paths
+from components.probe import process
+from pipeline.history import store
+
+State = Literal["started", "ran", "cached", "failed"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One component's change of state; `seconds` since it started."""
+
+    component: str
+    state: State
+    seconds: float = 0.0
+
+
+class ComponentFailed(VouchError):
+    """A component raised something that is not ours."""
+
+    def __init__(self, component: str, cause: BaseException) -> None:
+        super().__init__(
+            f"{component} failed",
+            got=f"{type(cause).__name__}: {str(cause).strip() or 'no message'}",
+            fix="the full log says more; a re-run resumes from the last component that succeeded",
+        )
+
+
+def run(
+    pipeline: Pipeline, paths: Paths, run_id: str, tell: Callable[[Progress], None], *, believe_push: bool = True
+) -> None:
+    """Run every component in order; unchanged ones come from TFX's cache.
+
+    Follows tfx.orchestration.local.LocalDagRunner, which tells nothing and leaves interrupted executions RUNNING.
+    `believe_push=False` runs the pusher even if nothing changed.
+    Raises what a gate or our component raised, else ComponentFailed; EnvironmentProblem if the model is being run.
+    """
+    with locked(paths.pipeline / ".run_lock", f"a run of {paths.model!r} is going on already"), _interruptible():
+        store.check(paths.metadata)
+        store.close_stale_executions(paths.metadata, pipeline.pipeline_info.pipeline_name)
+        ir = compiler.Compiler().compile(pipeline)
+        runtime_parameter_utils.substitute_runtime_parameter(ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id})
+        deployment = runner_utils.extract_local_deployment_config(ir)
+        database = deployment.metadata_connection_config
+        connection = getattr(database, database.WhichOneof("connection_config"))
+        try:
+            for node in ir.nodes:
+                component = node.pipeline_node.node_info.id
+                if component == "AtomicPusher" and not believe_push:
+                    node.pipeline_node.execution_options.caching_options.enable_cache = False
+                state = _launch(ir, node.pipeline_node, deployment, connection, component, tell)
+                if component == "Trainer" and state == "ran":
+                    process.warm_up()  # the probe will run: let it import TensorFlow meanwhile
+        finally:
+            process.dismiss()
+            store.close_stale_executions(paths.metadata, pipeline.pipeline_info.pipeline_name)
+
+
+def _launch(
+    ir: Any, node: Any, deployment: Any, connection: Any, component: str, tell: Callable[[Progress], None]
+) -> State:
+    started = time.monotonic()
+    tell(Progress(component, "started"))
+    try:
+        info = launcher.Launcher(
+            pipeline_node=node,
+            mlmd_connection=metadata.Metadata(connection),
+            pipeline_info=ir.pipeline_info,
+            pipeline_runtime_spec=ir.runtime_spec,
+            executor_spec=runner_utils.extract_executor_spec(deployment, component),
+            custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, component),
+        ).launch()
+    except BaseException as error:
+        tell(Progress(component, "failed", time.monotonic() - started))
+        if not isinstance(error, Exception):  # Ctrl-C
+            raise
+        logging.getLogger(__name__).exception("%s failed", component)  # the traceback is for the log alone
+        ours = _our_error(error)
+        if ours:
+            raise ours from error
+        raise ComponentFailed(component, error) from error
+    state: State = "cached" if info and store.is_cached(connection, info.execution_id) else "ran"
+    tell(Progress(component, state, time.monotonic() - started))
+    return state
+
+
+def _our_error(error: BaseException | None) -> VouchError | None:
+    """Return our error if it is the cause, however TFX or Beam wrapped it."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, VouchError):
+            return error
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return None
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Turn SIGTERM into KeyboardInterrupt, so that both leave a clean store."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -1,0 +1,54 @@
+"""What can go wrong between a client and a model server."""
+
+from __future__ import annotations
+
+from common.errors import VouchError
+
+START = "start it: python -m serving start"
+
+
+class ModelNotFound(VouchError):
+    """The server has no such model, version or label."""
+
+    http_status = 404
+
+
+class InvalidRequest(VouchError):
+    """The server, or the client before it, cannot make sense of the request; the same again fails again."""
+
+    exit_code = 3
+    http_status = 400
+
+
+class ModelServerDown(VouchError):
+    """No connection, or the server says that it cannot answer now. `retry_after_s` is what it asked for."""
+
+    exit_code = 5
+    http_status = 503
+
+    def __init__(self, what: str, *, got: object = None, fix: str = START, retry_after_s: float = 0.0) -> None:
+        super().__init__(what, got=got, fix=fix)
+        self.retry_after_s = retry_after_s
+
+
+class CircuitOpen(ModelServerDown):
+    """The server failed so often in a row that it is left alone for a while."""
+
+
+class ModelServerTimeout(VouchError):
+    """No answer in time."""
+
+    exit_code = 5
+    http_status = 504
+
+
+class ModelServerFailed(VouchError):
+    """The server itself reports an error that is no fault of the request."""
+
+    http_status = 502
+
+
+class BadAnswer(VouchError):
+    """What came back is no answer to the request: no JSON, a number that is none, another count of rows."""
+
+    http_status = 502

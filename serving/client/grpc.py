@@ -1,0 +1,205 @@
+"""Speak TensorFlow Serving's gRPC API, with the same retries and the same errors as by REST."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import grpc
+
+from common.errors import VouchError
+from serving.client.checks import as_columns, checked, count_rows
+from serving.client.errors import (
+    BadAnswer,
+    InvalidRequest,
+    ModelNotFound,
+    ModelServerDown,
+    ModelServerFailed,
+    ModelServerTimeout,
+)
+from serving.client.rest import UNKNOWN_LABEL
+from serving.client.retry import Caller, Clock, Policy
+from serving.client.tensors import from_tensor, to_tensor
+from serving.client.types import (
+    DEFAULT_SIGNATURE,
+    NEWEST,
+    Inputs,
+    Metadata,
+    Outputs,
+    Signature,
+    TensorInfo,
+    VersionSpec,
+    VersionStatus,
+)
+from serving.wire.messages import dtypes, message
+
+OPTIONS = {
+    "grpc.enable_http_proxy": 0,  # no proxy stands between us and the model server
+    "grpc.enable_retries": 0,  # the policy's are the only ones
+    "grpc.initial_reconnect_backoff_ms": 100,
+    "grpc.max_reconnect_backoff_ms": 1000,
+    "grpc.keepalive_time_ms": 60_000,  # finds a peer that vanished without a word
+    "grpc.keepalive_timeout_ms": 10_000,
+    "grpc.max_receive_message_length": -1,
+    "grpc.max_send_message_length": -1,
+}
+_METHODS = {
+    "Predict": ("PredictionService", "PredictRequest", "PredictResponse"),
+    "GetModelMetadata": ("PredictionService", "GetModelMetadataRequest", "GetModelMetadataResponse"),
+    "GetModelStatus": ("ModelService", "GetModelStatusRequest", "GetModelStatusResponse"),
+    "HandleReloadConfigRequest": ("ModelService", "ReloadConfigRequest", "ReloadConfigResponse"),
+}
+_CODE_ERRORS: dict[grpc.StatusCode, type[VouchError]] = {
+    grpc.StatusCode.NOT_FOUND: ModelNotFound,
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
+    grpc.StatusCode.FAILED_PRECONDITION: InvalidRequest,
+    grpc.StatusCode.OUT_OF_RANGE: InvalidRequest,
+    grpc.StatusCode.UNIMPLEMENTED: InvalidRequest,
+}
+RELOAD_BUDGET_S = 600.0  # answered once newly named models are loaded
+
+
+class GrpcClient:
+    """A ModelClient over gRPC, which can also hand the server another config."""
+
+    def __init__(self, address: str, policy: Policy | None = None, clock: Clock | None = None) -> None:
+        self.address = address
+        self._caller = Caller(policy, clock)
+        self._signatures: dict[tuple[str, VersionSpec, str], Signature] = {}
+        self._channel = grpc.insecure_channel(address, options=list(OPTIONS.items()))
+        self._methods = {name: self._method(name) for name in _METHODS}
+
+    def predict(
+        self, model: str, inputs: Inputs, version_spec: VersionSpec = NEWEST, *, signature: str = DEFAULT_SIGNATURE
+    ) -> Outputs:
+        """See ModelClient."""
+        columns = as_columns(inputs)
+        rows = count_rows(columns)
+        known = self._signature(model, version_spec, signature)
+        try:
+            answer = self._predict(model, columns, version_spec, signature, known)
+        except InvalidRequest:
+            self._signatures.pop((model, version_spec, signature), None)
+            if self._signature(model, version_spec, signature) == known:
+                raise
+            # another version answers now, and takes other types
+            answer = self._predict(
+                model, columns, version_spec, signature, self._signature(model, version_spec, signature)
+            )
+        return checked({name: from_tensor(name, proto) for name, proto in answer.outputs.items()}, rows)
+
+    def status(self, model: str, version_spec: VersionSpec = NEWEST) -> tuple[VersionStatus, ...]:
+        """See ModelClient. A label narrows nothing down: gRPC's answer is that of the whole model."""
+        request = message("GetModelStatusRequest")()
+        _fill_spec(request.model_spec, model, version_spec)
+        answer = self._call("GetModelStatus", request)
+        states = message("ModelVersionStatus").DESCRIPTOR.enum_types_by_name["State"].values_by_number
+        codes = {code.value[0]: code.name for code in grpc.StatusCode}
+        return tuple(
+            VersionStatus(
+                found.version,
+                states[found.state].name,
+                codes.get(found.status.error_code, "UNKNOWN"),
+                found.status.error_message,
+            )
+            for found in answer.model_version_status
+        )
+
+    def metadata(self, model: str, version_spec: VersionSpec = NEWEST) -> Metadata:
+        """See ModelClient."""
+        request = message("GetModelMetadataRequest")(metadata_field=["signature_def"])
+        _fill_spec(request.model_spec, model, version_spec)
+        answer = self._call("GetModelMetadata", request)
+        found = message("SignatureDefMap")()
+        if not answer.metadata["signature_def"].Unpack(found):
+            raise BadAnswer("this is no metadata of a model", got=str(answer)[:200])
+        signatures = {name: _as_signature(definition) for name, definition in found.signature_def.items()}
+        return Metadata(answer.model_spec.version.value, signatures)
+
+    def reload_config(self, config: Any) -> None:
+        """Give the server another ModelServerConfig; returns when newly named models are served.
+
+        Raises InvalidRequest if the server refuses it.
+        """
+        request = message("ReloadConfigRequest")()
+        request.config.CopyFrom(config)
+        status = self._call("HandleReloadConfigRequest", request, RELOAD_BUDGET_S).status
+        if status.error_code:
+            raise InvalidRequest("the model server refused the config", got=status.error_message)
+
+    def close(self) -> None:
+        """See ModelClient."""
+        self._channel.close()
+
+    def _predict(
+        self, model: str, columns: Mapping[str, Any], version_spec: VersionSpec, signature: str, known: Signature
+    ) -> Any:
+        request = message("PredictRequest")()
+        _fill_spec(request.model_spec, model, version_spec)
+        request.model_spec.signature_name = signature
+        for name, values in columns.items():
+            if name not in known.inputs:
+                raise InvalidRequest(f"signature {signature} has no input {name!r}", wanted=", ".join(known.inputs))
+            request.inputs[name].CopyFrom(to_tensor(name, values, known.inputs[name].dtype))
+        return self._call("Predict", request)
+
+    def _signature(self, model: str, version_spec: VersionSpec, signature: str) -> Signature:
+        key = (model, version_spec, signature)
+        if key not in self._signatures:
+            found = self.metadata(model, version_spec).signatures
+            if signature not in found:
+                raise InvalidRequest(f"{model} has no signature {signature!r}", wanted=", ".join(sorted(found)))
+            self._signatures[key] = found[signature]
+        return self._signatures[key]
+
+    def _call(self, name: str, request: Any, least_s: float = 0.0) -> Any:
+        return self._caller.call(partial(self._attempt, name, request, least_s))
+
+    def _attempt(self, name: str, request: Any, least_s: float, left_s: float) -> Any:
+        try:
+            return self._methods[name](request, timeout=max(left_s, least_s, 0.001))
+        except grpc.RpcError as error:
+            code, details = error.code(), error.details() or ""
+            if code is grpc.StatusCode.UNAVAILABLE:
+                raise ModelServerDown(f"no answer from a model server at {self.address}", got=details) from None
+            if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+                raise ModelServerDown("the model server cannot answer now", got=details, fix="later again") from None
+            if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise ModelServerTimeout(
+                    f"the model server at {self.address} did not answer in time", got=f"nothing in {left_s:.1f} s"
+                ) from None
+            if UNKNOWN_LABEL in details:
+                raise ModelNotFound("the model server does not know that label", got=details) from None
+            if code in _CODE_ERRORS:
+                raise _CODE_ERRORS[code]("the model server refused the request", got=details) from None
+            raise ModelServerFailed("the model server failed", got=f"{code.name}: {details}") from None
+
+    def _method(self, name: str) -> Callable[..., Any]:
+        service, request, response = _METHODS[name]
+        return self._channel.unary_unary(
+            f"/tensorflow.serving.{service}/{name}",
+            request_serializer=message(request).SerializeToString,
+            response_deserializer=message(response).FromString,
+        )
+
+
+def _fill_spec(spec: Any, model: str, version_spec: VersionSpec) -> None:
+    spec.name = model
+    if version_spec.version is not None:
+        spec.version.value = version_spec.version
+    elif version_spec.label:
+        spec.version_label = version_spec.label
+
+
+def _as_signature(definition: Any) -> Signature:
+    return Signature(_infos(definition.inputs), _infos(definition.outputs), definition.method_name)
+
+
+def _infos(found: Mapping[str, Any]) -> dict[str, TensorInfo]:
+    names = {number: name for name, number in dtypes().items()}
+    return {name: TensorInfo(names.get(info.dtype, ""), _shape(info.tensor_shape)) for name, info in found.items()}
+
+
+def _shape(shape: Any) -> tuple[int, ...] | None:
+    return None if shape.unknown_rank else tuple(dim.size for dim in shape.dim)

@@ -1,0 +1,258 @@
+"""Speak TensorFlow Serving's REST API: pooled connections, limits in time, answers taken apart with care."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from functools import partial
+from http import HTTPStatus
+from typing import Any, NoReturn
+from urllib.parse import quote
+
+import numpy as np
+import orjson
+
+from common.errors import VouchError
+from serving.client.checks import as_columns, checked, count_rows
+from serving.client.errors import (
+    BadAnswer,
+    InvalidRequest,
+    ModelNotFound,
+    ModelServerDown,
+    ModelServerFailed,
+    ModelServerTimeout,
+)
+from serving.client.http_pool import HttpPool
+from serving.client.http_reply import Limits, NoHttp, NotReached, Reply, TooLate
+from serving.client.retry import Caller, Clock, Policy
+from serving.client.types import (
+    DEFAULT_SIGNATURE,
+    NEWEST,
+    Inputs,
+    Metadata,
+    Outputs,
+    Signature,
+    TensorInfo,
+    VersionSpec,
+    VersionStatus,
+)
+
+CONNECT_TIMEOUT_S = 1.0
+HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "Content-Type": "application/json"}
+UNKNOWN_LABEL = "Unrecognized servable version label"  # TensorFlow Serving calls it a bad request
+_STATUS_ERRORS: dict[int, type[VouchError]] = {
+    400: InvalidRequest,
+    404: ModelNotFound,
+    413: InvalidRequest,
+    501: InvalidRequest,
+}
+
+
+class RestClient:
+    """A ModelClient over HTTP."""
+
+    def __init__(self, url: str, policy: Policy | None = None, clock: Clock | None = None) -> None:
+        self.url = url.rstrip("/")
+        self._caller = Caller(policy, clock)
+        self._output_names: dict[tuple[str, VersionSpec, str], str] = {}
+        self._pool = HttpPool(self.url, HEADERS)
+
+    def predict(
+        self, model: str, inputs: Inputs, version_spec: VersionSpec = NEWEST, *, signature: str = DEFAULT_SIGNATURE
+    ) -> Outputs:
+        """See ModelClient."""
+        columns = as_columns(inputs)
+        rows = count_rows(columns)
+        body = _written(signature, columns)
+        answer = self._ask("POST", f"{_path(model, version_spec)}:predict", body)
+        if "outputs" not in answer:
+            raise BadAnswer("the model server answered without outputs", got=_shown(answer))
+        outputs = answer["outputs"]
+        if not isinstance(outputs, dict) or set(outputs) == {"b64"}:
+            outputs = {self._output_name(model, version_spec, signature): outputs}
+        return checked({name: _decoded(values) for name, values in outputs.items()}, rows)
+
+    def status(self, model: str, version_spec: VersionSpec = NEWEST) -> tuple[VersionStatus, ...]:
+        """See ModelClient."""
+        answer = self._ask("GET", _path(model, version_spec))
+        try:
+            return tuple(
+                VersionStatus(
+                    int(found["version"]),
+                    str(found["state"]),
+                    str(found["status"]["error_code"]),
+                    str(found["status"]["error_message"]),
+                )
+                for found in answer["model_version_status"]
+            )
+        except (KeyError, TypeError, ValueError):
+            raise BadAnswer("this is no status of a model", got=_shown(answer)) from None
+
+    def metadata(self, model: str, version_spec: VersionSpec = NEWEST) -> Metadata:
+        """See ModelClient."""
+        answer = self._ask("GET", f"{_path(model, version_spec)}/metadata")
+        try:
+            found = answer["metadata"]["signature_def"]["signature_def"]
+            signatures = {name: _signature(definition) for name, definition in found.items()}
+            return Metadata(int(answer["model_spec"]["version"]), signatures)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise BadAnswer("this is no metadata of a model", got=_shown(answer)) from None
+
+    def close(self) -> None:
+        """See ModelClient."""
+        self._pool.close()
+
+    def _output_name(self, model: str, version_spec: VersionSpec, signature: str) -> str:
+        """Return the name of a signature's only output, which REST leaves out of the answer."""
+        key = (model, version_spec, signature)
+        if key not in self._output_names:
+            definition = self.metadata(model, version_spec).signatures.get(signature)
+            if definition is None or len(definition.outputs) != 1:
+                raise BadAnswer("the model server answered an output without its name", got=f"signature {signature}")
+            [self._output_names[key]] = definition.outputs
+        return self._output_names[key]
+
+    def _ask(self, method: str, path: str, body: bytes = b"") -> dict[str, Any]:
+        return self._caller.call(partial(self._attempt, method, path, body))
+
+    def _attempt(self, method: str, path: str, body: bytes, left_s: float) -> dict[str, Any]:
+        clock = self._caller.clock.now
+        limits = Limits(min(CONNECT_TIMEOUT_S, left_s), clock() + max(left_s, 0.001), clock)
+        try:
+            reply = self._pool.request(method, path, body, limits)
+        except NotReached as error:
+            raise ModelServerDown(f"no answer from a model server at {self.url}", got=error) from None
+        except TooLate:
+            raise self._too_late(left_s) from None
+        except NoHttp as error:
+            raise BadAnswer(f"{self.url} does not speak HTTP, or broke off", got=error) from None
+        answer = _parsed(reply.status, reply.content)
+        if reply.status != HTTPStatus.OK:
+            _refuse(reply, answer)
+        return answer
+
+    def _too_late(self, waited_s: float) -> ModelServerTimeout:
+        return ModelServerTimeout(
+            f"the model server at {self.url} did not answer in time", got=f"no whole answer in {waited_s:.1f} s"
+        )
+
+
+def _path(model: str, version_spec: VersionSpec) -> str:
+    base = f"/v1/models/{quote(model, safe='')}"
+    if version_spec.version is not None:
+        return f"{base}/versions/{version_spec.version}"
+    return f"{base}/labels/{quote(version_spec.label, safe='')}" if version_spec.label else base
+
+
+def _written(signature: str, columns: Mapping[str, Any]) -> bytes:
+    """Return a request as JSON that TensorFlow Serving reads: with NaN and Infinity, which are no JSON."""
+    request = {"signature_name": signature, "inputs": {name: _quick(values) for name, values in columns.items()}}
+    try:
+        body = orjson.dumps(request, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY)
+    except TypeError:  # a whole number or a text beyond orjson, or our own refusal, which comes again below
+        body = b"null"
+    if b"null" not in body:
+        return body
+    # orjson writes null for NaN and Infinity as for None
+    return json.dumps({"signature_name": signature, "inputs": dict(columns)}, default=_plain).encode()
+
+
+def _quick(values: Any) -> Any:
+    """Return an array of floats as what orjson writes quickly, gaps or not."""
+    if not isinstance(values, np.ndarray) or values.dtype.kind != "f" or not values.ndim:
+        return values
+    values = np.ascontiguousarray(values)
+    if not np.isnan(values).any() or np.isinf(values).any():
+        return values
+    return orjson.Fragment(orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY).replace(b"null", b"NaN"))
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON has no words for as what TensorFlow Serving reads."""
+    if isinstance(value, bytes):
+        return {"b64": base64.b64encode(value).decode()}
+    if hasattr(value, "tolist"):  # numpy's arrays and numbers
+        return value.tolist()
+    raise InvalidRequest("this value cannot be sent", got=f"{value!r} ({type(value).__name__})")
+
+
+def _decoded(value: Any) -> Any:
+    """Return a tensor with its bytes as such: all of its values are, or none."""
+    return _with_bytes(value) if isinstance(_first_leaf(value), dict) else value
+
+
+def _first_leaf(value: Any) -> Any:
+    while isinstance(value, list) and value:
+        value = value[0]
+    return value
+
+
+def _with_bytes(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_with_bytes(inner) for inner in value]
+    return base64.b64decode(value["b64"]) if isinstance(value, dict) and set(value) == {"b64"} else value
+
+
+def _read(content: bytes) -> Any:
+    try:
+        return orjson.loads(content)
+    except ValueError:  # NaN, which is no JSON, makes a better error than that
+        return json.loads(content)
+
+
+def _parsed(status: int, content: bytes) -> dict[str, Any]:
+    try:
+        answer = _read(content)
+    except (ValueError, RecursionError):
+        answer = None
+    if isinstance(answer, dict):
+        return answer
+    text = content.decode(errors="replace")
+    if status == HTTPStatus.OK:
+        raise BadAnswer("the model server's answer is no JSON object", got=_shown(text))
+    return {"error": _shown(text)}
+
+
+def _refuse(response: Reply, answer: Mapping[str, Any]) -> NoReturn:
+    status, text = response.status, str(answer.get("error", ""))
+    if status in (429, 503):
+        asked_s = _retry_after_s(response.headers.get("retry-after", ""))
+        raise ModelServerDown("the model server cannot answer now", got=text, fix="later again", retry_after_s=asked_s)
+    if status in (408, 504):
+        raise ModelServerTimeout("the model server gave the request up", got=text)
+    if UNKNOWN_LABEL in text:
+        raise ModelNotFound("the model server does not know that label", got=text)
+    if status in _STATUS_ERRORS:
+        raise _STATUS_ERRORS[status]("the model server refused the request", got=text)
+    raise ModelServerFailed("the model server failed", got=f"{status}: {text}")
+
+
+def _retry_after_s(text: str) -> float:
+    """Return the seconds that a Retry-After header asks for: a number, or a date."""
+    if text.strip().isdecimal():
+        return float(text)
+    try:
+        return max((parsedate_to_datetime(text) - datetime.now(timezone.utc)).total_seconds(), 0.0)
+    except (TypeError, ValueError):
+        return 0.0
+
+
+def _signature(definition: Mapping[str, Any]) -> Signature:
+    return Signature(
+        {name: _tensor_info(info) for name, info in definition["inputs"].items()},
+        {name: _tensor_info(info) for name, info in definition["outputs"].items()},
+        definition["method_name"],
+    )
+
+
+def _tensor_info(info: Mapping[str, Any]) -> TensorInfo:
+    shape = info["tensor_shape"]
+    return TensorInfo(info["dtype"], None if shape["unknown_rank"] else tuple(int(dim["size"]) for dim in shape["dim"]))
+
+
+def _shown(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 200 else text[:200] + "…"

@@ -1,0 +1,1 @@
+"""Start a model server, and what runs beside it."""

@@ -1,0 +1,1 @@
+"""What a version on disk is: the contract between those who push and those who serve."""

@@ -1,0 +1,48 @@
+"""What the files named by flags say, read before TensorFlow is imported: a mistake in them shows at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from serving.server.config.models import ModelConfig, from_proto, single_model
+from serving.server.config.protos import read_batching, read_model_config, read_monitoring_config, read_ssl_config
+
+if TYPE_CHECKING:
+    from serving.server.flags import Options
+    from serving.server.run.batching import BatchingOptions
+
+METRICS_PATH = "/monitoring/prometheus/metrics"
+
+
+@dataclass(frozen=True)
+class Files:
+    """The contents, as the server uses them."""
+
+    models: tuple[ModelConfig, ...] | None  # None: nothing yet
+    batching: BatchingOptions | None  # None: no batching
+    metrics_path: str  # empty: no metrics page
+    tls: Any  # SSLConfig, or None
+
+    @staticmethod
+    def read(options: Options) -> Files:
+        """Read them all. Raises StatusError for a file that is no good."""
+        return Files(
+            models=_models(options),
+            batching=read_batching(options.batching_parameters_file) if options.enable_batching else None,
+            metrics_path=_metrics_path(options),
+            tls=read_ssl_config(options.ssl_config_file) if options.ssl_config_file else None,
+        )
+
+
+def _models(options: Options) -> tuple[ModelConfig, ...] | None:
+    if options.model_config_file:
+        return from_proto(read_model_config(options.model_config_file))
+    return single_model(options.model_name, options.model_base_path)
+
+
+def _metrics_path(options: Options) -> str:
+    if not options.monitoring_config_file:
+        return ""
+    config = read_monitoring_config(options.monitoring_config_file).prometheus_config
+    return (config.path or METRICS_PATH) if config.enable else ""

@@ -1,0 +1,176 @@
+"""Classify, Regress and MultiInference on serialized tf.Examples: plans of the run, and its results read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.server.core.predict import CLASSIFY, REGRESS, Call
+from serving.server.core.status import StatusError, invalid_argument, unimplemented
+from serving.server.core.tensors import type_name
+
+if TYPE_CHECKING:
+    from serving.server.core.servable import Servable
+
+Array = NDArray[Any]
+Classes = list[list[tuple[bytes, Any]]]  # label and float32 score, classes by example
+
+
+@dataclass(frozen=True)
+class ExamplesPlan:
+    """A signature as a call on examples uses it: only the tensors' names count, not their declared types."""
+
+    method: str  # CLASSIFY or REGRESS
+    feed: str
+    fetches: Mapping[str, str]  # tensor by output, `classes`, `scores` or `outputs`
+
+    def read(self, tensors: Mapping[str, Array], examples: int) -> Classes | Array:
+        """Return the result of a run that fetched `tensors` by name.
+
+        Raises StatusError, INVALID_ARGUMENT, if shapes or types are not those of the method.
+        """
+        found = {output: tensors[name] for output, name in self.fetches.items()}
+        if self.method == REGRESS:
+            return _regressions(found["outputs"], examples)
+        return _classes(found.get("classes"), found.get("scores"), examples)
+
+
+def plan_examples(servable: Servable, method: str, signature: str, check_method_name: bool) -> ExamplesPlan:
+    """Return the plan of one signature, worked out once per version.
+
+    Raises StatusError, INVALID_ARGUMENT, for a signature that is not there or does not have the method's form.
+    """
+    key = method, signature, check_method_name
+    plan: ExamplesPlan | None = servable.memo.get(key)
+    if plan is None:
+        if signature not in servable.signatures:
+            raise invalid_argument(f"No signature was found with the name: {signature}")
+        definition = servable.signatures[signature]
+        if check_method_name and definition.method_name != method:
+            kind = "classification" if method == CLASSIFY else "regression"
+            raise invalid_argument(
+                f"Expected {kind} signature method_name to be {method}. Was: {definition.method_name}"
+            )
+        plan = servable.memo[key] = _classification(definition) if method == CLASSIFY else _regression(definition)
+    return plan
+
+
+def plan_multi(
+    servable: Servable, tasks: Sequence[tuple[str, str]], check_method_name: bool = False
+) -> list[ExamplesPlan]:
+    """Return a plan for each pair of signature and method name.
+
+    Raises StatusError: INVALID_ARGUMENT for a signature unknown or asked for twice, UNIMPLEMENTED for another method.
+    """
+    plans: list[ExamplesPlan] = []
+    seen: set[str] = set()
+    for signature, method in tasks:
+        if signature in seen:
+            raise invalid_argument(f"Duplicate evaluation of signature: {signature}")
+        seen.add(signature)
+        if signature not in servable.signatures:
+            raise invalid_argument(f"Requested signature not found in model graph: {signature}")
+        if method not in (CLASSIFY, REGRESS):
+            raise unimplemented(f"Unsupported signature method_name: {method}")
+        plans.append(plan_examples(servable, method, signature, check_method_name))
+    return plans
+
+
+def examples_call(plans: Sequence[ExamplesPlan], examples: Sequence[bytes]) -> Call:
+    """Return the one run that serves all plans over the same examples.
+
+    Raises StatusError, INVALID_ARGUMENT, if there are none.
+    """
+    if not examples:
+        raise invalid_argument("Input is empty.")
+    feeds = tuple(sorted({plan.feed for plan in plans}))
+    fetches = tuple(sorted({name for plan in plans for name in plan.fetches.values()}))
+    serialized = np.array(examples, dtype=object)
+    return Call(feeds, fetches, [serialized] * len(feeds))
+
+
+def _classification(definition: Any) -> ExamplesPlan:
+    outputs = definition.outputs
+    _check_one_input(definition)
+    if len(outputs) not in (1, 2):
+        raise invalid_argument(f"Expected one or two output Tensors, found {len(outputs)}")
+    feed = _inputs_tensor(definition, "classification")
+    fetches = {output: outputs[output].name for output in ("classes", "scores") if output in outputs}
+    if not fetches:
+        raise invalid_argument(
+            'Expected classification signature outputs to contain at least one of "classes" or "scores". '
+            f"Signature was: {definition}"
+        )
+    return ExamplesPlan(CLASSIFY, feed, fetches)
+
+
+def _regression(definition: Any) -> ExamplesPlan:
+    _check_one_input(definition)
+    if len(definition.outputs) != 1:
+        raise invalid_argument("Expected one output Tensor.")
+    feed = _inputs_tensor(definition, "regression")
+    if "outputs" not in definition.outputs:
+        raise invalid_argument(f"No regression outputs found in SignatureDef: {definition}")
+    return ExamplesPlan(REGRESS, feed, {"outputs": definition.outputs["outputs"].name})
+
+
+def _check_one_input(definition: Any) -> None:
+    if len(definition.inputs) != 1:
+        raise invalid_argument("Expected one input Tensor.")
+
+
+def _inputs_tensor(definition: Any, kind: str) -> str:
+    if "inputs" not in definition.inputs:
+        raise invalid_argument(f"No {kind} inputs found in SignatureDef: {definition}")
+    return str(definition.inputs["inputs"].name)
+
+
+def _classes(classes: Array | None, scores: Array | None, examples: int) -> Classes:
+    for name, tensor, wanted in (("classes", classes, "STRING"), ("scores", scores, "FLOAT")):
+        if tensor is not None:
+            _check_matrix(name, tensor, wanted, examples)
+    if classes is None or scores is None:
+        known = classes if classes is not None else scores
+        count = known.shape[1] if known is not None else 0
+    elif classes.shape[1] == scores.shape[1]:
+        count = classes.shape[1]
+    else:
+        raise invalid_argument(
+            f"Tensors class and score should match in dim_size(1). Got {classes.shape[1]} vs. {scores.shape[1]}"
+        )
+    labels = [[b""] * count] * examples if classes is None else classes
+    values = np.zeros((examples, count), np.float32) if scores is None else scores
+    return [list(zip(row, numbers, strict=True)) for row, numbers in zip(labels, values, strict=True)]
+
+
+def _check_matrix(name: str, tensor: Array, wanted: str, examples: int) -> None:
+    if tensor.ndim != 2:
+        raise invalid_argument(f"Expected Tensor shape: [batch_size num_classes] but got {_shape(tensor)}")
+    if tensor.dtype != (np.object_ if wanted == "STRING" else np.float32):
+        raise _wrong_type(f"Expected {name} Tensor of DT_{wanted}. Got: ", tensor)
+    if len(tensor) != examples:
+        raise invalid_argument(f"Expected {name} output batch size of {examples}. Got: {len(tensor)}")
+
+
+def _regressions(output: Array, examples: int) -> Array:
+    if not (output.ndim == 1 or (output.ndim == 2 and output.shape[1] == 1)):
+        raise invalid_argument(
+            "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got " + _shape(output)
+        )
+    if len(output) != examples:
+        raise invalid_argument(f"Input batch size did not match output batch size: {examples} vs. {len(output)}")
+    if output.dtype != np.float32:
+        raise _wrong_type("Expected output Tensor of DT_FLOAT.  Got: ", output)
+    return output.reshape(-1)
+
+
+def _wrong_type(text: str, tensor: Array) -> StatusError:
+    return invalid_argument(text + type_name(tensor.dtype))
+
+
+def _shape(tensor: Array) -> str:
+    return "[" + ",".join(map(str, tensor.shape)) + "]"

@@ -1,0 +1,143 @@
+"""From flags to the core: what loads a version, what holds it and what runs it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from serving.server.config.protos import read_session_config, read_version_batching
+from serving.server.core.inference import Inference
+from serving.server.core.manager import Manager
+from serving.server.core.metrics import ServingMetrics
+from serving.server.core.servable import Servable
+from serving.server.core.status import Code, StatusError
+from serving.server.core.transitions import ManagerOptions
+from serving.server.core.versions import VersionId
+from serving.server.core.warmup import WARMUP_FILE, replay
+from serving.server.flags import Options
+from serving.server.run.batching import BatchingHooks, BatchingOptions, BatchingRunner
+from serving.server.run.runner import DirectRunner, Runner
+
+if TYPE_CHECKING:
+    from serving.server.config.files import Files
+
+MAX_WAITING = 5000  # runs; more would time out before their turn
+RUNTIME = "TF1"
+CALLERS_THREAD = -1  # ConfigProto: "all operations are performed in caller's thread"
+
+
+@dataclass(frozen=True)
+class Core:
+    """All of the server but its ports."""
+
+    manager: Manager[Servable]
+    inference: Inference
+    runner: Runner
+    metrics: ServingMetrics
+
+    @staticmethod
+    def of(options: Options, files: Files, metrics: ServingMetrics) -> Core:
+        """Build the parts. Raises StatusError for a session config that is no good."""
+        manager: Manager[Servable] = Manager(Loader(options, metrics, files.batching), ManagerOptions.of(options))
+        runner = _runner(options, files.batching, metrics)
+        inference = Inference(
+            lambda spec: manager.acquire(spec.name, spec.version, spec.label),
+            runner,
+            options.enable_signature_method_name_check,
+            lambda model, api, microseconds: metrics.runtime_latency.cell(model, api, RUNTIME).add(microseconds),
+        )
+        return Core(manager, inference, runner, metrics)
+
+    def close(self) -> None:
+        """Unload everything and end the threads."""
+        self.manager.stop(1.0)
+        self.runner.close()
+
+
+class Loader:
+    """Loads a version as the flags say and replays its warm-up requests before anybody else uses it."""
+
+    def __init__(self, options: Options, metrics: ServingMetrics, batching: BatchingOptions | None) -> None:
+        self._options = options
+        self._metrics = metrics
+        self._batching = batching
+        self._tags = tuple(filter(None, options.saved_model_tags.split(",")))
+        self._session_config = _session_config(options)
+
+    def __call__(self, version: VersionId, folder: Path) -> Servable:
+        """Return the loaded version. Raises StatusError."""
+        servable = Servable.load(folder, self._tags, self._session_config)
+        try:
+            servable.batching = self._batching_of(folder)
+            if self._options.enable_model_warmup:
+                self._warm_up(servable, folder)
+        except Exception:
+            servable.close()
+            raise
+        return servable
+
+    def _batching_of(self, folder: Path) -> BatchingOptions | None:
+        options = self._batching
+        if options and self._options.enable_per_model_batching_parameters:
+            options = read_version_batching(folder, options)
+        if options:
+            options.check()
+        return options
+
+    def _warm_up(self, servable: Servable, folder: Path) -> None:
+        if not (folder / WARMUP_FILE).exists():
+            return
+        options, code, records, started = self._options, Code.OK, 0, time.perf_counter()
+        iterations = max(options.num_request_iterations_for_warmup, 1)
+        try:
+            records = replay(servable, folder, iterations, options.enable_signature_method_name_check)
+        except StatusError as error:
+            code = error.code
+            raise
+        finally:
+            elapsed_us = (time.perf_counter() - started) * 1e6
+            self._metrics.warmup_latency.cell(str(folder), code.name).add(elapsed_us)
+            self._metrics.warmup_records.cell(str(folder), code.name).add(records)
+
+
+def _runner(options: Options, batching: BatchingOptions | None, metrics: ServingMetrics) -> Runner:
+    direct = DirectRunner(max(options.grpc_max_threads, 1), MAX_WAITING)
+    return BatchingRunner(batching, direct, _hooks(batching, metrics)) if batching else direct
+
+
+def _hooks(batching: BatchingOptions, metrics: ServingMetrics) -> BatchingHooks:
+    queuing = metrics.queuing_latency.cell(batching.thread_pool_name)
+    wrapped, processed = metrics.wrapped_runs.cell(), metrics.processed_batch_size.cell()
+    given = metrics.input_batch_size.cell()
+
+    def padded(padding: int, size: int) -> None:
+        metrics.padding_size.cell(str(size)).add(padding)
+
+    return BatchingHooks(
+        queuing_latency_us=queuing.add,
+        wrapped_run=wrapped.add,
+        padding_size=padded,
+        input_batch_size=lambda rows, inputs: given.add(rows),
+        processed_batch_size=processed.add,
+    )
+
+
+def _session_config(options: Options) -> Any:
+    """Return the ConfigProto of all sessions.
+
+    Unless told otherwise a run stays in the thread that asked for it. TensorFlow would hand each operation to a pool,
+    which takes about as long as to run the small operations of one row.
+    """
+    from tensorflow.core.protobuf import config_pb2
+
+    config = config_pb2.ConfigProto()
+    if options.tensorflow_session_config_file:
+        config = read_session_config(options.tensorflow_session_config_file)
+    within = options.tensorflow_intra_op_parallelism or options.tensorflow_session_parallelism
+    between = options.tensorflow_inter_op_parallelism or options.tensorflow_session_parallelism
+    if within:
+        config.intra_op_parallelism_threads = within
+    config.inter_op_parallelism_threads = between or config.inter_op_parallelism_threads or CALLERS_THREAD
+    return config

@@ -1,0 +1,137 @@
+"""Which models are served: the config, its reloads, the versions found, and what is known of each."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from serving.server.config.models import ModelConfig
+from serving.server.core.labels import assign
+from serving.server.core.periodic import Periodic
+from serving.server.core.source import Source
+from serving.server.core.status import Code, StatusError, not_found
+from serving.server.core.transitions import TICK_S, Closable, ManagerOptions, Transitions
+from serving.server.core.versions import State, Version, VersionId, VersionStatus
+
+LOG = logging.getLogger("serving")
+T = TypeVar("T", bound=Closable)
+
+
+class Manager(Generic[T]):
+    """Find, load and serve versions in threads of its own. Requests only ever call `acquire` and `status`.
+
+    `acquire(name, version, label)` is that of `Available`: a handle to be used in a `with` block, or StatusError.
+    """
+
+    def __init__(self, load: Callable[[VersionId, Path], T], options: ManagerOptions | None = None) -> None:
+        """Take what loads a version; it is called in several threads at once and may raise any Exception."""
+        self._options = options or ManagerOptions()
+        self._transitions = Transitions(load, self._options)
+        self._configs: Mapping[str, ModelConfig] = {}  # replaced whole, under the transitions' lock
+        self._source = Source()
+        self._polls = Periodic("serving-source", self._poll, self._options.poll_wait_s or None)
+        self.acquire = self._transitions.available.acquire
+
+    def start(self, models: Iterable[ModelConfig] | None) -> None:
+        """Begin to load. None: nothing yet. Raises StatusError, as `apply` does."""
+        self.apply(models)
+        self._transitions.start()
+        if self._options.poll_wait_s >= 0:
+            self._polls.start()
+
+    def wait_until_available(self, timeout_s: float | None = None) -> None:
+        """Wait until each model has a version available, then load with the threads asked for.
+
+        Raises StatusError: UNKNOWN if a load failed for good, DEADLINE_EXCEEDED, CANCELLED when stopped meanwhile.
+        """
+        self._wait("servable(s)", self._configs, timeout_s)
+        self._transitions.end_initial_load()
+
+    def apply(self, models: Iterable[ModelConfig] | None) -> list[str]:
+        """Replace the models and all labels, and return the newly named ones; None changes nothing.
+
+        Models left out are unloaded in the background, kept ones go on serving. Raises StatusError FAILED_PRECONDITION
+        for a label to an unavailable version; then nothing has changed.
+        """
+        if models is None:
+            LOG.info("Taking no action for empty config.")
+            return []
+        configs = {model.name: model for model in models}
+        available = self._transitions.available
+        with self._transitions.changed:
+            labels = assign(
+                configs.values(), available.labels, self._is_available, self._options.allows_labels_for_unavailable
+            )
+            old, self._configs = self._configs, configs
+            available.set_labels(labels)
+            self._transitions.want({name: {} for name in old if name not in configs})
+            self._transitions.changed.notify_all()
+        self._polls.wake()
+        return [name for name in configs if name not in old]
+
+    def reload(self, models: Iterable[ModelConfig] | None, timeout_s: float | None = None) -> None:
+        """Apply a config and wait until its newly named models are available.
+
+        Raises StatusError as `apply` and `wait_until_available` do; a config once applied stays, even then.
+        """
+        self._wait("model(s)", self.apply(models), timeout_s)
+
+    def names(self) -> frozenset[str]:
+        """Return the names of the configured models."""
+        return frozenset(self._configs)
+
+    def status(self, name: str, version: int | None = None) -> list[VersionStatus]:
+        """Return all versions ever seen of a model, newest first, or the one. Raises StatusError NOT_FOUND."""
+        with self._transitions.changed:
+            known = self._transitions.versions.get(name, {})
+            if version is not None:
+                if version not in known:
+                    raise not_found(f"Could not find version {version} of model {name}")
+                return [known[version].status()]
+            if not known:
+                raise not_found(f"Could not find any versions of model {name}")
+            return [known[number].status() for number in sorted(known, reverse=True)]
+
+    def stop(self, timeout_s: float = 0.0) -> None:
+        """End the threads, refuse all requests and unload what nobody uses, waiting so long for those who do.
+
+        A load under way cannot be stopped; it is closed when it is done.
+        """
+        self._polls.stop(TICK_S)
+        self._transitions.stop(timeout_s)
+
+    def _poll(self) -> None:
+        configs = self._configs
+        found = self._source.poll(configs.values())
+        with self._transitions.changed:
+            if found is not None and configs is self._configs:  # a new config looks again by itself
+                self._transitions.want(found)
+
+    def _wait(self, what: str, names: Iterable[str], timeout_s: float | None) -> None:
+        reached: list[Version[T] | None] = []
+
+        def is_over() -> bool:
+            reached[:] = [self._outcome(name) for name in names if name in self._configs]
+            return self._transitions.is_stopped or None not in reached
+
+        with self._transitions.changed:
+            if not self._transitions.changed.wait_for(is_over, timeout_s):
+                raise StatusError(Code.DEADLINE_EXCEEDED, "The models are not yet available.")
+            if self._transitions.is_stopped:
+                raise StatusError(Code.CANCELLED, "The server is stopping.")
+            failed = [version for version in reached if version is not None and version.state is State.END]
+            listed = "".join(f"{v.id} due to error: {v.code.name}: {v.message}}}, " for v in failed)
+        if failed:
+            raise StatusError(Code.UNKNOWN, f"{len(failed)} {what} did not become available: {{{listed}}}")
+
+    def _outcome(self, name: str) -> Version[T] | None:
+        """Return the largest aspired version that is available or has failed, if there is one."""
+        known = self._transitions.versions.get(name, {})
+        done = [v for v in known.values() if v.is_aspired and v.state in (State.AVAILABLE, State.END)]
+        return max(done, key=lambda version: version.id.version, default=None)
+
+    def _is_available(self, name: str, version: int) -> bool:
+        found = self._transitions.versions.get(name, {}).get(version)
+        return found is not None and found.state is State.AVAILABLE

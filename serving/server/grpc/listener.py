@@ -1,0 +1,91 @@
+"""gRPC over TCP and a UNIX socket, with TLS and the health service where asked for."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from serving.server.core.status import Code, StatusError, invalid_argument
+from serving.server.grpc.core import CoreServer
+from serving.server.grpc.health import health_methods
+from serving.server.grpc.services import MODEL, PREDICTION, Reload, Services
+from serving.server.listen import listen
+
+if TYPE_CHECKING:
+    from serving.server.core.loading import Core
+    from serving.server.flags import Options
+
+LOG = logging.getLogger("serving")
+_DEFAULTS = {
+    "grpc.max_send_message_length": -1,
+    "grpc.max_receive_message_length": -1,
+    "grpc.optimization_target": "throughput",
+    "grpc.so_reuseport": 0,  # a port that is taken must be an error
+}
+
+
+async def start_grpc(options: Options, core: Core, tls: Any, reload: Reload) -> CoreServer:
+    """Serve gRPC, over TCP as an SSLConfig `tls` says.
+
+    Raises StatusError: UNAVAILABLE if a port or socket cannot be had, INVALID_ARGUMENT for an unusable key.
+    """
+    as_content = options.enable_serialization_as_tensor_content
+    methods = Services(core.inference, core.manager, reload, core.metrics, as_content).methods
+    if options.enable_grpc_healthcheck_service:
+        methods = {**methods, **health_methods((MODEL, PREDICTION))}
+    server = CoreServer({**_DEFAULTS, **channel_arguments(options.grpc_channel_arguments)}, methods)
+    for address in _addresses(options):
+        _open(server, address, tls if not address.startswith("unix:") else None)
+        LOG.info("Running gRPC ModelServer at %s ...", address)
+    server.start()
+    return server
+
+
+def channel_arguments(text: str) -> dict[str, Any]:
+    """Return `k=v,k=v` as gRPC takes it: integers as integers, all else as text."""
+    found: dict[str, Any] = {}
+    for pair in filter(None, text.split(",")):
+        key, _, value = pair.partition("=")
+        is_integer = re.fullmatch("-?[0-9]{1,10}", value) and abs(int(value)) < 1 << 31
+        found[key] = int(value) if is_integer else value
+    return found
+
+
+def _addresses(options: Options) -> list[str]:
+    found = []
+    if options.port:
+        host = options.bind_address or "0.0.0.0"
+        found.append(f"[{host}]:{options.port}" if ":" in host else f"{host}:{options.port}")
+    if options.grpc_socket_path:
+        with suppress(OSError):  # what cannot be removed cannot be listened on, and that will be said
+            os.unlink(options.grpc_socket_path)  # a stale one would be in the way
+        found.append(f"unix:{options.grpc_socket_path}")
+    return found
+
+
+def _open(server: CoreServer, address: str, tls: Any) -> None:
+    if server.open(address, _credentials(tls) if tls else None):
+        return
+    if tls and _can_listen(address):
+        raise invalid_argument("Failed to use server_key and server_cert of server_options.ssl_config_file for TLS")
+    raise StatusError(Code.UNAVAILABLE, f"Failed to listen on {address} for gRPC; is it in use?")
+
+
+def _can_listen(address: str) -> bool:
+    """Return whether it is not the address that is at fault: gRPC tells nothing."""
+    host, _, port = address.rpartition(":")
+    try:
+        listen(host.strip("[]"), int(port)).close()
+    except StatusError:
+        return False
+    return True
+
+
+def _credentials(tls: Any) -> Any:
+    pair = tls.server_key.encode(), tls.server_cert.encode()
+    return grpc.ssl_server_credentials([pair], tls.custom_ca.encode() or None, tls.client_verify)

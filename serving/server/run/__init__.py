@@ -1,0 +1,1 @@
+"""Session runs: in threads, and in batches."""

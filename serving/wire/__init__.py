@@ -1,0 +1,1 @@
+"""What our client and our server share of the wire."""

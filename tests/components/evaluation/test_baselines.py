@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from components.evaluation import baselines
+from components.evaluation.baselines import Table, compare
+from config.settings import Settings
+
+NAMES = ["Logistic regression", "Decision tree", "SVM (RBF kernel)"]
+
+
+def settings(classes: tuple[str, ...] = ("B", "M"), **evaluation: Any) -> Settings:
+    metrics = ("auc", "recall", "accuracy", "example_count")
+    data = {"source": "x.csv", "label": "y", "classes": classes}
+    asked = {"metrics": metrics, "bootstrap_samples": 200, **evaluation}
+    return Settings.model_validate({"name": "x", "data": data, "evaluation": asked})
+
+
+def table(rows: int, seed: int, classes: int = 2, missing: float = 0.0) -> Table:
+    """Return rows whose first number and only text both tell the class, and a number that says nothing."""
+    rng = np.random.default_rng(seed)
+    true = rng.integers(0, classes, rows)
+    numbers = np.stack([100 + 5.0 * true + rng.normal(0, 1, rows), rng.normal(0, 1e-6, rows)], axis=1)
+    numbers[rng.random(numbers.shape) < missing] = np.nan
+    texts = np.array([[f"=t{c if rng.random() < 0.9 else 9}"] for c in true], object)
+    return Table(numbers, texts, true)
+
+
+@pytest.mark.parametrize(("classes", "missing"), [(2, 0.0), (3, 0.0), (2, 0.3)], ids=["two", "three", "missing values"])
+def test_every_plain_model_learns_what_is_plain(classes: int, missing: float) -> None:
+    names = tuple("abc"[:classes])
+    train, evaluation, test = (table(rows, seed, classes, missing) for seed, rows in enumerate((300, 80, 90)))
+    found = compare(train, evaluation, test, settings(names))
+    assert [b.name for b in found] == NAMES
+    for baseline in found:
+        metrics = {m.name: m for m in baseline.metrics}
+        assert set(metrics) == {"auc", "recall", "accuracy"}
+        assert metrics["auc"].value > 0.93
+        assert metrics["auc"].lower <= metrics["auc"].value <= metrics["auc"].upper
+        assert (baseline.threshold is None) == (classes > 2)
+
+
+def test_threshold_is_chosen_on_eval_for_the_target_recall() -> None:
+    train, test = table(300, 0), table(90, 2)
+    lax = compare(train, table(80, 1), test, settings(target_recall=0.5))
+    strict = compare(train, table(80, 1), test, settings(target_recall=1.0))
+    assert lax[0].threshold is not None
+    assert strict[0].threshold is not None
+    assert strict[0].threshold <= lax[0].threshold
+
+
+def test_same_seed_gives_the_same_table() -> None:
+    splits = table(300, 0), table(80, 1), table(90, 2)
+    assert compare(*splits, settings()) == compare(*splits, settings())
+
+
+def test_large_splits_are_sampled_and_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(baselines, "MAX_FIT_ROWS", 100)
+    monkeypatch.setattr(baselines, "MAX_SVM_ROWS", 50)
+    found = compare(table(300, 0), table(80, 1), table(90, 2), settings())
+    assert [b.fit_rows for b in found] == [100, 100, 50]
+
+
+def test_class_without_a_train_row_is_never_called() -> None:
+    train, others = table(300, 0, 2), table(90, 1, 3)
+    found = compare(train, others, others, settings(("a", "b", "c")))
+    assert [b.name for b in found] == NAMES
+
+
+@pytest.mark.parametrize("where", ["train", "eval", "test"])
+def test_nothing_is_compared_without_rows(where: str) -> None:
+    splits = [table(0 if where == split else 60, 0) for split in ("train", "eval", "test")]
+    assert compare(*splits, settings()) == ()
+
+
+def test_nothing_is_compared_on_a_single_class() -> None:
+    one = Table(np.zeros((5, 1)), np.zeros((5, 0), object), np.zeros(5, np.int64))
+    assert compare(one, table(9, 0), table(9, 0), settings()) == ()
+
+
+def test_a_constant_and_an_empty_column_do_no_harm() -> None:
+    splits = [table(rows, 0) for rows in (200, 60, 60)]
+    splits = [Table(t.numbers * [1, 0] + [0, np.nan], np.full((len(t.classes), 1), ""), t.classes) for t in splits]
+    assert len(compare(*splits, settings())) == 3

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from config.schema import Feature
+
+pytestmark = pytest.mark.slow  # importing TensorFlow takes seconds
+
+FEATURES = (
+    Feature("age", "numeric", "int", False),
+    Feature("radius", "numeric", "float", False),
+    Feature("stain", "categorical", "string", False),
+    Feature("site", "categorical", "int", False),
+)
+ROWS: list[dict[str, Any]] = [
+    {"age": 41, "radius": 1.5, "stain": "blue", "site": 7, "y": "B"},
+    {"radius": 2.5, "stain": "grün", "y": "M"},
+    {"age": -3, "site": 8, "y": "M"},
+]
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Any:
+    import tensorflow as tf
+
+    from components.report.splits import SplitTables
+
+    def feature(value: Any) -> Any:
+        if isinstance(value, int):
+            return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+        if isinstance(value, float):
+            return tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.encode()]))
+
+    folder = tmp_path / "Split-train"
+    folder.mkdir()
+    with tf.io.TFRecordWriter(str(folder / "data_tfrecord-00000-of-00001.gz"), "GZIP") as writer:
+        for row in ROWS:
+            features = tf.train.Features(feature={key: feature(value) for key, value in row.items()})
+            writer.write(tf.train.Example(features=features).SerializeToString())
+    return SplitTables(tmp_path, FEATURES, "y", ("B", "M"))
+
+
+def test_values_come_back_and_missing_ones_are_told_apart(tables: Any) -> None:
+    read = tables.read("train", rows=3, most=10)
+    np.testing.assert_array_equal(read.numbers, [[41, 1.5], [np.nan, 2.5], [-3, np.nan]])
+    assert read.texts[:, 0].tolist() == ["blue", "grün", ""]
+    assert read.texts[0, 1] == "7"
+    assert read.classes.tolist() == [0, 1, 1]
+
+
+def test_large_split_is_thinned_evenly(tables: Any) -> None:
+    assert tables.read("train", rows=3, most=2).classes.tolist() == [0, 1]  # every second row
+
+
+def test_split_without_files_has_no_rows(tables: Any) -> None:
+    read = tables.read("test", rows=0, most=10)
+    assert (read.numbers.shape, read.texts.shape, read.classes.shape) == ((0, 2), (0, 2), (0,))

@@ -1,0 +1,408 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from sklearn.datasets import load_iris
+from tensorflow_metadata.proto.v0 import schema_pb2
+
+from common.errors import ConfigError, DataError
+from components.examples.reading import open_source
+from components.examples.request import read_request
+from config.load import load_settings
+from config.onboard.write import OnboardResult, onboard
+from config.schema import model_features, read_schema
+from config.settings import Settings
+from tests.support.paths import ROOT
+
+CSV = ROOT / "data" / "breast_cancer" / "breast_cancer.csv"
+ROWS = 200
+Init = Callable[..., OnboardResult]
+
+
+@pytest.fixture
+def init(tmp_path: Path) -> Init:
+    """Write a table (or text, or bytes) as CSV and onboard it."""
+
+    def run(table: pd.DataFrame | str | bytes, label: str = "y", sep: str = ",", **options: Any) -> OnboardResult:
+        file = tmp_path / "toy.csv"
+        if isinstance(table, pd.DataFrame):
+            table.to_csv(file, index=False, sep=sep)
+        else:
+            file.write_bytes(table if isinstance(table, bytes) else table.encode())
+        return onboard(file, label=label, out=tmp_path / "config", **options)
+
+    return run
+
+
+def toy(**columns: Sequence[Any]) -> pd.DataFrame:
+    """Return 200 rows with a number `x`, a label `y` and what else is given."""
+    random = np.random.default_rng(0)
+    return pd.DataFrame({"x": random.normal(size=ROWS).round(3), "y": ["no", "no", "yes", "no"] * 50, **columns})
+
+
+def read_as_examples(result: OnboardResult) -> pa.Table:
+    """Read the source as ExampleGen does, by the files that were written."""
+    settings = load_settings(result.config)
+    request = read_request(settings, read_schema(result.schema))
+    return pa.Table.from_batches([b.batch for b in open_source([settings.data.source], "", request).blocks()])
+
+
+def read(result: OnboardResult) -> tuple[Settings, dict[str, schema_pb2.Feature]]:
+    schema = read_schema(result.schema)
+    return load_settings(result.config), {feature.name: feature for feature in schema.feature}
+
+
+def test_iris_has_everything_to_run(init: Init) -> None:
+    iris = load_iris(as_frame=True).frame
+    iris["target"] = load_iris().target_names[iris["target"]]
+    result = init(iris, "target", name="iris")
+    settings, schema = read(result)
+    assert settings.name == "iris"
+    assert settings.data.classes == ("setosa", "versicolor", "virginica")
+    assert settings.data.positive is None
+    assert settings.data.source.samefile(result.config.parents[2] / "toy.csv")
+    assert settings.split.test * 150 / 100 >= 30
+    assert 0.34 < settings.evaluation.thresholds["accuracy"] < 0.7
+    assert settings.features["petal length (cm)"].unit == "cm"
+    assert schema["target"].type == schema_pb2.BYTES
+    assert tuple(schema["target"].string_domain.value) == settings.data.classes
+    features = model_features(read_schema(result.schema), settings)
+    assert [(f.dtype, f.required) for f in features] == [("float", True)] * 4
+
+
+def test_breast_cancer_comes_out_as_the_curated_one(tmp_path: Path) -> None:
+    result = onboard(CSV, label="diagnosis", out=tmp_path)
+    written, curated = load_settings(result.config), load_settings(ROOT / "config" / "breast_cancer")
+    assert (written.name, written.data.classes, written.data.positive) == ("breast_cancer", ("B", "M"), "M")
+    assert written.data.source.samefile(curated.data.source)
+    assert written.split == curated.split
+    assert result.ignored == {}
+    assert curated.schema_file is not None
+    columns = [feature.name for feature in model_features(read_schema(result.schema), written)]
+    assert columns == [feature.name for feature in model_features(read_schema(curated.schema_file), curated)]
+
+
+@pytest.mark.parametrize("ends", [("", ""), (",", ""), (",", ",")], ids=["none", "header only", "everywhere"])
+def test_kaggles_copy_with_an_id_and_a_trailing_column_works(init: Init, ends: tuple[str, str]) -> None:
+    header, *rows = CSV.read_text(encoding="utf-8").splitlines()
+    lines = [f"id,{header}{ends[0]}", *(f"{842302 + 7 * i},{row}{ends[1]}" for i, row in enumerate(rows))]
+    result = init("\n".join(lines) + "\n", "diagnosis")
+    assert len(result.features) == 30
+    assert set(result.ignored) == ({"id", ""} if ends[1] else {"id"})
+    assert read_as_examples(result).num_rows == 569
+
+
+def test_an_index_written_by_pandas_is_left_out(init: Init) -> None:
+    result = init(toy().to_csv())
+    assert result.ignored == {"": "Columns without a name."}
+    assert read_as_examples(result).column_names == ["x", "y"]
+
+
+def test_types_follow_the_values(init: Init) -> None:
+    table = toy(
+        count=np.arange(ROWS) % 37,
+        size=np.linspace(0, 1, ROWS).round(3),
+        colour=["red", "green", "blue", "red"] * 50,
+        smoker=[True, False] * 100,
+        zip=[f"0{2100 + i % 40}" for i in range(ROWS)],
+    )
+    result = init(table)
+    settings, schema = read(result)
+    types = {name: schema_pb2.FeatureType.Name(feature.type) for name, feature in schema.items()}
+    texts = dict.fromkeys(("y", "colour", "smoker", "zip"), "BYTES")
+    assert types == {"x": "FLOAT", "count": "INT", "size": "FLOAT", **texts}
+    assert list(schema["colour"].string_domain.value) == ["blue", "green", "red"]
+    assert list(schema["smoker"].string_domain.value) == ["False", "True"]
+    assert "02100" in schema["zip"].string_domain.value
+    assert settings.data.ignore == ()
+    assert not schema["count"].HasField("int_domain")
+    first = read_as_examples(result).slice(0, 1).to_pylist()[0]
+    assert (first["zip"], first["smoker"], first["count"]) == ("02100", "True", 0)
+
+
+def test_ranges_stand_in_comments_only(init: Init) -> None:
+    result = init(toy(count=np.arange(ROWS) % 37))
+    assert '# Observed: 0 to 36.\nfeature {\n  name: "count"' in result.schema.read_text(encoding="utf-8")
+
+
+def test_missing_values_make_a_column_optional(init: Init) -> None:
+    random = np.random.default_rng(1)
+    number = pd.Series(random.normal(size=ROWS).round(3)).mask(random.random(ROWS) < 0.3)
+    rare = pd.Series(["a", "b"] * 100).mask(random.random(ROWS) < 0.97)
+    result = init(toy(number=number, rare=rare))
+    settings, schema = read(result)
+    assert 0.3 < schema["number"].presence.min_fraction < 0.6
+    assert schema["number"].presence.min_count == 1
+    assert not schema["number"].HasField("shape")
+    assert (schema["rare"].presence.min_fraction, schema["rare"].presence.min_count) == (0, 0)
+    assert schema["x"].HasField("shape")
+    assert schema["x"].presence.min_fraction == 1.0
+    features = {
+        feature.name: feature for feature in model_features(read_schema(settings.schema_file or Path()), settings)
+    }
+    assert not features["number"].required
+    assert read_as_examples(result)["number"].null_count == number.isna().sum()
+
+
+def test_texts_among_numbers_are_taken_for_missing(init: Init) -> None:
+    result = init(toy(number=["12", "-", " 7.5", "unknown", "3"] * 40))
+    settings, schema = read(result)
+    assert schema["number"].type == schema_pb2.FLOAT
+    assert {"-", "unknown", "", "NA"} <= set(settings.data.null_values)
+    assert read_as_examples(result)["number"].to_pylist()[:5] == [12, None, 7.5, None, 3]
+
+
+def test_a_class_called_none_is_not_missing(init: Init) -> None:
+    result = init(toy(y=["None", "Apnea", "Insomnia", "None"] * 50))
+    settings, _ = read(result)
+    assert settings.data.classes == ("Apnea", "Insomnia", "None")
+    assert "None" not in settings.data.null_values
+    assert read_as_examples(result)["y"].null_count == 0
+
+
+def test_useless_columns_are_ignored_with_the_reason(init: Init) -> None:
+    random = np.random.default_rng(2)
+    table = toy(
+        patient_id=[f"P{i:05d}" for i in range(ROWS)],
+        number=range(1000, 1000 + ROWS),
+        account=random.permutation(10**6)[:ROWS],
+        visitID=np.arange(ROWS) % 50,
+        hospital=["Madison"] * ROWS,
+        empty=[None] * ROWS,
+        seen=pd.date_range("2020-01-01", periods=ROWS).strftime("%Y-%m-%d"),
+        price=[f"${i % 90},000.50" for i in range(ROWS)],
+        note=[f"the patient number {i} has been well since" for i in range(ROWS)],
+        street=[f"street {i % 150}" for i in range(ROWS)],
+    )
+    result = init(table)
+    assert result.features == ("x",)
+    said = {column: why.lower() for column, why in result.ignored.items()}
+    expected = {
+        "patient_id": "an id",
+        "number": "counts the rows",
+        "account": "like an id",
+        "visitID": "split.group_by",
+        "hospital": "always the same",
+        "empty": "no row has a value",
+        "seen": "dates",
+        "price": "signs",
+        "note": "free text",
+        "street": "distinct values",
+    }
+    assert {column: word for column, word in expected.items() if word not in said[column]} == {}
+    text = result.config.read_text(encoding="utf-8")
+    for column, why in result.ignored.items():
+        assert f"    # {why}"[:100] in text
+        assert f"    - {column}\n" in text
+
+
+def test_the_summary_says_what_was_guessed_and_what_is_next(init: Init) -> None:
+    said = str(init(toy(ward=np.arange(ROWS) % 4 + 1, key=[f"k{i}" for i in range(ROWS)])))
+    for part in (
+        "200 rows, 2 features, classes: no 150, yes 50",
+        "positive class: yes. Guessed",
+        "left out: key. 200",
+        "ward (1, 2, 3, 4)",
+        "pipeline.yaml",
+        "next: local_runner.py run ",
+    ):
+        assert part in said
+
+
+def test_ids_are_taken_at_their_word(init: Init) -> None:
+    result = init(toy(count=np.arange(ROWS) % 37), ids=["x"])
+    assert result.ignored == {"x": "Given as an id."}
+    assert result.features == ("count",)
+
+
+def test_an_index_of_body_mass_is_no_id(init: Init) -> None:
+    assert "bmi_index" in init(toy(bmi_index=np.linspace(18, 40, ROWS).round(4))).features
+
+
+def test_groups_stay_together(init: Init) -> None:
+    result = init(toy(person=[f"p{i // 4}" for i in range(ROWS)]), group_by="person")
+    settings, schema = read(result)
+    assert settings.split.group_by == "person"
+    assert schema["person"].type == schema_pb2.BYTES
+    assert result.features == ("x",)
+
+
+def test_integers_that_may_be_codes_are_pointed_out(init: Init) -> None:
+    result = init(toy(ward=np.arange(ROWS) % 4 + 1, flag=np.arange(ROWS) % 2))
+    text = result.config.read_text(encoding="utf-8")
+    assert "# ward (1, 2, 3, 4)" in text
+    assert "# flag (" not in text
+    assert load_settings(result.config).categorical == ()
+
+
+@pytest.mark.parametrize(
+    ("classes", "positive"),
+    [
+        pytest.param(["B", "M", "B", "M"], "M", id="M and B"),
+        pytest.param(["F", "M", "M", "M"], "F", id="M and F is no diagnosis: the rarer"),
+        pytest.param(["no", "yes", "yes", "yes"], "yes", id="yes though commoner"),
+        pytest.param(["True", "False", "True", "True"], "True", id="true"),
+        pytest.param([0, 1, 1, 1], "1", id="one"),
+        pytest.param([1, 2, 2, 2], "1", id="one and two"),
+        pytest.param(["Positive", "negative", "Positive", "negative"], "Positive", id="positive"),
+        pytest.param(["left", "right", "right", "right"], "left", id="rarer"),
+        pytest.param(["left", "right", "left", "right"], "right", id="equal: the last"),
+    ],
+)
+def test_the_positive_class_is_guessed_and_the_guess_explained(init: Init, classes: list[Any], positive: str) -> None:
+    result = init(toy(y=classes * 50))
+    assert result.positive == positive
+    assert load_settings(result.config).data.positive == positive
+    assert "# Guessed: " in result.config.read_text(encoding="utf-8")
+
+
+def test_the_positive_class_can_be_given(init: Init) -> None:
+    result = init(toy(), positive="no")
+    assert load_settings(result.config).data.positive_class == "no"
+    assert "Guessed" not in result.config.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        pytest.param([0, 1], ("0", "1"), id="integers"),
+        pytest.param(["10", "9"], ("9", "10"), id="in the order of numbers"),
+        pytest.param(["0.0", "1.0"], ("0.0", "1.0"), id="floats as written"),
+        pytest.param(["no", "yes"], ("no", "yes"), id="Norway"),
+        pytest.param([">50K", "<=50K"], ("<=50K", ">50K"), id="signs"),
+        pytest.param(["a, b", "c: #d"], ("a, b", "c: #d"), id="YAML signs"),
+        pytest.param(["gänse", "日本"], ("gänse", "日本"), id="other letters"),
+    ],
+)
+def test_classes_are_text_as_written(init: Init, labels: list[Any], classes: tuple[str, ...]) -> None:
+    settings, schema = read(init(toy(y=labels * 100)))
+    assert settings.data.classes == classes
+    assert tuple(schema["y"].string_domain.value) == classes
+
+
+@pytest.mark.parametrize("sep", [";", "\t", "|"])
+def test_the_delimiter_is_found(init: Init, sep: str) -> None:
+    assert load_settings(init(toy(colour=["a,b", "c"] * 100), sep=sep).config).data.delimiter == sep
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"], ids=["LF", "CRLF"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "BOM"])
+def test_marks_and_line_ends_do_not_matter(init: Init, newline: str, mark: bytes) -> None:
+    text = toy().to_csv(index=False, lineterminator=newline)
+    assert init(mark + text.encode(), label="y").features == ("x",)
+
+
+def test_odd_column_names_survive(init: Init) -> None:
+    names = {
+        "a: b": [1.5, 2.5] * 100,
+        "# c": [1.5, 2.5] * 100,
+        "yes": [1.5, 2.5] * 100,
+        'say "x"': [1.5, 2.5] * 100,
+        "new\nline": [1.5, 2.5] * 100,
+    }
+    result = init(toy(**names), name="odd")
+    settings, schema = read(result)
+    assert set(result.features) == {"x", *names}
+    assert set(settings.features) == {"x", *names}
+    assert set(schema) == {"x", "y", *names}
+
+
+@pytest.mark.parametrize(
+    ("rows", "share", "least_rows"), [(60, 0.5, 20), (150, 0.5, 40), (1000, 0.05, 150), (5000, 0.5, 900)]
+)
+def test_thresholds_suit_the_size_of_the_test(init: Init, rows: int, share: float, least_rows: int) -> None:
+    table = pd.DataFrame({"x": np.random.default_rng(0).normal(size=rows), "y": np.arange(rows) < share * rows})
+    settings, _ = read(init(table))
+    assert settings.split.test * rows / 100 >= least_rows
+    assert 0.5 < settings.evaluation.thresholds["auc"] <= 0.8
+    assert settings.evaluation.target_recall == 0.95
+
+
+def test_accuracy_must_beat_the_commonest_class(init: Init) -> None:
+    settings, _ = read(init(toy(y=["a"] * 180 + ["b"] * 10 + ["c"] * 10)))
+    assert 0.9 < settings.evaluation.thresholds["accuracy"] < 1
+
+
+def test_the_name_comes_from_the_file(init: Init, tmp_path: Path) -> None:
+    assert init(toy()).name == "toy"
+    (tmp_path / "2024 Größe-final.csv").write_text(toy().to_csv(index=False), encoding="utf-8")
+    assert onboard(tmp_path / "2024 Größe-final.csv", label="y", out=tmp_path).name == "m_2024_gr_e_final"
+
+
+def test_nothing_is_overwritten_unless_forced(init: Init) -> None:
+    result = init(toy())
+    result.config.write_text("mine", encoding="utf-8")
+    with pytest.raises(ConfigError, match="refusing to overwrite"):
+        init(toy())
+    assert result.config.read_text(encoding="utf-8") == "mine"
+    init(toy(), force=True)
+    assert load_settings(result.config).name == "toy"
+
+
+@pytest.mark.parametrize(
+    ("table", "options", "told"),
+    [
+        pytest.param(toy(), {"label": "Y "}, "did you mean --label 'y'", id="label nearly"),
+        pytest.param(toy(), {"label": "diagnosis"}, "wanted: x, y", id="no label"),
+        pytest.param(toy(), {"ids": ["idd"]}, "no column 'idd'", id="no id"),
+        pytest.param(toy(), {"group_by": "person"}, "no column 'person'", id="no group"),
+        pytest.param(toy(g=["a", "b"] * 100), {"group_by": "g"}, "cannot part the rows", id="two groups"),
+        pytest.param(toy(), {"ids": ["y"]}, "is the label and cannot", id="label as id"),
+        pytest.param(toy(), {"positive": "Yes"}, "did you mean 'yes'", id="positive nearly"),
+        pytest.param(toy(y=["a", "b", "c", "d"] * 50), {"positive": "a"}, "two classes only", id="positive of four"),
+        pytest.param(toy(), {"name": "My Model"}, "--name my_model", id="name"),
+        pytest.param(toy(y=np.arange(ROWS)), {}, "regression", id="continuous integers"),
+        pytest.param(toy(y=np.arange(ROWS) % 20 / 7), {}, "regression", id="continuous floats"),
+        pytest.param(toy(y=[f"c{i % 60}" for i in range(ROWS)]), {}, "too many classes", id="sixty classes"),
+        pytest.param(toy(y=["a"] * ROWS), {}, "every row has the same label", id="one class"),
+        pytest.param(toy(y=["a"] * 197 + ["b"] * 3), {}, "'b': 3", id="rare class"),
+        pytest.param(toy(y=["a", "b", "B", "b"] * 50), {}, "differ only by", id="capitals"),
+        pytest.param(toy(y=["a", "b", None, "b"] * 50), {}, "50 of 200", id="no label in some rows"),
+        pytest.param(toy(z=["1", "2", "no", "4"] * 50), {}, "also a class", id="class among numbers"),
+        pytest.param(toy()[["y"]], {}, "no column to learn from", id="label alone"),
+        pytest.param(toy(x=range(ROWS)), {}, "Counts the rows", id="nothing but an id"),
+        pytest.param(toy().head(30), {}, "too few rows", id="thirty rows"),
+        pytest.param("", {}, "is empty", id="empty"),
+        pytest.param("\n\n", {}, "is empty", id="blank"),
+        pytest.param("x,y\n", {}, "no rows", id="header only"),
+        pytest.param("x,x,y\n" + "1,2,a\n1,2,b\n" * 50, {}, "same name", id="column twice"),
+        pytest.param("x,y\n" + "1,a\n2,b\n" * 50 + "3,a,9\n", {}, "toy.csv:102: .*\n.*got: 3 columns", id="ragged"),
+        pytest.param("x,y\n" + "1,a\n2,b\n" * 50 + "3\n", {}, "toy.csv:102: .*\n.*got: 1 columns", id="short row"),
+        pytest.param("1.5,a\n2.5,b\n" * 50, {}, "has no column 'y'", id="no header"),
+        pytest.param(b"x,y\n1,a\n2,caf\xe9\n", {}, "toy.csv:3: not UTF-8.*\n.*0xe9.*\n.*iconv", id="latin"),
+        pytest.param(b"x,y\n" + b"1,a\n" * 300_000 + b"2,\xe9\n", {}, "toy.csv:300002: not", id="latin, far down"),
+    ],
+)
+def test_what_cannot_be_learned_is_refused(init: Init, table: Any, options: dict[str, Any], told: str) -> None:
+    with pytest.raises((DataError, ConfigError), match=told):
+        init(table, **options)
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"cannot read .*gone\.csv"):
+        onboard(tmp_path / "gone.csv", label="y", out=tmp_path)
+
+
+def test_many_rows_take_seconds(init: Init) -> None:
+    random = np.random.default_rng(0)
+    rows = 200_000
+    block = pd.DataFrame({f"x{i}": random.normal(size=1000).round(3) for i in range(10)} | {"y": ["a", "b"] * 500})
+    text = block.to_csv(index=False, header=False) * (rows // 1000)
+    content = ",".join(block.columns) + "\n" + text
+    started = time.monotonic()
+    assert init(content).rows == rows
+    assert time.monotonic() - started < 10
+
+
+def test_onboarding_needs_no_tensorflow() -> None:
+    code = "import sys, config.onboard.write; sys.exit(any(m in sys.modules for m in ('tensorflow', 'tfx', 'apache_beam')))"  # noqa: E501
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60, check=True)

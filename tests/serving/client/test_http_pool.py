@@ -1,0 +1,316 @@
+"""The pool against a socket that answers what it is told, byte by byte. Through the client: test_rest_client.py."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import gc
+import ipaddress
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from serving.client.http_pool import HttpPool
+from serving.client.http_reply import Limits, NoHttp, NotReached, Reading, Reply, TooLate
+from serving.client.waiting import on_loop
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Thing: yes\r\n\r\nhi"
+
+
+class Script:
+    """A server that gives one answer a request, in turn; None closes the connection first."""
+
+    def __init__(self) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}/prefix"
+        self.answers: list[bytes | None] = []
+        self.asked: list[bytes] = []
+        self.connections = 0
+        self.open: list[socket.socket] = []
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            self.open.append(connection)
+            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+
+    def _answer(self, connection: socket.socket) -> None:
+        with suppress(OSError):  # the test closed it
+            self._answer_all(connection)
+
+    def _answer_all(self, connection: socket.socket) -> None:
+        while self.answers and (asked := connection.recv(1 << 16)):
+            self.asked.append(asked)
+            answer = self.answers.pop(0)
+            if answer is None:
+                break
+            connection.sendall(answer)
+            if b"Content-Length" not in answer and b"chunked" not in answer:
+                break
+        connection.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self.listener.close()
+        for connection in self.open:
+            connection.close()
+
+
+@pytest.fixture
+def script() -> Iterator[Script]:
+    found = Script()
+    yield found
+    found.close()
+
+
+class PoolOnLoop(HttpPool):
+    """Asks as a web server's event loop does."""
+
+    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
+        super().__init__(url, headers)
+        self.loop = uvloop.new_event_loop()
+
+    def request(self, method: str, path: str, body: bytes, limits: Limits) -> Reply:
+        return self.loop.run_until_complete(on_loop(super().request, method, path, body, limits))
+
+    def _take(self) -> Any:
+        self.loop.run_until_complete(asyncio.sleep(0.001))  # to see what has come meanwhile
+        return next((found for found in self._on_loops._idle.get(self.loop, ()) if found.is_open), None)
+
+    def close(self) -> None:
+        super().close()
+        self.loop.run_until_complete(asyncio.sleep(0))
+        self.loop.close()
+
+
+KINDS = pytest.mark.parametrize("kind", [HttpPool, PoolOnLoop], ids=["in a thread", "on a loop"])
+
+
+@pytest.fixture(params=[HttpPool, PoolOnLoop], ids=["in a thread", "on a loop"])
+def pool(script: Script, request: pytest.FixtureRequest) -> Iterator[HttpPool]:
+    found = request.param(script.url, {"X-Ours": "1"})
+    yield found
+    found.close()
+
+
+def limits(budget_s: float = 2.0) -> Limits:
+    return Limits(1.0, time.monotonic() + budget_s, time.monotonic)
+
+
+def test_a_request_is_whole_and_so_is_its_answer(script: Script, pool: HttpPool) -> None:
+    script.answers = [OK]
+    reply = pool.request("POST", "/a%20b", b"body", limits())
+    assert (reply.status, reply.content, reply.headers["x-thing"]) == (200, b"hi", "yes")
+    head, _, body = script.asked[0].partition(b"\r\n\r\n")
+    host = script.url.removeprefix("http://").removesuffix("/prefix")
+    assert head.decode().split("\r\n") == [
+        "POST /prefix/a%20b HTTP/1.1",
+        f"Host: {host}",
+        "X-Ours: 1",
+        "Content-Length: 4",
+    ]
+    assert body == b"body"
+
+
+def test_a_connection_serves_again(script: Script, pool: HttpPool) -> None:
+    script.answers = [OK, OK, OK]
+    for _ in range(3):
+        pool.request("GET", "/", b"", limits())
+    assert script.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "content"),
+    [
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n3\r\n!!!\r\n0\r\n\r\n", b"hi!!!"),
+        (b"HTTP/1.1 200 OK\r\nServer: x\r\n\r\nuntil the end", b"until the end"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", b""),
+        (b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi", b"hi"),
+    ],
+    ids=["chunked", "until the end", "close", "1.0"],
+)
+def test_answers_end_in_all_ways(script: Script, pool: HttpPool, answer: bytes, content: bytes) -> None:
+    script.answers = [answer, OK]
+    assert pool.request("GET", "/", b"", limits()).content == content
+    assert pool.request("GET", "/", b"", limits()).content == b"hi"
+
+
+def test_a_connection_that_the_server_closed_meanwhile_is_not_used(script: Script, pool: HttpPool) -> None:
+    script.answers = [OK]
+    pool.request("GET", "/", b"", limits())  # the script ends there and closes
+    deadline = time.monotonic() + 5
+    while pool._take() is not None:
+        assert time.monotonic() < deadline
+    script.answers = [OK]
+    assert pool.request("GET", "/", b"", limits()).content == b"hi"
+    assert script.connections == 2
+
+
+def test_a_connection_on_which_something_came_unasked_is_not_used(script: Script, pool: HttpPool) -> None:
+    script.answers = [OK, OK]
+    pool.request("GET", "/", b"", limits())
+    script.open[0].sendall(OK)  # whose answer would that be?
+    deadline = time.monotonic() + 5
+    while pool._take() is not None:
+        assert time.monotonic() < deadline
+    assert pool.request("GET", "/", b"", limits()).content == b"hi"
+    assert script.connections == 2
+
+
+def test_an_answer_is_freed_without_the_garbage_collector(script: Script, pool: HttpPool) -> None:
+    script.answers = [OK, OK, b"HTTP/1.1 200 OK\r\nServer: x\r\n\r\nuntil the end"]
+    gc.collect()
+    gc.disable()  # it comes seldom in our servers, and answers can be large
+    try:
+        for _ in range(3):
+            pool.request("GET", "/", b"", limits())
+        assert [found for found in gc.get_objects() if isinstance(found, Reading)] == []
+    finally:
+        gc.enable()
+
+
+def test_nothing_of_an_answer_may_be_asked_again(script: Script, pool: HttpPool) -> None:
+    script.answers = [None]
+    with pytest.raises(NotReached, match="closed"):
+        pool.request("GET", "/", b"", limits())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n",
+        b"<html>",
+        b"HTTP/1.1 200 OK\r\nNo",
+        b"HTTP/1.1",
+    ],
+    ids=["chunk", "html", "cut in a header", "cut at once"],
+)
+def test_a_part_of_an_answer_is_none(script: Script, pool: HttpPool, answer: bytes) -> None:
+    script.answers = [answer, None]
+    with pytest.raises(NoHttp):
+        pool.request("GET", "/", b"", limits())
+
+
+def test_nobody_listening_is_told() -> None:
+    with pytest.raises(NotReached, match="refused"):
+        HttpPool("http://127.0.0.1:9", {}).request("GET", "/", b"", limits())
+
+
+def test_a_host_that_is_none_is_told() -> None:
+    with pytest.raises(NotReached):
+        HttpPool("http://host.invalid", {}).request("GET", "/", b"", limits())
+
+
+def test_what_hangs_is_left_in_time(script: Script, pool: HttpPool) -> None:
+    script.answers = [b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhi", OK]
+    started = time.monotonic()
+    with pytest.raises(TooLate):
+        pool.request("GET", "/", b"", limits(0.1))
+    assert 0.09 < time.monotonic() - started < 1.0
+    assert pool._take() is None  # half an answer is still to come on it
+
+
+def test_no_time_left_asks_nothing(script: Script, pool: HttpPool) -> None:
+    script.answers = [OK]
+    with pytest.raises(TooLate):
+        pool.request("GET", "/", b"", limits(-1.0))
+    assert script.asked == []
+
+
+def test_https_asks_for_a_certificate(script: Script) -> None:
+    script.answers = [b"this is no TLS, Content-Length or not"]
+    pool = HttpPool(script.url.replace("http:", "https:"), {})
+    with pytest.raises(NotReached):
+        pool.request("GET", "/", b"", limits())
+
+
+LARGE = b"0123456789" * 400_000  # more than all buffers on the way
+
+
+class Echo:
+    """A server that takes its time to read a request, and answers with its body."""
+
+    def __init__(self, certificate: Path | None = None) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http{'s' if certificate else ''}://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if certificate else None
+        if self.context and certificate:
+            self.context.load_cert_chain(certificate)
+        self.thread = threading.Thread(target=self._serve, daemon=True)
+        self.thread.start()
+
+    def _serve(self) -> None:
+        connection, _ = self.listener.accept()
+        with suppress(OSError), connection:
+            stream = self.context.wrap_socket(connection, server_side=True) if self.context else connection
+            asked = b""
+            while b"\r\n\r\n" not in asked:
+                asked += stream.recv(1000)
+            head, _, body = asked.partition(b"\r\n\r\n")
+            size = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+            while len(body) < size:
+                body += stream.recv(1 << 16)
+            stream.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + body)
+            stream.recv(1)
+
+    def close(self) -> None:
+        self.listener.close()
+        self.thread.join(5)
+
+
+@KINDS
+def test_a_large_body_is_sent_whole(kind: type[HttpPool]) -> None:
+    server = Echo()
+    pool = kind(server.url, {})
+    assert pool.request("POST", "/", LARGE, limits(20)).content == LARGE
+    pool.close()
+    server.close()
+
+
+@KINDS
+def test_https_carries_what_http_does(kind: type[HttpPool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate = made_certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    server = Echo(certificate)
+    pool = kind(server.url, {})
+    assert pool.request("POST", "/", LARGE, limits(20)).content == LARGE
+    pool.close()
+    server.close()
+
+
+def made_certificate(folder: Path) -> Path:
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+    now, day = datetime.datetime.now(datetime.timezone.utc), datetime.timedelta(days=1)
+    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - day)
+        .not_valid_after(now + day)
+        .add_extension(names, critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path = folder / "certificate.pem"
+    path.write_bytes(secret + certificate.public_bytes(serialization.Encoding.PEM))
+    return path

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from common.errors import DataError
+from common.text import MISSING_CODE
+from serving.client.predict_file import as_table
+from serving.client.row_files import read_chunks
+from serving.client.types import Signature, TensorInfo
+
+TYPES = {"x": "DT_FLOAT", "code": "DT_INT64", "text": "DT_STRING", "flag": "DT_BOOL"}
+SIGNATURE = Signature({name: TensorInfo(dtype, (-1,)) for name, dtype in TYPES.items()}, {})
+HEAD = "id,x,code,text,flag\n"
+
+
+def write(folder: Path, text: str | bytes, name: str = "rows.csv") -> Path:
+    path = folder / name
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def test_rows_come_in_chunks_as_the_inputs_types(tmp_path: Path) -> None:
+    path = write(tmp_path, "\ufeff" + HEAD + '1,1.5,3,"a, b",true\n2,,,,0\n\n3,1e3,7.0,é,FALSE\n')
+    first, second = read_chunks(path, SIGNATURE, 2)
+    assert (first.first, len(first), second.first, len(second)) == (1, 2, 3, 1)
+    assert math.isnan(first.columns["x"].pop())
+    assert first.columns == {"x": [1.5], "code": [3, MISSING_CODE], "text": ["a, b", ""], "flag": [True, False]}
+    assert second.columns == {"x": [1000.0], "code": [7], "text": ["é"], "flag": [False]}
+    assert second.read_bytes == path.stat().st_size
+
+
+@pytest.mark.parametrize("wrap", [lambda rows: rows, lambda rows: {"instances": rows}], ids=["list", "instances"])
+def test_json_rows(tmp_path: Path, wrap: object) -> None:
+    rows = [{"x": 1, "code": 2, "text": "a", "flag": True}, {"x": None, "code": None, "text": None, "flag": False}]
+    [chunk] = read_chunks(write(tmp_path, json.dumps(wrap(rows)), "rows.json"), SIGNATURE)  # type: ignore[operator]
+    assert chunk.columns["code"] == [2, MISSING_CODE]
+    assert chunk.columns["text"] == ["a", ""]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "columns are missing"),
+        (HEAD, "holds no rows"),
+        ("id,x\n1,2\n", "code, text, flag"),
+        (HEAD + '1,1,1,a,0\n2,"1,5",1,a,0\n', "row 2, column x: this is no number\n  got: '1,5'"),
+        (HEAD + "1,1_5,1,a,0\n", "row 1, column x: this is no number"),
+        (HEAD + "1,1,2.5,a,0\n", "row 1, column code: this is no whole number"),
+        (HEAD + "1,1,inf,a,0\n", "row 1, column code: this is no whole number"),
+        (HEAD + "1,1,1,a,maybe\n", "row 1, column flag: this is neither true nor false"),
+        (HEAD + "1,1,1\n", "rows.csv:2: the row has another number of columns"),
+        (HEAD + '1,1,1,"a,0\n', "this is no CSV"),
+        (HEAD.encode() + b"1,1,1,\xff,0\n", "is not UTF-8"),
+    ],
+    ids=[
+        "empty",
+        "header only",
+        "columns",
+        "comma",
+        "underscore",
+        "whole",
+        "infinite",
+        "boolean",
+        "short",
+        "quote",
+        "bytes",
+    ],
+)
+def test_bad_csv_is_told_with_its_place(tmp_path: Path, text: str | bytes, told: str) -> None:
+    with pytest.raises(DataError) as caught:
+        list(read_chunks(write(tmp_path, text), SIGNATURE))
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{", "is no JSON"),
+        ("[" * 100_000, "is no JSON"),
+        ('{"rows": []}', "holds no list of rows"),
+        ("[]", "holds no rows"),
+        ("[1]", "row 1 is no object"),
+        ('[{"x": 1}]', "row 1: columns are missing"),
+        ('[{"x": true, "code": 1, "text": "", "flag": 1}]', "row 1, column x: this is no number"),
+        ('[{"x": [1], "code": 1, "text": "", "flag": 1}]', "row 1, column x: this is no number"),
+        ('[{"x": 1, "code": 1, "text": {}, "flag": 1}]', "row 1, column text: this is no text"),
+    ],
+    ids=["torn", "deep", "keys", "empty", "values", "missing", "boolean", "list", "object"],
+)
+def test_bad_json_is_told_with_its_place(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(DataError) as caught:
+        list(read_chunks(write(tmp_path, text, "rows.json"), SIGNATURE))
+    assert told in str(caught.value)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cannot read"):
+        list(read_chunks(tmp_path / "absent.csv", SIGNATURE))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "wanted"),
+    [
+        (
+            {"probabilities": [[0.25, 0.75]], "probability": [0.10000000149011612], "label": ["M"]},
+            {"label": ["M"], "probability": ["0.1"]},
+        ),
+        ({"probabilities": [[0.25, 0.5, 0.25]], "label": ["b"]}, {"label": ["b"], "probability": ["0.5"]}),
+        ({"y": [[1.5, 2]]}, {"y": ["[1.5, 2]"]}),
+    ],
+    ids=["two classes", "three classes", "another's model"],
+)
+def test_the_table_of_predictions(outputs: dict[str, list[object]], wanted: dict[str, list[str]]) -> None:
+    types = {name: TensorInfo("DT_STRING" if name == "label" else "DT_FLOAT", (-1,)) for name in outputs}
+    assert as_table(outputs, Signature({}, types)) == wanted

@@ -1,0 +1,106 @@
+"""Starting a server. That the embedded one then serves: test_cli.py and test_release.py."""
+
+from __future__ import annotations
+
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from common.errors import DataError, EnvironmentProblem, GateRefused
+from serving.launch.backends import REAL, Places, choose
+from serving.launch.launcher import Start, launch
+from tests.support.serving.versions import bare_version
+
+PLACES = Places(Path("/var/serving"), Path("/config"), 8501, 8500)
+
+
+def program(folder: Path, name: str, script: str = "exit 0") -> Path:
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+def test_a_real_server_on_path_is_preferred(tmp_path: Path) -> None:
+    real = program(tmp_path, REAL)
+    chosen = choose(PLACES, docker=False, environment={"PATH": str(tmp_path)})
+    assert chosen.command[0] == str(real)
+    assert "--model_config_file=/var/serving/models.config" in chosen.command
+    assert "--allow_version_labels_for_unavailable_models=true" in chosen.command
+    assert not any("bind_address" in flag for flag in chosen.command), "it would not know that flag"
+    assert chosen.why == f"{real} is on PATH"
+    assert "every interface" in chosen.note
+
+
+def test_docker_is_used_when_asked_for_and_publishes_on_loopback_only(tmp_path: Path) -> None:
+    program(tmp_path, "docker")
+    program(tmp_path, REAL)
+    chosen = choose(PLACES, docker=True, environment={"PATH": str(tmp_path)})
+    assert chosen.command[:3] == ("docker", "run", "--rm")
+    published = [value for key, value in zip(chosen.command, chosen.command[1:], strict=False) if key == "--publish"]
+    assert published == ["127.0.0.1:8500:8500", "127.0.0.1:8501:8501"]
+    assert any(word.startswith("tensorflow/serving:") for word in chosen.command)
+    with pytest.raises(EnvironmentProblem, match="docker is not on PATH"):
+        choose(PLACES, docker=True, environment={"PATH": ""})
+
+
+def test_else_it_is_the_embedded_one_on_loopback() -> None:
+    chosen = choose(PLACES, docker=False, environment={"PATH": ""})
+    assert chosen.command[1:3] == ("-m", "serving.server")
+    assert "--bind_address=127.0.0.1" in chosen.command
+    assert chosen.why == f"no {REAL} is on PATH"
+
+
+def started(root: Path, **options: int) -> None:
+    with launch(Start(root, **{"rest_port": 0, "grpc_port": 0, **options})):
+        pytest.fail("it started")
+
+
+def test_without_a_pushed_model_there_is_nothing_to_start(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="make demo"):
+        started(tmp_path)
+
+
+def test_a_version_that_cannot_be_vouched_for_is_not_served(tmp_path: Path) -> None:
+    (bare_version(tmp_path / "m", 1) / "saved_model.pb").write_bytes(b"other")
+    with pytest.raises(GateRefused, match=r"saved_model\.pb was changed"):
+        started(tmp_path)
+
+
+@pytest.mark.parametrize("option", ["rest_port", "grpc_port"])
+def test_a_port_that_is_taken_is_told(tmp_path: Path, option: str) -> None:
+    bare_version(tmp_path / "m", 1)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(EnvironmentProblem, match=f"port {port}, for "):
+            started(tmp_path, **{option: port})
+
+
+def test_a_server_that_dies_is_told_with_its_last_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare_version(tmp_path / "serving" / "m", 1)
+    program(tmp_path, REAL, "echo one; echo the last word >&2; exit 3")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    said: list[str] = []
+    with (
+        pytest.raises(EnvironmentProblem, match=r"ended with exit code 3[\s\S]*one\s+the last word"),
+        launch(Start(tmp_path / "serving", 0, 0, say=said.append)),
+    ):
+        pytest.fail("it started")
+    assert said[0] == f"starting TensorFlow Serving: {tmp_path / REAL} is on PATH"
+
+
+@pytest.mark.slow
+def test_a_server_that_never_serves_is_given_up_and_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare_version(tmp_path / "serving" / "m", 1)
+    program(tmp_path, REAL, f"echo $$ >{tmp_path / 'pid'}; exec sleep 60")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with (
+        pytest.raises(EnvironmentProblem, match="did not serve in time"),
+        launch(Start(tmp_path / "serving", 0, 0, wait_s=0.2)),
+    ):
+        pytest.fail("it started")
+    assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()

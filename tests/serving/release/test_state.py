@@ -1,0 +1,143 @@
+"""What needs no server: the files, and putting them in order before a server starts."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from common.errors import DataError, EnvironmentProblem
+from serving.release import commands as release
+from serving.release.state import (
+    CONFIG,
+    LOG,
+    STATE,
+    Entry,
+    Intent,
+    Record,
+    Routing,
+    State,
+    Store,
+    models,
+    one_at_a_time,
+    routing,
+)
+from serving.release.transaction import ReleaseContext
+from tests.support.serving.configs import parse_config
+from tests.support.serving.versions import bare_version
+
+ENTRY = Entry("1", "2026-11-21T09:00:00+00:00", "me", "promote", State(1), State(2, 1), "run", "digest", "Blessed")
+
+
+def context(root: Path) -> ReleaseContext:
+    return ReleaseContext(root, None, "tester")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    bare_version(tmp_path / "m", 1)
+    bare_version(tmp_path / "m", 2)
+    return Store(tmp_path, "m")
+
+
+@pytest.mark.parametrize(
+    "record", [Record(State(2, 1, 3, 12.5)), Record(State(1), Intent(ENTRY)), Record(State(1), Intent(ENTRY, True))]
+)
+def test_what_is_written_is_read(store: Store, record: Record) -> None:
+    assert store.read() is None
+    store.write(record)
+    assert store.read() == record
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"state": {"stable": 1, "more": 2}, "intent": null}'])
+def test_a_damaged_state_is_told(store: Store, text: str) -> None:
+    (store.base / STATE).write_text(text)
+    with pytest.raises(DataError, match="is no release state"):
+        store.read()
+
+
+def test_the_log_grows_and_survives_a_torn_line(store: Store) -> None:
+    assert store.history() == ()
+    store.log(ENTRY)
+    store.log(ENTRY)
+    assert store.history() == (ENTRY,), "told once"
+    with (store.base / LOG).open("a") as file:
+        file.write('{"id": "2", "ti')
+    later = replace(ENTRY, id="3", before=None, outcome="undone: it did not load")
+    store.log(later)
+    assert store.history() == (ENTRY, later)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "wanted"),
+    [
+        (State(1), State(1, None, 2, 10.0), Routing(1, None, 0.0)),
+        (State(1, None, 2, 10.0), State(1), Routing(1, None, 0.0)),
+        (State(1, None, 2, 10.0), State(2, 1), Routing(1, None, 0.0)),
+        (State(1, None, 2, 10.0), State(1, None, 2, 50.0), Routing(1, 2, 10.0)),
+        (State(1, None, 2, 10.0), State(1, None, 3, 10.0), Routing(1, None, 0.0)),
+    ],
+    ids=["begins", "ends", "is promoted", "grows", "is another"],
+)
+def test_during_a_change_nobody_is_routed_to_a_label_that_may_be_missing(
+    store: Store, before: State, after: State, wanted: Routing
+) -> None:
+    assert routing(store.base.parent, "m") is None
+    store.write(Record(before, Intent(replace(ENTRY, after=after))))
+    assert routing(store.base.parent, "m") == wanted
+    store.write(Record(after))
+    assert routing(store.base.parent, "m") == Routing(after.stable, after.candidate, after.weight_percent)
+
+
+def test_the_holder_of_the_lock_is_named(tmp_path: Path) -> None:
+    with (
+        one_at_a_time(tmp_path, "first", "2026-11-21T09:00:00"),
+        pytest.raises(EnvironmentProblem, match=f"first, process {os.getpid()}, since 2026-11-21T09:00:00"),
+        one_at_a_time(tmp_path, "second", "2026-11-21T09:00:01"),
+    ):
+        pass
+    with one_at_a_time(tmp_path, "third", "2026-11-21T09:00:02"):
+        pass
+
+
+def test_before_the_first_start_the_newest_version_becomes_stable(store: Store) -> None:
+    root = store.base.parent
+    bare_version(root / "n", 5)
+    bare_version(store.base, 3, sentences={})
+    (bare_version(store.base, 4) / "more").write_text("")
+    bare_version(root / "unfit", 1, sentences={"evaluation": "Blessed", "serving": "Not fit to serve: no."})
+    assert models(root) == ["m", "n", "unfit"]
+    assert release.prepare(context(root)) == {"m": State(2), "n": State(5)}
+    assert [(e.what, e.after) for e in store.history()] == [("first", State(2))]
+    configs = parse_config((root / CONFIG).read_text()).model_config_list.config
+    assert [
+        (c.name, c.base_path, list(c.model_version_policy.specific.versions), dict(c.version_labels)) for c in configs
+    ] == [("m", str(root / "m"), [2], {"stable": 2}), ("n", str(root / "n"), [5], {"stable": 5})]
+    assert release.prepare(context(root)) == {"m": State(2), "n": State(5)}
+    assert len(store.history()) == 1, "the second start changes nothing"
+
+
+@pytest.mark.parametrize("is_decided", [False, True])
+def test_a_start_completes_or_undoes_what_a_crash_left(store: Store, is_decided: bool) -> None:
+    store.write(Record(State(1), Intent(ENTRY, is_decided)))
+    wanted = State(2, 1) if is_decided else State(1)
+    assert release.prepare(context(store.base.parent)) == {"m": wanted}
+    assert store.read() == Record(wanted)
+    [entry] = store.history()
+    assert entry.outcome == ("done" if is_decided else "undone: cut short")
+
+
+def test_a_stable_version_that_was_removed_is_replaced(store: Store) -> None:
+    store.write(Record(State(7, 6)))
+    assert release.prepare(context(store.base.parent)) == {"m": State(2)}
+    assert [(e.what, e.before, e.after) for e in store.history()] == [("replace", State(7, 6), State(2))]
+
+
+def test_the_files_are_left_alone_by_a_model_server(store: Store) -> None:
+    store.write(Record(State(1)))
+    store.log(ENTRY)
+    assert not [path.name for path in store.base.iterdir() if path.is_file() and path.name.isdecimal()]
+    assert json.loads((store.base / STATE).read_text())["state"]["stable"] == 1

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serving.server.core.status import Code, StatusError
+from serving.server.rest.json_writer import write_classifications, write_error, write_predictions, write_regressions
+
+_INTS = np.array([[[1, 2], [3, 4], [5, 6]], [[7, 8], [9, 0], [1, 2]]], np.int32)
+_TEXTS = np.array([[b"foo", b"bar"], [b"baz", b"bat"]], object)
+
+
+def _refusal(outputs: dict[str, Any], is_row: bool = True) -> str:
+    with pytest.raises(StatusError) as raised:
+        write_predictions(outputs, is_row)
+    assert raised.value.code == Code.INVALID_ARGUMENT
+    return raised.value.message
+
+
+def test_one_output_by_row_is_the_values_themselves() -> None:
+    answer = write_predictions({"y": np.array([2.5, 3.0, 4.5], np.float32)}, is_row=True)
+    assert answer == b'{\n    "predictions": [2.5, 3.0, 4.5\n    ]\n}'
+    nested = write_predictions({"y": _INTS}, is_row=True)
+    assert nested == b'{\n    "predictions": [[[1, 2], [3, 4], [5, 6]], [[7, 8], [9, 0], [1, 2]]\n    ]\n}'
+
+
+def test_one_output_by_column_has_a_line_for_each_value() -> None:
+    answer = write_predictions({"y": np.array([[1.0], [2.0]])}, is_row=False)
+    assert answer.decode().split("\n") == [
+        "{",
+        '    "outputs": [',
+        "        [",
+        "            1.0",
+        "        ],",
+        "        [",
+        "            2.0",
+        "        ]",
+        "    ]",
+        "}",
+    ]
+
+
+def test_several_outputs_by_row_are_objects() -> None:
+    outputs = {"a": np.array([8.0, 9.0]), "t": _TEXTS, "t_bytes": _TEXTS[:, :1]}
+    answer = write_predictions(outputs, is_row=True).decode()
+    assert json.loads(answer) == {
+        "predictions": [
+            {"a": 8.0, "t": ["foo", "bar"], "t_bytes": [{"b64": "Zm9v"}]},
+            {"a": 9.0, "t": ["baz", "bat"], "t_bytes": [{"b64": "YmF6"}]},
+        ]
+    }
+    assert answer.startswith(
+        '{\n    "predictions": [\n        {\n            "a": 8.0,\n            "t": ["foo", "bar"],\n'
+    )
+    assert answer.endswith('"b64": "YmF6"\n                }]\n        }\n    ]\n}')
+
+
+def test_several_outputs_by_column_keep_their_shapes() -> None:
+    outputs = {"a": np.float32(2.0).reshape(()), "n": _INTS, "t_bytes": _TEXTS}
+    assert json.loads(write_predictions(outputs, is_row=False)) == {
+        "outputs": {
+            "a": 2.0,
+            "n": _INTS.tolist(),
+            "t_bytes": [[{"b64": "Zm9v"}, {"b64": "YmFy"}], [{"b64": "YmF6"}, {"b64": "YmF0"}]],
+        }
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        (np.array([-5], np.int8), "-5"),
+        (np.array([65000], np.uint32), "65000"),
+        (np.array([2**64 - 1], np.uint64), "18446744073709551615"),
+        (np.array([-(2**63)], np.int64), "-9223372036854775808"),
+        (np.array([True]), "true"),
+        (np.array([np.nan], np.float32), "NaN"),
+        (np.array([b'a"\\\n\x01/\xc3\xa9\x7f'], object), '"a\\"\\\\\\n\\u0001/é\x7f"'),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_each_type_by_itself(values: Any, text: str) -> None:
+    assert write_predictions({"y": values}, is_row=True) == f'{{\n    "predictions": [{text}\n    ]\n}}'.encode()
+
+
+def test_text_that_is_not_utf8_leaves_as_it_came() -> None:
+    answer = write_predictions({"y": np.array([b"\xff\x80"], object), "x": np.array([1])}, is_row=True)
+    assert b'"y": "\xff\x80"' in answer
+
+
+@pytest.mark.parametrize("shape", [(2, 0), (2, 3, 0), (2, 0, 3)], ids=str)
+def test_empty_lists_stay(shape: tuple[int, ...]) -> None:
+    empty = np.zeros(shape, np.float32)
+    for is_row, key in [(True, "predictions"), (False, "outputs")]:
+        assert json.loads(write_predictions({"y": empty}, is_row)) == {key: empty.tolist()}
+
+
+def test_a_batch_of_none_is_an_empty_list() -> None:
+    none = {"a": np.zeros((0, 3), np.float32), "b": np.zeros((0, 1, 2), object)}
+    assert json.loads(write_predictions(none, is_row=True)) == {"predictions": []}
+    assert json.loads(write_predictions(none, is_row=False)) == {"outputs": {"a": [], "b": []}}
+
+
+def test_rows_need_one_batch() -> None:
+    assert "Tensor name: y has no shape information" in _refusal({"y": np.array(1)})
+    uneven = {"a": np.zeros(2), "b": np.zeros(1)}
+    assert _refusal(uneven) == "Tensor name: b has inconsistent batch size: 1 expecting: 2"
+    assert json.loads(write_predictions(uneven, is_row=False)) == {"outputs": {"a": [0.0, 0.0], "b": [0.0]}}
+
+
+@pytest.mark.parametrize(("kind", "name"), [("c8", "complex64"), ("f2", "half"), ("u2", "uint16")])
+def test_types_json_cannot_tell_are_refused(kind: str, name: str) -> None:
+    for is_row in (True, False):
+        message = _refusal({"y": np.zeros(2, kind)}, is_row)
+        assert message == f"Failed to write JSON value for tensor type: {name}"
+
+
+def test_no_outputs_are_refused() -> None:
+    assert _refusal({}) == "Cannot convert empty tensor map to JSON"
+
+
+def test_classifications() -> None:
+    answer = write_classifications([[(b"car", 0.2), (b"bike", 0.7)], [(b"", np.float32(1 / 3))], []])
+    assert answer == b'{\n    "results": [[["car", 0.2], ["bike", 0.7]], [["", 0.333333343]], []\n    ]\n}'
+    with pytest.raises(StatusError, match="Cannot convert empty ClassificationResults to JSON"):
+        write_classifications([])
+
+
+def test_regressions() -> None:
+    values = np.array([0.2, np.inf, 1.0, -np.inf, np.nan], np.float32)
+    assert write_regressions(values) == b'{\n    "results": [0.2, Infinity, 1.0, -Infinity, NaN]\n}'
+    with pytest.raises(StatusError, match="Cannot convert empty RegressionResults to JSON"):
+        write_regressions(values[:0])
+
+
+def test_an_error_is_valid_json_whatever_it_says() -> None:
+    message = 'JSON Value: {\n    "a": "\\x00\t\udcff"\n} é'
+    assert json.loads(write_error(message)) == {"error": message.replace("\udcff", "?")}
+    assert write_error("no") == b'{\n    "error": "no"\n}'
+
+
+def test_one_row_is_written_as_among_others() -> None:
+    outputs = {
+        "label": np.array([b"M", b'B\xff\n"'], object),
+        "probabilities": np.array([[0.1, 0.9], [np.nan, -np.inf]], np.float32),
+        "probability": np.array([0.0024638176, 3.0], np.float32),
+        "raw_bytes": np.array([b"a", b"b"], object),
+        "names": np.array([[b"x" * 100, b""], [b"y", b"z"]], object),
+        "count": np.array([1, 2]),
+    }
+    for leave_out in ((), ("raw_bytes", "count")):  # with and without what is written the general way
+        chosen = {name: array for name, array in outputs.items() if name not in leave_out}
+        both = write_predictions(chosen, is_row=True)
+        head, foot = b'{\n    "predictions": [', b"\n    ]\n}"
+        ones = [write_predictions({n: a[i : i + 1] for n, a in chosen.items()}, is_row=True) for i in range(2)]
+        assert both == head + b",".join(one[len(head) : -len(foot)] for one in ones) + foot

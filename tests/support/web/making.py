@@ -1,0 +1,274 @@
+"""Pushed versions made by hand: all that the web app reads of one, and no SavedModel that TensorFlow could load.
+
+Three models: `cells` (numbers only, two classes), `patients` (numbers, text, codes, gaps; two classes) and `flowers`
+(numbers, three classes). `webapp_root` in conftest.py has one version of each, stable.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
+
+from serving.release.server_config import write_config
+from serving.release.state import Record, State, Store
+from serving.repository.manifest import EVALUATION, FILE_NAME, FOLDER, SCHEMA, STATISTICS, TRAINING, Manifest, checksums
+
+BLESSED = {
+    "evaluation": "Blessed on 60 test rows: auc is 0.97, and with 95% confidence at least 0.93 ≥ 0.9.",
+    "serving": "Loaded in 0.3 s by the session loader; 2 signatures gave the golden answers to the bit.",
+}
+ROWS = 300
+
+
+@dataclass(frozen=True)
+class Made:
+    """A model by its columns. `columns`: name to values of the training split; None is a gap."""
+
+    name: str
+    columns: Mapping[str, Sequence[Any]]
+    labels: Sequence[str]
+    classes: tuple[str, ...]
+    positive: str | None = None
+    threshold: float | None = None
+    categorical: tuple[str, ...] = ()
+    domains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    minimum: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def is_packed(self) -> bool:
+        return not self.categorical and all(not isinstance(self.first(name), str) for name in self.columns)
+
+    def first(self, name: str) -> Any:
+        return next(value for value in self.columns[name] if value is not None)
+
+    def row(self, number: int = 0) -> dict[str, Any]:
+        """A row of the training data, gaps left out."""
+        return {name: values[number] for name, values in self.columns.items() if values[number] is not None}
+
+
+def cells() -> Made:
+    """Numbers only, one column all but decides: malignant cells are large."""
+    chance = np.random.default_rng(1)
+    is_malignant = np.arange(ROWS) % 3 == 0
+    columns = {
+        "radius": np.where(is_malignant, 18.0, 12.0) + chance.normal(0, 1.5, ROWS),
+        "texture": np.where(is_malignant, 21.0, 18.0) + chance.normal(0, 3, ROWS),
+        "smooth ness (mean)": chance.normal(0.1, 0.01, ROWS),
+    }
+    return Made(
+        "cells",
+        {name: _floats(values) for name, values in columns.items()},
+        ["M" if m else "B" for m in is_malignant],
+        ("B", "M"),
+        "M",
+        0.4,
+        minimum=dict.fromkeys(columns, 0.0),
+    )
+
+
+def patients() -> Made:
+    """Numbers whole and not, text with a closed domain and without, codes, gaps."""
+    chance = np.random.default_rng(2)
+    is_ill = np.arange(ROWS) % 2 == 0
+    cholesterol: list[float | None] = _floats(chance.normal(200, 30, ROWS))  # type: ignore[assignment]
+    cholesterol[::10] = [None] * len(cholesterol[::10])
+    columns: dict[str, Sequence[Any]] = {
+        "age": [int(value) for value in np.clip(np.where(is_ill, 62, 45) + chance.normal(0, 8, ROWS), 18, 95)],
+        "pressure": _floats(np.where(is_ill, 145.0, 120.0) + chance.normal(0, 10, ROWS)),
+        "cholesterol": cholesterol,
+        "smoker": ["yes" if value else "no" for value in chance.random(ROWS) < np.where(is_ill, 0.6, 0.2)],
+        "city": [("Bandung", "Jakarta", "Surabaya")[number % 3] for number in range(ROWS)],
+        "ward": [int(value) for value in chance.integers(0, 4, ROWS)],
+    }
+    return Made(
+        "patients",
+        columns,
+        ["yes" if ill else "no" for ill in is_ill],
+        ("no", "yes"),
+        "yes",
+        0.5,
+        categorical=("ward",),
+        domains={"smoker": ("no", "yes")},
+        minimum={"age": 0, "pressure": 0.0},
+    )
+
+
+def flowers() -> Made:
+    """Three classes, told by one length."""
+    chance = np.random.default_rng(3)
+    kind = np.arange(ROWS) % 3
+    columns = {
+        "petal length (cm)": _floats(np.array([1.5, 4.2, 5.6])[kind] + chance.normal(0, 0.3, ROWS)),
+        "petal width (cm)": _floats(np.array([0.2, 1.3, 2.0])[kind] + chance.normal(0, 0.15, ROWS)),
+    }
+    names = ("setosa", "versicolor", "virginica")
+    return Made("flowers", columns, [names[k] for k in kind], names)
+
+
+def make_version(serving: Path, made: Made, version: int, metrics: Mapping[str, Any] | None = None) -> Path:
+    """Write a version folder, whole, with a manifest."""
+    folder = serving / made.name / str(version)
+    (folder / FOLDER).mkdir(parents=True)
+    (folder / "saved_model.pb").write_bytes(b"graph %d" % version)
+    (folder / SCHEMA).write_text(text_format.MessageToString(_schema(made)), encoding="utf-8")
+    (folder / STATISTICS).write_bytes(_statistics(made).SerializeToString())
+    (folder / TRAINING).write_text(json.dumps(_training(made)), encoding="utf-8")
+    (folder / EVALUATION).write_text(json.dumps({"overall": {"rows": 60, "auc": [0.97, 0.93, 0.99]}}))
+    _write_golden(folder, made)
+    _write_showcase(folder, made)
+    manifest = Manifest(
+        made.name,
+        version,
+        f"20261121T08460{version % 10}.000000",
+        "2026-11-21T08:46:40+00:00",
+        f"digest{version}",
+        "data",
+        "settings",
+        dict(metrics or {"auc": [0.97, 0.93, 0.99]}),
+        _operating_point(made),
+        BLESSED,
+        {},
+    )
+    (folder / FILE_NAME).write_text(replace(manifest, checksums=checksums(folder)).text(), encoding="utf-8")
+    return folder
+
+
+def release(serving: Path, model: str, stable: int, candidate: int | None = None, weight_percent: float = 0.0) -> None:
+    """Write the state that a release leaves behind."""
+    Store(serving, model).write(Record(State(stable, candidate=candidate, weight_percent=weight_percent)))
+    write_config(serving)
+
+
+def _floats(values: Any) -> list[float]:
+    return [float(np.float32(value)) for value in values]
+
+
+def _operating_point(made: Made) -> dict[str, Any] | None:
+    if made.threshold is None:
+        return None
+    return {"threshold": made.threshold, "recall": 0.95, "precision": 0.9, "target_recall": 0.95, "rows": 60}
+
+
+def _training(made: Made) -> dict[str, Any]:
+    data = {"source": f"{made.name}.csv", "label": "outcome", "classes": list(made.classes), "positive": made.positive}
+    settings = {"name": made.name, "data": data, "categorical": list(made.categorical), "schema": "schema.pbtxt"}
+    if len(made.classes) > 2:
+        settings["evaluation"] = {"metrics": ["auc", "accuracy"]}
+    return {
+        "settings": settings,
+        "operating_point": _operating_point(made),
+        "features": list(made.columns),
+        "rows": {"train": ROWS, "eval": 60},
+    }
+
+
+def _schema(made: Made) -> schema_pb2.Schema:
+    schema = schema_pb2.Schema()
+    for name in made.columns:
+        value = made.first(name)
+        feature = schema.feature.add(name=name)
+        feature.type = (
+            schema_pb2.INT
+            if isinstance(value, int)
+            else schema_pb2.FLOAT
+            if isinstance(value, float)
+            else schema_pb2.BYTES
+        )
+        feature.presence.min_fraction = 0.0 if None in made.columns[name] else 1.0
+        if name in made.minimum:
+            domain = feature.int_domain if isinstance(value, int) else feature.float_domain
+            domain.min = type(value)(made.minimum[name])
+        if name in made.domains:
+            feature.string_domain.value.extend(made.domains[name])
+    label = schema.feature.add(name="outcome", type=schema_pb2.BYTES)
+    label.presence.min_fraction = 1.0
+    label.string_domain.value.extend(made.classes)
+    return schema
+
+
+def _statistics(made: Made) -> statistics_pb2.DatasetFeatureStatisticsList:
+    found = statistics_pb2.DatasetFeatureStatisticsList()
+    dataset = found.datasets.add(num_examples=ROWS)
+    for name, values in [*made.columns.items(), ("outcome", made.labels)]:
+        there = [value for value in values if value is not None]
+        feature = dataset.features.add()
+        feature.path.step.append(name)
+        if isinstance(there[0], str):
+            feature.type = statistics_pb2.FeatureNameStatistics.STRING
+            _common(feature.string_stats.common_stats, there)
+            counts = {value: there.count(value) for value in sorted(set(there), key=lambda v: -there.count(v))}
+            feature.string_stats.unique = len(counts)
+            for rank, (value, count) in enumerate(counts.items()):
+                feature.string_stats.top_values.add(value=value, frequency=count)
+                feature.string_stats.rank_histogram.buckets.add(
+                    low_rank=rank, high_rank=rank, label=value, sample_count=count
+                )
+            continue
+        is_int = isinstance(there[0], int)
+        feature.type = (
+            statistics_pb2.FeatureNameStatistics.INT if is_int else statistics_pb2.FeatureNameStatistics.FLOAT
+        )
+        _common(feature.num_stats.common_stats, there)
+        _numbers(feature.num_stats, np.array(there, float))
+    return found
+
+
+def _common(stats: Any, there: Sequence[Any]) -> None:
+    stats.num_non_missing, stats.num_missing = len(there), ROWS - len(there)
+    stats.min_num_values = stats.max_num_values = 1
+    stats.tot_num_values = len(there)
+
+
+def _numbers(stats: Any, values: np.ndarray[Any, Any]) -> None:
+    stats.mean, stats.std_dev, stats.median = values.mean(), values.std(), float(np.median(values))
+    stats.min, stats.max, stats.num_zeros = values.min(), values.max(), int((values == 0).sum())
+    counts, edges = np.histogram(values, 10)
+    histogram = stats.histograms.add(type=statistics_pb2.Histogram.STANDARD)
+    for count, low, high in zip(counts, edges, edges[1:], strict=False):
+        histogram.buckets.add(low_value=low, high_value=high, sample_count=float(count))
+    quantiles = stats.histograms.add(type=statistics_pb2.Histogram.QUANTILES)
+    edges = np.quantile(values, np.linspace(0, 1, 11))
+    for low, high in pairwise(edges):
+        quantiles.buckets.add(low_value=low, high_value=high, sample_count=len(values) / 10)
+
+
+def _write_golden(folder: Path, made: Made) -> None:
+    from tests.support.web.fake_model_server import probabilities_of
+
+    rows = [row for row in map(made.row, range(40)) if set(row) == set(made.columns)][:4]
+    columns = {name: [row[name] for row in rows] for name in made.columns}
+    inputs: dict[str, Any] = {"serving_default": columns}
+    if made.is_packed:
+        inputs["serving_packed"] = {"features": [list(row.values()) for row in rows]}
+    probabilities = probabilities_of(made, columns)
+    golden = {"inputs": inputs, "probabilities": probabilities.tolist(), "labels": labels_of(made, probabilities)}
+    (folder / FOLDER / "golden.json").write_text(json.dumps(golden), encoding="utf-8")
+
+
+def labels_of(made: Made, probabilities: np.ndarray[Any, Any]) -> list[str]:
+    """What the model says: the positive class from the threshold on, else the likeliest."""
+    if made.threshold is None:
+        return [made.classes[i] for i in probabilities.argmax(axis=1)]
+    positive = made.classes.index(str(made.positive))
+    return [
+        made.classes[positive if row[positive] >= np.float32(made.threshold) else 1 - positive] for row in probabilities
+    ]
+
+
+def _write_showcase(folder: Path, made: Made) -> None:
+    def part(rows: slice) -> dict[str, Any]:
+        return {
+            "columns": {name: list(values)[rows] for name, values in made.columns.items()},
+            "labels": list(made.labels)[rows],
+        }
+
+    showcase = {"train": part(slice(0, 200)), "test": part(slice(200, 260))}
+    (folder / FOLDER / "showcase.json").write_text(json.dumps(showcase), encoding="utf-8")

@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from markupsafe import Markup
+
+from common.draw.svg import BOLD_LETTER, LETTER, WIDTH, Scale, clipped, ticks
+from tests.support.paths import ROOT
+from webapp.insight.charts import MOST_BARS, Series, effect_bars, gauge, histogram, lines, scatter
+from webapp.insight.explain import Effect, Explanation
+from webapp.insight.projection import Projection, projection_of
+from webapp.models.catalog import Catalog, Field
+from webapp.models.statistics import Stats
+from webapp.pages.wording import short
+
+SVG = "{http://www.w3.org/2000/svg}"
+HOSTILE = '<script>alert("1")</script> & co'
+NAMED = re.compile(r"\.(chart[-\w]*)")
+STYLED = set(NAMED.findall((ROOT / "webapp" / "static" / "charts.css").read_text(encoding="utf-8")))
+
+
+def effects(*values: float, title: str = "Radius") -> Explanation:
+    field = Field("radius", "numeric", "float", True, (), title, "mm", "", "", Stats())
+    return Explanation("M", 0.8, 0.2, tuple(Effect(field, 17.99, 14.13, value) for value in values))
+
+
+@pytest.fixture
+def plane(webapp_root: Path, tmp_path: Path) -> Projection:
+    found = projection_of(Catalog(webapp_root / "serving", tmp_path).model_version("flowers", 1))
+    assert found
+    return found
+
+
+def as_they_are(plane: Projection) -> dict[str, str]:
+    return {label: label for label in plane.labels}
+
+
+def parsed(chart: Markup) -> ElementTree.Element:
+    return ElementTree.fromstring(str(chart).replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1))
+
+
+def classed(chart: Markup, name: str) -> list[ElementTree.Element]:
+    return [element for element in parsed(chart).iter() if name in element.get("class", "").split()]
+
+
+def words(chart: Markup) -> str:
+    return " ".join("".join(element.itertext()) for element in parsed(chart).iter(f"{SVG}text"))
+
+
+def described(chart: Markup) -> str:
+    found = parsed(chart).findtext(f"{SVG}desc")
+    assert found
+    return found
+
+
+@pytest.fixture(params=["gauge", "effects", "scatter", "histogram", "lines"])
+def chart(request: pytest.FixtureRequest, plane: Projection) -> Markup:
+    made = {
+        "gauge": lambda: gauge(0.7, 0.4, HOSTILE),
+        "effects": lambda: effect_bars(effects(0.3, -0.2, title=HOSTILE), HOSTILE),
+        "scatter": lambda: scatter(plane, (0.0, 0.0), as_they_are(plane) | {HOSTILE: HOSTILE}),
+        "histogram": lambda: histogram(HOSTILE, HOSTILE, [(0, 1, 3), (1, 2, 0)], {HOSTILE: 1.5}),
+        "lines": lambda: lines(HOSTILE, ["a", HOSTILE], [Series(HOSTILE, [1, 2]), Series("b", [None, 1])], HOSTILE),
+    }
+    return made[request.param]()
+
+
+def test_every_chart_fits_any_width_and_tells_what_it_shows(chart: Markup) -> None:
+    svg = parsed(chart)
+    assert svg.get("viewBox", "").startswith(f"0 0 {WIDTH:g} ")
+    assert (svg.get("width"), svg.get("role")) == (None, "img")
+    assert [child.tag for child in svg][:2] == [f"{SVG}title", f"{SVG}desc"]
+    assert svg.findtext(f"{SVG}title")
+    assert described(chart)
+
+
+def test_no_chart_has_a_style_or_a_script_of_its_own(chart: Markup) -> None:
+    assert isinstance(chart, Markup)
+    for element in parsed(chart).iter():
+        assert element.tag not in (f"{SVG}script", f"{SVG}style")
+        assert not {"style", "fill", "stroke", "onclick"} & set(element.attrib)
+
+
+def test_every_class_has_its_style(chart: Markup) -> None:
+    used = {name for element in parsed(chart).iter() for name in element.get("class", "").split()}
+    plain = {"chart-tick", "chart--effects", "chart--scatter", "chart--histogram", "chart--lines", "chart-here"}
+    assert used - STYLED - plain == set()
+
+
+def test_nothing_lies_outside_of_the_chart(chart: Markup) -> None:
+    height = float(parsed(chart).get("viewBox", "").split()[3])
+    for element in parsed(chart).iter():
+        for key, most in (("x", WIDTH), ("y", height), ("cx", WIDTH), ("cy", height)):
+            assert 0 <= float(element.get(key, 0)) <= most
+
+
+@pytest.mark.parametrize(
+    ("threshold", "side"),
+    [(0.4, "up"), (0.7, "up"), (0.71, "down"), (None, "down")],
+    ids=["over", "at", "under", "no threshold"],
+)
+def test_the_gauge_says_on_which_side_of_the_threshold(threshold: float | None, side: str) -> None:
+    drawn = gauge(0.7, threshold, "M")
+    assert len(classed(drawn, f"chart-bar--{side}")) == 1
+    assert len(classed(drawn, "chart-rule")) == (threshold is not None)
+    assert "70.0%" in described(drawn)
+
+
+def test_bars_point_to_their_side_and_are_as_long_as_their_effects() -> None:
+    drawn = effect_bars(effects(0.3, -0.15), "malignant")
+    [up], [down] = classed(drawn, "chart-bar--up"), classed(drawn, "chart-bar--down")
+    assert float(up.attrib["width"]) == pytest.approx(2 * float(down.attrib["width"]), abs=0.2)
+    assert float(down.attrib["x"]) + float(down.attrib["width"]) == pytest.approx(float(up.attrib["x"]), abs=0.2)
+    assert "+30.0" in words(drawn)
+    assert "−15.0" in words(drawn)
+    assert "17.99, usually 14.13" in words(drawn)
+    assert "more malignant" in words(drawn)
+
+
+def test_beyond_the_first_effects_there_is_one_bar_for_all() -> None:
+    drawn = effect_bars(effects(*([0.1] * MOST_BARS), 0.02, -0.05), "M")
+    assert len(classed(drawn, "chart-bar")) == MOST_BARS + 1
+    assert "2 others" in words(drawn)
+    assert "−3.0" in words(drawn)
+
+
+def test_the_longest_texts_of_an_effect_touch_neither_its_value_nor_the_edge() -> None:
+    field = Field("x", "categorical", "string", True, (), "W" * 80, "", "", "", Stats())
+    drawn = effect_bars(Explanation("M", 0.8, 0.2, (Effect(field, "v" * 80, "u" * 80, -0.4),)), "long " * 20)
+    less, more, name, value, note = (("".join(e.itertext()), e) for e in parsed(drawn).iter(f"{SVG}text"))
+    assert value[0] == "−40.0"
+    assert float(name[1].attrib["x"]) + BOLD_LETTER * len(name[0]) < WIDTH - 6 - BOLD_LETTER * len(value[0])
+    assert float(note[1].attrib["y"]) > float(value[1].attrib["y"])
+    assert float(note[1].attrib["x"]) + LETTER * len(note[0]) <= WIDTH
+    assert LETTER * (len(less[0]) + len(more[0])) < WIDTH - 12
+
+
+def test_small_effects_look_small() -> None:
+    drawn = effect_bars(effects(0.002, -0.0001), "M")
+    assert max(float(bar.attrib["width"]) for bar in classed(drawn, "chart-bar")) < WIDTH / 10
+    assert "+0.20" in words(drawn)
+    assert "−0.01" in words(drawn)
+
+
+def test_effects_of_nothing_are_a_chart_too() -> None:
+    assert "0.00" in words(effect_bars(effects(0.0), "M"))
+    assert not classed(effect_bars(effects(), "M"), "chart-bar")
+
+
+def test_every_training_row_is_a_point_of_its_class_and_the_case_is_marked(plane: Projection) -> None:
+    names = {label: f"Iris {label}" for label in as_they_are(plane)}
+    drawn = scatter(plane, (float(plane.points[0, 0]), float(plane.points[0, 1])), names)
+    for number, name in enumerate(names):
+        assert f"Iris {name}" in words(drawn)
+        assert len(classed(drawn, f"chart-point--{number}")) == plane.labels.count(name) + 1, "and one in the legend"
+    assert len(classed(drawn, "chart-here--ring")) == 1
+    assert "this case" in words(drawn)
+    assert "Of the 10 nearest to this case: 10 Iris setosa." in described(drawn)
+
+
+def test_a_case_far_away_is_said_to_be(plane: Projection) -> None:
+    assert "this case lies beyond" in words(scatter(plane, (1e9, -1e9), as_they_are(plane)))
+    assert not classed(scatter(plane, None, as_they_are(plane)), "chart-here")
+
+
+def test_a_flat_plane_can_be_drawn(plane: Projection) -> None:
+    flat = Projection(plane.points * [1, 0], plane.labels, (1.0, 0.0), plane.encoder, plane.centre, plane.axes)
+    assert "nan" not in scatter(flat, (0.0, 0.0), as_they_are(plane))
+
+
+def test_a_histogram_is_as_high_as_its_counts_and_reaches_its_rules() -> None:
+    drawn = histogram("Ages", "years", [(0, 10, 4), (10, 20, 0), (20, 30, 2)], {"this case": 45.0})
+    high, low = (float(bar.attrib["height"]) for bar in classed(drawn, "chart-bar"))
+    assert high == pytest.approx(2 * low, abs=0.2)
+    assert len(classed(drawn, "chart-rule")) == 1
+    assert described(drawn) == "Most often from 0 to 10. this case: 45."
+    assert "40" in words(drawn), "the axis reaches as far as the rule"
+
+
+def test_a_line_is_broken_where_values_are_missing() -> None:
+    drawn = lines("Load", list("abcde"), [Series("p50", [1, 2, None, 3, float("nan")])])
+    assert len(classed(drawn, "chart-line--0")) == 2
+    assert described(drawn) == "p50: last 3, from 1 to 3."
+
+
+def test_several_lines_have_a_legend_and_one_has_none() -> None:
+    two = [Series("first", [1.0, 2.0]), Series("second", [0.5, 0.1])]
+    assert "second" in words(lines("Load", ["a", "b"], two))
+    assert "first" not in words(lines("Load", ["a", "b"], two[:1]))
+
+
+@pytest.mark.parametrize("values", [[None, None], []], ids=["gaps", "empty"])
+def test_lines_without_a_value_say_so(values: list[None]) -> None:
+    drawn = lines("Load", ["a", "b"], [Series("p50", values)])
+    assert "nothing yet" in words(drawn)
+    assert described(drawn) == "p50: nothing yet."
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "wanted"),
+    [(0, 1, [0, 0.25, 0.5, 0.75, 1]), (-3, 7, [-2.5, 0, 2.5, 5]), (0, 0.003, [0, 0.001, 0.002, 0.003]), (5, 5, [5])],
+)
+def test_ticks_are_round_numbers(low: float, high: float, wanted: list[float]) -> None:
+    np.testing.assert_allclose(ticks(low, high), wanted)
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"), [(0.123456, "0.1235"), (1500, "1,500"), (15_000, "15k"), (2.5e6, "2.5M"), (1e12, "1e+12")]
+)
+def test_numbers_are_told_in_four_digits(value: float, wanted: str) -> None:
+    assert short(value) == wanted
+
+
+def test_a_place_off_the_scale_is_at_its_end() -> None:
+    scale = Scale(0, 10, 100, 200)
+    assert [scale(value) for value in (-5, 0, 5, 99)] == [100, 100, 150, 200]
+    assert Scale(3, 3, 100, 200)(3) == 100
+
+
+def test_a_long_name_is_cut() -> None:
+    assert (clipped("abcdef", 6), clipped("abcdefg", 6)) == ("abcdef", "abcde…")

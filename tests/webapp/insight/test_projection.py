@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serving.repository.manifest import SHOWCASE
+from tests.support.web.making import cells, make_version
+from webapp.insight.projection import Projection, projection_of
+from webapp.models.catalog import Catalog, ModelVersion
+from webapp.models.sample import showcase_of
+
+
+@pytest.fixture(params=["cells", "patients", "flowers"])
+def model_version(request: pytest.FixtureRequest, webapp_root: Path, tmp_path: Path) -> ModelVersion:
+    return Catalog(webapp_root / "serving", tmp_path).model_version(request.param, 1)
+
+
+@pytest.fixture
+def plane(model_version: ModelVersion) -> Projection:
+    found = projection_of(model_version)
+    assert found
+    return found
+
+
+def test_the_training_rows_lie_on_the_plane_and_their_classes_apart(
+    model_version: ModelVersion, plane: Projection
+) -> None:
+    labels = np.array(plane.labels)
+    assert plane.points.shape == (len(labels), 2)
+    means = {name: plane.points[labels == name, 0].mean() for name in model_version.classes}
+    assert max(means, key=lambda name: means[name]) == (model_version.positive or model_version.classes[-1]), (
+        "looked for: to the right"
+    )
+    assert max(means.values()) - min(means.values()) > 1
+
+
+def test_the_axes_show_most_of_the_variance_first(plane: Projection) -> None:
+    first, second = plane.shares
+    assert 1 >= first >= second > 0
+    assert first + second <= 1 + 1e-9
+    variances = plane.points.var(axis=0)
+    assert variances[0] >= variances[1]
+
+
+@pytest.mark.parametrize("number", [0, 10])  # of the patients, row 10 has a gap
+def test_a_training_row_is_found_where_it_lies(model_version: ModelVersion, plane: Projection, number: int) -> None:
+    showcase = showcase_of(model_version)
+    assert showcase
+    np.testing.assert_allclose(plane.project(showcase.train.row(number)), plane.points[number], atol=1e-9)
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), 1e308, -1e308])
+def test_a_row_of_any_kind_lies_somewhere(model_version: ModelVersion, plane: Projection, value: Any) -> None:
+    numeric = {field.name: value for field in model_version.fields if field.kind == "numeric"}
+    assert np.isfinite(plane.project(numeric)).all()
+    assert np.isfinite(plane.project({})).all()
+
+
+def test_the_plane_is_made_once(model_version: ModelVersion, plane: Projection) -> None:
+    assert projection_of(model_version) is plane
+
+
+def test_without_a_showcase_there_is_no_plane(tmp_path: Path) -> None:
+    (make_version(tmp_path, cells(), 1) / SHOWCASE).unlink()
+    assert projection_of(Catalog(tmp_path, tmp_path).model_version("cells", 1)) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "flat"),
+    [([1.0, 2.0, 4.0], (False, True)), ([1.0, 1.0, 1.0], (True, True))],
+    ids=["one feature", "nothing varies"],
+)
+def test_what_spans_no_plane_lies_on_a_line_or_in_a_point(
+    tmp_path: Path, values: list[float], flat: tuple[bool, bool]
+) -> None:
+    plane = projection_of(_model_version(tmp_path, values, ["B", "M", "M"]))
+    assert plane
+    assert tuple(bool(each) for each in (plane.points == 0).all(axis=0)) == flat
+    assert np.isfinite(plane.shares).all()
+
+
+def test_two_rows_are_too_few(tmp_path: Path) -> None:
+    assert projection_of(_model_version(tmp_path, [1.0, 2.0], ["B", "M"])) is None
+
+
+def _model_version(root: Path, radius: list[float], labels: list[str]) -> ModelVersion:
+    whole = cells()
+    folder = make_version(root, replace(whole, columns={"radius": whole.columns["radius"]}, minimum={}), 1)
+    few = {"columns": {"radius": radius}, "labels": labels}
+    (folder / SHOWCASE).write_text(json.dumps({"train": few, "test": few}), encoding="utf-8")
+    return Catalog(root, root).model_version("cells", 1)

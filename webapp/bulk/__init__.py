@@ -1,0 +1,1 @@
+"""A CSV in, a CSV with predictions out."""

@@ -1,0 +1,189 @@
+"""Hold whole columns of texts to the rules of a version's fields.
+
+What is surely right is found a column at a time; what is left is asked of the same rules as any other value, once for
+each text.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from webapp.models.catalog import ModelVersion
+from webapp.predict.rules import FieldRules, Refused, rules_of
+from webapp.predict.validation import MAX_PROBLEMS
+from webapp.types import Problem
+
+DECIMAL = r"^-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$"
+WHOLE = r"^-?[0-9]{1,18}$"
+PADDED = r"^\s|\s$"
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class CheckedTable:
+    """The rows of a table that can be predicted, as columns for the model, and what is wrong with the others."""
+
+    columns: dict[str, Any]  # field: numbers as arrays, texts as lists
+    is_good: Mask  # of the table's rows
+    wrong: int  # rows left out, but for those that hold nothing
+    cautions: NDArray[np.int64]  # unusual values of each good row
+    cautions_by_field: Counter[str]
+    problems: list[Problem]  # the first, by row
+    counts: Counter[tuple[str, str]]  # of all problems, by field and rule
+
+
+@dataclass
+class _Column:
+    values: Any
+    is_unseen: Mask
+    wrong: dict[int, str] = field(default_factory=dict)  # index: the rule that is broken
+
+
+def check_table(model_version: ModelVersion, table: Any, numbers: Sequence[int]) -> CheckedTable:
+    """Return a table of texts as columns. A row is left out if a value breaks a rule; one without any is no row."""
+    rules = rules_of(model_version)
+    texts = {rule.name: _texts_of(table, rule.name) for rule in rules}
+    nulls = _Nulls.of(model_version.null_values)
+    found = {rule.name: _column(rule, texts[rule.name], nulls) for rule in rules}
+    is_good = ~_is_blank(table, found)
+    problems = [
+        (numbers[index], rule.problem(reason, texts[rule.name][index].as_py(), numbers[index]))
+        for rule in rules
+        for index, reason in _first(found[rule.name].wrong, is_good)
+    ]
+    counts = Counter(
+        (rule.name, reason) for rule in rules for index, reason in found[rule.name].wrong.items() if is_good[index]
+    )
+    rows = int(is_good.sum())
+    for column in found.values():
+        is_good[list(column.wrong)] = False
+    unseen = {name: column.is_unseen[is_good] for name, column in found.items()}
+    return CheckedTable(
+        {name: _chosen(column.values, is_good) for name, column in found.items()},
+        is_good,
+        rows - int(is_good.sum()),
+        np.sum([np.zeros(int(is_good.sum())), *unseen.values()], axis=0, dtype=np.int64),
+        Counter({name: int(mask.sum()) for name, mask in unseen.items() if mask.any()}),
+        [problem for _, problem in sorted(problems, key=lambda pair: pair[0])[:MAX_PROBLEMS]],
+        counts,
+    )
+
+
+@dataclass(frozen=True)
+class _Nulls:
+    """The texts that mean: missing. Most files have none that is a number."""
+
+    texts: frozenset[str]
+    array: Any
+    has_numbers: bool
+
+    @staticmethod
+    def of(texts: frozenset[str]) -> _Nulls:
+        array = pa.array(sorted(texts), pa.string())
+        return _Nulls(texts, array, pc.any(pc.match_substring_regex(array, DECIMAL)).as_py())
+
+    def among(self, texts: Any) -> Mask:
+        return _mask(pc.is_in(texts, value_set=self.array))
+
+
+def _column(rule: FieldRules, texts: Any, nulls: _Nulls) -> _Column:
+    values, is_sure = _texts(rule, texts) if rule.is_text else _numbers(rule, texts)
+    if not is_sure.all() or nulls.has_numbers or rule.is_text:
+        is_null = nulls.among(texts)
+        is_sure &= ~is_null
+        if not rule.field.required:
+            _put(values, np.flatnonzero(is_null), rule.blank)
+            is_sure |= is_null
+    column = _Column(values, np.zeros(len(is_sure), np.bool_))
+    known: dict[str, Any] = {}
+    for index in np.flatnonzero(~is_sure).tolist():
+        text = texts[index].as_py()
+        if text not in known:
+            known[text] = _asked(rule, text, nulls)
+        if isinstance(known[text], Refused):
+            column.wrong[index] = str(known[text])
+        else:
+            values[index] = known[text]
+    column.is_unseen |= _unseen(rule, values)
+    return column
+
+
+def _asked(rule: FieldRules, text: str, nulls: _Nulls) -> Any:
+    """Return the value, or the refusal itself."""
+    try:
+        return rule.read(None) if text.strip() in nulls.texts else rule.read_text(text)
+    except Refused as refused:
+        return refused
+
+
+def _numbers(rule: FieldRules, texts: Any) -> tuple[NDArray[Any], Mask]:
+    """Return `[rows]` numbers, int64 for codes, and which of them are surely right."""
+    kind = pa.int64() if rule.dtype == "DT_INT64" else pa.float64()
+    if rule.takes_floats:
+        with suppress(pa.ArrowInvalid):
+            values = np.array(pc.cast(texts, kind))
+            return values, (values >= rule.low) & (values <= rule.high)
+    is_number = pc.match_substring_regex(texts, DECIMAL if rule.takes_floats else WHOLE)
+    cast = pc.cast(pc.if_else(is_number, texts, pa.scalar(None, pa.string())), kind)
+    values = np.array(pc.fill_null(cast, 0))
+    return values, _mask(is_number) & (values >= rule.low) & (values <= rule.high)
+
+
+def _texts(rule: FieldRules, texts: Any) -> tuple[list[str], Mask]:
+    if rule.allowed:
+        is_sure = pc.is_in(texts, value_set=pa.array(sorted(rule.allowed), pa.string()))
+    else:
+        is_sure = pc.invert(pc.match_substring_regex(texts, PADDED))
+    return texts.to_pylist(), _mask(is_sure)
+
+
+def _unseen(rule: FieldRules, values: Any) -> Mask:
+    if rule.field.stats.seen is None and not rule.is_text:
+        return ((values < rule.seen_low) | (values > rule.seen_high)) & (values != rule.blank)
+    listed = values if isinstance(values, list) else values.tolist()
+    unseen = {value for value in set(listed) if not rule.is_seen(value)}
+    return np.fromiter((value in unseen for value in listed), np.bool_, len(listed))
+
+
+def _is_blank(table: Any, found: dict[str, _Column]) -> Mask:
+    """Return which rows hold nothing at all: only a row with something wrong can be one."""
+    is_blank = np.zeros(table.num_rows, np.bool_)
+    for index in {index for column in found.values() for index in column.wrong}:
+        is_blank[index] = not any(column[index].as_py().strip() for column in table.columns)
+    return is_blank
+
+
+def _first(wrong: dict[int, str], is_good: Mask) -> list[tuple[int, str]]:
+    return [(index, reason) for index, reason in wrong.items() if is_good[index]][:MAX_PROBLEMS]
+
+
+def _chosen(values: Any, is_chosen: Mask) -> Any:
+    if isinstance(values, list):
+        return (
+            values if is_chosen.all() else [v for v, chosen in zip(values, is_chosen.tolist(), strict=True) if chosen]
+        )
+    return values[is_chosen]
+
+
+def _put(values: Any, indices: NDArray[np.int64], value: Any) -> None:
+    for index in indices.tolist():
+        values[index] = value
+
+
+def _texts_of(table: Any, name: str) -> Any:
+    """Return a column as one array; one that is not there has no values."""
+    chunks = table.column(name).chunks if name in table.column_names else []
+    return pa.concat_arrays(chunks) if chunks else pa.array([""] * table.num_rows, pa.string())
+
+
+def _mask(array: Any) -> Mask:
+    return np.array(array, np.bool_)

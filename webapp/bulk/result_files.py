@@ -1,0 +1,109 @@
+"""Where results wait for their download, and how far each upload is: in files, all that worker processes share."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from common.errors import VouchError
+from common.files import write_text
+
+KEPT_S = 24 * 3600
+TOLD_EVERY_S = 0.3
+TOKEN = re.compile(r"[A-Za-z0-9_-]{32}")
+
+
+class NoSuchBatch(VouchError):
+    """There is no such result, no longer, or not for whoever asks."""
+
+    http_status = 404
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an upload is. `share`, 0 to 1, of its bytes; `version` answered it, 0 until it is done."""
+
+    owner: str
+    model: str
+    rows: int = 0
+    share: float = 0.0
+    version: int = 0
+
+
+class BatchFiles:
+    """Results and their progress under one folder, by an unguessable token; only their owner finds them."""
+
+    def __init__(self, folder: Path, now: Callable[[], float] = time.time) -> None:
+        self.folder, self._now = folder, now
+
+    def begin(self, token: str, owner: str, model: str) -> str:
+        """Take note of an upload and return its token: the one given, unless it is none or taken."""
+        self._sweep()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not TOKEN.fullmatch(token) or self._progress_path(token).exists():
+            token = new_token()
+        self._write(token, Progress(owner, model))
+        return token
+
+    def teller(self, token: str, owner: str, model: str) -> Callable[[int, int, int], None]:
+        """Return what is to be told of rows and bytes done, and bytes in all; it keeps note a few times a second."""
+        last_s = 0.0
+
+        def tell(rows: int, done_bytes: int, size_bytes: int) -> None:
+            nonlocal last_s
+            if time.monotonic() - last_s >= TOLD_EVERY_S:
+                last_s = time.monotonic()
+                share = min(1.0, done_bytes / size_bytes) if size_bytes else 0.0
+                self._write(token, Progress(owner, model, rows, share))
+
+        return tell
+
+    def finish(self, token: str, done: Progress, result: Path) -> None:
+        """Keep a result for its owner."""
+        os.replace(result, self.folder / f"{token}.csv")
+        self._write(token, done)
+
+    def progress(self, token: str, owner: str) -> Progress:
+        """Return how far an upload is. Raises NoSuchBatch."""
+        if TOKEN.fullmatch(token):
+            try:
+                found = Progress(**json.loads(self._progress_path(token).read_text(encoding="utf-8")))
+            except (OSError, ValueError, TypeError):
+                found = None
+            if found is not None and found.owner == owner:
+                return found
+        raise NoSuchBatch("there is no such result", wanted="one of your own, of the last day")
+
+    def result(self, token: str, owner: str) -> tuple[Path, Progress]:
+        """Return where a result is, and what it is of. Raises NoSuchBatch."""
+        found = self.progress(token, owner)
+        path = self.folder / f"{token}.csv"
+        if not path.is_file():
+            raise NoSuchBatch("this upload has no result", fix="upload the file again")
+        return path, found
+
+    def _progress_path(self, token: str) -> Path:
+        return self.folder / f"{token}.json"
+
+    def _write(self, token: str, progress: Progress) -> None:
+        write_text(self._progress_path(token), json.dumps(asdict(progress)))
+
+    def _sweep(self) -> None:
+        """Remove what is too old, whatever it is: an upload cut off leaves its unfinished result."""
+        for path in self.folder.glob("*") if self.folder.is_dir() else ():
+            try:
+                if path.stat().st_mtime < self._now() - KEPT_S:
+                    path.unlink()
+            except FileNotFoundError:
+                continue  # another worker was first
+
+
+def new_token() -> str:
+    """Return a token that nobody can guess."""
+    return secrets.token_urlsafe(24)

@@ -1,0 +1,223 @@
+"""An uploaded CSV in, a CSV with predictions out: a block at a time, whatever its size, by one version."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from common.tables.safe import safe_text, safe_texts
+from config.load import nearest
+from webapp.bulk.csv_blocks import Block, CsvBlocks, InvalidFile, TooLarge
+from webapp.bulk.csv_columns import CheckedTable, check_table
+from webapp.models.catalog import ModelVersion
+from webapp.models.router import Choice
+from webapp.predict.predictor import Predictor, Scored
+from webapp.predict.validation import MAX_PROBLEMS, InvalidInput
+from webapp.types import Problem, RequestInfo
+
+CHUNK_ROWS = 8192
+IN_FLIGHT = 2  # the model server works on one while the next is made ready
+Told = Callable[[int, int, int], None]
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A CSV as it comes in. `size_bytes` is what is said of it, for the progress; 0: unknown."""
+
+    model: str
+    stream: BinaryIO
+    max_bytes: int
+    max_rows: int
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class BulkResult:
+    """What became of a file. Problems count rows as a spreadsheet does: the header is row 1."""
+
+    model: str
+    version: int
+    route: str
+    threshold: float | None
+    rows: int  # predicted
+    failed: int  # left out, for what `problems` says
+    problems: tuple[Problem, ...]  # the first hundred
+    counts: tuple[tuple[str, str, int], ...]  # field, rule, how often: the most frequent first
+    cautions: int  # rows with a value outside the training data
+    path: Path  # the result; whoever asked removes it
+    seconds: float
+
+
+def score_csv(
+    predictor: Predictor, upload: Upload, asked: RequestInfo, folder: Path, told: Told = lambda rows, done, total: None
+) -> BulkResult:
+    """Predict every row of a file and write the result under `folder`.
+
+    `told` hears of rows and bytes done, and of bytes in all. Raises InvalidInput if the file is none that can be
+    predicted, before anything is; TooLarge; and what Predictor.predict raises.
+    """
+    started = time.perf_counter()
+    blocks = CsvBlocks(upload.stream, upload.max_bytes)
+    model_version, choice = predictor.pinned(upload.model, asked)
+    _require(model_version, blocks.header)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("wb", dir=folder, suffix=".csv", delete=False) as file:
+        job = _Job(predictor, model_version, choice, asked, _Writer(model_version, blocks, file))
+        try:
+            _run(job, blocks, upload, told)
+        except BaseException:
+            Path(file.name).unlink()
+            raise
+    return BulkResult(
+        model_version.model,
+        model_version.version,
+        choice.route,
+        model_version.threshold,
+        job.rows,
+        job.failed,
+        tuple(job.problems),
+        tuple((*key, count) for key, count in job.counts.most_common()),
+        job.cautions,
+        Path(file.name),
+        time.perf_counter() - started,
+    )
+
+
+def _run(job: _Job, blocks: CsvBlocks, upload: Upload, told: Told) -> None:
+    with ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="bulk") as pool:
+        waiting: deque[tuple[_Chunk, Future[tuple[Scored, float]]]] = deque()
+
+        def finish() -> None:
+            chunk, future = waiting.popleft()
+            job.finish(chunk, *future.result())
+            told(job.rows, chunk.end_bytes, upload.size_bytes)
+
+        for block in blocks:
+            for chunk in job.taken(block):
+                waiting.append((chunk, pool.submit(job.ask, chunk)))
+                if len(waiting) > IN_FLIGHT:
+                    finish()
+            if job.found > upload.max_rows:
+                raise TooLarge(f"must not have more than {upload.max_rows} rows", "more")
+        while waiting:
+            finish()
+    if not job.found:
+        raise InvalidFile("must hold at least one row", "the header only")
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    table: Any  # the rows as they came
+    columns: dict[str, Any]
+    cautions: Any
+    end_bytes: int
+
+
+@dataclass
+class _Job:
+    predictor: Predictor
+    model_version: ModelVersion
+    choice: Choice
+    asked: RequestInfo
+    writer: _Writer
+    rows: int = 0
+    failed: int = 0
+    found: int = 0
+    cautions: int = 0
+    problems: list[Problem] = field(default_factory=list)
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def taken(self, block: Block) -> Iterator[_Chunk]:
+        """Note what is wrong with a block and yield the rest of it."""
+        checked = check_table(self.model_version, block.table, block.numbers)
+        self._note(block, checked)
+        table = block.table.filter(pa.array(checked.is_good))
+        for first in range(0, table.num_rows, CHUNK_ROWS):
+            part = slice(first, first + CHUNK_ROWS)
+            columns = {name: values[part] for name, values in checked.columns.items()}
+            yield _Chunk(table.slice(first, CHUNK_ROWS), columns, checked.cautions[part], block.end_bytes)
+        self.predictor.cautioned(self.model_version.model, checked.cautions_by_field)
+
+    def ask(self, chunk: _Chunk) -> tuple[Scored, float]:
+        """Return what the model says, and the seconds it took."""
+        started = time.perf_counter()
+        return self.predictor.predict_columns(self.model_version, chunk.columns), time.perf_counter() - started
+
+    def finish(self, chunk: _Chunk, scored: Scored, latency_s: float) -> None:
+        """Log a chunk that is answered, and write it out."""
+        self.predictor.record(
+            self.model_version, self.choice, self.asked, (chunk.columns, scored), latency_s, self.rows
+        )
+        self.writer.write(chunk, scored)
+        self.rows += chunk.table.num_rows
+        self.cautions += int(np.count_nonzero(chunk.cautions))
+
+    def _note(self, block: Block, checked: CheckedTable) -> None:
+        wrong = checked.wrong + len(block.ragged)
+        self.found += int(checked.is_good.sum()) + wrong
+        self.failed += wrong
+        self.counts.update(checked.counts)
+        self.counts.update((problem.field, problem.rule) for problem in block.ragged)
+        both = sorted([*checked.problems, *block.ragged], key=lambda problem: problem.row or 0)
+        self.problems += both[: MAX_PROBLEMS - len(self.problems)]
+
+
+class _Writer:
+    """Writes the columns as they came, and what the model says of them."""
+
+    def __init__(self, model_version: ModelVersion, blocks: CsvBlocks, file: IO[bytes]) -> None:
+        self._model_version, self._file, self._delimiter = model_version, file, blocks.delimiter
+        self._is_number = {f.name for f in model_version.fields if f.dtype != "string"}
+        self._said = {name: safe_text(name) for name in model_version.classes}
+        per_class = [f"probability_{name}" for name in model_version.classes] if model_version.positive is None else []
+        ours = ["label", "probability", *per_class, "version", "warnings"]
+        names = [*blocks.header, *(f"predicted_{name}" if name in blocks.header else name for name in ours)]
+        self._write([self._quoted(safe_texts(pa.array([name], pa.string()))) for name in names])
+
+    def write(self, chunk: _Chunk, scored: Scored) -> None:
+        """Append rows."""
+        given = [
+            column if name in self._is_number else self._quoted(safe_texts(column))
+            for name, column in zip(chunk.table.column_names, chunk.table.columns, strict=True)
+        ]
+        labels = self._quoted(pa.array([self._said[label] for label in scored.labels], pa.string()))
+        per_class = scored.probabilities.T if self._model_version.positive is None else ()
+        version = np.full(len(scored.labels), self._model_version.version)
+        numbers = [scored.scores(self._model_version), *per_class, version, chunk.cautions]
+        self._write([*given, labels, *(pc.cast(pa.array(values), pa.string()) for values in numbers)])
+
+    def _write(self, columns: list[Any]) -> None:
+        lines = pc.binary_join_element_wise(*columns, self._delimiter)
+        self._file.write("\n".join([*lines.to_pylist(), ""]).encode())
+
+    def _quoted(self, texts: Any) -> Any:
+        needs = pc.match_substring_regex(texts, rf'["\r\n{re.escape(self._delimiter)}]')
+        if not pc.any(needs).as_py():
+            return texts
+        doubled = pc.replace_substring(texts, '"', '""')
+        return pc.if_else(needs, pc.binary_join_element_wise('"', doubled, '"', ""), texts)
+
+
+def _require(model_version: ModelVersion, header: list[str]) -> None:
+    """Raise InvalidInput with every column that is needed and missing."""
+    problems = []
+    others = [name for name in header if name not in model_version.by_name][
+        :MAX_PROBLEMS
+    ]  # to compare names takes long
+    for missing in (f for f in model_version.fields if f.required and f.name not in header):
+        near = nearest(missing.name, others)
+        got = f"no such column; is it {near!r}?" if near else "no such column"
+        problems.append(Problem(missing.name, "must be a column of the file", got, missing.example, 1))
+    if problems:
+        raise InvalidInput(problems, "columns are missing")

@@ -1,0 +1,1 @@
+"""What was predicted: searched, exported, counted."""

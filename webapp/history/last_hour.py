@@ -1,0 +1,73 @@
+"""The last hour of a model's predictions, in numbers, from the prediction log: all workers, and across restarts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from common.records.reader import Filters, Reader
+
+MINUTES = 60
+MOST_ROWS = 20_000  # a busy hour is told by its last rows
+COLUMNS = ["time", "row", "version", "label", "latency_ms", "probability"]
+QUANTILES = (0.5, 0.95, 0.99)
+SCORE_BINS = 20
+
+
+@dataclass(frozen=True)
+class Recent:
+    """What is known of the last hour. `minutes` is shorter than an hour where there were too many rows for it."""
+
+    rows: int
+    minutes: int
+    per_minute: tuple[int, ...]  # rows predicted, the last minute last
+    latency_ms: tuple[float, ...]  # QUANTILES over requests; empty without any
+    answers: tuple[tuple[int, str, int], ...]  # version, label, rows; the newest version first
+    scores: tuple[tuple[float, float, float], ...]  # low, high, rows
+
+
+def recent(base: Path, now: datetime) -> Recent:
+    """Return the numbers of the hour before `now`, of a model's log."""
+    reader = Reader(base, Filters(start=now - timedelta(minutes=MINUTES), end=now))
+    tables, rows = [reader.schema.empty_table().select(COLUMNS)], 0
+    for table in reader.tables():
+        tables.append(table.select(COLUMNS))
+        rows += table.num_rows
+        if rows >= MOST_ROWS:
+            break
+    found = pa.concat_tables(tables).slice(0, MOST_ROWS)
+    ages = _ages_min(found, now)
+    minutes = MINUTES if rows < MOST_ROWS else max(1, int(ages.max()))
+    counts = np.bincount(ages[ages < minutes].astype(int), minlength=minutes)[::-1]
+    latencies = np.asarray(found["latency_ms"])[np.asarray(found["row"]) == 0]
+    return Recent(
+        found.num_rows,
+        minutes,
+        tuple(counts.tolist()),
+        tuple(np.quantile(latencies, QUANTILES).tolist()) if len(latencies) else (),
+        _answers(found),
+        _scores(np.asarray(found["probability"], np.float64)),
+    )
+
+
+def _ages_min(found: pa.Table, now: datetime) -> NDArray[np.float64]:
+    times_us = np.asarray(found["time"].cast(pa.int64()), np.float64)
+    return np.clip((now.timestamp() * 1e6 - times_us) / 60e6, 0, None)
+
+
+def _answers(found: pa.Table) -> tuple[tuple[int, str, int], ...]:
+    counted: Sequence[dict[str, Any]] = found.group_by(["version", "label"]).aggregate([("row", "count")]).to_pylist()
+    told = [(each["version"], each["label"], each["row_count"]) for each in counted]
+    return tuple(sorted(told, key=lambda each: (-each[0], each[1])))
+
+
+def _scores(probabilities: NDArray[np.float64]) -> tuple[tuple[float, float, float], ...]:
+    counts, edges = np.histogram(probabilities, SCORE_BINS, (0.0, 1.0))
+    return tuple(zip(edges[:-1].tolist(), edges[1:].tolist(), counts.tolist(), strict=True))

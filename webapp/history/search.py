@@ -1,0 +1,167 @@
+"""What was predicted: search it, look at one prediction; and what turned out to be true."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timezone
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from common.errors import DataError, EnvironmentProblem, VouchError
+from common.records import labels as feedback
+from common.records.files import INPUT, META, end_of, start_of
+from common.records.labels import Feedback
+from common.records.reader import ALL, Filters, Reader
+from webapp.predict.log_writer import FLUSH_EVERY_S
+from webapp.services import Services
+
+SEARCH_S = 5.0
+FLUSH_S = 2.0
+TO_PYTHON_ROWS = 256
+MOST_ROWS = 2**63
+
+
+class PredictionNotFound(VouchError):
+    """There is no such prediction on record."""
+
+    http_status = 404
+
+
+@dataclass(frozen=True)
+class Logged:
+    """One row that was predicted. `inputs`: None where a value was missing."""
+
+    time: datetime
+    request_id: str
+    row: int
+    model: str
+    version: int
+    route: str
+    who: str
+    source: str
+    latency_ms: float
+    label: str
+    probability: float  # of the positive class if there is one, else of the likeliest
+    probabilities: dict[str, float]  # by class
+    inputs: dict[str, Any]
+    feedback: Feedback | None = None
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What tells it from the others."""
+        return self.request_id, self.row
+
+
+@dataclass(frozen=True)
+class Page:
+    """Which of the rows found; the first page is 1."""
+
+    number: int = 1
+    size: int = 50
+
+
+FIRST = Page()
+
+
+@dataclass(frozen=True)
+class Found:
+    """One page, newest first. `stopped_at`: older rows were not looked at, because it took too long."""
+
+    rows: tuple[Logged, ...]
+    page: Page
+    has_next: bool
+    stopped_at: datetime | None = None
+
+
+class History:
+    """The predictions of all models, as the log has them. Cheap to make."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def search(self, model: str, filters: Filters = ALL, page: Page = FIRST) -> Found:
+        """Return a page of the predictions that pass, with what turned out to be true. Raises ModelNotFound."""
+        reader = Reader(self.base(model), filters, deadline_s=time.monotonic() + SEARCH_S)
+        rows = list(islice(_rows(reader, skip=(page.number - 1) * page.size), page.size + 1))
+        has_next = len(rows) > page.size
+        told = _with_feedback(self.base(model), rows[: page.size])
+        return Found(tuple(told), page, has_next, None if has_next else reader.stopped_at)
+
+    def get(self, model: str, request_id: str, row: int = 0, day: date | None = None) -> Logged:
+        """Return one prediction; it is found sooner if the day is known. Raises ModelNotFound, PredictionNotFound."""
+        if not (request_id and request_id.isascii() and 0 <= row < MOST_ROWS):
+            raise self._unknown(request_id, row)
+        filters = Filters(request_id=request_id, row=row)
+        if day:
+            filters = replace(filters, start=start_of(day), end=end_of(day))
+        found = self.search(model, filters, Page(size=1)).rows
+        if not found and self._services.log.flush(FLUSH_S):
+            found = self.search(model, filters, Page(size=1)).rows
+        if not found:
+            raise self._unknown(request_id, row)
+        return found[0]
+
+    def add_feedback(self, model: str, request_id: str, row: int, label: str, who: str) -> Feedback:
+        """Write down what a prediction's label really is. Raises ModelNotFound, PredictionNotFound, and as `tell`."""
+        return self.tell(self.get(model, request_id, row), label, who)
+
+    def tell(self, logged: Logged, label: str, who: str) -> Feedback:
+        """Write down what a prediction's label really is; a later word goes before an earlier one.
+
+        Raises DataError for a label that is none, EnvironmentProblem if the disk does not take it.
+        """
+        if label not in logged.probabilities:
+            raise DataError(
+                "this is no label of the model",
+                got=repr(label[:80]),
+                wanted=f"one of {', '.join(logged.probabilities)}",
+            )
+        said = f"{logged.model} version {logged.version}, {logged.request_id} row {logged.row}: {label}"
+        self._services.accounts.audit(who, "feedback", said)
+        told = Feedback(datetime.now(timezone.utc), logged.request_id, logged.row, logged.version, label, who)
+        try:
+            feedback.keep(self.base(logged.model), logged.time.date(), told)
+        except OSError as error:
+            raise EnvironmentProblem(
+                "the label could not be written down",
+                got=error.strerror,
+                fix="make room on the disk, then tell it again",
+            ) from None
+        return told
+
+    def _unknown(self, request_id: str, row: int) -> PredictionNotFound:
+        is_kept = self._services.settings.log_predictions
+        soon = f"one just made is there after {FLUSH_EVERY_S:g} s"
+        return PredictionNotFound(
+            "there is no such prediction on record",
+            got=f"request {request_id[:64]!r}, row {row}",
+            fix=soon if is_kept else "none is kept here: VOUCH_LOG_PREDICTIONS is off",
+        )
+
+    def base(self, model: str) -> Path:
+        """Return the folder of a model's predictions. Raises ModelNotFound."""
+        self._services.catalog.versions(model)
+        return self._services.settings.predictions / model
+
+
+def _rows(reader: Reader, skip: int) -> Iterator[Logged]:
+    """Yield the rows after the first `skip`."""
+    names = [name for name in META.names if name != "probabilities"]
+    inputs = [name for name in reader.schema.names if name.startswith(INPUT)]
+    for table in reader.tables():
+        for first in range(min(skip, table.num_rows), table.num_rows, TO_PYTHON_ROWS):
+            for row in table.slice(first, TO_PYTHON_ROWS).to_pylist():
+                likely = dict(zip(reader.classes[row["version"]], row["probabilities"], strict=True))
+                features = {name.removeprefix(INPUT): row[name] for name in inputs}
+                yield Logged(**{name: row[name] for name in names}, probabilities=likely, inputs=features)
+        skip = max(0, skip - table.num_rows)
+
+
+def _with_feedback(base: Path, rows: list[Logged]) -> list[Logged]:
+    told: dict[tuple[str, int], Feedback] = {}
+    for day in {row.time.date() for row in rows}:
+        told |= feedback.of_day(base, day)
+    return [replace(row, feedback=told.get(row.key)) for row in rows]

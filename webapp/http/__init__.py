@@ -1,0 +1,1 @@
+"""What every request meets: bounds, limits, errors, headers, metrics, health."""

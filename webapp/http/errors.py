@@ -1,0 +1,118 @@
+"""Turn every error into an answer: problem+json (RFC 9457) for programs, a page for people, never a stack trace."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import asdict
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from flask import Flask, Response, g, make_response, render_template, request
+from flask_babel import gettext as _
+from werkzeug.exceptions import HTTPException, NotFound
+
+from common.errors import VouchError
+from serving.client.errors import BadAnswer, ModelServerDown, ModelServerFailed, ModelServerTimeout
+from webapp.predict.validation import InvalidInput
+from webapp.types import Problem
+
+PROBLEM_JSON = "application/problem+json"
+RETRY_AFTER_S = 5  # where nobody said anything better
+log = logging.getLogger(__name__)
+
+
+def init_app(app: Flask) -> None:
+    """Answer errors of all kinds."""
+    app.register_error_handler(VouchError, answer_vouch_error)
+    app.register_error_handler(HTTPException, _answer_http_error)
+    app.register_error_handler(Exception, _answer_surprise)
+
+
+def wants_json() -> bool:
+    """Return whether the one who asks is a program."""
+    return request.path.startswith("/api/") or request.accept_mimetypes.best == "application/json"
+
+
+def answer_vouch_error(error: VouchError) -> Response:
+    """Answer an error that we know, with its own status; a model server down or slow is a 503 to come back to."""
+    status = error.http_status
+    if isinstance(error, ModelServerDown | ModelServerTimeout | ModelServerFailed | BadAnswer):
+        status = HTTPStatus.SERVICE_UNAVAILABLE
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.warning("%s answered with %d: %s", g.get("request_id", "-"), status, error)
+    return _answer(status, error, retry_after_s=_retry_after_s(error, status))
+
+
+def problem_json(status: int, detail: str, problems: tuple[Problem, ...] = (), **more: Any) -> Response:
+    """Return a problem document; `more` are further members."""
+    document: dict[str, Any] = {
+        "type": "about:blank",
+        "title": _title(status),
+        "status": status,
+        "detail": detail,
+        "instance": f"urn:vouch:request:{g.get('request_id', '')}",
+        **{k: v for k, v in more.items() if v},
+    }
+    if problems:
+        document["errors"] = [{k: v for k, v in asdict(problem).items() if v is not None} for problem in problems]
+    return Response(orjson.dumps(document), status, content_type=PROBLEM_JSON)
+
+
+def _answer(status: int, error: VouchError, retry_after_s: float | None = None) -> Response:
+    problems = error.problems if isinstance(error, InvalidInput) else ()
+    if wants_json():
+        got = None if error.got is None else str(error.got)
+        response = problem_json(status, error.what, problems, got=got, wanted=error.wanted, next=error.fix)
+    else:
+        page = render_template("error.html", status=status, title=_title(status), error=error, problems=problems)
+        response = make_response(page, status)
+    if retry_after_s is not None:
+        response.headers["Retry-After"] = str(max(1, math.ceil(retry_after_s)))
+    if status == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="vouch"'
+    return response
+
+
+def _answer_http_error(error: HTTPException) -> Response:
+    """Answer what Flask itself refuses, keeping its headers (Allow, Retry-After)."""
+    if error.code is None or error.code < HTTPStatus.BAD_REQUEST:
+        response: Response = error.get_response()  # type: ignore[assignment]  # a redirect
+        return response
+    answer = _answer(error.code, VouchError(_words(error)))
+    for name, value in error.get_headers():
+        if name.lower() not in ("content-type", "content-length"):
+            answer.headers[name] = value
+    return answer
+
+
+def _words(error: HTTPException) -> str:
+    """Return what went wrong; that there is no such page in the reader's language, if nobody said it better."""
+    if error.description == NotFound.description:
+        return str(_("there is no such page"))
+    return error.description or _title(error.code or 0)
+
+
+def _answer_surprise(error: Exception) -> Response:
+    log.error("%s failed: %s %s", g.get("request_id", "-"), request.method, request.path, exc_info=error)
+    return _answer(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        VouchError(
+            "something went wrong here, not with what you sent",
+            fix=f"tell the operator: request {g.get('request_id', '')}",
+        ),
+    )
+
+
+def _retry_after_s(error: VouchError, status: int) -> float | None:
+    asked_s: float | None = getattr(error, "retry_after_s", None)
+    is_later = status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS)
+    return (asked_s or RETRY_AFTER_S) if is_later else None
+
+
+def _title(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Error"

@@ -1,0 +1,78 @@
+"""How often one may ask. Each worker counts what comes to it, and grants its share of the whole."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from flask import Flask, request
+from flask_babel import gettext as _
+from limits import RateLimitItem, parse_many
+from limits.storage import MemoryStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
+
+from webapp.auth import identity
+from webapp.auth.errors import TooManyAttempts
+from webapp.http.door import UNCOUNTED
+from webapp.settings import WebSettings
+
+LOGINS = ("/login", "/api/v1/auth/login")
+IPV6_NETWORK_BITS = 64  # what one household has; its addresses are as many as it likes
+
+
+@dataclass(frozen=True)
+class Limit:
+    """So many requests in so much time, each of those whom `key` tells apart."""
+
+    item: RateLimitItem
+    scope: str
+    key: Callable[[], str]
+    holds: Callable[[], bool]
+
+
+def init_app(app: Flask, settings: WebSettings) -> None:
+    """Limit all requests but those of watchers, and logins besides. An empty limit is none."""
+    limits = [Limit(item, "all", _who, _is_counted) for item in _shares(settings.rate_limit, settings.workers)]
+    limits += [Limit(i, "login", _address, _is_login) for i in _shares(settings.login_rate_limit, settings.workers)]
+    counter = SlidingWindowCounterRateLimiter(MemoryStorage())
+
+    def check() -> None:
+        for limit in limits:
+            if limit.holds() and not counter.hit(limit.item, limit.scope, limit.key()):
+                again = counter.get_window_stats(limit.item, limit.scope, limit.key()).reset_time
+                raise TooManyAttempts(_("too many requests"), retry_after_s=max(1.0, again - time.time()))
+
+    if limits:
+        app.before_request(check)
+
+
+def _shares(text: str, workers: int) -> list[RateLimitItem]:
+    """Return a worker's share of the limits: connections spread evenly over the workers, or nearly so."""
+    items = parse_many(text) if text else []
+    return [type(item)(math.ceil(item.amount / workers), item.multiples) for item in items]
+
+
+def _who() -> str:
+    """Return the user, or the address of one without a name; in the open demo all have the same name."""
+    who = identity()
+    return f"user {who.name}" if who.name and not who.is_demo else _address()
+
+
+def _address() -> str:
+    address = request.remote_addr or "nobody"
+    try:
+        is_v6 = ipaddress.ip_address(address).version == 6
+    except ValueError:
+        return address
+    return str(ipaddress.ip_network((address, IPV6_NETWORK_BITS), strict=False)) if is_v6 else address
+
+
+def _is_counted() -> bool:
+    return request.path not in UNCOUNTED
+
+
+def _is_login() -> bool:
+    return request.method == "POST" and request.path in LOGINS

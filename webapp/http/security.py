@@ -1,0 +1,222 @@
+"""What is refused before anybody is asked who they are, and what browsers are told not to do with our answers."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from typing import IO, TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from flask import Flask, current_app, request
+from flask_babel import gettext as _
+from flask_wtf.csrf import CSRFProtect
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from common.errors import VouchError
+from webapp.auth.errors import Forbidden
+from webapp.http.door import UNCOUNTED
+from webapp.settings import WebSettings, is_loopback
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",
+        "font-src 'self'",
+        "connect-src 'self'",
+        "manifest-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+HEADERS = {  # where a view says nothing else
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",  # Flask's static files say something else
+}
+HSTS = ("Strict-Transport-Security", "max-age=31536000")
+FORM_CHUNK_BYTES = 1 << 18  # what the parser holds of a file at a time counts as memory, too
+SAFE = ("GET", "HEAD", "OPTIONS")
+OURS = ("same-origin", "none")  # none: typed, or from a bookmark
+DEFAULT_PORTS = {"http": 80, "https": 443}
+log = logging.getLogger(__name__)
+
+
+class UntrustedHost(VouchError):
+    """The request was meant for a name that this app does not have: a browser may have been lured here."""
+
+    http_status = 400
+
+
+class TooLarge(VouchError):
+    """The body has more bytes than are taken here."""
+
+    http_status = 413
+
+
+class CodedBody(VouchError):
+    """The body is compressed: a small one could unpack to more than there is room for."""
+
+    http_status = 415
+
+
+class UnknownLength(VouchError):
+    """The body does not say how long it is, and this server does not find out before it asks the app."""
+
+    http_status = 411
+
+
+def init_app(app: Flask, settings: WebSettings) -> None:
+    """Check the host, the origin and the bounds of every request; send every answer with its headers."""
+    app.wsgi_app = _with_headers(app.wsgi_app)  # type: ignore[method-assign,assignment]
+    if settings.trusted_proxies:
+        hops = settings.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+    if settings.auth and not settings.trusted_hosts:
+        log.warning("any Host header is taken; name the app's own in VOUCH_TRUSTED_HOSTS")
+    app.config.update(
+        _cookies(settings),
+        MAX_FORM_MEMORY_SIZE=max(settings.max_body_bytes, FORM_CHUNK_BYTES),
+        WTF_CSRF_CHECK_DEFAULT=False,
+        WTF_CSRF_TIME_LIMIT=None,
+    )
+    # The guard of webapp.auth asks for a form's token, once it is known who is there. It is as good as its session.
+    CSRFProtect().init_app(app)
+    for check in (_check_host, _check_origin, _bound_body):
+        app.before_request(check)
+
+
+def _cookies(settings: WebSettings) -> dict[str, object]:
+    """Return the session cookie's settings. The prefix has browsers refuse one that another host or path could set."""
+    is_secure = settings.auth and settings.secure_cookies
+    return {
+        "SESSION_COOKIE_NAME": "__Host-vouch" if is_secure else "vouch",
+        "SESSION_COOKIE_SECURE": is_secure,
+        "SESSION_COOKIE_HTTPONLY": True,
+        "SESSION_COOKIE_SAMESITE": "Lax",
+        "SESSION_COOKIE_PATH": "/",
+    }
+
+
+def _settings() -> WebSettings:
+    settings: WebSettings = current_app.extensions["vouch"].settings
+    return settings
+
+
+def _check_host() -> None:
+    """Refuse names that are not ours: a page elsewhere can give its own name our address (DNS rebinding)."""
+    settings = _settings()
+    is_watcher = request.path in UNCOUNTED  # an orchestrator asks by address, and is told nothing personal
+    if settings.auth and (is_watcher or not settings.trusted_hosts):
+        return
+    host = str(request.environ.get("HTTP_HOST") or request.environ["SERVER_NAME"])
+    if _is_ours(host, settings.trusted_hosts):
+        return
+    raise UntrustedHost(
+        _("this is not the name of this app"), got=_host_name(host)[:80] or None, fix="VOUCH_TRUSTED_HOSTS"
+    )
+
+
+def _check_origin() -> None:
+    """Refuse what another site makes a browser do, but for following a link to a page.
+
+    All present browsers say where a request comes from (Fetch Metadata), or its Origin with what changes something;
+    programs say neither.
+    """
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None and site not in OURS:
+        is_link = request.method in SAFE and request.headers.get("Sec-Fetch-Mode") == "navigate"
+        if not is_link or request.headers.get("Sec-Fetch-Dest") in ("object", "embed", "iframe", "frame"):
+            raise Forbidden(_("another site sent this request"), fix=_("open the page here and try again"))
+    origin = request.headers.get("Origin")
+    if (
+        request.method not in SAFE
+        and origin is not None
+        and _place(origin) != _place(f"{request.scheme}://{request.host}")
+    ):
+        raise Forbidden(_("another site sent this request"), got=origin[:80], fix=_("open the page here and try again"))
+
+
+def _bound_body() -> None:
+    """Refuse bodies that are compressed or too large, before any of them is read."""
+    coding = request.headers.get("Content-Encoding", "identity")
+    if coding.strip().lower() not in ("", "identity"):
+        raise CodedBody(_("the body must not be compressed"), got=coding[:80], wanted=_("no Content-Encoding"))
+    if request.environ.pop("HTTP_TRANSFER_ENCODING", None):
+        request.environ["CONTENT_LENGTH"] = str(_measured(request.environ["wsgi.input"]))
+    limit_bytes = _settings().body_limit_bytes(request.path)
+    request.max_content_length = limit_bytes
+    if request.content_length is not None and request.content_length > limit_bytes:
+        raise TooLarge(
+            _("the body is too large"), got=f"{request.content_length} bytes", wanted=f"≤ {limit_bytes} bytes"
+        )
+
+
+def _measured(body: IO[bytes]) -> int:
+    """Return the size of a body that is here already, as webapp/http/door.py has it.
+
+    Raises UnknownLength for one that is still coming: werkzeug would cut it at the bound and take it for whole.
+    """
+    try:
+        size_bytes = body.seek(0, os.SEEK_END)
+        body.seek(0)
+    except (AttributeError, OSError):
+        raise UnknownLength(_("the body does not say how long it is"), wanted="Content-Length") from None
+    return size_bytes
+
+
+def _with_headers(app: WSGIApplication) -> WSGIApplication:
+    """Return an app whose every answer has its headers, here at the end, for werkzeug looks at each time and again."""
+    named = {name.lower(): (name, value) for name, value in HEADERS.items()}
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Callable[[bytes], object]:
+            there = {name.lower() for name, _value in headers}
+            headers += [header for name, header in named.items() if name not in there]
+            if environ["wsgi.url_scheme"] == "https":
+                headers.append(HSTS)
+            return start_response(status, headers, *error)
+
+        return app(environ, start)
+
+    return answer
+
+
+def _host_name(host: str) -> str:
+    try:
+        return (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+@lru_cache(maxsize=64)
+def _is_ours(host: str, trusted_hosts: tuple[str, ...]) -> bool:
+    name = _host_name(host)
+    return is_loopback(name) or any(_is_named(name, trusted) for trusted in trusted_hosts)
+
+
+def _is_named(name: str, trusted: str) -> bool:
+    """Tell whether a name is a trusted one; `.example.org` stands for all below it."""
+    return name == trusted.lower() or (trusted.startswith(".") and name.endswith(trusted.lower()))
+
+
+def _place(url: str) -> tuple[str, int] | None:
+    """Return host and port. The scheme is left out: a proxy that ends TLS need not tell us of it."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
+    except ValueError:
+        return None
+    is_default = port == DEFAULT_PORTS.get(parts.scheme)
+    return (parts.hostname or "", 0 if is_default else port)

@@ -1,0 +1,1 @@
+"""What helps people to understand an answer: contributions, neighbours, charts."""

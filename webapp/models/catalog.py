@@ -1,0 +1,252 @@
+"""What can be said about each pushed version: its fields, its names for people, what it was measured at.
+
+All of it comes from the version's own folder but the names for people, which come from `config/<model>`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from common.errors import ConfigError, DataError
+from config import schema
+from config.load import CONFIG_NAME, load_settings
+from config.schema import Kind
+from config.settings import FeatureDisplay, Settings
+from serving.client.errors import ModelNotFound
+from serving.release.state import models
+from serving.repository import manifest
+from serving.repository.manifest import Manifest
+from webapp.models.statistics import Stats, read_statistics
+
+logger = logging.getLogger(__name__)
+
+
+class UnreadableVersion(DataError):
+    """A pushed version's own files do not tell what it is."""
+
+    http_status = 503
+
+
+class NothingPushed(ModelNotFound):
+    """There is no model to ask; there may be one later."""
+
+    http_status = 503
+
+
+@dataclass(frozen=True)
+class Field:
+    """One value that the model reads. `minimum` and `maximum` are the schema's, not the training data's."""
+
+    name: str
+    kind: Kind
+    dtype: Literal["int", "float", "string"]
+    required: bool
+    values: tuple[str, ...]  # the only texts allowed; empty: any
+    title: str
+    unit: str
+    group: str
+    description: str
+    stats: Stats
+    minimum: float | None = None
+    maximum: float | None = None
+
+    @property
+    def is_code(self) -> bool:
+        """Whether it is a whole number that stands for a category."""
+        return self.dtype == "int" and self.kind == "categorical"
+
+    @cached_property
+    def example(self) -> str:
+        """A value as in the training data, as text."""
+        if self.stats.top:
+            return self.stats.top[0][0]
+        if self.values:
+            return self.values[0]
+        if self.dtype == "string":
+            return "text"
+        middle = self.stats.median if self.stats.median is not None else self.minimum or 0.0
+        return str(round(middle)) if self.dtype == "int" else f"{middle:g}"
+
+
+@dataclass(frozen=True, eq=False)
+class ModelVersion:
+    """One pushed version, for people and for predictions. `threshold`: from here on `positive` is said."""
+
+    model: str
+    version: int
+    title: str
+    description: str
+    fields: tuple[Field, ...]  # in the schema's order, which is that of the packed matrix
+    label: str
+    classes: tuple[str, ...]  # in the order of the probabilities
+    positive: str | None  # None unless there are two classes
+    threshold: float | None
+    manifest: Manifest
+    evaluation: dict[str, Any]
+    folder: Path
+    has_packed: bool  # all fields are quantities: a row is one line of a float32 matrix
+    class_names: Mapping[str, str]  # what people call a class; one that is not there: as it is
+    null_values: frozenset[str] = frozenset({""})  # texts that meant missing in the training data
+
+    @cached_property
+    def by_name(self) -> dict[str, Field]:
+        """The fields by name."""
+        return {field.name: field for field in self.fields}
+
+    @cached_property
+    def groups(self) -> tuple[tuple[str, tuple[Field, ...]], ...]:
+        """Each heading with its fields, in the order in which the headings come first."""
+        found: dict[str, list[Field]] = {}
+        for field in self.fields:
+            found.setdefault(field.group, []).append(field)
+        return tuple((heading, tuple(fields)) for heading, fields in found.items())
+
+    def field(self, name: str) -> Field:
+        """Return the field of that name. Raises KeyError."""
+        return self.by_name[name]
+
+    def called(self, label: str) -> str:
+        """Return a class as people call it: malignant, not M."""
+        return self.class_names.get(label, label)
+
+
+class Catalog:
+    """The pushed versions under a root. A version never changes, so each is read once. Safe between threads."""
+
+    def __init__(self, serving: Path, models: Path) -> None:
+        self._serving, self._models = serving, models
+        self._model_versions: dict[tuple[str, int], ModelVersion] = {}
+        self._lock = threading.Lock()
+
+    def models(self) -> list[str]:
+        """Return the models that have a version."""
+        return models(self._serving)
+
+    def versions(self, model: str) -> list[int]:
+        """Return a model's versions in rising order. Raises ModelNotFound."""
+        if model not in self.models():
+            raise self._unknown(model)
+        return manifest.versions(self._serving / model)
+
+    def default(self, preferred: str) -> str:
+        """Return the model to open with: the preferred, else the first by name. Raises NothingPushed without any."""
+        if preferred:
+            self.versions(preferred)
+            return preferred
+        found = self.models()
+        if not found:
+            raise NothingPushed("no model has been pushed yet", fix="make demo trains and pushes one")
+        return found[0]
+
+    def model_version(self, model: str, version: int) -> ModelVersion:
+        """Return one version's card. Raises ModelNotFound, UnreadableVersion."""
+        model_version = self._model_versions.get((model, version))
+        if model_version:
+            return model_version
+        with self._lock:
+            if (model, version) not in self._model_versions:
+                try:
+                    self._model_versions[model, version] = self._read(model, version)
+                except (ConfigError, DataError) as error:
+                    raise UnreadableVersion(error.what, got=error.got, fix="push the model again") from None
+            return self._model_versions[model, version]
+
+    def _read(self, model: str, version: int) -> ModelVersion:
+        there = self.versions(model)
+        if version not in there:
+            raise ModelNotFound(f"{model} has no version {version}", wanted=f"one of {', '.join(map(str, there))}")
+        folder = self._serving / model / str(version)
+        training = _json(folder / manifest.TRAINING)
+        try:
+            trained = Settings.model_validate(training["settings"])
+            names, point = list(training["features"]), training.get("operating_point")
+        except (KeyError, TypeError, ValidationError) as error:
+            raise DataError(
+                f"{folder / manifest.TRAINING} does not tell how the model was trained", got=error
+            ) from None
+        shown = self._shown(trained)
+        fields = _fields(folder, trained, names, shown)
+        return ModelVersion(
+            model=model,
+            version=version,
+            title=shown.title or _prettified(model),
+            description=shown.description,
+            fields=fields,
+            label=trained.data.label,
+            classes=trained.data.classes,
+            positive=trained.data.positive_class if trained.data.is_binary else None,
+            threshold=float(point["threshold"]) if point else None,
+            manifest=Manifest.read(folder),
+            evaluation=_json(folder / manifest.EVALUATION),
+            folder=folder,
+            has_packed=all(field.kind == "numeric" for field in fields),
+            null_values=frozenset({"", *trained.data.null_values}),
+            class_names=shown.class_names,
+        )
+
+    def _shown(self, trained: Settings) -> Settings:
+        """Return the settings with today's names for people, or those it was trained with."""
+        usual = self._models / trained.name / CONFIG_NAME
+        for path in sorted(self._models.glob(f"*/{CONFIG_NAME}"), key=lambda path: path != usual):
+            try:
+                found = load_settings(path)
+            except ConfigError as error:
+                logger.warning("names for people are not taken from %s: %s", path, error.what)
+                continue
+            if found.name == trained.name:
+                return found
+        return trained
+
+    def _unknown(self, model: str) -> ModelNotFound:
+        there = ", ".join(self.models()) or "none has been pushed yet"
+        return ModelNotFound("there is no such model", got=repr(model[:80]), wanted=f"one of: {there}")
+
+
+def _fields(folder: Path, trained: Settings, names: Iterable[str], shown: Settings) -> tuple[Field, ...]:
+    known, used = read_statistics(folder / manifest.STATISTICS), set(names)
+    found = []
+    for feature in schema.model_features(schema.read_schema(folder / manifest.SCHEMA), trained):
+        if feature.name not in used:
+            continue
+        display = shown.features.get(feature.name) or FeatureDisplay()
+        found.append(
+            Field(
+                feature.name,
+                feature.kind,
+                feature.dtype,
+                feature.required,
+                feature.values,
+                title=display.name or _prettified(feature.name),
+                unit=display.unit or "",
+                group=display.group or "",
+                description=display.description or "",
+                stats=known.get(feature.name) or Stats(),
+                minimum=feature.minimum,
+                maximum=feature.maximum,
+            )
+        )
+    return tuple(found)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {path}", got=error) from None
+    if not isinstance(found, dict):
+        raise DataError(f"{path} holds no object", got=type(found).__name__)
+    return found
+
+
+def _prettified(name: str) -> str:
+    words = name.replace("_", " ").strip()
+    return words[:1].upper() + words[1:]

@@ -1,0 +1,161 @@
+"""How pages say what programs are told in English: numbers and times of the reader's language, rules in their words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from flask_babel import format_datetime, format_decimal, format_percent
+from flask_babel import gettext as _
+
+from webapp.models.catalog import Field, ModelVersion
+
+SIGNIFICANT_DIGITS = 4
+HINT_DIGITS = 3
+NEARLY_ALL = 0.9995  # would be rounded to 100.0 %
+ALMOST_ZERO = 1e-9
+
+
+def number(value: float, digits: int = SIGNIFICANT_DIGITS) -> str:
+    """Return a number with so many significant digits, but whole ones whole, such as 12,345 or 0.1187."""
+    rounded = float(f"{value:.{digits}g}") if abs(value) < 10**digits else round(value)
+    if rounded and not 1e-4 <= abs(rounded) < 1e9:
+        return f"{value:.{digits}g}"
+    return str(format_decimal(rounded, format="#,##0.##########"))
+
+
+def short(value: float) -> str:
+    """Return a number in four digits, large ones with k or M: for the axes of charts."""
+    for limit, step, letter in ((1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if limit <= abs(value) < 1e9:
+            return number(value / step) + letter
+    return number(value)
+
+
+def seen_range(field: Field) -> str:
+    """Return from where to where the training data reach, and their median; nothing for text and codes."""
+    found = (field.stats.minimum, field.stats.maximum, field.stats.median)
+    low, high, median = (None if each is None else number(each, HINT_DIGITS) for each in found)
+    if low is None or high is None:
+        return ""
+    return f"{low} – {high} · {median}" if median else f"{low} – {high}"
+
+
+def percent(share: float) -> str:
+    """Return a share with one decimal; what is not quite all or nothing is not written as if it were."""
+    if NEARLY_ALL <= share < 1:
+        return f"> {_percent(0.999)}"
+    if 0 < share < 1 - NEARLY_ALL:
+        return f"< {_percent(0.001)}"
+    return _percent(share)
+
+
+def probability(value: float) -> str:
+    """Return a model's probability as `percent` does; in float32 it may be 1, and certain it is never."""
+    return percent(min(max(value, ALMOST_ZERO), 1 - ALMOST_ZERO))
+
+
+def _percent(share: float) -> str:
+    return str(format_percent(share, "0.0%"))
+
+
+def called(label: str, model_version: ModelVersion) -> str:
+    """Return a class as people call it: malignant, not M."""
+    return model_version.called(label)
+
+
+def points(effect: float, digits: int = 1) -> str:
+    """Return a difference of two probabilities, signed, in percentage points."""
+    rounded = round(100 * effect, digits)
+    sign = "−" if rounded < 0 else "+" if rounded else ""
+    return f"{sign}{format_decimal(abs(rounded), format='0.' + '0' * digits)}"
+
+
+def named_classes(model_version: ModelVersion) -> dict[str, str]:
+    """Return each class with what people call it."""
+    return {label: model_version.called(label) for label in model_version.classes}
+
+
+def words(name: str) -> str:
+    """Return a column's name as words."""
+    spaced = name.replace("_", " ").strip()
+    return spaced[:1].upper() + spaced[1:]
+
+
+def sentence(text: str) -> str:
+    """Return a rule as a sentence of its own."""
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def moment(time: datetime) -> str:
+    """Return a time, to the second, with its zone: UTC."""
+    return f"{format_datetime(time, 'd MMM yyyy, HH:mm:ss', rebase=False)} UTC"
+
+
+def value(given: Any) -> str:
+    """Return a feature's value for reading: numbers as `number` does, a dash where there is none."""
+    if given is None or given == "":
+        return "–"
+    return number(given) if isinstance(given, int | float) else str(given)
+
+
+def rule(sentence: str) -> str:
+    """Return the rule of a Problem or a Caution in the reader's language; one that is not known as it is."""
+    for pattern, say in _rules():
+        if found := pattern.fullmatch(sentence):
+            return say(found)
+    return sentence
+
+
+def _rules() -> tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...]:
+    """Return the sentences of webapp/predict/rules.py and validation.py with how to say each."""
+    return tuple(
+        (re.compile(pattern), say)
+        for pattern, say in (
+            ("must be given", lambda m: _("must be given")),
+            ("must be a number", lambda m: _("must be a number")),
+            ("must be a finite number", lambda m: _("must be a finite number")),
+            ("must be a whole number", lambda m: _("must be a whole number")),
+            ("must be text", lambda m: _("must be text")),
+            ("must be valid Unicode", lambda m: _("must be valid Unicode")),
+            (
+                "must be a number with a decimal point, not a comma",
+                lambda m: _("must be a number with a decimal point, not a comma"),
+            ),
+            ("must be at least (.+)", lambda m: _("must be at least %(low)s", low=m[1])),
+            ("must be at most (.+)", lambda m: _("must be at most %(high)s", high=m[1])),
+            (
+                "must lie between (.+) and (.+)",
+                lambda m: _("must lie between %(low)s and %(high)s", low=m[1], high=m[2]),
+            ),
+            ("must be one of (.+?)(?: or ([0-9]+) others)?", _one_of),
+            (
+                "the training data reach from (.+) to (.+)",
+                lambda m: _("the training data reach from %(low)s to %(high)s", low=m[1], high=m[2]),
+            ),
+            ("the training data never had this value", lambda m: _("the training data never had this value")),
+        )
+    )
+
+
+def _one_of(found: re.Match[str]) -> str:
+    if found[2]:
+        return str(_("must be one of %(values)s or %(count)s others", values=found[1], count=found[2]))
+    return str(_("must be one of %(values)s", values=found[1]))
+
+
+FILTERS = {
+    "number": number,
+    "range": seen_range,
+    "percent": percent,
+    "probability": probability,
+    "points": points,
+    "called": called,
+    "words": words,
+    "sentence": sentence,
+    "moment": moment,
+    "value": value,
+    "rule": rule,
+}

@@ -1,0 +1,103 @@
+"""What passes between the rooms of the web app: values without behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Source = Literal["page", "index", "batch", "api", "csv"]
+
+
+class Role(IntEnum):
+    """What somebody may do; each role may do what those below it may."""
+
+    PUBLIC = 0
+    VIEWER = 1
+    OPERATOR = 2
+    ADMIN = 3
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who is asking. In the open demo everybody is `demo`, an operator."""
+
+    name: str
+    role: Role
+    is_demo: bool = False
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with what was sent. `row` counts from 0; None where only one row was meant."""
+
+    field: str
+    rule: str  # a sentence: what was wanted
+    got: str
+    example: str
+    row: int | None = None
+
+
+@dataclass(frozen=True)
+class Caution:
+    """A value outside what the model was trained on: it is answered, but less to be trusted."""
+
+    field: str
+    got: str
+    rule: str  # a sentence: "the training data reach from 6.98 to 28.1"
+
+
+@dataclass(frozen=True)
+class RequestInfo:
+    """Who asks, and how; goes into the log beside each prediction."""
+
+    request_id: str
+    who: str
+    source: Source
+    sticky_key: str = ""  # routes all requests with the same key alike, if not empty
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The answer to one row. `probability`: of the positive class if there is one, else of the likeliest."""
+
+    label: str
+    probability: float
+    probabilities: Mapping[str, float]  # by class
+    cautions: tuple[Caution, ...] = ()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answers to all rows of one request, and who gave them."""
+
+    model: str
+    version: int
+    route: str  # stable or candidate
+    threshold: float | None  # two classes: from here on the positive class is said
+    outcomes: tuple[Outcome, ...]
+    request_id: str
+    latency_s: float
+
+
+@dataclass(frozen=True)
+class LoggedBatch:
+    """What the prediction log keeps of one request. Columns, labels and probabilities have a row each."""
+
+    time: datetime  # UTC
+    model: str
+    version: int
+    route: str
+    asked: RequestInfo
+    latency_s: float
+    columns: Mapping[str, Sequence[Any] | NDArray[Any]]  # feature: values; None or NaN: missing
+    labels: Sequence[str]
+    probabilities: NDArray[np.float32]  # [rows, classes]
+    classes: tuple[str, ...]
+    positive: str | None = None
+    first_row: int = 0  # its number in what was asked, which may come in several batches
