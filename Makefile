@@ -31,9 +31,10 @@ test: setup lint ## Lint, types and every test, in WORKERS processes (2)
 test-fast: setup ## The tests that need no TensorFlow graph: under a minute
 	$(PY) -m pytest -m "not slow" $(IN_WORKERS)
 
-lint: setup ## Formatting, lint and types
+lint: setup ## Formatting, lint, types, and who may import whom
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
+	.venv/bin/lint-imports
 	.venv/bin/mypy
 
 format: setup ## Format the code and mend what can be mended

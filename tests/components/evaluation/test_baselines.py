@@ -73,7 +73,8 @@ def test_class_without_a_train_row_is_never_called() -> None:
 @pytest.mark.parametrize("where", ["train", "eval", "test"])
 def test_nothing_is_compared_without_rows(where: str) -> None:
     splits = [table(0 if where == split else 60, 0) for split in ("train", "eval", "test")]
-    assert compare(*splits, settings()) == ()
+    train, evaluation, test = splits
+    assert compare(train, evaluation, test, settings()) == ()
 
 
 def test_nothing_is_compared_on_a_single_class() -> None:
@@ -84,4 +85,5 @@ def test_nothing_is_compared_on_a_single_class() -> None:
 def test_a_constant_and_an_empty_column_do_no_harm() -> None:
     splits = [table(rows, 0) for rows in (200, 60, 60)]
     splits = [Table(t.numbers * [1, 0] + [0, np.nan], np.full((len(t.classes), 1), ""), t.classes) for t in splits]
-    assert len(compare(*splits, settings())) == 3
+    train, evaluation, test = splits
+    assert len(compare(train, evaluation, test, settings())) == 3

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 pytestmark = pytest.mark.slow
-OPTIONS = {"metrics": ("auc", "accuracy"), "confidence": 0.95, "samples": 100, "seed": 1}
+OPTIONS: dict[str, Any] = {"metrics": ("auc", "accuracy"), "confidence": 0.95, "samples": 100, "seed": 1}
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,7 @@ OPERATIONS = [
 WITHOUT_INPUT = {"/models", "/auth/validate"}  # nothing about them can be wrong
 ANY_TEXT = {"/predict/csv"}  # the document cannot say which texts are the CSV that is wanted
 EACH = [
-    pytest.param(method, path, mode, id=f"{method} {path} {mode.value}")
+    pytest.param(method, path, mode, id=f"{method} {path} {mode}")
     for method, path in OPERATIONS
     for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
     if mode == GenerationMode.POSITIVE or path not in WITHOUT_INPUT

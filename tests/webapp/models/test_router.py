@@ -9,7 +9,7 @@ import pytest
 
 from common.errors import VouchError
 from serving.client.errors import ModelNotFound
-from serving.release.state import STATE, Entry, Intent, Record, State, Store
+from serving.release.state import STATE, Entry, Intent, Record, State, Store, routing
 from webapp.models import router as module
 from webapp.models.router import Choice, NothingReleased, Router
 
@@ -71,7 +71,7 @@ def test_a_larger_share_takes_nobody_off_the_candidate(root: Path) -> None:
 
 def test_the_state_is_read_again_only_when_it_changes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reads = []
-    real = module.routing
+    real = routing
 
     def counted(*given: Any) -> Any:
         reads.append(given)
