@@ -24,12 +24,12 @@ import grpc
 import numpy as np
 import requests
 
+from bench.bodies import PACKED_ROW, ROW, Bodies
 from bench.load import Load
+from bench.model_server import METHOD
 from bench.pipeline import RunFailed, positive
 from bench.processes import end_on_sigterm
 from bench.serving import newest, say
-from bench.serving_rivals.bodies import PACKED_ROW, ROW, Bodies
-from bench.serving_rivals.ours import METHOD
 from common.errors import VouchError
 from common.files import write_text
 from common.paths import Paths, var_root

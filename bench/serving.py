@@ -1,4 +1,4 @@
-"""Compare our model server by REST and gRPC with calls in process (a) and with MLflow (b), Flask (c) and BentoML (d).
+"""Compare our model server by REST and gRPC with calls in process (a) and with MLflow (b).
 
 All answer the same golden rows with the same network, which is checked first; then they are driven in turn by h2load.
 Ratios are taken within a turn. Servers and generator share the same cores.
@@ -15,13 +15,13 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from bench import model_server as ours
+from bench.bodies import ROW, SHAPES, Bodies, Shape
 from bench.load import Load, Shot, drive, drive_at, require_generator
 from bench.pipeline import RunFailed, positive
 from bench.processes import end_on_sigterm, wait_until_idle
+from bench.rivals import mlflow_server as rivals
 from bench.serving_result import GRPC, LIMIT, REST, UNBATCHED, Measurement, markdown, summary
-from bench.serving_rivals import ours, rivals
-from bench.serving_rivals.bodies import ROW, SHAPES, Bodies, Shape
-from bench.serving_rivals.environment import environment
 from common.errors import DataError, VouchError
 from common.files import write_text
 from common.paths import Paths, var_root
@@ -88,7 +88,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--scratch",
         type=Path,
-        default=Path(".tools/serving_rivals"),
+        default=Path(".tools/rivals"),
         help="folder for the rivals' environment, kept, and for logs (%(default)s)",
     )
     parser.add_argument("--out", type=Path, help="write the numbers as JSON")
@@ -113,7 +113,7 @@ def enter(
     bodies = Bodies(version, work / "bodies")
     chosen: list[rivals.Way] = []
     if not skip_rivals:
-        bin_ = environment(scratch)
+        bin_ = rivals.environment(scratch)
         say("writing the rivals' models")
         rivals.prepare(sys.executable, bin_, version, work)
         chosen = fastest_ways(rivals.ways(bin_, work), bodies, work, plan, tried)

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bench.serving_rivals.bodies import BATCH_1024, ROW, Shape
-from bench.serving_rivals.rivals import FLASK, MLFLOW
+from bench.bodies import BATCH_1024, ROW, Shape
+from bench.rivals.mlflow_server import MLFLOW
 
 LIMIT, REST, GRPC, UNBATCHED = "in process (a)", "REST", "gRPC", "REST, no batching"
 P99_MS = 10.0  # at half load
@@ -42,7 +42,6 @@ class Bar:
 
 BARS = (
     Bar(REST, MLFLOW, ROW, 64, 5.0),
-    Bar(REST, FLASK, ROW, 64, 10.0),
     Bar(REST, LIMIT, ROW, 64, 0.35),
     Bar(GRPC, LIMIT, ROW, 64, 0.25),
     Bar(REST, LIMIT, BATCH_1024, 8, 0.5),

@@ -22,11 +22,11 @@ from typing import Any
 
 import requests
 
+from bench.bodies import ROW, Bodies
 from bench.load import Load, Shot, drive, drive_at, require_generator
 from bench.pipeline import RunFailed, positive
 from bench.processes import Command, end_on_sigterm, running, wait_until, wait_until_idle
 from bench.serving import newest, say
-from bench.serving_rivals.bodies import ROW, Bodies
 from common.errors import VouchError
 from common.files import write_text
 from common.paths import Paths, var_root

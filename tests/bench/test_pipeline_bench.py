@@ -10,7 +10,6 @@ import pytest
 from bench.pipeline import (
     OURS,
     PLAIN,
-    TEMPLATE,
     Run,
     RunFailed,
     arguments,
@@ -30,11 +29,11 @@ def run(contender: str, turn: int, wall_s: float, cpu_s: float = 1.0) -> Run:
     return Run(contender, turn, wall_s, cpu_s, 100.0)
 
 
-def three(*turns: tuple[float, float, float]) -> list[Run]:
+def both(*turns: tuple[float, float]) -> list[Run]:
     return [
         run(contender, number, wall_s)
         for number, turn in enumerate(turns, start=1)
-        for contender, wall_s in zip((OURS, PLAIN, TEMPLATE), turn, strict=True)
+        for contender, wall_s in zip((OURS, PLAIN), turn, strict=True)
     ]
 
 
@@ -51,55 +50,47 @@ def source(tmp_path: Path) -> Path:
 
 
 def test_ratios_are_taken_within_a_turn() -> None:
-    runs = three((20, 10, 100), (60, 20, 100))
-    assert ratios(runs, PLAIN, "wall_s") == [2.0, 3.0]
-    assert ratios(list(reversed(runs)), TEMPLATE, "wall_s") == [0.2, 0.6]
-    assert ratios(runs, PLAIN, "cpu_s") == [1.0, 1.0]
+    runs = both((20, 10), (60, 20))
+    assert ratios(runs, "wall_s") == [2.0, 3.0]
+    assert ratios(list(reversed(runs)), "wall_s") == [2.0, 3.0]
+    assert ratios(runs, "cpu_s") == [1.0, 1.0]
 
 
 @pytest.mark.parametrize(
     ("turns", "passed"),
     [
-        pytest.param([(25, 10, 100)], True, id="on the bar of (a)"),
-        pytest.param([(26, 10, 100)], False, id="over the bar of (a)"),
-        pytest.param([(41, 20, 100)], False, id="over the bar of (b)"),
-        pytest.param([(26, 10, 100), (20, 10, 100), (20, 10, 100)], True, id="the median counts"),
+        pytest.param([(25, 10)], True, id="on the bar"),
+        pytest.param([(26, 10)], False, id="over the bar"),
+        pytest.param([(26, 10), (20, 10), (20, 10)], True, id="the median counts"),
     ],
 )
-def test_bars(turns: list[tuple[float, float, float]], passed: bool) -> None:
-    runs = three(*turns)
+def test_bar(turns: list[tuple[float, float]], passed: bool) -> None:
+    runs = both(*turns)
     result = summary(runs)
     assert result["passed"] is passed
     assert ("**missed**" in markdown(runs, result)) is not passed
 
 
-def test_template_can_be_left_out() -> None:
-    runs = [run(OURS, 1, 20), run(PLAIN, 1, 10)]
-    result = summary(runs)
-    assert list(result["comparisons"]) == [PLAIN]
-    assert result["passed"]
-
-
 def test_tables_are_rectangular() -> None:
-    runs = three((20, 10, 100), (22, 10, 100))
+    runs = both((20, 10), (22, 10))
     for table in markdown(runs, summary(runs)).split("\n\n"):
         assert len({line.count("|") for line in table.splitlines()}) == 1, table
 
 
 def test_median_minimum_and_maximum_are_shown() -> None:
-    runs = three((20, 10, 100), (21, 10, 100), (29, 10, 100))
-    row = next(line for line in markdown(runs, summary(runs)).splitlines() if line.startswith(f"| {PLAIN} | wall"))
-    assert row == f"| {PLAIN} | wall | 2.00, 2.10, 2.90 | 2.00 | 2.10 | 2.90 | ≤ 2.50 | kept |"
+    runs = both((20, 10), (21, 10), (29, 10))
+    row = next(line for line in markdown(runs, summary(runs)).splitlines() if line.startswith("| wall |"))
+    assert row == "| wall | 2.00, 2.10, 2.90 | 2.00 | 2.10 | 2.90 | ≤ 2.50 | kept |"
 
 
 def test_arguments() -> None:
-    given = arguments().parse_args(["--runs", "2", "--set", "model.epochs=3", "--skip-template"])
-    assert (given.runs, given.overrides, given.skip_template) == (2, ["model.epochs=3"], True)
+    given = arguments().parse_args(["--runs", "2", "--set", "model.epochs=3"])
+    assert (given.runs, given.overrides) == (2, ["model.epochs=3"])
     with pytest.raises(SystemExit):
         arguments().parse_args(["--runs", "0"])
 
 
-def test_rivals_are_told_the_positive_class(source: Path) -> None:
+def test_the_rival_gets_the_positive_class(source: Path) -> None:
     assert plain_settings(settings(source))["data"]["positive"] == "b"
 
 
@@ -113,16 +104,15 @@ def test_rivals_are_told_the_positive_class(source: Path) -> None:
         pytest.param({"data": {"format": "parquet"}}, "data.format", id="no CSV"),
     ],
 )
-def test_work_that_rivals_do_not_do_is_refused(source: Path, changes: dict[str, Any], key: str) -> None:
+def test_work_that_the_rival_does_not_do_is_refused(source: Path, changes: dict[str, Any], key: str) -> None:
     with pytest.raises(ConfigError, match=key):
         plain_settings(settings(source, **changes))
 
 
-def test_all_contenders_are_told_the_same(tmp_path: Path) -> None:
+def test_both_contenders_get_the_same_settings(tmp_path: Path) -> None:
     words = command(OURS, Path("c"), ["model.epochs=3"], tmp_path / "s.json", tmp_path)
     assert words[-2:] == ["--set", "model.epochs=3"]
-    for rival in (PLAIN, TEMPLATE):
-        assert str(tmp_path / "s.json") in command(rival, Path("c"), [], tmp_path / "s.json", tmp_path)
+    assert str(tmp_path / "s.json") in command(PLAIN, Path("c"), [], tmp_path / "s.json", tmp_path)
 
 
 def test_a_process_and_its_children_are_measured(tmp_path: Path) -> None:

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from bench import load, serving
+from bench.bodies import BATCH_1024, PACKED_ROW, ROW, Bodies, Shape
 from bench.load import Shot, read_log, window
+from bench.model_server import request_counts
 from bench.pipeline import RunFailed
 from bench.processes import Command, run, running, wait_until, wait_until_idle
 from bench.release import CLIENTS, Change, Client, Sent
 from bench.release import markdown as release_markdown
 from bench.release import summary as release_summary
+from bench.rivals.mlflow_server import MLFLOW, ways
 from bench.serving_result import GRPC, LIMIT, REST, Measurement, markdown, ratios, summary
-from bench.serving_rivals.bodies import BATCH_1024, PACKED_ROW, ROW, Bodies, Shape
-from bench.serving_rivals.ours import request_counts
-from bench.serving_rivals.rivals import FLASK, MLFLOW, ways
 from common.errors import DataError, EnvironmentProblem
 
 START_US = 1_795_253_214_000_000
@@ -124,8 +124,8 @@ def test_good_and_bad_requests_are_told_apart() -> None:
 
 def turn(number: int, limit: float = 1000, **changed: float) -> list[Measurement]:
     """Return a turn in which every bar is just kept, but for what is changed."""
-    rates = {"rest": 350.0, "grpc": 250.0, "mlflow": 70.0, "flask": 35.0, "batch": 500.0, "p99": 10.0} | changed
-    one = {REST: rates["rest"], GRPC: rates["grpc"], MLFLOW: rates["mlflow"], FLASK: rates["flask"], LIMIT: limit}
+    rates = {"rest": 350.0, "grpc": 250.0, "mlflow": 70.0, "batch": 500.0, "p99": 10.0} | changed
+    one = {REST: rates["rest"], GRPC: rates["grpc"], MLFLOW: rates["mlflow"], LIMIT: limit}
     found = [Measurement(name, ROW, 64, number, rate, 1.0, 2.0) for name, rate in one.items()]
     found += [Measurement(REST, BATCH_1024, 8, number, rates["batch"], 1.0, 2.0)]
     found += [Measurement(LIMIT, BATCH_1024, 8, number, limit, 1.0, 2.0)]
@@ -136,8 +136,7 @@ def turn(number: int, limit: float = 1000, **changed: float) -> list[Measurement
     "changed",
     [
         pytest.param({"mlflow": 71}, id="MLflow"),
-        pytest.param({"flask": 36}, id="Flask"),
-        pytest.param({"rest": 349, "mlflow": 1, "flask": 1}, id="REST of the limit"),
+        pytest.param({"rest": 349, "mlflow": 1}, id="REST of the limit"),
         pytest.param({"grpc": 249}, id="gRPC of the limit"),
         pytest.param({"batch": 499}, id="batches"),
         pytest.param({"p99": 10.1}, id="p99"),
@@ -162,7 +161,7 @@ def test_ratios_are_taken_within_a_turn() -> None:
 
 
 def test_without_rivals_the_rest_is_judged() -> None:
-    found = [one for one in turn(1) if one.contender not in (MLFLOW, FLASK)]
+    found = [one for one in turn(1) if one.contender != MLFLOW]
     assert [bar["other"] for bar in summary(found)["bars"]] == [LIMIT] * 3
     assert not summary([])["passed"]
 

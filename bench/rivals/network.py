@@ -1,6 +1,6 @@
-"""The network of a configuration as a Keras user writes it, for the two rivals of `bench.pipeline`.
+"""The network of a configuration as a Keras user writes it, for the rivals of `bench.pipeline` and `bench.serving`.
 
-Nothing here comes from `components`, so that the rivals gain and lose nothing by our code.
+Nothing here comes from `components`, so that they gain and lose nothing by our code.
 `model` is the `model` section of the settings as a plain dict.
 """
 
@@ -40,14 +40,14 @@ def compile_network(network: keras.Model, model: dict[str, Any]) -> None:
 
 def callbacks(model: dict[str, Any]) -> list[keras.callbacks.Callback]:
     """Return early stopping and the learning-rate schedule, where the settings ask for them."""
-    found: list[keras.callbacks.Callback] = []
+    chosen: list[keras.callbacks.Callback] = []
     if model["early_stopping_patience"]:
-        found.append(
+        chosen.append(
             keras.callbacks.EarlyStopping(patience=model["early_stopping_patience"], restore_best_weights=True)
         )
     if model["learning_rate_schedule"] != "constant":
-        found.append(keras.callbacks.LearningRateScheduler(lambda epoch: learning_rate(model, epoch)))
-    return found
+        chosen.append(keras.callbacks.LearningRateScheduler(lambda epoch: learning_rate(model, epoch)))
+    return chosen
 
 
 def learning_rate(model: dict[str, Any], epoch: int) -> float:

@@ -16,10 +16,10 @@ import grpc
 import numpy as np
 import requests
 
+from bench.bodies import SHAPES, Bodies, Shape
 from bench.load import Load, Shot
 from bench.pipeline import ROOT, RunFailed
 from bench.processes import HOST, Command, running, wait_until
-from bench.serving_rivals.bodies import SHAPES, Bodies, Shape
 from serving.launch.ports import free
 from serving.wire.messages import message
 
@@ -137,6 +137,6 @@ class Limit:
 @contextmanager
 def limit(version: Path, work: Path) -> Iterator[Limit]:
     """Load the version in a process of its own."""
-    words = [sys.executable, "-m", "bench.serving_rivals.in_process", str(version)]
+    words = [sys.executable, "-m", "bench.in_process", str(version)]
     with running(Command(words, work / "limit.log", is_asked=True)) as process:
         yield Limit(process)

@@ -1,6 +1,6 @@
 """Write the pushed network as the Keras file that the rivals serve: same weights, z-scores in the model.
 
-Run: `python -m bench.serving_rivals.model PUSHED_VERSION OUT.keras`, with the project's Python.
+Run: `python -m bench.rivals.keras_model PUSHED_VERSION OUT.keras`, with the project's Python.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-from bench.network import dense_layers
+from bench.rivals.network import dense_layers
 
 
 def main(version: Path, out: Path) -> None:

@@ -1,6 +1,6 @@
 """Rival (a): what a Keras user writes without a pipeline. Read a CSV, scale, train, save.
 
-Run: `python -m bench.plain_keras SETTINGS.json OUT`; `bench.pipeline` writes the settings.
+Run: `python -m bench.rivals.plain_keras SETTINGS.json OUT`; `bench.pipeline` writes the settings.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import pandas as pd
 
-from bench.network import callbacks, compile_network, dense_layers
+from bench.rivals.network import callbacks, compile_network, dense_layers
 
 
 def main(settings: dict[str, Any], out: Path) -> None:

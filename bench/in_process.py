@@ -1,6 +1,6 @@
 """Limit (a): session calls on the pushed model in one process, with nothing around them.
 
-Run: `python -m bench.serving_rivals.in_process VERSION_FOLDER`. Each line of input is a JSON object with `signature`,
+Run: `python -m bench.in_process VERSION_FOLDER`. Each line of input is a JSON object with `signature`,
 `rows`, `threads` and `seconds`; each is answered by a line with `calls`, `seconds`, `p50_ms`, `p99_ms`.
 """
 

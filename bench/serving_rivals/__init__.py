@@ -1,1 +1,0 @@
-"""The contenders of `bench.serving`: our server, the limit in process, and what runs in the rivals' environment."""
