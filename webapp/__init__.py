@@ -21,7 +21,6 @@ def create_app(settings: WebSettings | None = None, services: Services | None = 
     from webapp import auth
     from webapp.http import errors, health, limits, security
     from webapp.http import request_log as requests
-    from webapp.pages import i18n
     from webapp.services import make_services
 
     settings = settings or _from_environment()
@@ -33,7 +32,6 @@ def create_app(settings: WebSettings | None = None, services: Services | None = 
     limits.init_app(app, settings)  # how often one may ask
     auth.init_app(app)  # who is asking, and may they
     errors.init_app(app)  # every error has an answer
-    i18n.init_app(app)  # in the reader's language
 
     for blueprint in _blueprints():
         app.register_blueprint(blueprint)

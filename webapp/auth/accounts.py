@@ -10,7 +10,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from flask_babel import gettext as _
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from common.errors import DataError
@@ -94,19 +93,19 @@ class Accounts:
         if not row or not is_right or row.disabled:
             who = row.name if row else "unknown"  # not what was typed: it may be a password in the wrong field
             self.audit(who, LOGIN_FAILED, f"from {address}")
-            raise NotAuthenticated(_("the name or the password is wrong"), fix=_("try again, or ask an administrator"))
+            raise NotAuthenticated("the name or the password is wrong", fix="try again, or ask an administrator")
         return self._welcome(row, password, address)
 
     def add(self, name: str, password: str, role: Role, *, who: str) -> User:
         """Add a user. Raises DataError for a name or a password that will not do; `who` goes on record, as below."""
         if not _is_name(name) or name in RESERVED:
             raise DataError(
-                _("this is no name for a user"), got=name[:80], wanted=_("at most 64 small letters, digits and . _ @ -")
+                "this is no name for a user", got=name[:80], wanted="at most 64 small letters, digits and . _ @ -"
             )
         hashed = self._passwords.hash(rules.checked(name, password))
         with self._database.writing() as connection:
             if connection.execute(select(users.c.id).where(users.c.name == name)).first():
-                raise DataError(_("there is a user %(name)s already", name=name))
+                raise DataError(f"there is a user {name} already")
             now = self.now()
             connection.execute(
                 insert(users).values(
@@ -172,9 +171,7 @@ def _is_name(name: str) -> bool:
 def _row(connection: Connection, name: str) -> Row[Any]:
     row = connection.execute(select(users).where(users.c.name == name)).first() if _is_name(name) else None
     if row is None:
-        raise NoSuchUser(
-            _("there is no user %(name)s", name=name[:80]), fix="see who there is: flask --app webapp users list"
-        )
+        raise NoSuchUser(f"there is no user {name[:80]}", fix="see who there is: flask --app webapp users list")
     return row
 
 
@@ -185,7 +182,7 @@ def _check_not_last(connection: Connection, user: User) -> None:
         .where(users.c.role == int(Role.ADMIN), users.c.disabled.is_(False), users.c.id != user.id)
     )
     if user.role == Role.ADMIN and not user.is_disabled and not connection.execute(others).scalar_one():
-        raise DataError(_("%(name)s is the last administrator", name=user.name), fix=_("make somebody else one first"))
+        raise DataError(f"{user.name} is the last administrator", fix="make somebody else one first")
 
 
 def _user(row: Row[Any]) -> User:

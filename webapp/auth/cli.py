@@ -12,7 +12,6 @@ from typing import IO, Any
 import click
 from flask import current_app
 from flask.cli import AppGroup
-from flask_babel import force_locale
 
 from common.errors import VouchError
 from webapp.auth.accounts import Accounts
@@ -42,8 +41,7 @@ def _plainly(command: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(command)
     def told(*args: Any, **kwargs: Any) -> Any:
         try:
-            with force_locale("en"):  # nobody's browser says which language
-                return command(*args, **kwargs)
+            return command(*args, **kwargs)
         except VouchError as error:
             click.echo(f"error: {error}", err=True)
             raise SystemExit(error.exit_code) from None

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-from flask_babel import gettext as _
-
 from common.errors import DataError, VouchError
 
 
@@ -33,7 +31,5 @@ class TooManyAttempts(VouchError):
     http_status = 429
 
     def __init__(self, what: str, *, retry_after_s: float, fix: str = "") -> None:
-        super().__init__(
-            what, fix=fix or _("wait %(seconds)s s, then try again", seconds=max(1, math.ceil(retry_after_s)))
-        )
+        super().__init__(what, fix=fix or f"wait {max(1, math.ceil(retry_after_s))} s, then try again")
         self.retry_after_s = retry_after_s

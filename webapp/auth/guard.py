@@ -6,7 +6,6 @@ from urllib.parse import urlencode
 
 from flask import Flask, Request, current_app, g, redirect, request, session, url_for
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
-from flask_babel import gettext as _
 from werkzeug.wrappers import Response
 
 from common.errors import VouchError
@@ -94,10 +93,10 @@ def _enforce() -> Response | None:
         if role is None or found.role < role:
             needed = role.name.lower() if role else "nobody"
             raise Forbidden(
-                _("you may not do this"),
+                "you may not do this",
                 got=found.role.name.lower(),
                 wanted=needed,
-                fix=_("ask an administrator for the role"),
+                fix="ask an administrator for the role",
             )
     if not request.path.startswith(API):  # it takes no cookies, so nobody's browser can be made to use it
         current_app.extensions["csrf"].protect(apply_exemptions=True)
@@ -119,10 +118,10 @@ def _found_out() -> Identity:
     if token is not None:
         return tokens.validate(token)
     if request.path.startswith(TOKENS_ONLY):
-        raise NotAuthenticated(_("this needs a login"), wanted="Authorization: Bearer …", fix="POST /api/v1/auth/login")
+        raise NotAuthenticated("this needs a login", wanted="Authorization: Bearer …", fix="POST /api/v1/auth/login")
     found = _accounts().sessions.who(session[SESSION]) if SESSION in session else None
     if found is None:
-        raise NotAuthenticated(_("this needs a login"), fix=_("log in"))
+        raise NotAuthenticated("this needs a login", fix="log in")
     return found
 
 

@@ -17,7 +17,6 @@ from flask import (
     session,
     url_for,
 )
-from flask_babel import gettext as _
 from werkzeug.wrappers import Response as AnyResponse
 
 from common.errors import DataError
@@ -85,11 +84,11 @@ def change_password() -> AnyResponse:
     try:
         _check_password("password")
         if form.get("new", "") != form.get("again", ""):
-            raise WrongField("again", _("the two new passwords are not the same"))
+            raise WrongField("again", "the two new passwords are not the same")
         _accounts().set_password(who.name, form.get("new", ""), who=who.name, but_session=session.get(SESSION, ""))
     except DataError as error:
         return _page("account.html", problems=_problems(error, "new"))
-    flash(_("Your password is changed. You are logged out everywhere else."), "pass")
+    flash("Your password is changed. You are logged out everywhere else.", "pass")
     return redirect(url_for(".account"), SEE_OTHER)
 
 
@@ -110,7 +109,7 @@ def add_user() -> AnyResponse:
         user = _accounts().add(form.get("name", "").strip(), form.get("password", ""), _role(), who=identity().name)
     except DataError as error:
         return _users_page(_problems(error, "name"))
-    flash(_("%(name)s is added.", name=user.name), "pass")
+    flash(f"{user.name} is added.", "pass")
     return redirect(url_for(".users"), SEE_OTHER)
 
 
@@ -136,11 +135,11 @@ def change_user(name: str) -> AnyResponse:
     try:
         _check_password("own_password")
         if action not in changes:
-            raise WrongField("role", _("choose what to change"))
+            raise WrongField("role", "choose what to change")
         changes[action]()
     except DataError as error:
         return _user_page(found, _problems(error, action))
-    flash(_("%(name)s is changed.", name=name), "pass")
+    flash(f"{name} is changed.", "pass")
     return redirect(url_for(".users"), SEE_OTHER)
 
 
@@ -190,21 +189,21 @@ def _problems(error: DataError, field: str) -> dict[str, str]:
 def _check_password(field: str) -> None:
     """Raise WrongField unless the field holds the password of whoever is logged in. Raises TooManyAttempts."""
     if not reauthenticated(request.form.get(field, "")):
-        raise WrongField(field, _("this is not your password"))
+        raise WrongField(field, "this is not your password")
 
 
 def _role() -> Role:
     named = request.form.get("role", "")
     if named not in dict(_role_names()):
-        raise WrongField("role", _("there is no such role"))
+        raise WrongField("role", "there is no such role")
     return Role[named.upper()]
 
 
 def _role_names() -> list[tuple[str, str]]:
     return [
-        ("viewer", _("viewer: pages and predictions")),
-        ("operator", _("operator: also releases and feedback")),
-        ("admin", _("administrator: also users")),
+        ("viewer", "viewer: pages and predictions"),
+        ("operator", "operator: also releases and feedback"),
+        ("admin", "administrator: also users"),
     ]
 
 

@@ -8,7 +8,6 @@ from functools import cached_property
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from flask_babel import gettext as _
 
 from common.errors import DataError
 
@@ -34,15 +33,13 @@ def checked(name: str, password: str) -> str:
     plain = _plain(password)
     folded = plain.casefold()
     if len(plain) < MINIMUM_CHARACTERS:
-        raise DataError(
-            _("the password is too short"), wanted=_("at least %(count)s characters", count=MINIMUM_CHARACTERS)
-        )
+        raise DataError("the password is too short", wanted=f"at least {MINIMUM_CHARACTERS} characters")
     if len(_encoded(plain)) > MAXIMUM_BYTES:
-        raise DataError(_("the password is too long"), wanted=_("at most %(count)s bytes", count=MAXIMUM_BYTES))
+        raise DataError("the password is too long", wanted=f"at most {MAXIMUM_BYTES} bytes")
     if folded == name.casefold():
-        raise DataError(_("the password is the user's name"), wanted=_("something that nobody else knows"))
+        raise DataError("the password is the user's name", wanted="something that nobody else knows")
     if folded in COMMONEST.split() or len(set(folded)) < MINIMUM_DIFFERENT:
-        raise DataError(_("the password is one of those that are tried first"), wanted=_("something less common"))
+        raise DataError("the password is one of those that are tried first", wanted="something less common")
     return plain
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from flask_babel import gettext as _
 from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects.sqlite import insert
 
@@ -50,7 +49,7 @@ def take_a_try(connection: Connection, name: str, address: str, now: float) -> N
     # A clock that stepped back must not make a wait longer than it ever was.
     waits = [min(found[key].until - now, PATIENCE[kind].longest_s) for kind, key in keys.items() if key in found]
     if waits and max(waits) > 0:
-        raise TooManyAttempts(_("too many attempts with a wrong name or password"), retry_after_s=max(waits))
+        raise TooManyAttempts("too many attempts with a wrong name or password", retry_after_s=max(waits))
     for kind, key in keys.items():
         recent = key in found and now - found[key].last < FORGOTTEN_AFTER_S
         failures = found[key].failures + 1 if recent else 1

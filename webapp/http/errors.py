@@ -10,7 +10,6 @@ from typing import Any
 
 import orjson
 from flask import Flask, Response, g, make_response, render_template, request
-from flask_babel import gettext as _
 from werkzeug.exceptions import HTTPException, NotFound
 
 from common.errors import VouchError
@@ -90,7 +89,7 @@ def _answer_http_error(error: HTTPException) -> Response:
 def _words(error: HTTPException) -> str:
     """Return what went wrong; that there is no such page in the reader's language, if nobody said it better."""
     if error.description == NotFound.description:
-        return str(_("there is no such page"))
+        return "there is no such page"
     return error.description or _title(error.code or 0)
 
 

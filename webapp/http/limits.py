@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from flask import Flask, request
-from flask_babel import gettext as _
 from limits import RateLimitItem, parse_many
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
@@ -43,7 +42,7 @@ def init_app(app: Flask, settings: WebSettings) -> None:
         for limit in limits:
             if limit.holds() and not counter.hit(limit.item, limit.scope, limit.key()):
                 again = counter.get_window_stats(limit.item, limit.scope, limit.key()).reset_time
-                raise TooManyAttempts(_("too many requests"), retry_after_s=max(1.0, again - time.time()))
+                raise TooManyAttempts("too many requests", retry_after_s=max(1.0, again - time.time()))
 
     if limits:
         app.before_request(check)

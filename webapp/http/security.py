@@ -10,7 +10,6 @@ from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from flask import Flask, current_app, request
-from flask_babel import gettext as _
 from flask_wtf.csrf import CSRFProtect
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -124,7 +123,7 @@ def _check_host() -> None:
     if _is_ours(host, settings.trusted_hosts):
         return
     raise UntrustedHost(
-        _("this is not the name of this app"), got=_host_name(host)[:80] or None, fix="VOUCH_TRUSTED_HOSTS"
+        "this is not the name of this app", got=_host_name(host)[:80] or None, fix="VOUCH_TRUSTED_HOSTS"
     )
 
 
@@ -138,29 +137,27 @@ def _check_origin() -> None:
     if site is not None and site not in OURS:
         is_link = request.method in SAFE and request.headers.get("Sec-Fetch-Mode") == "navigate"
         if not is_link or request.headers.get("Sec-Fetch-Dest") in ("object", "embed", "iframe", "frame"):
-            raise Forbidden(_("another site sent this request"), fix=_("open the page here and try again"))
+            raise Forbidden("another site sent this request", fix="open the page here and try again")
     origin = request.headers.get("Origin")
     if (
         request.method not in SAFE
         and origin is not None
         and _place(origin) != _place(f"{request.scheme}://{request.host}")
     ):
-        raise Forbidden(_("another site sent this request"), got=origin[:80], fix=_("open the page here and try again"))
+        raise Forbidden("another site sent this request", got=origin[:80], fix="open the page here and try again")
 
 
 def _bound_body() -> None:
     """Refuse bodies that are compressed or too large, before any of them is read."""
     coding = request.headers.get("Content-Encoding", "identity")
     if coding.strip().lower() not in ("", "identity"):
-        raise CodedBody(_("the body must not be compressed"), got=coding[:80], wanted=_("no Content-Encoding"))
+        raise CodedBody("the body must not be compressed", got=coding[:80], wanted="no Content-Encoding")
     if request.environ.pop("HTTP_TRANSFER_ENCODING", None):
         request.environ["CONTENT_LENGTH"] = str(_measured(request.environ["wsgi.input"]))
     limit_bytes = _settings().body_limit_bytes(request.path)
     request.max_content_length = limit_bytes
     if request.content_length is not None and request.content_length > limit_bytes:
-        raise TooLarge(
-            _("the body is too large"), got=f"{request.content_length} bytes", wanted=f"≤ {limit_bytes} bytes"
-        )
+        raise TooLarge("the body is too large", got=f"{request.content_length} bytes", wanted=f"≤ {limit_bytes} bytes")
 
 
 def _measured(body: IO[bytes]) -> int:
@@ -172,7 +169,7 @@ def _measured(body: IO[bytes]) -> int:
         size_bytes = body.seek(0, os.SEEK_END)
         body.seek(0)
     except (AttributeError, OSError):
-        raise UnknownLength(_("the body does not say how long it is"), wanted="Content-Length") from None
+        raise UnknownLength("the body does not say how long it is", wanted="Content-Length") from None
     return size_bytes
 
 

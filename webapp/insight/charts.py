@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
-from flask_babel import gettext as _
 from markupsafe import Markup
 
 from common.draw.svg import (
@@ -56,14 +55,14 @@ def gauge(probability: float, threshold: float | None, label: str) -> Markup:
         box(across(0), 26, at - across(0), 16, f"chart-bar chart-bar--{'up' if is_over else 'down'}", min(8, at / 2)),
     ]
     parts += [text(across(v), 62, f"{v:.0%}", anchor=_anchor(across(v))) for v in (0.0, 0.25, 0.5, 0.75, 1.0)]
-    told = _("The probability of %(label)s is %(value)s.", label=label, value=wording.probability(probability))
+    told = f"The probability of {label} is {wording.probability(probability)}."
     if threshold is not None:
         place, told_threshold = across(threshold), wording.percent(threshold)
         parts.append(path([(place, 20), (place, 48)], "chart-rule"))
-        name = _("threshold %(value)s", value=told_threshold)
+        name = f"threshold {told_threshold}"
         parts.append(text(min(max(place, 62), WIDTH - 62), 14, name, "chart-rule-name", "middle"))
-        told += " " + _("From %(value)s on, %(label)s is said.", value=told_threshold, label=label)
-    return figure("gauge", 68, (_("Probability of %(label)s", label=label), told), parts)
+        told += " " + f"From {told_threshold} on, {label} is said."
+    return figure("gauge", 68, (f"Probability of {label}", told), parts)
 
 
 def effect_bars(found: Explanation, label: str, most: int = MOST_BARS) -> Markup:
@@ -74,21 +73,18 @@ def effect_bars(found: Explanation, label: str, most: int = MOST_BARS) -> Markup
     rest = found.effects[most:]
     rows = [(effect.field.title, _compared(effect), effect.effect) for effect in found.effects[:most]]
     if rest:
-        rows.append((_("%(count)d others", count=len(rest)), _("their sum"), sum(effect.effect for effect in rest)))
+        rows.append((f"{len(rest)} others", "their sum", sum(effect.effect for effect in rest)))
     low = min([0.0, *(value for *_rest, value in rows)])
     high = max([0.0, *(value for *_rest, value in rows)])
     missing = max(0.0, LEAST_SPAN - (high - low))  # small effects look small
     across = Scale(low - missing / 2, high + missing / 2, 6, WIDTH - 6)
     digits = 1 if high - low >= 0.01 else 2
     class_ = clipped(label, 14)
-    parts = [
-        text(6, 14, "← " + _("less %(label)s", label=class_)),
-        text(WIDTH - 6, 14, _("more %(label)s", label=class_) + " →", anchor="end"),
-    ]
+    parts = [text(6, 14, "← " + f"less {class_}"), text(WIDTH - 6, 14, f"more {class_}" + " →", anchor="end")]
     for number, (name, note, value) in enumerate(rows):
         parts.append(_effect(26 + ROW * number, across, (name, note, wording.points(value, digits)), value))
     told = "; ".join(f"{name} {wording.points(value, digits)}" for name, _note, value in rows)
-    return figure("effects", 30 + ROW * len(rows), (_("What drives this answer"), told), parts)
+    return figure("effects", 30 + ROW * len(rows), ("What drives this answer", told), parts)
 
 
 def scatter(plane: Projection, here: tuple[float, float] | None, classes: Mapping[str, str]) -> Markup:
@@ -108,17 +104,14 @@ def scatter(plane: Projection, here: tuple[float, float] | None, classes: Mappin
     parts += [shape(across(x), up(y), kinds[label]) for (x, y), label in points if label in kinds]
     if here is not None:
         inside = left <= here[0] <= right and under <= here[1] <= over
-        name = _("this case") if inside else _("this case lies beyond")
+        name = "this case" if inside else "this case lies beyond"
         parts.append(_here(across(here[0]), up(here[1]), name, top + 24))
-    first, second = (
-        _("component %(number)d, %(share)s of the variance", number=i, share=f"{share:.0%}")
-        for i, share in enumerate(plane.shares, start=1)
-    )
+    first, second = (f"component {i}, {share:.0%} of the variance" for i, share in enumerate(plane.shares, start=1))
     bottom = top + height
     parts += [text((14 + RIGHT) / 2, bottom + 24, first, anchor="middle"), _upright(9, (top + bottom) / 2, second)]
-    told = _("%(rows)d training rows on their two principal components.", rows=len(plane.labels))
+    told = f"{len(plane.labels)} training rows on their two principal components."
     told += " " + _nearest(plane, here, classes) if here is not None else ""
-    return figure("scatter", bottom + 30, (_("This case among the training data"), told), parts)
+    return figure("scatter", bottom + 30, ("This case among the training data", told), parts)
 
 
 def histogram(
@@ -141,7 +134,7 @@ def histogram(
         parts.append(text(across(value) + shift, 14 + 15 * number, name, "chart-rule-name", anchor))
     parts.append(text((LEFT + RIGHT) / 2, bottom + 36, x_title, anchor="middle"))
     busiest = max(bins, key=lambda found: found[2])
-    told = _("Most often from %(low)s to %(high)s.", low=wording.short(busiest[0]), high=wording.short(busiest[1]))
+    told = f"Most often from {wording.short(busiest[0])} to {wording.short(busiest[1])}."
     told += "".join(f" {name}: {wording.short(value)}." for name, value in rules.items())
     return figure("histogram", bottom + 42, (title, told), parts)
 
@@ -164,7 +157,7 @@ def lines(title: str, times: Sequence[str], series: Sequence[Series], y_title: s
             points = [(across(i), up(value)) for i, value in run]
             parts.append(path(points if len(points) > 1 else [points[0], points[0]], kind))
     if not known:
-        parts.append(text((LEFT + RIGHT) / 2, (top + bottom) / 2, _("nothing yet"), anchor="middle"))
+        parts.append(text((LEFT + RIGHT) / 2, (top + bottom) / 2, "nothing yet", anchor="middle"))
     told = " ".join(_last(each) for each in series)
     return figure("lines", bottom + 24, (title, told), parts)
 
@@ -213,12 +206,12 @@ def _nearest(plane: Projection, here: tuple[float, float], classes: Mapping[str,
     order = np.argsort(np.square(plane.points - np.array(here)).sum(axis=1), kind="stable")[:most]
     labels = [plane.labels[i] for i in order]
     counts = ", ".join(f"{labels.count(label)} {classes.get(label, label)}" for label in dict.fromkeys(labels))
-    return _("Of the %(count)d nearest to this case: %(labels)s.", count=len(labels), labels=counts)
+    return f"Of the {len(labels)} nearest to this case: {counts}."
 
 
 def _compared(effect: Effect) -> str:
-    value = _("missing") if effect.value is None else wording.value(effect.value)
-    return _("%(value)s, usually %(usual)s", value=value, usual=wording.value(effect.baseline))
+    value = "missing" if effect.value is None else wording.value(effect.value)
+    return f"{value}, usually {wording.value(effect.baseline)}"
 
 
 def _anchor(x: float) -> str:
@@ -246,11 +239,6 @@ def _runs(values: Sequence[float | None]) -> list[list[tuple[int, float]]]:
 def _last(series: Series) -> str:
     known = [value for value in series.values if value is not None and math.isfinite(value)]
     if not known:
-        return _("%(name)s: nothing yet.", name=series.name)
-    return _(
-        "%(name)s: last %(last)s, from %(low)s to %(high)s.",
-        name=series.name,
-        last=wording.short(known[-1]),
-        low=wording.short(min(known)),
-        high=wording.short(max(known)),
-    )
+        return f"{series.name}: nothing yet."
+    last, low, high = (wording.short(value) for value in (known[-1], min(known), max(known)))
+    return f"{series.name}: last {last}, from {low} to {high}."

@@ -11,7 +11,6 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from flask_babel import gettext as _
 
 from common.errors import VouchError
 from webapp.insight.encoding import Encoder
@@ -47,12 +46,12 @@ def example_rows(services: Services, model_version: ModelVersion) -> tuple[Examp
         return ()
     sample = showcase.train
     numbers = {
-        f"typical-{label}": (_("Typical %(label)s", label=model_version.called(label)), i)
+        f"typical-{label}": (f"Typical {model_version.called(label)}", i)
         for label, i in _typical(model_version, sample)
     }
     borderline = _borderlines.find(model_version, sample, asker(services.predictor, model_version))
     if borderline is not None:
-        numbers[BORDERLINE] = (_("Borderline"), borderline)
+        numbers[BORDERLINE] = ("Borderline", borderline)
     return tuple(Example(key, title, sample.row(i), sample.labels[i]) for key, (title, i) in numbers.items())
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import IO
 
 from flask import Blueprint, Response, jsonify, make_response, render_template, request, send_file
-from flask_babel import gettext as _
 from markupsafe import Markup
 
 from common.errors import VouchError
@@ -125,13 +124,13 @@ def _scored(model_version: ModelVersion, stream: IO[bytes]) -> Job:
 
 
 def _histogram(model_version: ModelVersion, found: BulkResult, summary: Summary) -> Markup:
-    rules = {} if found.threshold is None else {_("threshold"): found.threshold}
+    rules = {} if found.threshold is None else {"threshold": found.threshold}
     of = (
-        _("Probability of %(label)s", label=model_version.called(model_version.positive))
+        f"Probability of {model_version.called(model_version.positive)}"
         if model_version.positive
-        else _("Probability of the likeliest class")
+        else "Probability of the likeliest class"
     )
-    return charts.histogram(_("How the scores lie"), of, summary.bins, rules)
+    return charts.histogram("How the scores lie", of, summary.bins, rules)
 
 
 def _page(model_version: ModelVersion, job: Job) -> str:

@@ -6,7 +6,6 @@ import secrets
 from dataclasses import dataclass
 
 from flask import Blueprint, Response, make_response, render_template, request
-from flask_babel import gettext as _
 
 from common.errors import VouchError
 from webapp.auth import requires
@@ -65,9 +64,7 @@ def page(model: str) -> Response:
 def _pick(model_version: ModelVersion, sample: Sample, text: str) -> Pick:
     rows = len(sample)
     if not (text.isascii() and text.isdecimal()) or int(text[:9]) >= rows or len(text) > 9:
-        return Pick(
-            rows, text[:20], problem=_("must be a whole number from 0 to %(last)s", last=wording.number(rows - 1))
-        )
+        return Pick(rows, text[:20], problem=f"must be a whole number from 0 to {wording.number(rows - 1)}")
     number = int(text)
     row = sample.row(number)
     try:

@@ -7,7 +7,6 @@ from typing import Any
 
 from flask import g, request, url_for
 from flask.sansio.app import App
-from flask_babel import lazy_gettext
 
 from common.errors import VouchError
 from webapp.auth import identity
@@ -17,12 +16,12 @@ from webapp.services import services
 from webapp.types import RequestInfo, Role, Source
 
 PAGES = (
-    ("predict.page", lazy_gettext("Predict"), True),
-    ("by_index.page", lazy_gettext("By index"), True),
-    ("batch.page", lazy_gettext("Batch"), True),
-    ("models.page", lazy_gettext("Models"), False),
-    ("history.page", lazy_gettext("History"), True),
-    ("monitoring.page", lazy_gettext("Monitoring"), False),
+    ("predict.page", "Predict", True),
+    ("by_index.page", "By index", True),
+    ("batch.page", "Batch", True),
+    ("models.page", "Models", False),
+    ("history.page", "History", True),
+    ("monitoring.page", "Monitoring", False),
 )
 
 

@@ -8,8 +8,6 @@ from datetime import date, datetime, timedelta, timezone
 from urllib.parse import urlencode
 
 from flask import Blueprint, Response, flash, make_response, redirect, render_template, request, url_for
-from flask_babel import gettext as _
-from flask_babel import lazy_gettext
 from werkzeug.wrappers import Response as AnyResponse
 
 from common.errors import DataError, VouchError
@@ -25,14 +23,8 @@ from webapp.types import Role
 
 blueprint = Blueprint("history", __name__)
 NAMES = ("from", "to", "label", "version", "who", "text")
-SOURCES = {
-    "page": lazy_gettext("page"),
-    "index": lazy_gettext("test row"),
-    "batch": lazy_gettext("batch"),
-    "api": lazy_gettext("API"),
-    "csv": lazy_gettext("API, CSV"),
-}
-ROUTES = {"stable": lazy_gettext("stable"), "candidate": lazy_gettext("candidate")}
+SOURCES = {"page": "page", "index": "test row", "batch": "batch", "api": "API", "csv": "API, CSV"}
+ROUTES = {"stable": "stable", "candidate": "candidate"}
 TEXT_LENGTH = 200
 MOST_PAGES = 10_000
 
@@ -91,7 +83,7 @@ def feedback(model: str) -> AnyResponse:
         response = answer_vouch_error(error)
         response.set_data(_one_page(model, logged, error))
         return response
-    flash(_("The true label is written down."), "pass")
+    flash("The true label is written down.", "pass")
     return redirect(url_for(".one", model=model, id=logged.request_id, row=logged.row, day=logged.time.date()), 303)
 
 
@@ -101,7 +93,7 @@ def export_csv(model: str) -> Response:
     """Send all predictions that pass the filters, newest first, as CSV."""
     base, search = History(services()).base(model), _read_search(request.args)
     if search.problems:
-        raise DataError(_("these filters mean nothing"), got="; ".join(search.problems.values()))
+        raise DataError("these filters mean nothing", got="; ".join(search.problems.values()))
     services().log.flush(timeout_s=2)
     headers = {"Content-Disposition": f'attachment; filename="{model}-predictions.csv"'}
     return Response(export(base, Reader(base, search.filters)), mimetype="text/csv", headers=headers)
@@ -143,7 +135,7 @@ def _asked_for(model: str, given: Mapping[str, str]) -> Logged:
         row = int(given.get("row", "0"))
         day = date.fromisoformat(given["day"]) if given.get("day") else None
     except ValueError as error:
-        raise DataError(_("this address names no prediction"), got=error) from None
+        raise DataError("this address names no prediction", got=error) from None
     return History(services()).get(model, given.get("id", ""), row, day)
 
 
@@ -155,7 +147,7 @@ def _read_search(given: Mapping[str, str]) -> Search:
     end = _moment(texts, "to", problems, timedelta(minutes=1))
     version = texts["version"] if texts["version"].isdecimal() else ""
     if texts["version"] and not version:
-        problems["version"] = _("This is no version number.")
+        problems["version"] = "This is no version number."
     number = given.get("page", "1")
     page = min(max(int(number), 1), MOST_PAGES) if number.isdecimal() and len(number) < 9 else 1
     filters = Filters(
@@ -178,5 +170,5 @@ def _moment(
         told = datetime.fromisoformat(texts[name])
         return (told.astimezone(timezone.utc) if told.tzinfo else told.replace(tzinfo=timezone.utc)) + later
     except (ValueError, OverflowError):
-        problems[name] = _("This is no time; one is 2026-11-21T14:30.")
+        problems[name] = "This is no time; one is 2026-11-21T14:30."
         return None

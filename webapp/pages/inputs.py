@@ -59,7 +59,7 @@ def inputs_of(
 
 def problem_links(inputs: Sequence[Input]) -> list[tuple[str, str]]:
     """Return the id of each wrong input with what to say of it, for the summary at the top of a page."""
-    return [(each.id, f"{each.field.title}: {wording.rule(each.problem.rule)}") for each in inputs if each.problem]
+    return [(each.id, f"{each.field.title}: {each.problem.rule}") for each in inputs if each.problem]
 
 
 def as_text(value: Any) -> str:

@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from flask_babel import gettext as _
-from flask_babel import lazy_gettext
-
 from common.errors import DataError, VouchError
 from serving.client.errors import ModelNotFound
 from serving.release.state import Entry, State, Store
@@ -19,14 +16,14 @@ from webapp.pages.release_steps import sentence
 from webapp.services import Services
 
 METRICS = {
-    "auc": lazy_gettext("AUC"),
-    "precision": lazy_gettext("Precision"),
-    "recall": lazy_gettext("Recall"),
-    "binary_accuracy": lazy_gettext("Accuracy"),
-    "accuracy": lazy_gettext("Accuracy"),
-    "calibration_error": lazy_gettext("Calibration error"),
+    "auc": "AUC",
+    "precision": "Precision",
+    "recall": "Recall",
+    "binary_accuracy": "Accuracy",
+    "accuracy": "Accuracy",
+    "calibration_error": "Calibration error",
 }
-GATES = {"data": lazy_gettext("Data"), "evaluation": lazy_gettext("Evaluation"), "serving": lazy_gettext("Serving")}
+GATES = {"data": "Data", "evaluation": "Evaluation", "serving": "Serving"}
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ class ModelView:
     @property
     def sentence(self) -> str:
         """What is released."""
-        return sentence(self.state) if self.state else str(_("nothing is released yet"))
+        return sentence(self.state) if self.state else "nothing is released yet"
 
 
 def model_view(services: Services, name: str) -> ModelView:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from flask import Blueprint, Response, abort, flash, make_response, redirect, render_template, request, url_for
-from flask_babel import gettext as _
 from werkzeug.wrappers import Response as AnyResponse
 
 from common.errors import GateRefused, VouchError
@@ -54,11 +53,11 @@ def one(model: str) -> str:
 def report(model: str, version: int) -> Response:
     """Show the report of the run that made a version, as it was written: its own styles, and no script at all."""
     if version not in services().catalog.versions(model):
-        abort(404, _("there is no such version"))
+        abort(404, "there is no such version")
     manifest = Manifest.read(services().settings.serving / model / str(version))
     path = reports(services().settings.var, model).get(manifest.run_id)
     if path is None:
-        abort(404, _("the report of this run is not on this machine"))
+        abort(404, "the report of this run is not on this machine")
     response = make_response(path.read_bytes())
     response.headers["Content-Security-Policy"] = REPORT_POLICY
     return response
@@ -106,16 +105,16 @@ def _changed(model: str, what: str) -> AnyResponse:
     try:
         if request.form.get("seen") != seen(step.before):
             raise GateRefused(
-                _("somebody else changed the release meanwhile"),
+                "somebody else changed the release meanwhile",
                 got=str(step.before or ""),
-                fix=_("look at it again, then decide"),
+                fix="look at it again, then decide",
             )
         state = _released(model, step)
     except VouchError as error:
         response = answer_vouch_error(error)  # its status and headers, on the page that says what was meant
         response.set_data(_confirm_page(model, step, error))
         return response
-    flash(_("Done: %(sentence)s.", sentence=sentence(state)), "pass")
+    flash(f"Done: {sentence(state)}.", "pass")
     return redirect(url_for(".one", model=model), 303)
 
 

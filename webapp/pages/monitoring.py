@@ -8,7 +8,6 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from flask import Blueprint, render_template, request, url_for
-from flask_babel import gettext as _
 from markupsafe import Markup
 
 from common.errors import VouchError
@@ -96,20 +95,20 @@ def _shown(here: Services, model: str | None, now: datetime) -> dict[str, Any]:
 
 def _rows_chart(found: Recent, now: datetime) -> Markup:
     minutes = [now - timedelta(minutes=age) for age in range(found.minutes - 1, -1, -1)]
-    series = [charts.Series(_("Rows a minute"), found.per_minute)]
-    return charts.lines(_("Rows predicted a minute (UTC)"), [minute.strftime("%H:%M") for minute in minutes], series)
+    series = [charts.Series("Rows a minute", found.per_minute)]
+    return charts.lines("Rows predicted a minute (UTC)", [minute.strftime("%H:%M") for minute in minutes], series)
 
 
 def _scores_chart(model_version: ModelVersion | None, found: Recent) -> Markup | None:
     """Return how the probabilities spread, with the threshold if the model's is known; None without any."""
     if not found.rows:
         return None
-    named, rules = _("Probability"), {}
+    named, rules = "Probability", {}
     if model_version and model_version.positive:
-        named = _("Probability of %(label)s", label=model_version.called(model_version.positive))
+        named = f"Probability of {model_version.called(model_version.positive)}"
     if model_version and model_version.threshold is not None:
-        rules = {_("threshold"): model_version.threshold}
-    return charts.histogram(_("Spread of the probabilities"), named, found.scores, rules)
+        rules = {"threshold": model_version.threshold}
+    return charts.histogram("Spread of the probabilities", named, found.scores, rules)
 
 
 def _seen(counted: Traffic) -> Seen:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
-from flask_babel import gettext as _
 from werkzeug.wrappers import Response as AnyResponse
 
 from common.errors import VouchError
@@ -46,7 +45,7 @@ class Case:
 def home() -> AnyResponse:
     """Go to the form of the default model."""
     model = services().catalog.default(services().settings.model)
-    return redirect(url_for(".page", model=model, lang=request.args.get("lang")))
+    return redirect(url_for(".page", model=model))
 
 
 @blueprint.route("/predict/<model>", methods=["GET", "POST"])
@@ -86,7 +85,7 @@ def _page(model_version: ModelVersion, case: Case) -> str:
 def _grouped(inputs: tuple[Input, ...]) -> dict[str, list[Input]]:
     found: dict[str, list[Input]] = {}
     for each in inputs:
-        found.setdefault(each.field.group or _("Values"), []).append(each)
+        found.setdefault(each.field.group or "Values", []).append(each)
     return found
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from flask_babel import gettext as _
-
 from common.errors import DataError
 from serving.release.state import State
 
@@ -26,21 +24,19 @@ class Step:
     def title(self) -> str:
         """What it is called."""
         if self.what == "promote":
-            return str(_("Make version %(number)s stable", number=self.version))
+            return f"Make version {self.version} stable"
         if self.what == "rollback":
-            return str(_("Roll back"))
+            return "Roll back"
         if not self.weight_percent:
-            return str(_("End the canary"))
-        return str(_("Try version %(number)s as a canary", number=self.version))
+            return "End the canary"
+        return f"Try version {self.version} as a canary"
 
     @property
     def changes(self) -> list[tuple[str, str, str]]:
         """What would change: its name, what it is now, what it would be then."""
         stable, candidate = self._after
         now = (self._stable, self._candidate)
-        named = zip(
-            (_("Answers most requests (stable)"), _("On trial (candidate)")), now, (stable, candidate), strict=True
-        )
+        named = zip(("Answers most requests (stable)", "On trial (candidate)"), now, (stable, candidate), strict=True)
         return [(name, before, after) for name, before, after in named if before != after]
 
     @property
@@ -48,15 +44,15 @@ class Step:
         """What else there is to know."""
         if self.what == "promote":
             return [
-                _("The version is loaded and must give its golden answers first; until then nothing changes."),
-                _("The version that is stable now stays loaded, so that you can roll back at once."),
+                "The version is loaded and must give its golden answers first; until then nothing changes.",
+                "The version that is stable now stays loaded, so that you can roll back at once.",
             ]
         if self.what == "canary" and self.weight_percent:
             return [
-                _("The version is loaded and must give its golden answers first; until then nothing changes."),
-                _("Predictions say which version made them."),
+                "The version is loaded and must give its golden answers first; until then nothing changes.",
+                "Predictions say which version made them.",
             ]
-        return [_("The version that is left is unloaded; it stays on the disk and can be promoted again.")]
+        return ["The version that is left is unloaded; it stays on the disk and can be promoted again."]
 
     @property
     def _stable(self) -> str:
@@ -80,15 +76,15 @@ class Step:
 def read_step(what: str, given: Mapping[str, str], before: State | None) -> Step:
     """Return the step that a form or an address asks for. Raises DataError in words if that is none."""
     if what not in WHATS:
-        raise DataError(_("there is no such change"), got=repr(what[:40]), wanted=", ".join(WHATS))
+        raise DataError("there is no such change", got=repr(what[:40]), wanted=", ".join(WHATS))
     if what == "rollback":
         if before is None or not (before.candidate or before.previous):
-            raise DataError(_("there is nothing to go back to"), got=sentence(before) if before else None)
+            raise DataError("there is nothing to go back to", got=sentence(before) if before else None)
         return Step(what, before)
-    weight = _number(given.get("weight", "0"), _("share of the requests"), 0, 100) if what == "canary" else 0.0
+    weight = _number(given.get("weight", "0"), "share of the requests", 0, 100) if what == "canary" else 0.0
     if what == "canary" and not weight:
         return Step(what, before)
-    return Step(what, before, int(_number(given.get("version", ""), _("version"), 1, 10**15, whole=True)), weight)
+    return Step(what, before, int(_number(given.get("version", ""), "version", 1, 10**15, whole=True)), weight)
 
 
 def seen(state: State | None) -> str:
@@ -98,15 +94,11 @@ def seen(state: State | None) -> str:
 
 def sentence(state: State) -> str:
     """Return what is released, in a sentence of the reader's language."""
-    told = _("version %(number)s is stable", number=state.stable)
+    told = f"version {state.stable} is stable"
     if state.candidate:
-        told += _(
-            ", version %(number)s gets %(weight)s%% of the requests",
-            number=state.candidate,
-            weight=f"{state.weight_percent:g}",
-        )
+        told += f", version {state.candidate} gets {state.weight_percent:g}% of the requests"
     if state.previous:
-        told += _("; version %(number)s is kept loaded for a rollback", number=state.previous)
+        told += f"; version {state.previous} is kept loaded for a rollback"
     return str(told)
 
 
@@ -114,11 +106,11 @@ def change_told(what: str) -> str:
     """Return what the release log calls a change, in the reader's language; what is not known as it is."""
     kind, _space, share = what.partition(" ")
     told = {
-        "first": _("first release"),
-        "replace": _("replacement"),
-        "promote": _("made stable"),
-        "rollback": _("rolled back"),
-        "canary": _("canary"),
+        "first": "first release",
+        "replace": "replacement",
+        "promote": "made stable",
+        "rollback": "rolled back",
+        "canary": "canary",
     }
     return f"{told.get(kind, kind)} {share}".strip()
 
@@ -129,20 +121,16 @@ def _number(text: str, name: str, least: float, most: float, *, whole: bool = Fa
     except ValueError:
         value = -1
     if not least <= value <= most:
-        kind = _("a whole number") if whole else _("a number")
-        raise DataError(
-            _("this is no %(name)s", name=name),
-            got=repr(text[:40]),
-            wanted=_("%(kind)s from %(least)s to %(most)s", kind=kind, least=least, most=most),
-        )
+        kind = "a whole number" if whole else "a number"
+        raise DataError(f"this is no {name}", got=repr(text[:40]), wanted=f"{kind} from {least} to {most}")
     return value
 
 
 def _version(number: int | None) -> str:
-    return str(_("version %(number)s", number=number) if number else _("none"))
+    return f"version {number}" if number else "none"
 
 
 def _trial(number: int | None, weight_percent: float) -> str:
     if not number:
-        return str(_("none"))
-    return str(_("version %(number)s, %(weight)s%% of the requests", number=number, weight=f"{weight_percent:g}"))
+        return "none"
+    return f"version {number}, {weight_percent:g}% of the requests"

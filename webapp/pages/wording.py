@@ -1,14 +1,9 @@
-"""How pages say what programs are told in English: numbers and times of the reader's language, rules in their words."""
+"""How pages write numbers, shares, times and names."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any
-
-from flask_babel import format_datetime, format_decimal, format_percent
-from flask_babel import gettext as _
 
 from webapp.models.catalog import Field, ModelVersion
 
@@ -23,7 +18,7 @@ def number(value: float, digits: int = SIGNIFICANT_DIGITS) -> str:
     rounded = float(f"{value:.{digits}g}") if abs(value) < 10**digits else round(value)
     if rounded and not 1e-4 <= abs(rounded) < 1e9:
         return f"{value:.{digits}g}"
-    return str(format_decimal(rounded, format="#,##0.##########"))
+    return f"{rounded + 0.0:,.10f}".rstrip("0").rstrip(".")
 
 
 def short(value: float) -> str:
@@ -43,6 +38,11 @@ def seen_range(field: Field) -> str:
     return f"{low} – {high} · {median}" if median else f"{low} – {high}"
 
 
+def counted(count: int, noun: str) -> str:
+    """Return how many of what, such as 1 row or 2,000 rows."""
+    return f"{number(count)} {noun}{'' if count == 1 else 's'}"
+
+
 def percent(share: float) -> str:
     """Return a share with one decimal; what is not quite all or nothing is not written as if it were."""
     if NEARLY_ALL <= share < 1:
@@ -58,7 +58,7 @@ def probability(value: float) -> str:
 
 
 def _percent(share: float) -> str:
-    return str(format_percent(share, "0.0%"))
+    return f"{share:.1%}"
 
 
 def called(label: str, model_version: ModelVersion) -> str:
@@ -70,7 +70,7 @@ def points(effect: float, digits: int = 1) -> str:
     """Return a difference of two probabilities, signed, in percentage points."""
     rounded = round(100 * effect, digits)
     sign = "−" if rounded < 0 else "+" if rounded else ""
-    return f"{sign}{format_decimal(abs(rounded), format='0.' + '0' * digits)}"
+    return f"{sign}{abs(rounded):.{digits}f}"
 
 
 def named_classes(model_version: ModelVersion) -> dict[str, str]:
@@ -91,7 +91,7 @@ def sentence(text: str) -> str:
 
 def moment(time: datetime) -> str:
     """Return a time, to the second, with its zone: UTC."""
-    return f"{format_datetime(time, 'd MMM yyyy, HH:mm:ss', rebase=False)} UTC"
+    return f"{time.day} {time:%b %Y, %H:%M:%S} UTC"
 
 
 def value(given: Any) -> str:
@@ -101,53 +101,9 @@ def value(given: Any) -> str:
     return number(given) if isinstance(given, int | float) else str(given)
 
 
-def rule(sentence: str) -> str:
-    """Return the rule of a Problem or a Caution in the reader's language; one that is not known as it is."""
-    for pattern, say in _rules():
-        if found := pattern.fullmatch(sentence):
-            return say(found)
-    return sentence
-
-
-def _rules() -> tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...]:
-    """Return the sentences of webapp/predict/rules.py and validation.py with how to say each."""
-    return tuple(
-        (re.compile(pattern), say)
-        for pattern, say in (
-            ("must be given", lambda m: _("must be given")),
-            ("must be a number", lambda m: _("must be a number")),
-            ("must be a finite number", lambda m: _("must be a finite number")),
-            ("must be a whole number", lambda m: _("must be a whole number")),
-            ("must be text", lambda m: _("must be text")),
-            ("must be valid Unicode", lambda m: _("must be valid Unicode")),
-            (
-                "must be a number with a decimal point, not a comma",
-                lambda m: _("must be a number with a decimal point, not a comma"),
-            ),
-            ("must be at least (.+)", lambda m: _("must be at least %(low)s", low=m[1])),
-            ("must be at most (.+)", lambda m: _("must be at most %(high)s", high=m[1])),
-            (
-                "must lie between (.+) and (.+)",
-                lambda m: _("must lie between %(low)s and %(high)s", low=m[1], high=m[2]),
-            ),
-            ("must be one of (.+?)(?: or ([0-9]+) others)?", _one_of),
-            (
-                "the training data reach from (.+) to (.+)",
-                lambda m: _("the training data reach from %(low)s to %(high)s", low=m[1], high=m[2]),
-            ),
-            ("the training data never had this value", lambda m: _("the training data never had this value")),
-        )
-    )
-
-
-def _one_of(found: re.Match[str]) -> str:
-    if found[2]:
-        return str(_("must be one of %(values)s or %(count)s others", values=found[1], count=found[2]))
-    return str(_("must be one of %(values)s", values=found[1]))
-
-
 FILTERS = {
     "number": number,
+    "counted": counted,
     "range": seen_range,
     "percent": percent,
     "probability": probability,
@@ -157,5 +113,4 @@ FILTERS = {
     "sentence": sentence,
     "moment": moment,
     "value": value,
-    "rule": rule,
 }

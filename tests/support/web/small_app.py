@@ -17,7 +17,7 @@ from webapp.auth.accounts import Accounts
 from webapp.auth.passwords import Passwords
 from webapp.http import errors, limits, security
 from webapp.http import request_log as requests
-from webapp.pages import i18n, wording
+from webapp.pages import wording
 from webapp.services import make_services
 from webapp.types import Role
 
@@ -37,7 +37,7 @@ def small_app(var: Path, *, now: Callable[[], float] | None = None, has_users: b
     app.extensions["vouch"] = replace(make_services(settings), accounts=accounts)
     app.context_processor(lambda: {"who": identity()})  # no navigation: it links to pages that are not here
     app.jinja_env.filters.update(wording.FILTERS)
-    for room in (requests, errors, i18n):
+    for room in (requests, errors):
         room.init_app(app)
     security.init_app(app, settings)
     limits.init_app(app, settings)

@@ -1,4 +1,4 @@
-"""All pages in a real browser: at the width of a desk and of a phone, light, dark, on paper, in two languages."""
+"""All pages in a real browser: at the width of a desk and of a phone, light, dark, on paper."""
 
 from __future__ import annotations
 
@@ -42,24 +42,11 @@ def test_the_scheme_of_the_reader_is_kept_to(demo: Site, open_page: Open) -> Non
     assert brightness[1] < 3 * 60
 
 
-def test_pages_are_read_in_the_language_that_was_chosen_until_another_is(demo: Site, open_page: Open) -> None:
-    page = open_page(f"{demo.url}/by-index/{MODEL}?i=2")
-    page.locator(".languages a[hreflang=id]").click()
-    expect(page.locator("html")).to_have_attribute("lang", "id")
-    expect(page.locator("footer")).not_to_contain_text("Not a medical device")
-    assert page.locator("input[name=i]").input_value() == "2"
-    page.locator("header nav a[href='/models']").click()
-    expect(page.locator("html")).to_have_attribute("lang", "id")
-    page.locator(".languages a[hreflang=en]").click()
-    expect(page.locator("html")).to_have_attribute("lang", "en")
-    expect(page.locator("footer")).to_contain_text("Not a medical device")
-
-
 def test_a_result_on_paper_has_the_case_and_none_of_the_controls(demo: Site, open_page: Open) -> None:
     page = open_page(f"{demo.url}/predict/{MODEL}")
     predict_example(page)
     page.emulate_media(media="print")
-    for selector in ("header nav", ".languages", "form#case", "[data-print]"):
+    for selector in ("header nav", "form#case", "[data-print]"):
         expect(page.locator(selector)).to_be_hidden()
     expect(page.locator("#result .verdict")).to_be_visible()
     expect(page.locator(".printed dt")).to_have_count(30)

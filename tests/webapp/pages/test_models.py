@@ -155,11 +155,10 @@ def test_the_history_of_releases_is_told_newest_first(operator: FlaskClient, roo
 
 @pytest.mark.parametrize(
     ("what", "told"),
-    [("first", "rilis pertama"), ("canary 10%", "uji coba terbatas 10%"), ("rollback", "dikembalikan"), ("new", "new")],
+    [("first", "first release"), ("canary 10%", "canary 10%"), ("rollback", "rolled back"), ("new", "new")],
 )
-def test_changes_are_told_in_the_readers_language(operator: FlaskClient, what: str, told: str) -> None:
-    with operator.application.test_request_context("/?lang=id"):
-        assert change_told(what) == told
+def test_changes_are_told_in_words(what: str, told: str) -> None:
+    assert change_told(what) == told
 
 
 @pytest.mark.parametrize(
