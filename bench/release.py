@@ -39,7 +39,8 @@ from serving.launch.launcher import Start, launch
 from serving.release.commands import promote, rollback
 from serving.release.state import STABLE
 from serving.release.transaction import ReleaseContext
-from serving.repository.manifest import FILE_NAME, Manifest
+from serving.repository.layout import MANIFEST
+from serving.repository.manifest import Manifest
 from serving.wire.messages import message
 
 STEADY, SWITCHING = "steady", "switching"
@@ -132,7 +133,7 @@ def push(version: Path, base: Path, number: int) -> None:
     """Copy a pushed version under another number, visible at once and whole."""
     hidden = base.parent / f".{base.name}-{number}"
     shutil.copytree(version, hidden)
-    write_text(hidden / FILE_NAME, replace(Manifest.read(version), version=number).text())
+    write_text(hidden / MANIFEST, replace(Manifest.read(version), version=number).text())
     base.mkdir(exist_ok=True)
     hidden.rename(base / str(number))
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common.files import write_text
-
-__all__ = ["FILE_NAME", "Finding", "Verdict", "write_text"]
+from serving.repository.manifest import GateVerdict
 
 FILE_NAME = "verdict.json"
 
@@ -40,6 +39,10 @@ class Verdict:
         path = folder / FILE_NAME
         write_text(path, json.dumps(asdict(self), indent=2) + "\n")
         return path
+
+    def for_manifest(self) -> GateVerdict:
+        """Return what a pushed version carries of it."""
+        return GateVerdict(self.passed, self.sentence, self.override, [asdict(finding) for finding in self.findings])
 
     @staticmethod
     def read(folder: Path) -> Verdict:

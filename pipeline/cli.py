@@ -101,7 +101,7 @@ def _tell_outcome(console: Console, paths: Paths, run_id: str, seconds: float) -
 
 def predict_test_rows(settings: Settings, rows: int) -> None:
     """Print what each signature of the newest pushed version says of some test rows, beside the truth."""
-    from serving.repository.manifest import versions
+    from serving.repository.layout import versions
 
     paths = Paths(var_root(), settings.name)
     with output_to(Path(os.devnull)):

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from components.export.golden import plain
 from components.export.warmup import inputs_of
 from components.training.dataset import serialized_rows
 from config.schema import model_features, read_schema
 from config.settings import Settings
-from serving.repository.manifest import SCHEMA
+from serving.repository.golden import plain
+from serving.repository.layout import SCHEMA
 from serving.server.core.servable import Servable, as_array
 
 

@@ -20,7 +20,8 @@ from common.errors import DataError, EnvironmentProblem
 from serving.client.predict_file import resolve
 from serving.client.row_files import Chunk
 from serving.client.types import ModelClient, TensorInfo, VersionSpec
-from serving.release.state import Store, models, routing
+from serving.release.state import Store, routing
+from serving.repository.layout import models
 
 
 def show_status(client: ModelClient, root: Path, model: str | None, as_json: bool) -> None:

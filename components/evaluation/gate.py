@@ -11,9 +11,9 @@ import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2  # not all of it is exported by every version of tfma
 
 from components.evaluation.metrics import LOWER, UPPER
-from components.export.golden import EXAMPLES
 from components.verdict import Finding, Verdict
 from config.settings import Settings
+from serving.repository.layout import EXAMPLES_SIGNATURE
 
 OVERALL = "overall"
 EXAMPLE_COUNT = "example_count"
@@ -55,7 +55,7 @@ def eval_config(settings: Settings) -> tfma.EvalConfig:
         )
     )
     return tfma.EvalConfig(
-        model_specs=[tfma.ModelSpec(signature_name=EXAMPLES, label_key=settings.data.label)],
+        model_specs=[tfma.ModelSpec(signature_name=EXAMPLES_SIGNATURE, label_key=settings.data.label)],
         slicing_specs=[tfma.SlicingSpec()]
         + [tfma.SlicingSpec(feature_values={s.feature: v}) for s in asked.slices for v in s.values]
         + [tfma.SlicingSpec(feature_keys=[s.feature]) for s in asked.slices if not s.values],

@@ -11,9 +11,9 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from common.text import MISSING_CODE
-from components.export.golden import DEFAULT, EXAMPLES, PACKED
 from components.features.graph import TransformGraph
 from config.schema import Feature
+from serving.repository.layout import DEFAULT_SIGNATURE, EXAMPLES_SIGNATURE, PACKED_SIGNATURE
 
 
 class Scorer(tf.Module):
@@ -60,16 +60,16 @@ class Scorer(tf.Module):
             return self.from_columns({name: columns[alias] for name, alias in aliases.items()})
 
         signatures = {
-            DEFAULT: tf.function(from_aliases, autograph=False).get_concrete_function(
+            DEFAULT_SIGNATURE: tf.function(from_aliases, autograph=False).get_concrete_function(
                 {alias: tf.TensorSpec(spec.shape, spec.dtype, name=alias) for alias, spec in columns.items()}
             ),
-            EXAMPLES: tf.function(self.from_examples, autograph=False).get_concrete_function(
+            EXAMPLES_SIGNATURE: tf.function(self.from_examples, autograph=False).get_concrete_function(
                 tf.TensorSpec([None], tf.string, name="examples")
             ),
         }
         if self.has_packed:
             width = len(self._features)
-            signatures[PACKED] = tf.function(self.from_packed, autograph=False).get_concrete_function(
+            signatures[PACKED_SIGNATURE] = tf.function(self.from_packed, autograph=False).get_concrete_function(
                 tf.TensorSpec([None, width], tf.float32, name="features")
             )
         tf.saved_model.save(self, str(folder), signatures=signatures)
@@ -138,7 +138,7 @@ def _rename_inputs(folder: Path, names: dict[str, str]) -> None:
     path = folder / "saved_model.pb"
     saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
     for meta_graph in saved.meta_graphs:
-        inputs = meta_graph.signature_def[DEFAULT].inputs
+        inputs = meta_graph.signature_def[DEFAULT_SIGNATURE].inputs
         for alias, name in names.items():
             inputs[name].CopyFrom(inputs.pop(alias))
     path.write_bytes(saved.SerializeToString(deterministic=True))

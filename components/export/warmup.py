@@ -10,8 +10,9 @@ from typing import Any
 import tensorflow as tf
 
 from common.text import MISSING_CODE
-from components.export.golden import DEFAULT, EXAMPLES, FOLDER, PACKED, Inputs, plain
 from config.schema import Feature
+from serving.repository.golden import Inputs, plain
+from serving.repository.layout import DEFAULT_SIGNATURE, EXAMPLES_SIGNATURE, EXTRA, PACKED_SIGNATURE
 
 WARMUP_NAME = "tf_serving_warmup_requests"
 
@@ -21,12 +22,12 @@ def inputs_of(serialized: Sequence[bytes], features: Sequence[Feature], has_pack
     examples = [tf.train.Example.FromString(row) for row in serialized]
     columns = {feature.name: [_value(example, feature) for example in examples] for feature in features}
     inputs: Inputs = {
-        DEFAULT: columns,
-        EXAMPLES: {"examples": [{"b64": base64.b64encode(row).decode()} for row in serialized]},
+        DEFAULT_SIGNATURE: columns,
+        EXAMPLES_SIGNATURE: {"examples": [{"b64": base64.b64encode(row).decode()} for row in serialized]},
     }
     if has_packed:
         packed = [[_packed(columns[f.name][i], f) for f in features] for i in range(len(examples))]
-        inputs[PACKED] = {"features": packed}
+        inputs[PACKED_SIGNATURE] = {"features": packed}
     return inputs
 
 
@@ -37,7 +38,7 @@ def write_warmup(model_folder: Path, model_name: str, inputs: dict[str, Any], dt
     """
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-    path = model_folder / FOLDER / WARMUP_NAME
+    path = model_folder / EXTRA / WARMUP_NAME
     path.parent.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
         for signature, columns in inputs.items():

@@ -43,7 +43,7 @@ def probe(folder: Path) -> ProbeReport:
     """Load the model and replay every signature's golden rows."""
     import tensorflow as tf
 
-    from components.export.golden import Golden
+    from serving.repository.golden import Golden
     from serving.server.core.servable import Servable
     from serving.server.core.status import StatusError
 
@@ -63,7 +63,7 @@ def _replay(servable: Any, signature: str, inputs: dict[str, list[Any]], golden:
     import numpy as np
     import tensorflow as tf
 
-    from components.export.golden import plain
+    from serving.repository.golden import plain
     from serving.server.core.servable import as_array
     from serving.server.core.status import StatusError
 

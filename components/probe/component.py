@@ -14,11 +14,10 @@ from tfx.utils import path_utils
 
 from components.artifacts import VerdictArtifact
 from components.evaluation.gate import OVERALL, read_metrics
-from components.export import golden
 from components.probe.judge import judge, reconcile
 from components.probe.process import run_child
-from components.training.trainer import TRAINING_FILE
 from config.settings import ProbeSettings
+from serving.repository.layout import TRAINING
 
 
 class ServingProbeSpec(component_spec.ComponentSpec):
@@ -82,7 +81,7 @@ class ServingProbe(base_component.BaseComponent):
 
 def _row_counts(examples: Any, folder: Path, evaluation_uri: str) -> dict[str, tuple[int, int]]:
     """Return `step: (rows that ExampleGen wrote, rows that the step saw)`."""
-    trained = json.loads((folder / golden.FOLDER / TRAINING_FILE).read_text(encoding="utf-8"))["rows"]
+    trained = json.loads((folder / TRAINING).read_text(encoding="utf-8"))["rows"]
     tested = next((s.rows for s in read_metrics(evaluation_uri) if s.name == OVERALL), 0)
     written = {split: examples.get_int_custom_property(f"rows_{split}") for split in ("train", "eval", "test")}
     return {

@@ -24,7 +24,8 @@ from components.verdict import Verdict
 from config.load import settings_hash
 from config.schema import model_features, read_schema
 from config.settings import Settings, ShowcaseSettings
-from serving.repository.manifest import EVALUATION, SCHEMA, SHOWCASE, STATISTICS, TRAINING, Manifest
+from serving.repository.layout import EVALUATION, SCHEMA, SHOWCASE, STATISTICS, TRAINING
+from serving.repository.manifest import Manifest
 
 PUSHED, VERSION = "pushed", "version"  # custom properties of the output
 
@@ -79,9 +80,9 @@ class Executor(base_executor.BaseExecutor):
             settings_hash=settings_hash(settings),
             metrics=next(s.values for s in metrics if s.name == OVERALL),
             operating_point=training["operating_point"],
-            sentences={
-                "evaluation": read_verdict(uris["evaluation"], settings).sentence,
-                "serving": Verdict.read(Path(uris["verdict"])).sentence,
+            verdicts={
+                "evaluation": read_verdict(uris["evaluation"], settings).for_manifest(),
+                "serving": Verdict.read(Path(uris["verdict"])).for_manifest(),
             },
             checksums={},
         )

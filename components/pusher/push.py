@@ -1,17 +1,18 @@
-"""Stage, verify, sync, rename: a version on disk is whole or not there (DESIGN 6)."""
+"""Stage, verify, sync, rename: a version on disk is whole or not there."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from common.errors import EnvironmentProblem, GateRefused
-from common.files import locked
-from components.verdict import write_text
-from serving.repository.manifest import FILE_NAME, Manifest, checksums, digest, problems, versions
+from common.errors import DataError, EnvironmentProblem, GateRefused
+from common.files import locked, write_text
+from serving.repository.layout import MANIFEST, MAX_VERSION, version_number, versions
+from serving.repository.manifest import Manifest, checksums, digest, problems
 
 STAGING = ".staging-"  # no number, so no model server takes it for a version
 LAST = ".last_version"
@@ -50,6 +51,9 @@ def push(
         if newest and newest.digest == identity and not problems(base / str(newest.version)):
             return Pushed(newest.version, base / str(newest.version), is_new=False)
         version = max([_last_version(base), *versions(base)]) + 1
+        if version > MAX_VERSION:
+            largest = base / str(MAX_VERSION)
+            raise DataError(f"{base} has no version number left", got=largest, fix="remove that folder")
         staged = base / f"{STAGING}{version}"
         try:
             _stage(model, staged, replace(manifest, version=version, digest=identity), extra, reached)
@@ -77,7 +81,7 @@ def push(
 def is_in_place(base: Path) -> bool:
     """Return whether the last version pushed still is there, so that a cached push may be believed."""
     last = _last_version(base)
-    return last > 0 and (base / str(last) / FILE_NAME).is_file()
+    return last > 0 and (base / str(last) / MANIFEST).is_file()
 
 
 def _stage(
@@ -89,7 +93,7 @@ def _stage(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content.encode() if isinstance(content, str) else content)
     reached("copied")
-    write_text(staged / FILE_NAME, replace(manifest, checksums=checksums(staged)).text())
+    write_text(staged / MANIFEST, replace(manifest, checksums=checksums(staged)).text())
     reached("described")
     for path in [*staged.rglob("*"), staged]:
         _sync(path)
@@ -100,16 +104,16 @@ def _without(sums: dict[str, str], extra: Mapping[str, str | bytes]) -> dict[str
 
 
 def _newest(base: Path) -> Manifest | None:
-    found = versions(base)
-    if not found or not (base / str(found[-1]) / FILE_NAME).is_file():
-        return None
-    return Manifest.read(base / str(found[-1]))
+    """Return the newest version's manifest, None if there is none that can be read."""
+    with suppress(DataError):
+        return Manifest.read(base / str(versions(base)[-1])) if versions(base) else None
+    return None
 
 
 def _last_version(base: Path) -> int:
     """Return the largest number ever given, also to a version since removed."""
     try:
-        return int((base / LAST).read_text(encoding="ascii"))
+        return version_number((base / LAST).read_text(encoding="ascii").strip()) or 0
     except (OSError, ValueError):
         return 0
 

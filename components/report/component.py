@@ -9,6 +9,7 @@ from tfx import types
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
+from common.files import write_text
 from components.artifacts import ReportArtifact, VerdictArtifact
 from components.report.card import render_card
 from components.report.facts import Facts
@@ -17,7 +18,6 @@ from components.report.html import render_html
 from components.report.lineage import read_stages
 from components.report.picture import write_png
 from components.report.xlsx import write_xlsx
-from components.verdict import write_text
 from config.settings import Settings
 
 HTML, JSON, XLSX, PNG, CARD = "report.html", "report.json", "report.xlsx", "report.png", "model_card.md"

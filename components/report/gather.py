@@ -16,14 +16,13 @@ from tfx.utils import path_utils
 
 from components.evaluation.baselines import MAX_FIT_ROWS, compare
 from components.evaluation.gate import OVERALL, SliceMetrics, read_metrics, read_verdict
-from components.export.golden import FOLDER
 from components.report import facts as f
 from components.report.curves import Scored, class_curves, confusion_matrix, point_on_test
 from components.report.splits import SplitTables, saved_widths
-from components.training.trainer import TRAINING_FILE
 from components.verdict import Verdict
 from config.schema import Feature, model_features, read_schema
 from config.settings import EvaluationSettings, Settings
+from serving.repository.layout import TRAINING
 
 SPLITS = ("train", "eval", "test")
 PACKAGES = {
@@ -52,7 +51,7 @@ def gather(
     """
     uris = {key: Path(artifact.uri) for key, artifact in artifacts.items()}
     model = Path(path_utils.serving_model_path(str(uris["model"])))
-    training = json.loads((model / FOLDER / TRAINING_FILE).read_text(encoding="utf-8"))
+    training = json.loads((model / TRAINING).read_text(encoding="utf-8"))
     examples, data = artifacts["examples"], settings.data
     rows = {split: examples.get_int_custom_property(f"rows_{split}") for split in SPLITS}
     features = model_features(read_schema(uris["schema"] / "schema.pbtxt"), settings)

@@ -11,9 +11,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from components.evaluation.baselines import Table
-from components.export.golden import EXAMPLES
 from components.report.curves import Scored
 from config.schema import Feature
+from serving.repository.layout import EXAMPLES_SIGNATURE
 from serving.server.core.servable import Servable
 
 BATCH = 4096
@@ -46,7 +46,7 @@ class SplitTables:
         spec = {self._label: self._spec[self._label]}
         true, decided, probabilities = [], [], []
         for batch in self._batches(split, 1):
-            outputs = servable.run(EXAMPLES, {"examples": batch})
+            outputs = servable.run(EXAMPLES_SIGNATURE, {"examples": batch})
             true.append(self._classes(tf.io.parse_example(batch, spec)[self._label].numpy()))
             decided.append(self._classes(outputs["label"]))
             probabilities.append(outputs["probabilities"])

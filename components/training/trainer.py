@@ -14,15 +14,17 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from components.export import golden, warmup
+from common.files import write_text
+from components.export import warmup
 from components.export.signatures import Scorer
 from components.features.transform import NUMERIC, vocabulary_sizes
 from components.training import operating_point
 from components.training.dataset import Split, SplitReader, serialized_rows
 from components.training.models import dense as model
-from components.verdict import write_text
 from config.schema import Feature, model_features, read_schema
 from config.settings import ModelSettings, Settings
+from serving.repository.golden import Golden
+from serving.repository.layout import DEFAULT_SIGNATURE, EXAMPLES_SIGNATURE, EXTRA, PACKED_SIGNATURE
 
 TRAINING_FILE = "training.json"
 EVAL_BATCH = 4096
@@ -70,7 +72,7 @@ def run_fn(fn_args: Any) -> None:
         "history": history,
         "seconds": time.monotonic() - started,
     }
-    for place in (folder / golden.FOLDER, Path(fn_args.model_run_dir)):
+    for place in (folder / EXTRA, Path(fn_args.model_run_dir)):
         write_text(place / TRAINING_FILE, json.dumps(facts, indent=2) + "\n")
 
 
@@ -173,11 +175,11 @@ def _write_golden(
     else:
         chosen = scores.argmax(axis=1)
     inputs = warmup.inputs_of(rows, features, scorer.has_packed)
-    golden.Golden(inputs, scores.tolist(), classes[chosen].tolist()).write(folder)
+    Golden(inputs, scores.tolist(), classes[chosen].tolist()).write(folder)
     dtypes = {
-        golden.DEFAULT: {name: spec.dtype for name, spec in scorer.column_specs().items()},
-        golden.EXAMPLES: {"examples": tf.string},
-        golden.PACKED: {"features": tf.float32},
+        DEFAULT_SIGNATURE: {name: spec.dtype for name, spec in scorer.column_specs().items()},
+        EXAMPLES_SIGNATURE: {"examples": tf.string},
+        PACKED_SIGNATURE: {"features": tf.float32},
     }
     warmup.write_warmup(folder, settings.name, inputs, dtypes)
 

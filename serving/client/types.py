@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from common.errors import ConfigError
 from serving.client.retry import Policy
+from serving.repository.layout import DEFAULT_SIGNATURE as DEFAULT_SIGNATURE
 
-DEFAULT_SIGNATURE = "serving_default"
 Columns = Mapping[str, Sequence[Any]]  # input: a value for each row; bytes, NaN and numpy arrays are welcome
 Inputs = Columns | Sequence[Mapping[str, Any]]  # or rows
 Outputs = dict[str, list[Any]]  # output: a value, or a list, for each row

@@ -19,8 +19,9 @@ from serving.launch.backends import ROOT, Places, Program, choose
 from serving.launch.ports import HOST, take
 from serving.release.checks import why_none
 from serving.release.commands import prepare
-from serving.release.state import State, models
+from serving.release.state import State
 from serving.release.transaction import ReleaseContext
+from serving.repository.layout import models
 
 LOG = ".model_server.log"
 LAST_LINES = 15

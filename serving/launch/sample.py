@@ -10,7 +10,7 @@ from rich.table import Table
 
 from serving.client.types import DEFAULT_SIGNATURE, VersionSpec, connect
 from serving.launch.launcher import Running
-from serving.release.checks import golden_inputs
+from serving.release.checks import read_golden
 from serving.release.state import STABLE
 
 PROTOCOLS = ("rest", "grpc")
@@ -19,7 +19,7 @@ PROTOCOLS = ("rest", "grpc")
 def show_sample(running: Running, rows: int) -> None:
     """Print so many predictions of each model for its golden rows. Raises what the clients raise."""
     for model, state in running.models.items():
-        columns = golden_inputs(running.root / model, state.stable)[DEFAULT_SIGNATURE]
+        columns = read_golden(running.root / model, state.stable).columns(DEFAULT_SIGNATURE)
         first = {name: values[:rows] for name, values in columns.items()}
         table = Table(title=f"{model} {state.stable}", title_justify="left")
         table.add_column("row")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,22 +12,26 @@ from common.errors import DataError, GateRefused, VouchError
 from serving.client.errors import InvalidRequest, ModelNotFound
 from serving.client.retry import Clock
 from serving.client.types import ModelClient, VersionSpec, VersionStatus
-from serving.repository.manifest import FOLDER, Manifest, problems, versions
+from serving.repository.golden import Golden
+from serving.repository.layout import versions
+from serving.repository.manifest import GATES, Manifest, problems
 
-GOLDEN = f"{FOLDER}/golden.json"
 TOLERANCE = 1e-5  # the largest difference in a probability; REST and other processors round in the last digits
-BLESSED, UNFIT = "Blessed", "Not fit"
 LOOK_EVERY_S = 0.05
 STALE_S = 2.0  # how long the error of an earlier attempt may stand before the new one has begun
 
 
 def newest_vouched(base: Path) -> int | None:
     """Return the newest version that can be vouched for."""
-    for version in reversed(versions(base)):
-        with suppress(GateRefused):
-            vouched(base, version)
-            return version
-    return None
+    return next((version for version in reversed(versions(base)) if is_vouched(base, version)), None)
+
+
+def is_vouched(base: Path, version: int) -> bool:
+    """Return whether a version is there and can be vouched for."""
+    with suppress(DataError, GateRefused):
+        vouched(base, version)
+        return True
+    return False
 
 
 def why_none(base: Path) -> VouchError:
@@ -46,11 +48,11 @@ def vouched(base: Path, version: int) -> Manifest:
 
     Raises DataError if there is no such version, GateRefused if it cannot be vouched for.
     """
-    there = versions(base)
-    if version not in there:
+    present = versions(base)
+    if version not in present:
         raise DataError(
             f"there is no version {version} of {base.name}",
-            wanted=f"one of {', '.join(map(str, there)) or 'none'}",
+            wanted=f"one of {', '.join(map(str, present)) or 'none'}",
             fix="push it first: python local_runner.py run config/NAME",
         )
     wrong = problems(base / str(version))
@@ -59,9 +61,9 @@ def vouched(base: Path, version: int) -> Manifest:
     manifest = Manifest.read(base / str(version))
     if (manifest.model, manifest.version) != (base.name, version):
         raise _refused(base, version, "its manifest is another's", f"{manifest.model} version {manifest.version}")
-    said = {gate: manifest.sentences.get(gate, "") for gate in ("evaluation", "serving")}
-    if not said["evaluation"].startswith(BLESSED) or not said["serving"] or said["serving"].startswith(UNFIT):
-        raise _refused(base, version, "its gates did not bless it", " ".join(said.values()).strip() or "no verdict")
+    if not manifest.is_blessed:
+        sentences = (manifest.sentences.get(gate, f"no verdict of the {gate} gate") for gate in GATES)
+        raise _refused(base, version, "its gates did not bless it", " ".join(sentences))
     return manifest
 
 
@@ -74,18 +76,18 @@ def wait_available(
     """
     started = clock.now()
     while True:
-        found = status_of(client, model, version)
+        status = status_of(client, model, version)
         waited_s = clock.now() - started
-        if found and found.state == "AVAILABLE":
+        if status and status.state == "AVAILABLE":
             return
-        failed = found if found and found.state == "END" and found.error_code != "OK" else None
+        failed = status if status and status.state == "END" and status.error_code != "OK" else None
         if failed and (failed != before or waited_s > STALE_S):
             raise GateRefused(f"the model server could not load version {version} of {model}", got=failed.error)
         if waited_s > timeout_s:
             raise GateRefused(
                 f"version {version} of {model} was not loaded in time",
                 wanted=f"loaded within {timeout_s:g} s",
-                got=found.state if found else "never seen by the model server",
+                got=status.state if status else "never seen by the model server",
                 fix="look at the model server's log, and whether it sees the same folder",
             )
         clock.sleep(LOOK_EVERY_S)
@@ -94,34 +96,33 @@ def wait_available(
 def status_of(client: ModelClient, model: str, version: int) -> VersionStatus | None:
     """Return what the server says of a version, None if it never saw it."""
     try:
-        found = client.status(model)
+        return next((status for status in client.status(model) if status.version == version), None)
     except ModelNotFound:
         return None
-    return next((status for status in found if status.version == version), None)
 
 
 def replay_golden(client: ModelClient, base: Path, version: int) -> None:
     """Let a loaded version answer its golden rows by every signature. Raises GateRefused if an answer is wrong."""
-    golden = _read_golden(base, version)
-    for signature, inputs in golden_inputs(base, version).items():
+    golden = read_golden(base, version)
+    for signature in golden.inputs:
+        rows = golden.columns(signature)
         try:
-            answer = client.predict(base.name, inputs, VersionSpec(version=version), signature=signature)
+            answer = client.predict(base.name, rows, VersionSpec(version=version), signature=signature)
         except (InvalidRequest, ModelNotFound) as error:
             raise _refused(base, version, f"it does not answer its golden rows by {signature}", error.got) from None
-        off = _largest_difference(answer.get("probabilities"), golden["probabilities"])
+        off = _largest_difference(answer.get("probabilities"), golden.probabilities)
         if not off <= TOLERANCE:
             raise _refused(base, version, f"its answers by {signature} are wrong", f"off by {off:.1e}")
-        if answer.get("label") != golden["labels"]:
+        if answer.get("label") != golden.labels:
             raise _refused(base, version, f"its answers by {signature} are wrong", "other labels")
 
 
-def golden_inputs(base: Path, version: int) -> dict[str, dict[str, list[Any]]]:
-    """Return a version's golden rows as columns, by signature. Raises GateRefused if it carries none."""
-    signatures = _read_golden(base, version)["inputs"]
-    return {
-        signature: {name: _plain(values) for name, values in columns.items()}
-        for signature, columns in signatures.items()
-    }
+def read_golden(base: Path, version: int) -> Golden:
+    """Return a version's golden rows. Raises GateRefused if it carries none."""
+    try:
+        return Golden.read(base / str(version))
+    except DataError as error:
+        raise _refused(base, version, "it carries no golden rows", error.got) from None
 
 
 def _largest_difference(got: Any, wanted: Any) -> float:
@@ -129,18 +130,6 @@ def _largest_difference(got: Any, wanted: Any) -> float:
     if got.shape != wanted.shape:
         return float("inf")
     return float(np.abs(got.astype(float) - wanted).max(initial=0.0))
-
-
-def _read_golden(base: Path, version: int) -> dict[str, Any]:
-    try:
-        found = json.loads((base / str(version) / GOLDEN).read_text(encoding="utf-8"))
-        return {key: found[key] for key in ("inputs", "probabilities", "labels")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _refused(base, version, "it carries no golden rows", str(error)) from None
-
-
-def _plain(values: list[Any]) -> list[Any]:
-    return [base64.b64decode(value["b64"]) if isinstance(value, dict) else value for value in values]
 
 
 def _refused(base: Path, version: int, why: str, got: object) -> GateRefused:

@@ -14,9 +14,9 @@ from common.errors import ConfigError, DataError
 from serving.client.errors import ModelNotFound
 from serving.release.checks import vouched, why_none
 from serving.release.server_config import write_config
-from serving.release.state import State, models, one_at_a_time
+from serving.release.state import State, one_at_a_time
 from serving.release.transaction import ReleaseContext, change, recovered
-from serving.repository.manifest import versions
+from serving.repository.layout import models, versions
 
 
 def promote(context: ReleaseContext, model: str, version: int | None = None) -> State:

@@ -10,7 +10,8 @@ from typing import Any
 from google.protobuf import text_format
 
 from common.files import write_text
-from serving.release.state import CONFIG, State, Store, models
+from serving.release.state import CONFIG, State, Store
+from serving.repository.layout import models
 from serving.wire.messages import message
 
 HEADER = "# Written by `python -m serving`; changes made by hand are lost at the next release.\n"

@@ -12,7 +12,6 @@ from typing import Any
 
 from common.errors import DataError, EnvironmentProblem
 from common.files import locked, write_text
-from serving.repository.manifest import versions
 
 STATE, LOG = ".release.json", ".release.jsonl"  # no numbers, so no model server takes them for versions
 LOCK, HOLDER = ".release_lock", ".release_holder.json"
@@ -135,11 +134,6 @@ class Store:
         except FileNotFoundError:
             return ()
         return tuple(entry for line in lines if (entry := _entry_or_none(line)))
-
-
-def models(root: Path) -> list[str]:
-    """Return the models that have a version under `root`."""
-    return sorted(child.name for child in root.iterdir() if versions(child)) if root.is_dir() else []
 
 
 def routing(root: Path, model: str) -> Routing | None:

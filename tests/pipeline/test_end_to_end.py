@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from serving.repository.manifest import Manifest, problems, versions
+from serving.repository.layout import versions
+from serving.repository.manifest import Manifest, problems
 
 pytestmark = pytest.mark.slow
 COMPONENTS = [
@@ -93,7 +94,8 @@ def test_the_manifest_says_what_the_version_is(pipeline_run: Any) -> None:
     assert {name: tuple(values) for name, values in manifest.metrics.items()} == overall.values
     assert manifest.operating_point is not None
     assert 0 < manifest.operating_point["threshold"] < 1
-    assert set(manifest.sentences) == {"evaluation", "serving"}
+    assert set(manifest.verdicts) == {"evaluation", "serving"}
+    assert manifest.is_blessed
 
 
 def test_what_travels_with_the_version_can_be_read(pipeline_run: Any) -> None:

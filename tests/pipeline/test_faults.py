@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from serving.repository.manifest import problems, versions
+from serving.repository.layout import versions
+from serving.repository.manifest import problems
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.slow

@@ -24,9 +24,9 @@ import pytest
 import requests
 import yaml
 
-from components.export.golden import Golden, plain
 from serving.client.types import Addresses, VersionSpec, connect
 from serving.launch.ports import free
+from serving.repository.golden import Golden, plain
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.slow

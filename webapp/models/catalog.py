@@ -22,8 +22,7 @@ from config.load import CONFIG_NAME, load_settings
 from config.schema import Kind
 from config.settings import FeatureDisplay, Settings
 from serving.client.errors import ModelNotFound
-from serving.release.state import models
-from serving.repository import manifest
+from serving.repository.layout import EVALUATION, SCHEMA, STATISTICS, TRAINING, models, versions
 from serving.repository.manifest import Manifest
 from webapp.models.statistics import Stats, read_statistics
 
@@ -135,7 +134,7 @@ class Catalog:
         """Return a model's versions in rising order. Raises ModelNotFound."""
         if model not in self.models():
             raise self._unknown(model)
-        return manifest.versions(self._serving / model)
+        return versions(self._serving / model)
 
     def default(self, preferred: str) -> str:
         """Return the model to open with: the preferred, else the first by name. Raises NothingPushed without any."""
@@ -165,14 +164,12 @@ class Catalog:
         if version not in there:
             raise ModelNotFound(f"{model} has no version {version}", wanted=f"one of {', '.join(map(str, there))}")
         folder = self._serving / model / str(version)
-        training = _json(folder / manifest.TRAINING)
+        training = _json(folder / TRAINING)
         try:
             trained = Settings.model_validate(training["settings"])
             names, point = list(training["features"]), training.get("operating_point")
         except (KeyError, TypeError, ValidationError) as error:
-            raise DataError(
-                f"{folder / manifest.TRAINING} does not tell how the model was trained", got=error
-            ) from None
+            raise DataError(f"{folder / TRAINING} does not tell how the model was trained", got=error) from None
         shown = self._shown(trained)
         fields = _fields(folder, trained, names, shown)
         return ModelVersion(
@@ -186,7 +183,7 @@ class Catalog:
             positive=trained.data.positive_class if trained.data.is_binary else None,
             threshold=float(point["threshold"]) if point else None,
             manifest=Manifest.read(folder),
-            evaluation=_json(folder / manifest.EVALUATION),
+            evaluation=_json(folder / EVALUATION),
             folder=folder,
             has_packed=all(field.kind == "numeric" for field in fields),
             null_values=frozenset({"", *trained.data.null_values}),
@@ -212,9 +209,9 @@ class Catalog:
 
 
 def _fields(folder: Path, trained: Settings, names: Iterable[str], shown: Settings) -> tuple[Field, ...]:
-    known, used = read_statistics(folder / manifest.STATISTICS), set(names)
+    known, used = read_statistics(folder / STATISTICS), set(names)
     found = []
-    for feature in schema.model_features(schema.read_schema(folder / manifest.SCHEMA), trained):
+    for feature in schema.model_features(schema.read_schema(folder / SCHEMA), trained):
         if feature.name not in used:
             continue
         display = shown.features.get(feature.name) or FeatureDisplay()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import DataError
-from serving.repository.manifest import SHOWCASE
+from serving.repository.layout import SHOWCASE
 from webapp.models.catalog import ModelVersion
 
 KEPT_VERSIONS = 8  # whose rows stay in memory

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from serving.repository.manifest import SHOWCASE, Manifest, problems, versions
+from serving.repository.layout import SHOWCASE, versions
+from serving.repository.manifest import Manifest, problems
 
 pytestmark = pytest.mark.slow
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import EnvironmentProblem, GateRefused
+from common.errors import DataError, EnvironmentProblem, GateRefused
 from components.pusher.push import LAST, STAGING, STEPS, is_in_place, push
-from serving.repository.manifest import Manifest, problems, versions
+from serving.repository.layout import MAX_VERSION, versions
+from serving.repository.manifest import Manifest, problems
 
 EMPTY = Manifest("m", 0, "run", "now", "", "data", "settings", {}, None, {}, {})
 EXTRA = {"assets.extra/schema.pbtxt": "feature {}", "assets.extra/train_statistics.pb": b"\x00"}
@@ -50,6 +51,18 @@ def test_numbers_only_grow_even_when_versions_are_removed(model: Path, tmp_path:
     second.folder.rmdir()
     assert not is_in_place(base)
     assert push(make_model(tmp_path / "third", b"best"), base, EMPTY, EXTRA).version == 3
+
+
+def test_a_newest_version_without_a_manifest_or_a_number_beyond_int64_stops_no_push(
+    model: Path, tmp_path: Path
+) -> None:
+    base = tmp_path / "base"
+    for name in ("3", "20261129213046123456", "007"):
+        (base / name).mkdir(parents=True)
+    assert push(model, base, EMPTY, EXTRA).version == 4
+    (base / str(MAX_VERSION)).mkdir()
+    with pytest.raises(DataError, match="no version number left"):
+        push(make_model(tmp_path / "other", b"better"), base, EMPTY, EXTRA)
 
 
 @pytest.mark.parametrize("step", STEPS)

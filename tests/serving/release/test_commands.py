@@ -24,9 +24,10 @@ from serving.launch.launcher import Start, launch
 from serving.release import commands as release
 from serving.release.state import Record, Routing, State, Store, routing
 from serving.release.transaction import STEPS, ReleaseContext
+from serving.repository.manifest import GateVerdict
 from tests.support.paths import ROOT
 from tests.support.serving.release_server import Hall
-from tests.support.serving.versions import copy_version, tiny_model, unloadable, wrong_golden
+from tests.support.serving.versions import BLESSED, copy_version, tiny_model, unloadable, wrong_golden
 
 pytestmark = pytest.mark.slow
 
@@ -118,10 +119,13 @@ def changed(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
-        (lambda hall, base: copy_version(hall.tiny, base, 2, sentences={"serving": "Loaded."}), "did not bless"),
+        (
+            lambda hall, base: copy_version(hall.tiny, base, 2, verdicts={"serving": BLESSED["serving"]}),
+            "did not bless",
+        ),
         (
             lambda hall, base: copy_version(
-                hall.tiny, base, 2, sentences={"evaluation": "auc is 0.9, 0.97 is asked for.", "serving": "Loaded."}
+                hall.tiny, base, 2, verdicts=BLESSED | {"evaluation": GateVerdict(False, "Blessed? No: auc missed")}
             ),
             "did not bless",
         ),

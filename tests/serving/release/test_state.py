@@ -21,13 +21,14 @@ from serving.release.state import (
     Routing,
     State,
     Store,
-    models,
     one_at_a_time,
     routing,
 )
 from serving.release.transaction import ReleaseContext
+from serving.repository.layout import models
+from serving.repository.manifest import GateVerdict
 from tests.support.serving.configs import parse_config
-from tests.support.serving.versions import bare_version
+from tests.support.serving.versions import BLESSED, bare_version
 
 ENTRY = Entry("1", "2026-11-21T09:00:00+00:00", "me", "promote", State(1), State(2, 1), "run", "digest", "Blessed")
 
@@ -106,9 +107,9 @@ def test_the_holder_of_the_lock_is_named(tmp_path: Path) -> None:
 def test_before_the_first_start_the_newest_version_becomes_stable(store: Store) -> None:
     root = store.base.parent
     bare_version(root / "n", 5)
-    bare_version(store.base, 3, sentences={})
+    bare_version(store.base, 3, verdicts={})
     (bare_version(store.base, 4) / "more").write_text("")
-    bare_version(root / "unfit", 1, sentences={"evaluation": "Blessed", "serving": "Not fit to serve: no."})
+    bare_version(root / "unfit", 1, verdicts=BLESSED | {"serving": GateVerdict(False, "no")})
     assert models(root) == ["m", "n", "unfit"]
     assert release.prepare(context(root)) == {"m": State(2), "n": State(5)}
     assert [(e.what, e.after) for e in store.history()] == [("first", State(2))]

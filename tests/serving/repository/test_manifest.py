@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from common.errors import DataError
-from serving.repository.manifest import FILE_NAME, Manifest, checksums, digest, problems, versions
+from serving.repository.layout import MANIFEST
+from serving.repository.manifest import GateVerdict, Manifest, checksums, digest, problems
 
-MANIFEST = Manifest(
+EXAMPLE = Manifest(
     "m",
     3,
     "run",
@@ -19,7 +20,7 @@ MANIFEST = Manifest(
     "settings",
     {"auc": [0.9, 0.8, 1.0]},
     {"threshold": 0.4},
-    {"evaluation": "Blessed."},
+    {"evaluation": GateVerdict(True, "auc is 0.9.", evidence=[{"kind": "THRESHOLD_MET"}])},
     {},
 )
 
@@ -29,12 +30,12 @@ def version(tmp_path: Path) -> Path:
     folder = tmp_path / "3"
     (folder / "assets.extra").mkdir(parents=True)
     (folder / "saved_model.pb").write_bytes(b"graph")
-    (folder / FILE_NAME).write_text(replace(MANIFEST, checksums=checksums(folder)).text())
+    (folder / MANIFEST).write_text(replace(EXAMPLE, checksums=checksums(folder)).text())
     return folder
 
 
 def test_what_is_written_is_read(version: Path) -> None:
-    assert replace(Manifest.read(version), checksums={}) == MANIFEST
+    assert replace(Manifest.read(version), checksums={}) == EXAMPLE
     assert problems(version) == []
 
 
@@ -42,16 +43,23 @@ def test_the_manifest_is_not_among_its_own_checksums(version: Path) -> None:
     assert set(checksums(version)) == {"saved_model.pb"}
 
 
+def odd(**values: object) -> str:
+    return json.dumps(asdict(EXAMPLE) | values)
+
+
 @pytest.mark.parametrize(
     "text",
-    [None, "", "no JSON", "[]", "{}", json.dumps({**asdict(MANIFEST), "more": 1})],
-    ids=["absent", "empty", "no JSON", "a list", "no keys", "an unknown key"],
+    [
+        *(None, "", "no JSON", "[]", "{}", '{"sentences": null}', '{"sentences": {"serving": 1}}'),
+        *(odd(more=1), odd(checksums=None), odd(checksums=[]), odd(version="3"), odd(version=2**63)),
+        *(odd(verdicts=None), odd(verdicts={"serving": {"passed": "yes", "sentence": ""}})),
+    ],
 )
 def test_a_version_without_a_valid_manifest_is_not_vouched_for(version: Path, text: str | None) -> None:
     if text is None:
-        (version / FILE_NAME).unlink()
+        (version / MANIFEST).unlink()
     else:
-        (version / FILE_NAME).write_text(text)
+        (version / MANIFEST).write_text(text)
     assert problems(version) == [f"no valid manifest in {version}"]
     with pytest.raises(DataError, match="push the model again"):
         Manifest.read(version)
@@ -70,9 +78,32 @@ def test_the_digest_depends_on_names_and_contents_alone() -> None:
     assert len({digest({"a": "1", "b": "2"}), digest({"a": "2", "b": "1"}), digest({"a": "1"})}) == 3
 
 
-def test_versions_are_numeric_folders_in_rising_order(tmp_path: Path) -> None:
-    assert versions(tmp_path / "absent") == []
-    for name in ("10", "9", ".staging-11", "latest", "1.0"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "12").write_text("a file")
-    assert versions(tmp_path) == [9, 10]
+def verdicts(passed: bool, sentence: str) -> dict[str, GateVerdict]:
+    return {"evaluation": GateVerdict(passed, sentence), "serving": GateVerdict(True, "Not fit? It is.")}
+
+
+def test_what_a_gate_decided_counts_and_not_what_it_says() -> None:
+    assert replace(EXAMPLE, verdicts=verdicts(True, "The model is blessed")).is_blessed
+    assert not replace(EXAMPLE, verdicts=verdicts(False, "Blessed? No: auc missed")).is_blessed
+    assert not EXAMPLE.is_blessed, "there is no verdict of the serving gate"
+
+
+@pytest.mark.parametrize(
+    ("sentences", "is_blessed"),
+    [
+        ({"evaluation": "Blessed on 102 test rows.", "serving": "Loaded in 0.3 s."}, True),
+        ({"evaluation": "Not blessed: auc is 0.9.", "serving": "Loaded in 0.3 s."}, False),
+        ({"evaluation": "Blessed on 102 test rows.", "serving": "Not fit to serve: no."}, False),
+        ({"evaluation": "Blessed on 102 test rows.", "serving": ""}, False),
+        ({"evaluation": "Blessed on 102 test rows."}, False),
+        ({"serving": "Loaded in 0.3 s."}, False),
+        ({}, False),
+    ],
+)
+def test_a_manifest_of_old_is_read_and_decided_as_before(
+    version: Path, sentences: dict[str, str], is_blessed: bool
+) -> None:
+    values = {name: value for name, value in asdict(EXAMPLE).items() if name != "verdicts"}
+    (version / MANIFEST).write_text(json.dumps(values | {"sentences": sentences}))
+    manifest = Manifest.read(version)
+    assert (manifest.is_blessed, manifest.sentences) == (is_blessed, sentences)

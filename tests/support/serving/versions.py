@@ -9,9 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from serving.repository.manifest import FILE_NAME, Manifest, checksums
+from serving.repository.layout import MANIFEST
+from serving.repository.manifest import GateVerdict, Manifest, checksums
 
-BLESSED = {"evaluation": "Blessed on 102 test rows.", "serving": "Loaded in 0.3 s by the session loader."}
+BLESSED = {
+    "evaluation": GateVerdict(True, "auc is 0.98 on 102 test rows."),
+    "serving": GateVerdict(True, "Loaded in 0.3 s by the session loader."),
+}
 NOTHING = Manifest("m", 0, "run", "2026-11-21T08:46:40+00:00", "digest", "data", "settings", {}, None, BLESSED, {})
 
 
@@ -20,22 +24,22 @@ def copy_version(
     base: Path,
     version: int,
     change: Callable[[Path], None] = lambda folder: None,
-    sentences: dict[str, str] | None = None,
+    verdicts: dict[str, GateVerdict] | None = None,
 ) -> Path:
     """Copy a version under another number and model; `change` alters its files before they are vouched for."""
     folder = base / str(version)
     shutil.copytree(pushed, folder)
     change(folder)
-    _vouch(folder, Manifest.read(pushed), sentences)
+    _vouch(folder, Manifest.read(pushed), verdicts)
     return folder
 
 
-def bare_version(base: Path, version: int, sentences: dict[str, str] | None = None) -> Path:
+def bare_version(base: Path, version: int, verdicts: dict[str, GateVerdict] | None = None) -> Path:
     """Make a version that is whole but no model, for what needs no server."""
     folder = base / str(version)
     (folder / "assets.extra").mkdir(parents=True)
     (folder / "saved_model.pb").write_bytes(b"graph %d" % version)
-    _vouch(folder, NOTHING, sentences)
+    _vouch(folder, NOTHING, verdicts)
     return folder
 
 
@@ -59,7 +63,7 @@ def tiny_model(folder: Path) -> Path:
     }
     (folder / "assets.extra").mkdir()
     (folder / "assets.extra" / "golden.json").write_text(json.dumps(golden))
-    (folder / FILE_NAME).write_text(NOTHING.text())
+    (folder / MANIFEST).write_text(NOTHING.text())
     return folder
 
 
@@ -76,12 +80,12 @@ def unloadable(folder: Path) -> None:
     (folder / "saved_model.pb").write_bytes(b"no graph")
 
 
-def _vouch(folder: Path, manifest: Manifest, sentences: dict[str, str] | None) -> None:
+def _vouch(folder: Path, manifest: Manifest, verdicts: dict[str, GateVerdict] | None) -> None:
     manifest = replace(
         manifest,
         model=folder.parent.name,
         version=int(folder.name),
-        sentences=manifest.sentences if sentences is None else sentences,
+        verdicts=manifest.verdicts if verdicts is None else verdicts,
     )
-    (folder / FILE_NAME).unlink(missing_ok=True)
-    (folder / FILE_NAME).write_text(replace(manifest, checksums=checksums(folder)).text(), encoding="utf-8")
+    (folder / MANIFEST).unlink(missing_ok=True)
+    (folder / MANIFEST).write_text(replace(manifest, checksums=checksums(folder)).text(), encoding="utf-8")

@@ -19,11 +19,16 @@ from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
 from serving.release.server_config import write_config
 from serving.release.state import Record, State, Store
-from serving.repository.manifest import EVALUATION, FILE_NAME, FOLDER, SCHEMA, STATISTICS, TRAINING, Manifest, checksums
+from serving.repository.layout import EVALUATION, EXTRA, MANIFEST, SCHEMA, STATISTICS, TRAINING
+from serving.repository.manifest import GateVerdict, Manifest, checksums
 
 BLESSED = {
-    "evaluation": "Blessed on 60 test rows: auc is 0.97, and with 95% confidence at least 0.93 ≥ 0.9.",
-    "serving": "Loaded in 0.3 s by the session loader; 2 signatures gave the golden answers to the bit.",
+    "evaluation": GateVerdict(
+        True, "Blessed on 60 test rows: auc is 0.97, and with 95% confidence at least 0.93 ≥ 0.9."
+    ),
+    "serving": GateVerdict(
+        True, "Loaded in 0.3 s by the session loader; 2 signatures gave the golden answers to the bit."
+    ),
 }
 ROWS = 300
 
@@ -116,7 +121,7 @@ def flowers() -> Made:
 def make_version(serving: Path, made: Made, version: int, metrics: Mapping[str, Any] | None = None) -> Path:
     """Write a version folder, whole, with a manifest."""
     folder = serving / made.name / str(version)
-    (folder / FOLDER).mkdir(parents=True)
+    (folder / EXTRA).mkdir(parents=True)
     (folder / "saved_model.pb").write_bytes(b"graph %d" % version)
     (folder / SCHEMA).write_text(text_format.MessageToString(_schema(made)), encoding="utf-8")
     (folder / STATISTICS).write_bytes(_statistics(made).SerializeToString())
@@ -137,7 +142,7 @@ def make_version(serving: Path, made: Made, version: int, metrics: Mapping[str, 
         BLESSED,
         {},
     )
-    (folder / FILE_NAME).write_text(replace(manifest, checksums=checksums(folder)).text(), encoding="utf-8")
+    (folder / MANIFEST).write_text(replace(manifest, checksums=checksums(folder)).text(), encoding="utf-8")
     return folder
 
 
@@ -250,7 +255,7 @@ def _write_golden(folder: Path, made: Made) -> None:
         inputs["serving_packed"] = {"features": [list(row.values()) for row in rows]}
     probabilities = probabilities_of(made, columns)
     golden = {"inputs": inputs, "probabilities": probabilities.tolist(), "labels": labels_of(made, probabilities)}
-    (folder / FOLDER / "golden.json").write_text(json.dumps(golden), encoding="utf-8")
+    (folder / EXTRA / "golden.json").write_text(json.dumps(golden), encoding="utf-8")
 
 
 def labels_of(made: Made, probabilities: np.ndarray[Any, Any]) -> list[str]:
@@ -271,4 +276,4 @@ def _write_showcase(folder: Path, made: Made) -> None:
         }
 
     showcase = {"train": part(slice(0, 200)), "test": part(slice(200, 260))}
-    (folder / FOLDER / "showcase.json").write_text(json.dumps(showcase), encoding="utf-8")
+    (folder / EXTRA / "showcase.json").write_text(json.dumps(showcase), encoding="utf-8")

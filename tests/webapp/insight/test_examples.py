@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.repository.manifest import SHOWCASE
+from serving.repository.layout import SHOWCASE
 from tests.support.web.fake_model_server import FakeModelServer, probabilities_of
 from tests.support.web.making import Made, cells, make_version
 from webapp.insight.examples import PAUSE_S, Borderlines, Example, example_rows

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.repository.manifest import SHOWCASE
+from serving.repository.layout import SHOWCASE
 from tests.support.web.fake_model_server import FakeModelServer, probabilities_of
 from tests.support.web.making import Made, make_version, patients
 from webapp.insight.explain import MOST_FEATURES, Explanation, asker, explain, question, usual_values

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.repository.manifest import SHOWCASE
+from serving.repository.layout import SHOWCASE
 from tests.support.web.making import cells, make_version
 from webapp.insight.projection import Projection, projection_of
 from webapp.models.catalog import Catalog, ModelVersion

@@ -8,7 +8,7 @@ import pytest
 
 from common.errors import DataError
 from serving.client.errors import ModelNotFound
-from serving.repository import manifest
+from serving.repository.layout import EVALUATION, MANIFEST, SCHEMA, STATISTICS, TRAINING
 from tests.support.web.making import Made, make_version
 from webapp.models.catalog import Catalog, NothingPushed, UnreadableVersion
 
@@ -122,14 +122,14 @@ def test_without_any_model_there_is_no_default(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "content"),
     [
-        (manifest.TRAINING, "{}"),
-        (manifest.TRAINING, "[]"),
-        (manifest.TRAINING, "{"),
-        (manifest.SCHEMA, "feature {"),
-        (manifest.STATISTICS, "\x08no"),
-        (manifest.STATISTICS, None),
-        (manifest.EVALUATION, None),
-        (manifest.FILE_NAME, "{}"),
+        (TRAINING, "{}"),
+        (TRAINING, "[]"),
+        (TRAINING, "{"),
+        (SCHEMA, "feature {"),
+        (STATISTICS, "\x08no"),
+        (STATISTICS, None),
+        (EVALUATION, None),
+        (MANIFEST, "{}"),
     ],
     ids=["no settings", "a list", "no JSON", "schema", "statistics", "no statistics", "no evaluation", "manifest"],
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import DataError
-from serving.repository.manifest import SHOWCASE
+from serving.repository.layout import SHOWCASE
 from tests.support.web.making import Made
 from webapp.models.catalog import Catalog
 from webapp.models.sample import Showcase, showcase_of

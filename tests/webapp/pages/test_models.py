@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 
 from common.paths import Paths
 from serving.release.state import Entry, Record, State, Store
-from serving.repository.manifest import FILE_NAME
+from serving.repository.layout import MANIFEST
 from tests.support.web.fake_model_server import FakeModelServer
 from tests.support.web.making import Made, make_version, release
 from tests.support.web.own_app import own_app
@@ -127,7 +127,7 @@ def test_with_the_model_server_away_all_else_is_there(operator: FlaskClient, fak
 
 
 def test_a_version_without_a_manifest_says_so_and_cannot_be_released(operator: FlaskClient, root: Path) -> None:
-    (root / "cells" / "2" / FILE_NAME).unlink()
+    (root / "cells" / "2" / MANIFEST).unlink()
     told = card_of(page_of(operator, "/models/cells"), 2)
     assert "no valid manifest" in told
     assert "Make stable" not in told
@@ -186,7 +186,7 @@ def write_report(var: Path, run_id: str, number: int, text: str = "<title>Report
 
 def test_the_report_of_the_run_is_shown_with_its_styles_and_without_any_script(app: App, root: Path) -> None:
     _, services = app
-    manifest = json.loads((root / "cells" / "1" / FILE_NAME).read_text())
+    manifest = json.loads((root / "cells" / "1" / MANIFEST).read_text())
     write_report(services.settings.var, "another run", 7)
     write_report(services.settings.var, manifest["run_id"], 8, "<title>The right one</title>")
     broken = write_report(services.settings.var, "broken", 9)

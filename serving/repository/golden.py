@@ -1,0 +1,56 @@
+"""Golden rows: real rows of the eval split with the answers they must get. They travel with the version."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter
+
+from common.errors import DataError
+from common.files import write_text
+from serving.repository.layout import GOLDEN
+
+Inputs = dict[str, dict[str, list[Any]]]  # signature: input: values
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Rows as each signature takes them, in TF Serving's columnar REST form, and the outputs wanted."""
+
+    __pydantic_config__ = ConfigDict(strict=True)
+
+    inputs: Inputs
+    probabilities: list[list[float]]
+    labels: list[str]
+
+    def write(self, folder: Path) -> None:
+        """Write a version's golden rows. Missing numbers stand as NaN, which TF Serving's JSON allows."""
+        write_text(folder / GOLDEN, json.dumps(vars(self)) + "\n")
+
+    @staticmethod
+    def read(folder: Path) -> Golden:
+        """Read what `write` wrote. Raises DataError if a version carries no golden rows."""
+        path = folder / GOLDEN
+        try:
+            return _adapter().validate_json(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise DataError(f"no golden rows in {path}", got=error, fix="push the model again") from None
+
+    def columns(self, signature: str) -> dict[str, list[Any]]:
+        """Return the rows as a client sends them to a signature."""
+        return {name: plain(values) for name, values in self.inputs[signature].items()}
+
+
+def plain(values: list[Any]) -> list[Any]:
+    """Return JSON values with `{"b64": …}` turned into bytes."""
+    return [base64.b64decode(value["b64"]) if isinstance(value, dict) else value for value in values]
+
+
+@lru_cache
+def _adapter() -> TypeAdapter[Golden]:
+    return TypeAdapter(Golden)

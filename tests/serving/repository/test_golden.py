@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from common.errors import DataError
+from serving.repository.golden import Golden
+from serving.repository.layout import GOLDEN
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    inputs = {"serving_default": {"x": [0.5, math.nan], "text": ["a", ""]}, "serving_examples": {"examples": []}}
+    golden = Golden(inputs, [[0.25, 0.75], [1.0, 0.0]], ["M", "B"])
+    golden.write(tmp_path)
+    read = Golden.read(tmp_path)
+    assert math.isnan(read.inputs["serving_default"]["x"][1])
+    assert (read.probabilities, read.labels) == (golden.probabilities, golden.labels)
+
+
+def test_columns_are_as_a_client_sends_them(tmp_path: Path) -> None:
+    golden = Golden({"serving_examples": {"examples": [{"b64": "AP8="}]}}, [[1.0]], ["a"])
+    assert golden.columns("serving_examples") == {"examples": [b"\x00\xff"]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [None, "", "[]", '{"inputs": {}, "labels": []}', '{"inputs": [], "probabilities": [], "labels": []}'],
+    ids=["absent", "empty", "a list", "no probabilities", "inputs of another type"],
+)
+def test_a_version_without_golden_rows_is_told(tmp_path: Path, text: str | None) -> None:
+    (tmp_path / GOLDEN).parent.mkdir()
+    if text is not None:
+        (tmp_path / GOLDEN).write_text(text)
+    with pytest.raises(DataError, match="no golden rows"):
+        Golden.read(tmp_path)
