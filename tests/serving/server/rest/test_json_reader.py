@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -108,9 +107,7 @@ def test_what_other_parsers_refuse_or_read_differently(text: bytes, value: str) 
 
 @pytest.mark.parametrize("depth", [20_000, pytest.param(500_000, marks=pytest.mark.slow)])
 def test_any_depth_in_an_unused_key_is_read(depth: int) -> None:
-    started = time.perf_counter()
     assert read_object(b'{"deep": ' + b"[" * depth + b"]" * depth + b', "x": 1}')["x"] == 1
-    assert time.perf_counter() - started < 5
 
 
 @pytest.mark.parametrize("unit", [b"[", b'{"a":', b'{"a":['], ids=str)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -111,7 +110,5 @@ def test_a_burst_is_shed_and_over_when_it_is_over(server: Running) -> None:
     assert len(served) >= 5
     assert len(shed) >= 5
     assert all("The batch scheduling queue to which this task was submitted is full" in text for text in shed)
-    started = time.monotonic()
     assert ask(0)[0] == 200
     assert server.predict("half", {"instances": [2.0]}).json() == {"predictions": [3.0]}
-    assert time.monotonic() - started < 5

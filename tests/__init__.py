@@ -1,0 +1,1 @@
+"""The tests; a package by name, as some library brings one called `tests`, too."""
