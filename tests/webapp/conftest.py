@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 
+from tests.support.web.apps import App, app_settings
 from tests.support.web.fake_model_server import FakeModelServer
-from tests.support.web.making import Made, cells, flowers, make_version, patients, release
+from tests.support.web.models import Made, cells, flowers, make_version, patients, release
 from webapp import create_app
 from webapp.services import Services, make_services
-from webapp.settings import WebSettings, read_settings
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
-
-App = tuple[Flask, Services]
 
 
 @pytest.fixture(scope="session")
@@ -77,23 +73,11 @@ def make_app(webapp_root: Path, fake: FakeModelServer, tmp_path: Path) -> Iterat
         services.close()
 
 
-def app_settings(**given: Any) -> WebSettings:
-    """Settings that no environment variable of the machine meddles with."""
-    return read_settings({}, **given)
-
-
 @pytest.fixture
 def client(make_app: Callable[..., App]) -> FlaskClient:
     """A browser of the open demo."""
     app, _ = make_app()
     return app.test_client()
-
-
-def csrf_token(client: FlaskClient, path: str) -> str:
-    """Return the token that the forms of a page carry."""
-    found = re.search(r'name="csrf_token" value="([^"]+)"', client.get(path).text)
-    assert found, f"{path} has no form"
-    return found[1]
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from tests.support.web.apps import app_settings
 from tests.support.web.small_app import PASSWORD, SECRET, add_users, csrf_token, log_in
-from tests.webapp.conftest import app_settings
 from webapp import create_app
 from webapp.auth import tokens
 from webapp.auth.accounts import Accounts

@@ -21,7 +21,7 @@ import requests
 
 from tests.support.paths import ROOT
 from tests.support.web.fake_model_server import FakeModelServer
-from tests.support.web.making import Made
+from tests.support.web.models import Made
 from webapp.settings import WebSettings
 
 pytestmark = pytest.mark.slow

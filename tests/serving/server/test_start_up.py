@@ -16,8 +16,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.serving.server.grpc.test_grpc_api import predict_request
 from tests.support.serving import models
+from tests.support.serving.models import predict_request
 from tests.support.serving.running import Running, begin, end, free_port, is_open, spawn, wait_for, wait_until_up
 
 FAILED = 255

@@ -1,4 +1,4 @@
-"""Tiny SavedModels, written as TF1 graphs, for tests of the model server."""
+"""Tiny SavedModels, written as TF1 graphs, for tests of the model server, and requests to them."""
 
 from __future__ import annotations
 
@@ -37,6 +37,19 @@ def signature(method: str, inputs: Tensors, outputs: Tensors) -> Any:
         {alias: info(tensor) for alias, tensor in outputs.items()},
         method,
     )
+
+
+def predict_request(model: str = "half", signature: str = "", **inputs: list[float]) -> Any:
+    """Return a PredictRequest; without inputs one that `half_plus` answers with 3."""
+    import tensorflow as tf
+    from tensorflow_serving.apis import predict_pb2
+
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = model
+    request.model_spec.signature_name = signature
+    for alias, values in (inputs or {"x": [2.0]}).items():
+        request.inputs[alias].CopyFrom(tf.make_tensor_proto(values, tf.float32))
+    return request
 
 
 def half_plus(folder: Path, addend: float = 2.0) -> Path:

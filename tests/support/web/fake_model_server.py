@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from tests.support.web.making import Made
+    from tests.support.web.models import Made
 
 Mood = Literal[
     "well", "slow", "hanging", "closing", "garbage", "nan", "fewer", "failing", "unavailable", "beyond", "stranger"
@@ -90,7 +90,7 @@ class FakeModelServer:
         return {"model_version_status": states} if states else None
 
     def predict(self, made: Made, body: dict[str, Any]) -> dict[str, Any]:
-        from tests.support.web.making import labels_of
+        from tests.support.web.models import labels_of
 
         inputs = body["inputs"]
         if body.get("signature_name", "serving_default") == "serving_packed":

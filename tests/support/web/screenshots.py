@@ -11,7 +11,7 @@ from playwright.sync_api import Page
 from common.paths import var_root
 from serving.client.types import Addresses
 from tests.support.web.chromium import chromium
-from tests.support.web.site import ROOT, site
+from tests.support.web.running import ROOT, site
 
 PICTURES = ROOT / "docs" / "pictures"
 VIEWPORT = {"width": 1200, "height": 900}

@@ -10,7 +10,7 @@ from typing import Any
 
 from flask import Blueprint, Flask, Response, jsonify, render_template, request
 
-from tests.webapp.conftest import app_settings
+from tests.support.web.apps import app_settings
 from webapp import auth
 from webapp.auth import identity, pages, public, requires
 from webapp.auth.accounts import Accounts

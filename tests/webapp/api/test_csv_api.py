@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from tests.support.web.making import Made
+from tests.support.web.models import Made
 from webapp.api.schemas import CsvSummary
 
 URL = "/api/v1/predict/csv"

@@ -15,10 +15,10 @@ import pytest
 from flask.testing import FlaskClient
 
 from serving.launch.launcher import Start, launch
-from tests.conftest import PipelineRun
 from tests.support.paths import ROOT
+from tests.support.pipeline.runs import PipelineRun
 from tests.support.serving.versions import copy_version
-from tests.support.web.site import add_user, guarded, site
+from tests.support.web.running import add_user, guarded, site
 from webapp.api.openapi import REFUSALS
 from webapp.api.schemas import Canary, Feedback, Login, Predictions, ProblemDocument
 from webapp.settings import WebSettings

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from tests.support.web.making import Made
+from tests.support.web.models import Made
 
 URL = "/api/v1/feedback"
 

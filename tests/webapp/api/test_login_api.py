@@ -12,7 +12,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.support.web.fake_model_server import FakeModelServer
-from tests.support.web.making import Made
+from tests.support.web.models import Made
 from webapp import create_app
 from webapp.api.schemas import Tokens
 from webapp.auth import accounts, database
@@ -166,7 +166,7 @@ def test_nobody_logs_in_to_the_open_demo(client: FlaskClient, path: str) -> None
 def test_a_known_user_stays_with_a_version_if_the_settings_say_so(
     make_app: Apps, made: dict[str, Made], tmp_path: Any
 ) -> None:
-    from tests.support.web.making import make_version, release
+    from tests.support.web.models import make_version, release
 
     serving = tmp_path / "serving"
     for version in (1, 2):

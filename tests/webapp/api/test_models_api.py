@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from tests.support.web.making import Made, make_version, release
+from tests.support.web.models import Made, make_version, release
 from webapp.api.schemas import ModelDetail, ModelList
 
 Apps = Callable[..., Any]

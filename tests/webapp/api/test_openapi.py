@@ -11,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator
 
-from tests.support.web.making import Made
+from tests.support.web.models import Made
 from webapp.api.openapi import REFUSALS, openapi
 from webapp.auth.roles import required_role
 
@@ -179,7 +179,7 @@ def test_with_logins_it_says_which_role_each_operation_asks_for(make_app: Apps) 
 
 
 def test_a_model_pushed_later_is_in_the_document_at_once(make_app: Apps, tmp_path: Any, made: dict[str, Made]) -> None:
-    from tests.support.web.making import make_version
+    from tests.support.web.models import make_version
 
     serving = tmp_path / "serving"
     serving.mkdir()

@@ -11,7 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests.support.web.fake_model_server import FakeModelServer
-from tests.support.web.making import Made, make_version, release
+from tests.support.web.models import Made, make_version, release
 from webapp.api.schemas import HeldOut, Predictions, ProblemDocument
 
 URL = "/api/v1/predict"

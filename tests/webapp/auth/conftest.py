@@ -5,13 +5,14 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from tests.support.clock import Clock
 from tests.support.web.small_app import add_users, small_app
 from webapp.auth import database
 from webapp.auth.accounts import Accounts
@@ -25,16 +26,6 @@ def _without_waiting_for_the_disk() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(database, "PRAGMAS", (*database.PRAGMAS, "synchronous = OFF"))
         yield
-
-
-@dataclass
-class Clock:
-    """A time that goes on only when told."""
-
-    now: float
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import DataError
-from tests.webapp.auth.conftest import Clock
+from tests.support.clock import Clock
 from webapp.auth.accounts import Accounts
 from webapp.auth.errors import NoSuchUser, NotAuthenticated
 from webapp.auth.passwords import Passwords

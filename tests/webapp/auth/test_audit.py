@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from common.errors import GateRefused
-from tests.conftest import ROOT
-from tests.webapp.auth.conftest import Clock
+from tests.support.clock import Clock
+from tests.support.paths import ROOT
 from webapp.auth.accounts import Accounts
 
 

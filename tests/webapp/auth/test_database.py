@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import EnvironmentProblem
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 from webapp.auth import database
 from webapp.auth.accounts import Accounts
 from webapp.types import Role

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.webapp.conftest import app_settings
+from tests.support.web.apps import app_settings
 from webapp.auth import masking
 from webapp.auth.masking import MASK, MaskingFilter
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.webapp.auth.conftest import Clock
+from tests.support.clock import Clock
 from webapp.auth.accounts import Accounts, User
 from webapp.auth.sessions import ABSOLUTE_S, IDLE_S
 from webapp.types import Identity, Role

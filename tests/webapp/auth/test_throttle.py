@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.webapp.auth.conftest import Clock
+from tests.support.clock import Clock
 from webapp.auth.accounts import Accounts
 from webapp.auth.errors import NotAuthenticated, TooManyAttempts
 from webapp.auth.throttle import PATIENCE, Patience

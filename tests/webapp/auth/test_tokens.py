@@ -10,8 +10,8 @@ import jwt
 import pytest
 from flask import Flask
 
+from tests.support.clock import Clock
 from tests.support.web.small_app import PASSWORD, SECRET, small_app
-from tests.webapp.auth.conftest import Clock
 from webapp.auth import tokens
 from webapp.auth.accounts import Accounts
 from webapp.auth.errors import NotAuthenticated

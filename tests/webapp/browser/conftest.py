@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,15 @@ from playwright.sync_api import Browser, Page, expect
 
 from serving.client.types import Addresses
 from serving.launch.launcher import Start, launch
-from tests.conftest import PipelineRun
+from tests.support.pipeline.runs import PipelineRun
 from tests.support.serving.versions import copy_version
-from tests.support.web.site import Site, add_user, guarded, site
+from tests.support.web.browsing import DESKTOP, Check, Open
+from tests.support.web.running import Site, add_user, guarded, site
 
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
 PATIENCE_MS = 15_000
 AXE = "how => axe.run(how).then(found => found.violations)"
 QUICKLY = {"resultTypes": ["violations"], "selectors": False, "preload": False}
 expect.set_options(timeout=PATIENCE_MS)
-at_both_widths = pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
 
 
 @dataclass(frozen=True)
@@ -57,10 +56,6 @@ def closed(models: Models) -> Iterator[Site]:
     add_user(models.var, "otto", "operator")
     with site(models.var, models.addresses, guarded()) as found:
         yield found
-
-
-Open = Callable[..., Page]
-Check = Callable[..., None]
 
 
 @pytest.fixture

@@ -9,10 +9,9 @@ import pytest
 from playwright.sync_api import expect
 
 from serving.client.types import Addresses
+from tests.support.web.browsing import DESKTOP, MODEL, PHONE, Check, Open, again_until, fits, predict_example
 from tests.support.web.fake_model_server import FakeModelServer
-from tests.support.web.moves import MODEL, again_until, fits, predict_example
-from tests.support.web.site import Site, site
-from tests.webapp.browser.conftest import DESKTOP, PHONE, Check, Open
+from tests.support.web.running import Site, site
 from webapp.pages.monitoring import REFRESH_S
 
 pytestmark = pytest.mark.slow

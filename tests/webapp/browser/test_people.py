@@ -5,9 +5,18 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Browser, Page, StorageState, expect
 
-from tests.support.web.moves import MODEL, again_until, fits, log_in, predict_example, tab_to
-from tests.support.web.site import PASSWORD, Site
-from tests.webapp.browser.conftest import Check, Open, at_both_widths
+from tests.support.web.browsing import (
+    MODEL,
+    Check,
+    Open,
+    again_until,
+    at_both_widths,
+    fits,
+    log_in,
+    predict_example,
+    tab_to,
+)
+from tests.support.web.running import PASSWORD, Site
 
 pytestmark = pytest.mark.slow
 

@@ -8,9 +8,20 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.support.web.moves import DATA, MODEL, again_until, fits, is_same, mark, predict_example, tab_to
-from tests.support.web.site import Site
-from tests.webapp.browser.conftest import Check, Open, at_both_widths
+from tests.support.web.browsing import (
+    DATA,
+    MODEL,
+    Check,
+    Open,
+    again_until,
+    at_both_widths,
+    fits,
+    is_same,
+    mark,
+    predict_example,
+    tab_to,
+)
+from tests.support.web.running import Site
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from common.text import MISSING_CODE
-from tests.support.web.making import Made
+from tests.support.web.models import Made
 from webapp.bulk.csv_columns import CheckedTable, check_table
 from webapp.models.catalog import Catalog, ModelVersion
 from webapp.predict.rules import FieldRules, Refused, rules_of

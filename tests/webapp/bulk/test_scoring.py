@@ -11,7 +11,7 @@ import pytest
 
 from serving.client.errors import BadAnswer, ModelNotFound, ModelServerDown
 from tests.support.web.fake_model_server import FakeModelServer, probabilities_of
-from tests.support.web.making import Made, labels_of, make_version, release
+from tests.support.web.models import Made, labels_of, make_version, release
 from tests.support.web.predicting import ASKED, Bench
 from webapp.bulk import scoring as bulk
 from webapp.bulk.csv_blocks import TooLarge

@@ -18,8 +18,8 @@ from common.records.files import FEEDBACK, files_of_day
 from common.records.labels import Feedback, keep, of_day
 from common.records.reader import Filters, Reader
 from serving.client.errors import ModelNotFound
+from tests.support.web.apps import own_app
 from tests.support.web.logged import NOON, batch, hasty, minutes, put
-from tests.support.web.own_app import own_app
 from webapp.history import search as history_module
 from webapp.history.export import export
 from webapp.history.search import History, Page, PredictionNotFound

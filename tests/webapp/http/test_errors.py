@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from tests.support.web.apps import App, csrf_token
 from tests.support.web.fake_model_server import FakeModelServer, Mood
-from tests.support.web.making import Made
-from tests.webapp.conftest import App, csrf_token
+from tests.support.web.models import Made
 
 BUDGET_S = 1.0
 

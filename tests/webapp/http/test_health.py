@@ -10,9 +10,9 @@ import pytest
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support.web.apps import App
 from tests.support.web.fake_model_server import FakeModelServer, Mood
-from tests.support.web.making import Made, make_version, release
-from tests.webapp.conftest import App
+from tests.support.web.models import Made, make_version, release
 
 GOOD_SECRET = "tO7k-9f2mZq8Xw1vRb5nJc3hLd6sYp0aGe4uKi"
 

@@ -9,7 +9,7 @@ import pytest
 
 from serving.repository.layout import SHOWCASE
 from tests.support.web.fake_model_server import FakeModelServer, probabilities_of
-from tests.support.web.making import Made, cells, make_version
+from tests.support.web.models import Made, cells, make_version
 from webapp.insight.examples import PAUSE_S, Borderlines, Example, example_rows
 from webapp.insight.explain import asker
 from webapp.models.sample import showcase_of

@@ -10,7 +10,7 @@ import pytest
 
 from serving.repository.layout import SHOWCASE
 from tests.support.web.fake_model_server import FakeModelServer, probabilities_of
-from tests.support.web.making import Made, make_version, patients
+from tests.support.web.models import Made, make_version, patients
 from webapp.insight.explain import MOST_FEATURES, Explanation, asker, explain, question, usual_values
 from webapp.models.catalog import Catalog, Field, ModelVersion
 from webapp.models.statistics import Stats

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from serving.repository.layout import SHOWCASE
-from tests.support.web.making import cells, make_version
+from tests.support.web.models import cells, make_version
 from webapp.insight.projection import Projection, projection_of
 from webapp.models.catalog import Catalog, ModelVersion
 from webapp.models.sample import showcase_of

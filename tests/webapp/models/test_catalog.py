@@ -9,7 +9,7 @@ import pytest
 from common.errors import DataError
 from serving.client.errors import ModelNotFound
 from serving.repository.layout import EVALUATION, MANIFEST, SCHEMA, STATISTICS, TRAINING
-from tests.support.web.making import Made, make_version
+from tests.support.web.models import Made, make_version
 from webapp.models.catalog import Catalog, NothingPushed, UnreadableVersion
 
 NAMES = """name: cells

@@ -18,8 +18,7 @@ from serving.launch.launcher import Start, launch
 from serving.release.state import LOCK, State, Store
 from tests.support.serving.release_server import Hall
 from tests.support.serving.versions import copy_version, tiny_model, unloadable, wrong_golden
-from tests.support.web.own_app import own_app
-from tests.webapp.conftest import App
+from tests.support.web.apps import App, own_app
 from webapp.models import releases
 
 pytestmark = pytest.mark.slow

@@ -8,7 +8,7 @@ import pytest
 
 from common.errors import DataError
 from serving.repository.layout import SHOWCASE
-from tests.support.web.making import Made
+from tests.support.web.models import Made
 from webapp.models.catalog import Catalog
 from webapp.models.sample import Showcase, showcase_of
 

@@ -9,8 +9,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from tests.support.web.apps import app_settings
 from tests.support.web.fake_model_server import FakeModelServer
-from tests.webapp.conftest import app_settings
 from webapp import create_app
 from webapp.services import make_services
 

@@ -12,8 +12,8 @@ from bs4 import BeautifulSoup
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from tests.support.web.apps import App, csrf_token
 from tests.support.web.fake_model_server import FakeModelServer
-from tests.webapp.conftest import App, csrf_token
 from webapp.bulk.result_files import new_token
 
 CELLS = "/batch/cells"

@@ -6,9 +6,9 @@ import pytest
 from bs4 import BeautifulSoup
 from flask.testing import FlaskClient
 
+from tests.support.web.apps import App
 from tests.support.web.fake_model_server import FakeModelServer
-from tests.support.web.making import Made
-from tests.webapp.conftest import App
+from tests.support.web.models import Made
 
 
 def page_of(client: FlaskClient, path: str, status: int = 200) -> BeautifulSoup:

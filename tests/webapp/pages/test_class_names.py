@@ -11,9 +11,8 @@ import pytest
 from bs4 import BeautifulSoup
 from flask.testing import FlaskClient
 
+from tests.support.web.apps import App, csrf_token, own_app
 from tests.support.web.fake_model_server import FakeModelServer
-from tests.support.web.own_app import own_app
-from tests.webapp.conftest import App, csrf_token
 
 NAMES = """name: cells
 data: {source: cells.csv, label: outcome, classes: [B, M], positive: M}

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from bs4 import BeautifulSoup
 from flask.testing import FlaskClient
 
+from tests.support.web.apps import App
 from tests.support.web.small_app import SECRET
-from tests.webapp.conftest import App
 
 
 def test_a_stranger_is_offered_the_login_and_nothing_else(make_app: Callable[..., App]) -> None:

@@ -12,11 +12,10 @@ import pytest
 from bs4 import BeautifulSoup
 from flask.testing import FlaskClient
 
+from tests.support.web.apps import App, csrf_token, own_app
 from tests.support.web.fake_model_server import FakeModelServer
 from tests.support.web.logged import NOON, batch, minutes, put
-from tests.support.web.own_app import own_app
 from tests.support.web.small_app import SECRET, add_users, log_in
-from tests.webapp.conftest import App, csrf_token
 from webapp.types import RequestInfo
 
 ONE = "/history/cells/prediction?id=r1&row=0&day=2126-11-20"

@@ -15,11 +15,10 @@ from flask.testing import FlaskClient
 from common.paths import Paths
 from serving.release.state import Entry, Record, State, Store
 from serving.repository.layout import MANIFEST
+from tests.support.web.apps import App, own_app
 from tests.support.web.fake_model_server import FakeModelServer
-from tests.support.web.making import Made, make_version, release
-from tests.support.web.own_app import own_app
+from tests.support.web.models import Made, make_version, release
 from tests.support.web.small_app import PASSWORD, SECRET, add_users, log_in
-from tests.webapp.conftest import App
 from webapp.pages.release_steps import change_told
 
 METRICS = {"auc": [0.97, 0.93, 0.99], "calibration_error": 0.02}

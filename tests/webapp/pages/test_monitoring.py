@@ -12,10 +12,9 @@ import pytest
 from bs4 import BeautifulSoup
 from flask.testing import FlaskClient
 
+from tests.support.web.apps import App, own_app
 from tests.support.web.fake_model_server import FakeModelServer
 from tests.support.web.logged import batch, put
-from tests.support.web.own_app import own_app
-from tests.webapp.conftest import App
 
 
 def page_of(client: FlaskClient, path: str = "/monitoring", **headers: str) -> BeautifulSoup:

@@ -11,9 +11,9 @@ from bs4 import BeautifulSoup
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from tests.support.web.apps import App, csrf_token
 from tests.support.web.fake_model_server import FakeModelServer
-from tests.support.web.making import Made
-from tests.webapp.conftest import App, csrf_token
+from tests.support.web.models import Made
 
 CELLS, PATIENTS, FLOWERS = "/predict/cells", "/predict/patients", "/predict/flowers"
 GOOD = {"radius": "18.5", "texture": "21", "smooth ness (mean)": "0.1"}

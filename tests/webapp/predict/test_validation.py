@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from common.text import MISSING_CODE
-from tests.support.web.making import Made
+from tests.support.web.models import Made
 from webapp.models.catalog import Catalog, ModelVersion
-from webapp.predict import validation
 from webapp.predict.validation import InvalidInput, check_rows, parse_text
 from webapp.types import Problem
 
@@ -128,9 +127,8 @@ def test_an_unknown_field_is_told_with_the_nearest(model_version: ModelVersion, 
 def test_of_very_many_unknown_fields_only_some_are_looked_at(
     model_version: ModelVersion, row: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looked_at = []
-    nearest = validation.nearest
-    monkeypatch.setattr(validation, "nearest", lambda name, names: looked_at.append(name) or nearest(name, names))
+    looked_at: list[str] = []
+    monkeypatch.setattr("webapp.predict.validation.nearest", lambda name, _: looked_at.append(name))
     assert len(problems(model_version, row | {f"pressure{n}": n for n in range(20_000)})) == 100
     assert len(looked_at) == 100
 

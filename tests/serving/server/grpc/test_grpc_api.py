@@ -12,6 +12,7 @@ import grpc
 import pytest
 
 from tests.support.serving import models
+from tests.support.serving.models import predict_request
 from tests.support.serving.running import Running, running, wait_for
 
 pytestmark = pytest.mark.slow
@@ -64,18 +65,6 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 def _config(base: Path, name: str, more: str = "") -> str:
     return f'config {{ name: "{name}" base_path: "{base / name}" model_platform: "tensorflow" {more} }}'
-
-
-def predict_request(model: str = "half", signature: str = "", **inputs: list[float]) -> Any:
-    import tensorflow as tf
-    from tensorflow_serving.apis import predict_pb2
-
-    request = predict_pb2.PredictRequest()
-    request.model_spec.name = model
-    request.model_spec.signature_name = signature
-    for alias, values in (inputs or {"x": [2.0]}).items():
-        request.inputs[alias].CopyFrom(tf.make_tensor_proto(values, tf.float32))
-    return request
 
 
 def on_examples(request: Any, signature: str, *values: float, model: str = "half") -> Any:

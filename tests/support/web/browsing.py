@@ -5,10 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.support.web.site import PASSWORD, ROOT
+from tests.support.web.running import PASSWORD, ROOT
 
+Open = Callable[..., Page]
+Check = Callable[..., None]
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
+at_both_widths = pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
 MODEL = "breast_cancer"
 DATA = ROOT / "data" / "breast_cancer" / "breast_cancer.csv"
 MOST_TABS = 90
