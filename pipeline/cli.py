@@ -116,7 +116,7 @@ def predict_test_rows(settings: Settings, rows: int) -> None:
             )
         from pipeline.scoring import score_rows  # TensorFlow: only once there is something to score
 
-        scored = score_rows(paths.serving / str(found[-1]), Path(examples) / "Split-test", settings, rows)
+        scored = score_rows(paths.serving / str(found[-1]), examples, settings, rows)
     table = Table(title=f"{settings.title or settings.name}, version {found[-1]}: {len(scored)} rows of the test split")
     table.add_column("row", justify="right")
     table.add_column(f"true {settings.data.label}")

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from components.export.warmup import inputs_of
-from components.training.dataset import serialized_rows
+from components.splits import some_rows, split_files
 from config.schema import model_features, read_schema
 from config.settings import Settings
 from serving.repository.golden import plain
@@ -25,12 +25,12 @@ class ScoredRow:
     by_signature: dict[str, tuple[str, float]]
 
 
-def score_rows(model: Path, split: Path, settings: Settings, rows: int) -> list[ScoredRow]:
-    """Load the version as the model server would and score up to `rows` rows of a split."""
+def score_rows(model: Path, examples: str, settings: Settings, rows: int) -> list[ScoredRow]:
+    """Load the version as the model server would and score up to `rows` test rows. `examples`: the artifact's URI."""
     features = model_features(read_schema(model / SCHEMA), settings)
-    serialized = serialized_rows([str(path) for path in split.glob("*.gz")], rows)
-    examples = [tf.train.Example.FromString(row) for row in serialized]
-    true = [e.features.feature[settings.data.label].bytes_list.value[0].decode() for e in examples]
+    serialized = some_rows(split_files(examples, "test"), rows)
+    parsed = [tf.train.Example.FromString(row) for row in serialized]
+    true = [e.features.feature[settings.data.label].bytes_list.value[0].decode() for e in parsed]
     servable = Servable.load(model)
     given: list[dict[str, tuple[str, float]]] = [{} for _ in serialized]
     for signature, columns in inputs_of(serialized, features, has_packed=True).items():

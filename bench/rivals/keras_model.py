@@ -11,9 +11,9 @@ from pathlib import Path
 
 import keras
 import tensorflow as tf
-from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from bench.rivals.network import dense_layers
+from serving.repository.statistics import parse_statistics
 
 
 def main(version: Path, out: Path) -> None:
@@ -33,10 +33,9 @@ def moments(version: Path) -> tuple[list[float], list[float]]:
     """Return mean and standard deviation of each column over the training split, in the order of the packed input."""
     extra = version / "assets.extra"
     columns = json.loads((extra / "golden.json").read_text(encoding="utf-8"))["inputs"]["serving_default"]
-    found = statistics_pb2.DatasetFeatureStatisticsList()
-    found.ParseFromString((extra / "train_statistics.pb").read_bytes())
-    of = {feature.path.step[0]: feature.num_stats for feature in found.datasets[0].features}
-    return [of[column].mean for column in columns], [of[column].std_dev for column in columns]
+    statistics = parse_statistics((extra / "train_statistics.pb").read_bytes()).columns
+    numbers = [statistics[column].num_stats for column in columns]
+    return [column.mean for column in numbers], [column.std_dev for column in numbers]
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""Weigh what was noticed by the settings' severities, and say the result in one sentence."""
+"""Weigh the findings by the settings' severities, and say the result in one sentence."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from components.data_gate.export import Key, Located
+from components.data_gate.export import Key
+from components.data_gate.finding import Located
 from components.verdict import Finding, Verdict
 from config.settings import DataGateSettings
 
@@ -12,14 +13,14 @@ _ORDER = ("error", "warn", "info")
 
 
 def judge(
-    found: Sequence[Located],
+    all_located: Sequence[Located],
     files: Mapping[Key, str],
     settings: DataGateSettings,
     rows: Mapping[str, int],
     override: str,
 ) -> Verdict:
     """Return the verdict; the gravest findings come first. `files` names exported rows by kind and feature."""
-    weighed = sorted(((_finding(one, files, settings), _text(one)) for one in found), key=_gravity)
+    weighed = sorted(((_finding(located, files, settings), _text(located)) for located in all_located), key=_gravity)
     findings = tuple(finding for finding, _ in weighed)
     errors = [text for finding, text in weighed if finding.severity == "error"]
     warnings = sum(finding.severity == "warn" for finding in findings)
@@ -41,27 +42,27 @@ def judge(
 
 
 def _finding(located: Located, files: Mapping[Key, str], settings: DataGateSettings) -> Finding:
-    suspicion = located.suspicion
-    details = dict(suspicion.details)
+    raw = located.finding
+    details = dict(raw.details)
     text = _text(located)
-    if suspicion.counts_rows:
+    if raw.counts_rows:
         details["rows"] = located.rows
-    if file := files.get((suspicion.kind, suspicion.feature)):
+    if file := files.get((raw.kind, raw.feature)):
         details["rows_file"] = file
-    if suspicion.splits:
-        details["splits"] = list(suspicion.splits)
+    if raw.splits:
+        details["splits"] = list(raw.splits)
     return Finding(
-        kind=suspicion.kind,
-        severity=settings.severity_of(suspicion.kind, suspicion.feature, suspicion.usual),
-        sentence=f"{text}. {suspicion.cure}." if suspicion.cure else f"{text}.",
-        feature=suspicion.feature,
+        kind=raw.kind,
+        severity=settings.severity_of(raw.kind, raw.feature, raw.usual),
+        sentence=f"{text}. {raw.cure}." if raw.cure else f"{text}.",
+        feature=raw.feature,
         details=details,
     )
 
 
 def _text(located: Located) -> str:
-    text = located.suspicion.text
-    if not located.suspicion.counts_rows:
+    text = located.finding.text
+    if not located.finding.counts_rows:
         return text
     shown = f": {', '.join(located.values)}" if located.values else ""
     return f"{text}{shown} ({_count(located.rows, 'row')})"

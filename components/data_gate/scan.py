@@ -40,7 +40,7 @@ class Columns(Frozen):
 
 
 @dataclass(frozen=True)
-class Survey:
+class Scan:
     """What one pass leaves: hashes of every row of each split, and a sample of the training rows, in their order."""
 
     content: dict[str, Hashes]  # of the features
@@ -60,14 +60,14 @@ class Survey:
         return len(next(iter(self.sample.values()), ()))
 
 
-def survey(
+def scan_rows(
     blocks: Iterable[Block],
     columns: Columns,
     features: Sequence[str],
     expected: Mapping[str, int],
     seed: int,
     sample_rows: int = SAMPLE_ROWS,
-) -> Survey:
+) -> Scan:
     """Read all rows once. Beyond `sample_rows` expected training rows, each is sampled with the same probability.
 
     `expected` holds the rows of each split as counted before. The sample holds features and label.
@@ -93,7 +93,7 @@ def survey(
         for kind, splits in hashes.items()
     }
     sample = {name: _joined([block.column(name) for block in kept]) for name in (*features, columns.label) if kept}
-    return Survey(**joined, not_finite=not_finite, sample=sample)
+    return Scan(**joined, not_finite=not_finite, sample=sample)
 
 
 def hash_columns(block: Block, names: Sequence[str]) -> Hashes:

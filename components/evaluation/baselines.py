@@ -40,7 +40,7 @@ def compare(train: Table, evaluation: Table, test: Table, settings: Settings) ->
     encode = _encoder(train)
     x_train, x_eval, x_test = encode(train), encode(evaluation), encode(test)
     rng = np.random.default_rng(settings.seed)
-    found = []
+    baselines = []
     for name, estimator, limit in _estimators(settings.seed):
         chosen = _sample(train.classes, limit, rng)
         if len(np.unique(train.classes[chosen])) < 2:
@@ -50,8 +50,8 @@ def compare(train: Table, evaluation: Table, test: Table, settings: Settings) ->
         on_eval, on_test = (_probabilities(estimator, x, width) for x in (x_eval, x_test))
         threshold = _threshold(on_eval, evaluation.classes, settings)
         metrics = bounded(test.classes, _decide(on_test, threshold, settings), on_test, settings)
-        found.append(Baseline(name, len(chosen), len(test.classes), threshold, metrics))
-    return tuple(found)
+        baselines.append(Baseline(name, len(chosen), len(test.classes), threshold, metrics))
+    return tuple(baselines)
 
 
 def bounded(
@@ -59,16 +59,16 @@ def bounded(
 ) -> tuple[Metric, ...]:
     """Return the metrics that the network is judged by, with the same kind of bounds."""
     positive = settings.data.positive_index if settings.data.is_binary else None
-    asked = settings.evaluation
+    evaluation = settings.evaluation
     tally = Tally.empty(len(settings.data.classes), positive)
     tally.add(true, decided, probabilities)
-    names = [name for name in asked.metrics if name != "example_count"]
+    names = [name for name in evaluation.metrics if name != "example_count"]
     values = evaluate(
         tally,
         names,
         positive_index=positive,
-        confidence=asked.confidence,
-        samples=asked.bootstrap_samples,
+        confidence=evaluation.confidence,
+        samples=evaluation.bootstrap_samples,
         seed=settings.seed,
     )
     return tuple(Metric(name, v.value, v.lower, v.upper) for name, v in values.items())

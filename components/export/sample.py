@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from components.evaluation.baselines import Table
-from components.report.splits import NO_INTEGER, SplitTables
+from components.splits import NO_INTEGER, SplitTables
 from config.schema import Feature
 
 MOST_VALUES = 1_000_000  # of a split, so that wide rows do not make a file that no page can read
@@ -28,7 +28,7 @@ def showcase(
     `rows` is the number of rows of each split, `most` of its sample. A missing value is null, as are infinities: JSON
     has none.
     """
-    found = {}
+    samples = {}
     for split, most_rows in most.items():
         limit = min(most_rows, max(1, MOST_VALUES // len(features)))
         columns: dict[str, list[Any]] = {feature.name: [] for feature in features}
@@ -36,8 +36,8 @@ def showcase(
         if limit:
             table = tables.read(split, rows[split], limit)
             columns, labels = _columns(table, features), [classes[i] for i in table.classes]
-        found[split] = {"rows": rows[split], "columns": columns, "labels": labels}
-    return json.dumps(found, ensure_ascii=False, allow_nan=False) + "\n"
+        samples[split] = {"rows": rows[split], "columns": columns, "labels": labels}
+    return json.dumps(samples, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _columns(table: Table, features: Sequence[Feature]) -> dict[str, list[Any]]:

@@ -19,7 +19,7 @@ from components.artifacts import VerdictArtifact
 from components.evaluation.gate import OVERALL, SliceMetrics, read_metrics, read_verdict
 from components.export.sample import showcase
 from components.pusher.push import push
-from components.report.splits import SplitTables
+from components.splits import SplitTables
 from components.verdict import Verdict
 from config.load import settings_hash
 from config.schema import model_features, read_schema

@@ -13,9 +13,8 @@ from common.files import write_text
 from components.artifacts import ReportArtifact, VerdictArtifact
 from components.report.card import render_card
 from components.report.facts import Facts
-from components.report.gather import gather
+from components.report.gather import gather, read_stages
 from components.report.html import render_html
-from components.report.lineage import read_stages
 from components.report.picture import write_png
 from components.report.xlsx import write_xlsx
 from config.settings import Settings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from common.errors import DataError
 from components.features.graph import TransformGraph
+from components.splits import records
 
 READ_BATCH = 1024
 Arrays = dict[str, NDArray[Any]]
@@ -75,8 +76,7 @@ class SplitReader:
         return {key: value.numpy() for key, value in features.items()}
 
     def _stream(self, files: Sequence[str]) -> Any:
-        records = tf.data.TFRecordDataset(sorted(files), compression_type="GZIP")
-        return records.batch(READ_BATCH).map(self._parse, num_parallel_calls=2, deterministic=True).prefetch(2)
+        return records(files).batch(READ_BATCH).map(self._parse, num_parallel_calls=2, deterministic=True).prefetch(2)
 
     @tf.autograph.experimental.do_not_convert
     def _parse(self, serialized: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
@@ -85,15 +85,3 @@ class SplitReader:
         if isinstance(label, tf.SparseTensor):
             label = tf.sparse.to_dense(tf.SparseTensor(label.indices, label.values, [label.dense_shape[0], 1]), "")
         return self._transform(raw), self._class_index.lookup(tf.reshape(label, [-1]))
-
-
-def serialized_rows(files: Sequence[str], rows: int) -> list[bytes]:
-    """Return up to `rows` serialized tf.Examples, evenly spread over the first ten thousand."""
-    first = list(_records(files, 10_000))
-    if len(first) <= rows:
-        return first
-    return [first[i] for i in np.linspace(0, len(first) - 1, rows).round().astype(int)]
-
-
-def _records(files: Sequence[str], limit: int) -> Iterator[bytes]:
-    yield from tf.data.TFRecordDataset(sorted(files), compression_type="GZIP").take(limit).as_numpy_iterator()

@@ -18,8 +18,9 @@ from common.files import write_text
 from components.export import warmup
 from components.export.signatures import Scorer
 from components.features.transform import NUMERIC, vocabulary_sizes
+from components.splits import some_rows
 from components.training import operating_point
-from components.training.dataset import Split, SplitReader, serialized_rows
+from components.training.dataset import Split, SplitReader
 from components.training.models import dense as model
 from config.schema import Feature, model_features, read_schema
 from config.settings import ModelSettings, Settings
@@ -58,7 +59,7 @@ def run_fn(fn_args: Any) -> None:
         point.threshold if point else 0.5,
     )
     scorer.save(folder)
-    rows = serialized_rows(matching(fn_args.eval_files), settings.probe.golden_rows)
+    rows = some_rows(matching(fn_args.eval_files), settings.probe.golden_rows)
     _write_golden(folder, scorer, network, reader, rows, features, settings, point)
     facts = {
         "settings": json.loads(settings.model_dump_json(by_alias=True)),
@@ -81,10 +82,10 @@ def with_hyperparameters(settings: Settings, hyperparameters: dict[str, Any] | N
     if not hyperparameters:
         return settings
     values = hyperparameters["values"]
-    found: dict[str, Any] = {key: value for key, value in values.items() if key in ModelSettings.model_fields}
-    if "hidden_units" in found:  # KerasTuner's choices are scalars
-        found["hidden_units"] = [int(width) for width in found["hidden_units"].split("-")]
-    merged = {**settings.model.model_dump(), **found}
+    tuned: dict[str, Any] = {key: value for key, value in values.items() if key in ModelSettings.model_fields}
+    if "hidden_units" in tuned:  # KerasTuner's choices are scalars
+        tuned["hidden_units"] = [int(width) for width in tuned["hidden_units"].split("-")]
+    merged = {**settings.model.model_dump(), **tuned}
     return settings.model_copy(update={"model": ModelSettings.model_validate(merged)})
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from google.protobuf.message import DecodeError
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from common.errors import DataError
+from serving.repository.statistics import parse_statistics
 
 TOP_VALUES = 50
 
@@ -34,22 +34,16 @@ class Stats:
 def read_statistics(path: Path) -> Mapping[str, Stats]:
     """Return statistics by feature. Raises DataError if the file is none of TensorFlow Metadata's."""
     try:
-        found = statistics_pb2.DatasetFeatureStatisticsList.FromString(path.read_bytes())
-    except (OSError, DecodeError) as error:
+        statistics = parse_statistics(path.read_bytes())
+    except (OSError, DataError) as error:
         raise DataError("cannot read the training statistics", got=error, wanted=str(path)) from None
-    if not found.datasets:
-        return {}
-    return {_name(feature): _stats(feature) for feature in found.datasets[0].features}
+    return {name: _stats(column) for name, column in statistics.columns.items()}
 
 
 def plain(number: float) -> float:
     """Return a float32 as people wrote it: 170.4, not 170.39999389648438. Whole numbers stay what they are."""
     is_short = not float(number).is_integer() and float(np.float32(number)) == number
     return float(str(np.float32(number))) if is_short else number
-
-
-def _name(feature: Any) -> str:
-    return feature.name or ".".join(feature.path.step)
 
 
 def _stats(feature: Any) -> Stats:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 
 from components.data_gate.blocks import Block
-from components.data_gate.finding import Mask, Suspicion
+from components.data_gate.finding import Mask, RawFinding
 from components.data_gate.scan import is_not_finite
 
 Locate = Callable[[Any, schema_pb2.Feature, Collection[str]], Mask]  # column, its feature, its domain -> rows
@@ -21,31 +21,31 @@ _CURE = "Correct the rows; if the data are right, correct the schema"
 
 def schema_anomalies(
     anomalies: Mapping[str, anomalies_pb2.Anomalies], schema: schema_pb2.Schema, ignore: Collection[str]
-) -> list[Suspicion]:
-    """Return one suspicion for each feature and reason. Ignored columns may be absent or anything."""
+) -> list[RawFinding]:
+    """Return one finding for each feature and reason. Ignored columns may be absent or anything."""
     features = {feature.name: feature for feature in schema.feature}
-    told: dict[tuple[str, str | None, str], list[str]] = {}  # splits by kind, feature and TFDV's words
+    reported: dict[tuple[str, str | None, str], list[str]] = {}  # splits by kind, feature and TFDV's words
     for split, result in anomalies.items():
         if result.data_missing:
-            told.setdefault(("NO_DATA_IN_SPAN", None, "TFDV saw no rows"), []).append(split)
+            reported.setdefault(("NO_DATA_IN_SPAN", None, "TFDV saw no rows"), []).append(split)
         for info in (result.dataset_anomaly_info, *result.anomaly_info.values()):
             name = info.path.step[0] if info.path.step else None
             for kind, words in _reasons(info) if name not in ignore else ():
                 # TFDV's words hold numbers of the split; where the rows are found, ours say it for all splits at once
                 is_located = name in features and kind in _KNOWN
-                told.setdefault((kind, name, "" if is_located else words), []).append(split)
+                reported.setdefault((kind, name, "" if is_located else words), []).append(split)
     return [
         _located_anomaly(kind, features[name], _domain(features[name], schema), tuple(splits))
         if name is not None and not words
-        else _told_anomaly(kind, name, words, tuple(splits))
-        for (kind, name, words), splits in told.items()
+        else _anomaly_in_tfdvs_words(kind, name, words, tuple(splits))
+        for (kind, name, words), splits in reported.items()
     ]
 
 
-def not_finite(counts: Mapping[tuple[str, str], int]) -> list[Suspicion]:
-    """Return one suspicion for each split and column with NaN or infinite values, which TFDV lets pass."""
+def not_finite(counts: Mapping[tuple[str, str], int]) -> list[RawFinding]:
+    """Return one finding for each split and column with NaN or infinite values, which TFDV lets pass."""
     return [
-        Suspicion(
+        RawFinding(
             "NOT_FINITE",
             f"In {split}, {name!r} holds NaN or infinite values",
             feature=name,
@@ -61,18 +61,18 @@ def not_finite(counts: Mapping[tuple[str, str], int]) -> list[Suspicion]:
 
 def _located_anomaly(
     kind: str, feature: schema_pb2.Feature, domain: Collection[str], splits: tuple[str, ...]
-) -> Suspicion:
+) -> RawFinding:
     words, locate = _KNOWN[kind]
     text = f"In {', '.join(splits)}, {feature.name!r} {words.format(**_limits(feature))}"
     where = partial(_located, locate, feature, domain) if locate else None
-    return Suspicion(
+    return RawFinding(
         kind, text, feature=feature.name, splits=splits, where=where, cure=_CURE, counts_rows=where is not None
     )
 
 
-def _told_anomaly(kind: str, name: str | None, words: str, splits: tuple[str, ...]) -> Suspicion:
+def _anomaly_in_tfdvs_words(kind: str, name: str | None, words: str, splits: tuple[str, ...]) -> RawFinding:
     subject = f", {name!r}" if name else ""
-    return Suspicion(kind, f"In {', '.join(splits)}{subject}: {words}", feature=name, splits=splits, cure=_CURE)
+    return RawFinding(kind, f"In {', '.join(splits)}{subject}: {words}", feature=name, splits=splits, cure=_CURE)
 
 
 def _reasons(info: Any) -> list[tuple[str, str]]:
@@ -171,7 +171,7 @@ _PRESENT = "is missing in too many rows; the schema wants it in {share}"
 _SHAPE = "is missing in some rows; the schema gives it a shape, so every row must have it"
 _ABSENT = "is missing in every row; the schema wants it in {share}"
 
-# Anomaly: what is said of the feature, and how its rows are found. All others are told in TFDV's words.
+# Anomaly: what is said of the feature, and how its rows are found. All others stand in TFDV's words.
 _KNOWN: dict[str, tuple[str, Locate | None]] = {
     "ENUM_TYPE_UNEXPECTED_STRING_VALUES": (_LISTED, _outside),
     "BOOL_TYPE_UNEXPECTED_STRING": (_LISTED, _outside),

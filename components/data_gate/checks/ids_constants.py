@@ -9,23 +9,23 @@ import numpy as np
 import pyarrow as pa
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-from components.data_gate.finding import Suspicion
+from components.data_gate.finding import RawFinding
 from config.onboard.guesses import ID_NAME
+from serving.repository.statistics import Statistics
 
 MIN_ROWS = 50  # with fewer, all values may well differ by chance
 SURE_Z = 4.0  # standard deviations
 
 
-def constant_features(statistics: statistics_pb2.DatasetFeatureStatistics, features: Iterable[str]) -> list[Suspicion]:
+def constant_features(statistics: Statistics, features: Iterable[str]) -> list[RawFinding]:
     """Find features with one value, or none, in all training rows. A value in some rows only is information."""
-    wanted = set(features)
-    found = []
-    for feature in statistics.features:
-        name = feature.path.step[0] if feature.path.step else feature.name
-        if name not in wanted or not (value := _only_value(feature)):
+    findings = []
+    for name in features:
+        column = statistics.columns.get(name)
+        if column is None or not (value := _only_value(column)):
             continue
-        found.append(
-            Suspicion(
+        findings.append(
+            RawFinding(
                 "CONSTANT_FEATURE",
                 f"{name!r} {value} in every row of train",
                 feature=name,
@@ -33,17 +33,17 @@ def constant_features(statistics: statistics_pb2.DatasetFeatureStatistics, featu
                 cure="List it in data.ignore",
             )
         )
-    return found
+    return findings
 
 
-def id_features(sample: Mapping[str, Any], uniqueness: float, text_uniqueness: Mapping[str, float]) -> list[Suspicion]:
+def id_features(sample: Mapping[str, Any], uniqueness: float, text_uniqueness: Mapping[str, float]) -> list[RawFinding]:
     """Find integers and texts that name a row instead of describing it. Floats are quantities, never ids.
 
     Text: almost all values differ; `text_uniqueness` holds the share over all rows, where it is known. Integers:
     almost all differ although their range is so narrow that by chance some would not, or each row's is larger (or
     smaller) than the one before, or the name says so; else an integer with a wide range is only a possible id.
     """
-    found = []
+    findings = []
     for name, column in sample.items():
         values = column.drop_null()
         if len(values) < MIN_ROWS:
@@ -51,23 +51,23 @@ def id_features(sample: Mapping[str, Any], uniqueness: float, text_uniqueness: M
         if pa.types.is_string(column.type):
             share = min(len(values.unique()) / len(values), text_uniqueness.get(name, 1.0))
             if share >= uniqueness:
-                found.append(_id("ID_FEATURE", name, share, "text that names the row"))
+                findings.append(_id("ID_FEATURE", name, share, "text that names the row"))
         elif pa.types.is_integer(column.type):
-            found += _integer(name, values.to_numpy(), uniqueness)
-    return found
+            findings += _integer(name, values.to_numpy(), uniqueness)
+    return findings
 
 
-def text_uniqueness(statistics: statistics_pb2.DatasetFeatureStatistics) -> dict[str, float]:
+def text_uniqueness(statistics: Statistics) -> dict[str, float]:
     """Return the share of distinct values among those present, by text feature."""
     shares = {}
-    for feature in statistics.features:
-        values = feature.string_stats.common_stats.num_non_missing
-        if feature.HasField("string_stats") and values:
-            shares[feature.path.step[0] if feature.path.step else feature.name] = feature.string_stats.unique / values
+    for name, column in statistics.columns.items():
+        values = column.string_stats.common_stats.num_non_missing
+        if column.HasField("string_stats") and values:
+            shares[name] = column.string_stats.unique / values
     return shares
 
 
-def _integer(name: str, values: np.ndarray[Any, np.dtype[np.int64]], uniqueness: float) -> list[Suspicion]:
+def _integer(name: str, values: np.ndarray[Any, np.dtype[np.int64]], uniqueness: float) -> list[RawFinding]:
     distinct = len(np.unique(values))
     share = distinct / len(values)
     if share < uniqueness:
@@ -84,9 +84,9 @@ def _integer(name: str, values: np.ndarray[Any, np.dtype[np.int64]], uniqueness:
     return [_id("POSSIBLE_ID", name, share, "integers")]
 
 
-def _id(kind: str, name: str, share: float, what: str) -> Suspicion:
+def _id(kind: str, name: str, share: float, what: str) -> RawFinding:
     verb = "looks like an id" if kind == "ID_FEATURE" else "may be an id"
-    return Suspicion(
+    return RawFinding(
         kind,
         f"{name!r} {verb}: {what}, {share:.1%} of them distinct",
         feature=name,

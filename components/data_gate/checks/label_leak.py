@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from components.data_gate.finding import Suspicion
+from components.data_gate.finding import RawFinding
 
 FOLDS = 5
 MIN_ROWS = 20
@@ -25,7 +25,7 @@ SLACK = 0.01  # a fold's tree may do a little better on its fifth than any tree 
 Codes = NDArray[np.int64]
 
 
-def label_leaks(sample: Mapping[str, Any], label: str, threshold: float, seed: int) -> list[Suspicion]:
+def label_leaks(sample: Mapping[str, Any], label: str, threshold: float, seed: int) -> list[RawFinding]:
     """Score each feature of a sample: `{column: flat Arrow array}`, the label among them."""
     if label not in sample:
         return []
@@ -36,7 +36,7 @@ def label_leaks(sample: Mapping[str, Any], label: str, threshold: float, seed: i
     if len(labels) < MIN_ROWS or labels.max() < 1:
         return []
     folds = _folds(labels, random)
-    found = []
+    findings = []
     for name, column in sample.items():
         if name == label:
             continue
@@ -45,8 +45,8 @@ def label_leaks(sample: Mapping[str, Any], label: str, threshold: float, seed: i
         numbers = positions(column)[kept] if is_number else None
         score, rows = best_score(codes, numbers, labels, folds, threshold)
         if score >= threshold:
-            found.append(_leak(name, label, score, rows, copies=_is_copy(codes, labels)))
-    return found
+            findings.append(_leak(name, label, score, rows, copies=_is_copy(codes, labels)))
+    return findings
 
 
 def encode(column: Any) -> Codes:
@@ -178,9 +178,9 @@ def _is_copy(codes: Codes, labels: Codes) -> bool:
     return pairs.shape[1] == len(np.unique(pairs[0])) == len(np.unique(pairs[1])) > 1
 
 
-def _leak(name: str, label: str, score: float, rows: NDArray[np.intp], copies: bool) -> Suspicion:
+def _leak(name: str, label: str, score: float, rows: NDArray[np.intp], copies: bool) -> RawFinding:
     how = "is a copy of" if copies else "alone tells"
-    return Suspicion(
+    return RawFinding(
         "LABEL_LEAK",
         f"{name!r} {how} {label!r}: balanced accuracy {score:.3f}, cross-validated on {len(rows)} rows of train",
         feature=name,

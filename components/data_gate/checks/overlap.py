@@ -9,20 +9,20 @@ from itertools import combinations
 import numpy as np
 
 from components.data_gate.blocks import Block
-from components.data_gate.finding import Mask, Suspicion
-from components.data_gate.scan import Survey, hash_columns
+from components.data_gate.finding import Mask, RawFinding
+from components.data_gate.scan import Scan, hash_columns
 from components.examples.splitting import Hashes
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # so that a label and a feature that are equal do not cancel out
 
 
-def row_overlaps(content: Mapping[str, Hashes], features: Sequence[str], is_grouped: bool) -> list[Suspicion]:
+def row_overlaps(content: Mapping[str, Hashes], features: Sequence[str], is_grouped: bool) -> list[RawFinding]:
     """Find rows whose features stand in two splits. `content` holds the rows' hashes by split, `[rows]` uint64."""
-    found = []
+    findings = []
     for (first, second), shared in _shared(content).items():
         counts = {split: int(np.isin(content[split], shared).sum()) for split in (first, second)}
-        found.append(
-            Suspicion(
+        findings.append(
+            RawFinding(
                 "SPLIT_OVERLAP",
                 f"{_rows(counts[first])} of {first} have the same features as {_rows(counts[second])} of {second}: "
                 "what is measured there has been seen before",
@@ -33,16 +33,16 @@ def row_overlaps(content: Mapping[str, Hashes], features: Sequence[str], is_grou
                 details=counts,
             )
         )
-    return found
+    return findings
 
 
-def group_overlaps(groups: Mapping[str, Hashes], group_by: str) -> list[Suspicion]:
+def group_overlaps(groups: Mapping[str, Hashes], group_by: str) -> list[RawFinding]:
     """Find groups with rows in two splits. `groups` holds the hashes of the groups' names by split."""
-    found = []
+    findings = []
     for (first, second), shared in _shared(groups).items():
         counts = {split: int(np.isin(groups[split], shared).sum()) for split in (first, second)}
-        found.append(
-            Suspicion(
+        findings.append(
+            RawFinding(
                 "GROUP_OVERLAP",
                 f"{len(shared)} {'group' if len(shared) == 1 else 'groups'} of {group_by!r} stand in two splits: "
                 f"{_rows(counts[first])} in {first}, {_rows(counts[second])} in {second}",
@@ -53,38 +53,38 @@ def group_overlaps(groups: Mapping[str, Hashes], group_by: str) -> list[Suspicio
                 details={**counts, "groups": len(shared)},
             )
         )
-    return found
+    return findings
 
 
-def repeated_rows(survey: Survey, features: Sequence[str], label: str) -> list[Suspicion]:
+def repeated_rows(scan: Scan, features: Sequence[str], label: str) -> list[RawFinding]:
     """Find rows that repeat an earlier one of their split, and equal rows with different labels."""
-    found = []
-    repeats = {split: _repeats(survey.content[split] + labels * _ODD) for split, labels in survey.labels.items()}
+    findings = []
+    repeats = {split: _repeats(scan.content[split] + labels * _ODD) for split, labels in scan.labels.items()}
     if total := sum(repeats.values()):
         parts = ", ".join(f"{count} in {split}" for split, count in repeats.items() if count)
-        found.append(
-            Suspicion(
+        findings.append(
+            RawFinding(
                 "DUPLICATE_ROWS", f"{_rows(total)} repeat an earlier one, label included: {parts}", details=repeats
             )
         )
-    content = np.concatenate([*survey.content.values()])
-    with_label = content + np.concatenate([*survey.labels.values()]) * _ODD
+    content = np.concatenate([*scan.content.values()])
+    with_label = content + np.concatenate([*scan.labels.values()]) * _ODD
     distinct = content[np.unique(with_label, return_index=True)[1]]
     contradicted = _more_than_once(distinct)
     if len(contradicted):
         rows = int(np.isin(content, contradicted).sum())
-        found.append(
-            Suspicion(
+        findings.append(
+            RawFinding(
                 "CONTRADICTORY_LABELS",
                 f"{_rows(rows)} have the same features as others but another {label!r}: "
                 "no model can get all of them right",
-                splits=tuple(survey.content),
+                splits=tuple(scan.content),
                 where=partial(_among, contradicted, features),
                 cure="Correct the labels, or add the column that tells these rows apart",
                 details={"rows": rows, "patterns": len(contradicted)},
             )
         )
-    return found
+    return findings
 
 
 def _shared(hashes: Mapping[str, Hashes]) -> dict[tuple[str, str], Hashes]:

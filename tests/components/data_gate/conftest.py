@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from components.data_gate.blocks import Block
-from components.data_gate.scan import Columns, Survey, survey
+from components.data_gate.scan import Columns, Scan, scan_rows
 
 Values = Mapping[str, Sequence[Any]]
 
@@ -23,12 +23,12 @@ def block(split: str, values: Values, first_row: int = 0) -> Block:
     )
 
 
-def survey_of(splits: Mapping[str, Values], group_by: str | None = None, sample_rows: int = 50_000) -> Survey:
-    """Survey splits given as `{split: {column: values}}` with the label `y`; all else are features."""
+def scan_of(splits: Mapping[str, Values], group_by: str | None = None, sample_rows: int = 50_000) -> Scan:
+    """Scan splits given as `{split: {column: values}}` with the label `y`; all else are features."""
     features = [name for name in next(iter(splits.values())) if name not in ("y", group_by)]
     expected = {split: len(next(iter(values.values()))) for split, values in splits.items()}
     blocks = [block(split, values) for split, values in splits.items()]
-    return survey(blocks, Columns(label="y", group_by=group_by), features, expected, 1, sample_rows)
+    return scan_rows(blocks, Columns(label="y", group_by=group_by), features, expected, 1, sample_rows)
 
 
 @pytest.fixture
@@ -37,8 +37,8 @@ def make_block() -> Callable[..., Block]:
 
 
 @pytest.fixture
-def make_survey() -> Callable[..., Survey]:
-    return survey_of
+def make_scan() -> Callable[..., Scan]:
+    return scan_of
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@ import csv
 import numpy as np
 import pytest
 
-from components.data_gate.export import cell, export, file_name, locate, name_files
-from components.data_gate.finding import Suspicion
+from components.data_gate.export import cell, export, file_name, name_files
+from components.data_gate.finding import RawFinding, locate
 
 DATA = {"n": [1, 2, 3], "t": ["=cmd()", "b", None], "y": ["0", "1", "0"]}
 
@@ -13,8 +13,8 @@ def everything(block):
     return np.ones(block.batch.num_rows, bool)
 
 
-def suspicion(**changes):
-    return Suspicion(
+def raw_finding(**changes):
+    return RawFinding(
         **{
             "kind": "K",
             "text": "t",
@@ -29,7 +29,7 @@ def suspicion(**changes):
 
 def test_rows_are_counted_kept_up_to_a_limit_and_written(tmp_path, make_block):
     blocks = [make_block("train", DATA), make_block("train", DATA, 3), make_block("test", DATA)]
-    (found,) = locate(blocks, [suspicion()], most=4)
+    (found,) = locate(blocks, [raw_finding()], most=4)
     assert (found.rows, found.values) == (6, ["1", "2", "3"])
     names = name_files([found])
     export([found], names, tmp_path, most=4)
@@ -40,10 +40,10 @@ def test_rows_are_counted_kept_up_to_a_limit_and_written(tmp_path, make_block):
     assert rows[2]["t"] == ""
 
 
-def test_suspicions_of_one_kind_and_feature_share_a_file(tmp_path, make_block):
+def test_findings_of_one_kind_and_feature_share_a_file(tmp_path, make_block):
     found = locate(
         [make_block("train", DATA), make_block("test", DATA)],
-        [suspicion(), suspicion(splits=("test", "train"))],
+        [raw_finding(), raw_finding(splits=("test", "train"))],
         most=10,
     )
     names = name_files(found)
@@ -53,7 +53,7 @@ def test_suspicions_of_one_kind_and_feature_share_a_file(tmp_path, make_block):
 
 
 def test_without_rows_there_is_no_file(tmp_path, make_block):
-    found = locate([make_block("train", DATA)], [suspicion(where=None)], most=10)
+    found = locate([make_block("train", DATA)], [raw_finding(where=None)], most=10)
     assert name_files(found) == {}
 
 
@@ -61,8 +61,9 @@ def test_without_rows_there_is_no_file(tmp_path, make_block):
     ("value", "written"),
     [
         ("=1+1", "'=1+1"),
-        ("+1", "'+1"),
-        ("-1", "'-1"),
+        ("+1", "+1"),
+        ("-1", "-1"),
+        ("-1+2", "'-1+2"),
         ("@x", "'@x"),
         ("\t=1", "'\t=1"),
         ("\r=1", "'\r=1"),

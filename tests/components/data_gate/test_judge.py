@@ -1,18 +1,17 @@
 import pytest
 
-from components.data_gate.export import Located
-from components.data_gate.finding import Suspicion
+from components.data_gate.finding import Located, RawFinding
 from components.data_gate.judge import judge
 from config.settings import DataGateSettings
 
 ROWS = {"train": 3, "test": 2}
-LEAK = Suspicion("LABEL_LEAK", "'x' tells", feature="x", cure="Drop it")
-CONSTANT = Suspicion("CONSTANT_FEATURE", "'c' is 1", feature="c")
-ENUM = Suspicion("ENUM_TYPE_UNEXPECTED_STRING_VALUES", "In test, 'e' holds", feature="e", counts_rows=True)
+LEAK = RawFinding("LABEL_LEAK", "'x' tells", feature="x", cure="Drop it")
+CONSTANT = RawFinding("CONSTANT_FEATURE", "'c' is 1", feature="c")
+ENUM = RawFinding("ENUM_TYPE_UNEXPECTED_STRING_VALUES", "In test, 'e' holds", feature="e", counts_rows=True)
 
 
-def weigh(*suspicions, override="", **settings):
-    found = [Located(one, rows=2, values=["'a'"]) for one in suspicions]
+def weigh(*findings, override="", **settings):
+    found = [Located(one, rows=2, values=["'a'"]) for one in findings]
     return judge(found, {("LABEL_LEAK", "x"): "rows.csv"}, DataGateSettings(**settings), ROWS, override)
 
 
@@ -62,6 +61,6 @@ def test_the_default_severity_is_for_anomalies_not_for_our_checks():
 
 
 def test_a_check_may_know_better_unless_the_settings_speak():
-    overlap = Suspicion("SPLIT_OVERLAP", "t", usual="warn")
+    overlap = RawFinding("SPLIT_OVERLAP", "t", usual="warn")
     assert weigh(overlap).passed
     assert not weigh(overlap, severity={"SPLIT_OVERLAP": "error"}).passed

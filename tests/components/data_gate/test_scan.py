@@ -3,14 +3,14 @@ import pytest
 
 from components.data_gate.checks.anomalies import not_finite
 from components.data_gate.checks.row_counts import row_losses
-from components.data_gate.scan import Columns, survey
+from components.data_gate.scan import Columns, scan_rows
 
 ROWS = 20_000
 
 
-def test_a_large_split_is_sampled_the_same_way_each_time(make_survey):
+def test_a_large_split_is_sampled_the_same_way_each_time(make_scan):
     data = {"train": {"a": np.arange(ROWS) * 1.0, "y": ["0"] * ROWS}, "test": {"a": [1.0], "y": ["0"]}}
-    first, second = (make_survey(data, sample_rows=1000) for _ in range(2))
+    first, second = (make_scan(data, sample_rows=1000) for _ in range(2))
     assert first.sample["a"].equals(second.sample["a"])
     assert 850 < first.sampled_rows < 1150
     assert first.rows == {"train": ROWS, "test": 1}
@@ -18,28 +18,28 @@ def test_a_large_split_is_sampled_the_same_way_each_time(make_survey):
     assert 0.4 < np.mean(first.sample["a"].to_numpy() / ROWS) < 0.6
 
 
-def test_a_small_split_is_looked_at_whole(make_survey):
-    result = make_survey({"train": {"a": [1.0, None], "y": ["0", "1"]}})
+def test_a_small_split_is_looked_at_whole(make_scan):
+    result = make_scan({"train": {"a": [1.0, None], "y": ["0", "1"]}})
     assert result.sampled_rows == 2
     assert result.sample["a"].to_pylist() == [1.0, None]
 
 
 def test_a_column_that_changes_its_type_between_batches_is_taken_as_text(make_block):
     blocks = [make_block("train", {"a": values, "y": ["0"]}, row) for row, values in enumerate([[1], ["x"], [None]])]
-    result = survey(blocks, Columns(label="y"), ["a"], {"train": 3}, seed=0)
+    result = scan_rows(blocks, Columns(label="y"), ["a"], {"train": 3}, seed=0)
     assert result.sample["a"].to_pylist() == ["1", "x", None]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")], ids=str)
-def test_nan_and_infinity_are_counted_and_found(make_block, make_survey, value):
+def test_nan_and_infinity_are_counted_and_found(make_block, make_scan, value):
     data = {"a": [1.0, value, None], "b": [1.0, 2.0, 3.0], "y": ["0", "1", "0"]}
-    (found,) = not_finite(make_survey({"train": data}).not_finite)
+    (found,) = not_finite(make_scan({"train": data}).not_finite)
     assert (found.kind, found.feature) == ("NOT_FINITE", "a")
     assert found.where(make_block("train", data)).tolist() == [False, True, False]
 
 
-def test_missing_is_not_infinite(make_survey):
-    assert not_finite(make_survey({"train": {"a": [1.0, None], "y": ["0", "1"]}}).not_finite) == []
+def test_missing_is_not_infinite(make_scan):
+    assert not_finite(make_scan({"train": {"a": [1.0, None], "y": ["0", "1"]}}).not_finite) == []
 
 
 GOOD = {"rows_in": 30, "rows_train": 20, "rows_test": 10}

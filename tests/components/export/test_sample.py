@@ -41,7 +41,7 @@ def write_split(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 def read(examples: Path, rows: dict[str, int], features: Sequence[Feature] = FEATURES, most: int = 1000) -> Any:
     from components.export.sample import showcase
-    from components.report.splits import SplitTables
+    from components.splits import SplitTables
 
     def refuse(name: str) -> None:
         raise AssertionError(f"{name} is not JSON")

@@ -80,9 +80,9 @@ def settings(mixed: Any) -> Any:
 @pytest.fixture(scope="module")
 def rows(mixed: Any) -> list[bytes]:
     """The eval rows, and some with values that nobody has seen or has."""
-    from components.training.dataset import serialized_rows
+    from components.splits import some_rows
 
-    return serialized_rows(mixed.split("eval"), 1000) + [as_example({**row, "outcome": "?"}) for row in UNUSUAL]
+    return some_rows(mixed.split("eval"), 1000) + [as_example({**row, "outcome": "?"}) for row in UNUSUAL]
 
 
 @pytest.fixture(scope="module")

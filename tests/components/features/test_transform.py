@@ -198,10 +198,11 @@ def test_only_train_rows_are_looked_at(
     """Change every row of some splits and let the pipeline's own Transform fit again: the same bits come out."""
     import tensorflow_transform as tft
 
-    from components.training.dataset import SplitReader, serialized_rows
+    from components.splits import some_rows
+    from components.training.dataset import SplitReader
 
     again = tft.TFTransformOutput(str(fit_again(pipeline_run, breast_cancer, splits, tmp_path)))
-    rows = serialized_rows(pipeline_run.split("train"), 50)
+    rows = some_rows(pipeline_run.split("train"), 50)
     before, after = (
         SplitReader(graph, breast_cancer.data.label, breast_cancer.data.classes).transform(rows)["numeric"]
         for graph in (transform_output, again)

@@ -53,21 +53,10 @@ def test_an_unknown_label_is_refused(transform_output: Any, pipeline_run: Any) -
         SplitReader(transform_output, "diagnosis", ["B", "X"]).read(pipeline_run.split("eval"), 1)
 
 
-def test_a_few_rows_are_spread_over_the_split(pipeline_run: Any) -> None:
-    from components.training.dataset import serialized_rows
-
-    files = pipeline_run.split("test")
-    everything = serialized_rows(files, 10_000)
-    few = serialized_rows(files, 5)
-    assert [few[0], few[-1]] == [everything[0], everything[-1]]
-    assert len({*few}) == 5
-    assert serialized_rows(files, len(everything)) == everything
-
-
 def test_a_few_rows_are_transformed_as_the_split_is(reader: Any, pipeline_run: Any) -> None:
-    from components.training.dataset import serialized_rows
+    from components.splits import some_rows
 
-    rows = serialized_rows(pipeline_run.split("eval"), 10_000)
+    rows = some_rows(pipeline_run.split("eval"), 10_000)
     whole = reader.read(pipeline_run.split("eval"), 1).features["numeric"]
     np.testing.assert_array_equal(reader.transform(rows)["numeric"], whole)
 

@@ -7,6 +7,7 @@ from sklearn.datasets import load_breast_cancer, load_iris
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from components.data_gate.checks.ids_constants import constant_features, id_features, text_uniqueness
+from serving.repository.statistics import Statistics
 
 RANDOM = np.random.default_rng(7)
 ROWS = 364
@@ -98,7 +99,7 @@ def words(name: str, *values: str, missing: int = 0, present: int = 10):
     ids=lambda v: v if isinstance(v, str) else "",
 )
 def test_constants(feature, said):
-    statistics = statistics_pb2.DatasetFeatureStatistics(features=[feature])
+    statistics = Statistics(10, {"x": feature})
     found = constant_features(statistics, ["x"])
     assert [s.kind for s in found] == (["CONSTANT_FEATURE"] if said else [])
     assert said is None or said in found[0].text
@@ -106,5 +107,5 @@ def test_constants(feature, said):
 
 
 def test_uniqueness_of_text_comes_from_the_statistics():
-    statistics = statistics_pb2.DatasetFeatureStatistics(features=[words("x", "a", "b"), number("n", 0, 1)])
+    statistics = Statistics(10, {"x": words("x", "a", "b"), "n": number("n", 0, 1)})
     assert text_uniqueness(statistics) == {"x": 0.2}

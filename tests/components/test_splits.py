@@ -27,7 +27,7 @@ ROWS: list[dict[str, Any]] = [
 def tables(tmp_path: Path) -> Any:
     import tensorflow as tf
 
-    from components.report.splits import SplitTables
+    from components.splits import SplitTables
 
     def feature(value: Any) -> Any:
         if isinstance(value, int):
@@ -60,3 +60,14 @@ def test_large_split_is_thinned_evenly(tables: Any) -> None:
 def test_split_without_files_has_no_rows(tables: Any) -> None:
     read = tables.read("test", rows=0, most=10)
     assert (read.numbers.shape, read.texts.shape, read.classes.shape) == ((0, 2), (0, 2), (0,))
+
+
+def test_a_few_rows_are_spread_over_the_split(pipeline_run: Any) -> None:
+    from components.splits import some_rows
+
+    files = pipeline_run.split("test")
+    everything = some_rows(files, 10_000)
+    few = some_rows(files, 5)
+    assert [few[0], few[-1]] == [everything[0], everything[-1]]
+    assert len({*few}) == 5
+    assert some_rows(files, len(everything)) == everything

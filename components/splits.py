@@ -1,4 +1,4 @@
-"""Read the splits again: as tables for the plain models, and scored by the exported model."""
+"""Read the splits of an Examples artifact, gzipped TFRecords of tf.Examples: as records or as tables of raw values."""
 
 from __future__ import annotations
 
@@ -11,13 +11,29 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from components.evaluation.baselines import Table
-from components.report.curves import Scored
 from config.schema import Feature
-from serving.repository.layout import EXAMPLES_SIGNATURE
-from serving.server.core.servable import Servable
 
 BATCH = 4096
+FIRST_ROWS = 10_000  # that a few rows are chosen from
 NO_INTEGER = -(2**63)  # stands for a missing integer; TF's parser has no other way
+
+
+def split_files(examples: str | Path, split: str) -> list[str]:
+    """Return the files of one split. `examples`: the artifact's URI."""
+    return sorted(tf.io.gfile.glob(f"{examples}/Split-{split}/*"))
+
+
+def records(files: Sequence[str]) -> Any:
+    """Return a tf.data.Dataset of the serialized tf.Examples in some files, always in the same order."""
+    return tf.data.TFRecordDataset(tf.constant(sorted(files), tf.string), compression_type="GZIP")
+
+
+def some_rows(files: Sequence[str], rows: int) -> list[bytes]:
+    """Return up to `rows` serialized tf.Examples, evenly spread over the first ten thousand."""
+    first = list(records(files).take(FIRST_ROWS).as_numpy_iterator())
+    if len(first) <= rows:
+        return first
+    return [first[i] for i in np.linspace(0, len(first) - 1, rows).round().astype(int)]
 
 
 class SplitTables:
@@ -33,33 +49,25 @@ class SplitTables:
     def read(self, split: str, rows: int, most: int) -> Table:
         """Return a split's rows, evenly thinned to at most `most` of its `rows`."""
         every = max(1, -(-rows // most))
-        parts = [self._table(batch) for batch in self._batches(split, every)]
+        parts = [self._table(batch) for batch in self._serialized(split, every)]
         if not parts:
             return Table(
                 np.zeros((0, len(self._numbers))), np.zeros((0, len(self._texts)), object), np.zeros(0, np.int64)
             )
-        return Table(*(np.concatenate(columns) for columns in zip(*map(_unpack, parts), strict=True)))
+        return Table(*(np.concatenate(columns) for columns in zip(*map(_columns, parts), strict=True)))
 
-    def score(self, split: str, model: Path) -> Scored:
-        """Return what the exported model, loaded as the model server loads it, says of a split's rows."""
-        servable = Servable.load(model)
+    def batches(self, split: str, every: int = 1) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
+        """Yield serialized rows and their classes, of each `every` rows the first."""
         spec = {self._label: self._spec[self._label]}
-        true, decided, probabilities = [], [], []
-        for batch in self._batches(split, 1):
-            outputs = servable.run(EXAMPLES_SIGNATURE, {"examples": batch})
-            true.append(self._classes(tf.io.parse_example(batch, spec)[self._label].numpy()))
-            decided.append(self._classes(outputs["label"]))
-            probabilities.append(outputs["probabilities"])
-        servable.close()
-        if not true:
-            return Scored(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, len(self._index)), np.float32))
-        return Scored(np.concatenate(true), np.concatenate(decided), np.concatenate(probabilities))
+        for batch in self._serialized(split, every):
+            yield batch, self.classes(tf.io.parse_example(batch, spec)[self._label].numpy())
 
-    def _batches(self, split: str, every: int) -> Iterator[NDArray[Any]]:
-        files = sorted(str(path) for path in (self._examples / f"Split-{split}").glob("*"))
-        if files:
-            records = tf.data.TFRecordDataset(files, compression_type="GZIP")
-            yield from records.shard(every, 0).batch(BATCH).as_numpy_iterator()
+    def classes(self, labels: NDArray[Any]) -> NDArray[np.int64]:
+        """Return the index of each label, `[rows] object` of bytes."""
+        return np.array([self._index[name] for name in labels], np.int64)
+
+    def _serialized(self, split: str, every: int) -> Iterator[NDArray[Any]]:
+        yield from records(split_files(self._examples, split)).shard(every, 0).batch(BATCH).as_numpy_iterator()
 
     def _table(self, batch: NDArray[Any]) -> Table:
         parsed = {name: values.numpy() for name, values in tf.io.parse_example(batch, self._spec).items()}
@@ -72,20 +80,7 @@ class SplitTables:
             texts[:, i] = [
                 v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in parsed[feature.name]
             ]
-        return Table(numbers, texts, self._classes(parsed[self._label]))
-
-    def _classes(self, labels: NDArray[Any]) -> NDArray[np.int64]:
-        return np.array([self._index[name] for name in labels], np.int64)
-
-
-def saved_widths(model: Path) -> tuple[int, ...]:
-    """Return the width of each dense layer as the saved kernels have it."""
-    kernels = {}
-    for name, shape in tf.train.list_variables(str(model / "variables" / "variables")):
-        parts = name.split("/")
-        if parts[0] == "network_variables" and len(shape) == 2:
-            kernels[int(parts[1])] = int(shape[1])
-    return tuple(kernels[i] for i in sorted(kernels))
+        return Table(numbers, texts, self.classes(parsed[self._label]))
 
 
 def _column(feature: Feature) -> tf.io.FixedLenFeature:
@@ -96,5 +91,5 @@ def _column(feature: Feature) -> tf.io.FixedLenFeature:
     return tf.io.FixedLenFeature([], tf.float32, float("nan"))
 
 
-def _unpack(table: Table) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+def _columns(table: Table) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     return table.numbers, table.texts, table.classes
