@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import grpc
 
 from serving.server.config.models import from_proto
 from serving.server.config.polled_file import follow
@@ -15,7 +17,6 @@ from serving.server.core.loading import Core
 from serving.server.core.metrics import Registry, serving_metrics
 from serving.server.core.periodic import Periodic
 from serving.server.core.status import invalid_argument
-from serving.server.grpc.core import CoreServer
 from serving.server.grpc.listener import start_grpc
 from serving.server.listen import listen
 from serving.server.rest.http import HttpApp, HttpOptions, HttpServer
@@ -39,21 +40,24 @@ async def serve(options: Options, files: Files) -> None:
     core = Core.of(options, files, serving_metrics(registry))
     polls: Periodic | None = None
     http: HttpServer | None = None
-    grpc: CoreServer | None = None
+    rpc: grpc.Server | None = None
     try:
         core.manager.start(files.models)
         if await _first(asyncio.to_thread(core.manager.wait_until_available), ended.wait()):
             return  # asked to end before anything was served
         polls = _follow_config(options, core)
-        reloads = ThreadPoolExecutor(4, thread_name_prefix="reload")  # not the loop's own: a stuck one may block it
-        grpc = await start_grpc(options, core, files.tls, partial(_reload, core, reloads))
+        rpc = start_grpc(options, core, files.tls, partial(_reload, core))
         http = await _start_http(options, core, registry, files.metrics_path)
         await ended.wait()
         LOG.info("Finishing the requests under way")
     finally:
         if polls:
             polls.stop(0)
-        await asyncio.gather(*(server.stop(DRAIN_S) for server in (http, grpc) if server))
+        is_drained = rpc.stop(DRAIN_S) if rpc else None
+        if http:
+            await http.stop(DRAIN_S)
+        if is_drained:
+            await asyncio.to_thread(is_drained.wait)
         await asyncio.to_thread(core.close)
 
 
@@ -89,14 +93,13 @@ def _follow_config(options: Options, core: Core) -> Periodic | None:
     return polls
 
 
-async def _reload(core: Core, pool: Executor, config: Any, timeout_s: float | None) -> None:
+def _reload(core: Core, config: Any, timeout_s: float | None) -> None:
     if config.WhichOneof("config") != "model_config_list":
         raise invalid_argument(
             "ServerModelConfig type not supported by HandleReloadConfigRequest. "
             "Only ModelConfigList is currently supported"
         )
-    models = from_proto(config, core.manager.names())
-    await asyncio.get_running_loop().run_in_executor(pool, core.manager.reload, models, timeout_s)
+    core.manager.reload(from_proto(config, core.manager.names()), timeout_s)
 
 
 def _on_signals() -> asyncio.Event:

@@ -10,7 +10,7 @@ from serving.server.config.protos import read_batching, read_model_config, read_
 
 if TYPE_CHECKING:
     from serving.server.flags import Options
-    from serving.server.run.batching import BatchingOptions
+    from serving.server.run.options import BatchingOptions
 
 METRICS_PATH = "/monitoring/prometheus/metrics"
 

@@ -14,7 +14,7 @@ from serving.server.core.status import Code, StatusError, invalid_argument
 from serving.wire.messages import class_of, message
 
 if TYPE_CHECKING:
-    from serving.server.run.batching import BatchingOptions
+    from serving.server.run.options import BatchingOptions
 
 PER_MODEL_BATCHING = "batching_params.pbtxt"
 _PACKAGE = "tensorflow.serving"
@@ -72,7 +72,7 @@ def read_batching(path: str) -> BatchingOptions:
 
     Raises StatusError.
     """
-    from serving.server.run.batching import BatchingOptions
+    from serving.server.run.options import BatchingOptions
 
     if not path:
         return BatchingOptions(thread_pool_name="model_server_batch_threads")

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.server.core.predict import CLASSIFY, REGRESS, Call
+from serving.server.core.predict import CLASSIFY, REGRESS
+from serving.server.core.servable import Call, Servable
 from serving.server.core.status import StatusError, invalid_argument, unimplemented
 from serving.server.core.tensors import type_name
-
-if TYPE_CHECKING:
-    from serving.server.core.servable import Servable
 
 Array = NDArray[Any]
 Classes = list[list[tuple[bytes, Any]]]  # label and float32 score, classes by example
@@ -78,6 +76,16 @@ def plan_multi(
             raise unimplemented(f"Unsupported signature method_name: {method}")
         plans.append(plan_examples(servable, method, signature, check_method_name))
     return plans
+
+
+def examples_of(message: Any) -> list[bytes]:
+    """Return an Input's examples, serialized, the context merged in by putting its bytes before theirs."""
+    kind = message.WhichOneof("kind")
+    if kind is None:
+        return []
+    listed = getattr(message, kind)
+    context = listed.context.SerializeToString() if kind == "example_list_with_context" else b""
+    return [context + example.SerializeToString() for example in listed.examples]
 
 
 def examples_call(plans: Sequence[ExamplesPlan], examples: Sequence[bytes]) -> Call:

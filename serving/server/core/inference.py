@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from numpy.typing import NDArray
 
 from serving.server.core.classify import Classes, examples_call, plan_examples, plan_multi
-from serving.server.core.predict import CLASSIFY, DEFAULT_SIGNATURE, REGRESS, Call, plan_predict, signature_plan
+from serving.server.core.predict import CLASSIFY, DEFAULT_SIGNATURE, REGRESS, plan_predict, signature_plan
+from serving.server.core.servable import Call, Servable
 from serving.server.core.status import invalid_argument
-
-if TYPE_CHECKING:
-    from serving.server.core.servable import Servable
-    from serving.server.run.runner import Runner
+from serving.server.run.runner import Runner
 
 Array = NDArray[Any]
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ class Metadata:
 
 
 class Handle(Protocol):
-    """A version that stays loaded until the context it comes from is left."""
+    """A version that stays loaded until it is released."""
 
     @property
     def name(self) -> str:
@@ -86,15 +84,27 @@ class Handle(Protocol):
     def servable(self) -> Servable:
         """What was loaded."""
 
+    def release(self) -> None:
+        """Let the version go; in any thread."""
 
-Acquire = Callable[[ModelSpec], AbstractContextManager[Handle]]
+
+Acquire = Callable[[ModelSpec], Handle]
+
+
+@dataclass(frozen=True)
+class Work(Generic[R]):
+    """A call that is ready to be run. `plan` gives the session's run and what makes the result of it."""
+
+    spec: ModelSpec
+    api: str
+    plan: Callable[[Handle], tuple[Call, Callable[[Sequence[Array]], R]]]
 
 
 class Inference:
-    """The calls of PredictionService on arrays and serialized examples.
+    """The calls of PredictionService on arrays and serialized examples: each gives Work, which `run` does.
 
-    All raise StatusError, with the codes and words of TensorFlow Serving. `observe_runtime` gets the model, the API's
-    name and the microseconds of every run that succeeded.
+    All raise StatusError, with the codes of TensorFlow Serving. `observe_runtime` gets the model, the API's name and
+    the microseconds of every run that succeeded, in any thread.
     """
 
     def __init__(
@@ -109,105 +119,108 @@ class Inference:
         self._check_method_name = check_method_name
         self._observe_runtime = observe_runtime
 
-    async def predict(
-        self,
-        spec: ModelSpec,
-        inputs: Mapping[str, Array],
-        output_filter: Sequence[str] = (),
-        timeout_s: float | None = None,
-    ) -> Predicted:
+    def predict(
+        self, spec: ModelSpec, inputs: Mapping[str, Array], output_filter: Sequence[str] = ()
+    ) -> Work[Predicted]:
         """Run a signature on inputs by alias; `output_filter` narrows the outputs."""
         signature = spec.signature_name or DEFAULT_SIGNATURE
-        with _Held(self._acquire(spec)) as held:
-            servable = held.handle.servable
-            call, fetch = plan_predict(servable, signature, inputs, output_filter, self._check_method_name)
-            arrays = await self._run(held, "Predict", call, timeout_s)
-            return Predicted(_used(held.handle, signature), fetch.outputs(arrays))
 
-    async def classify(self, spec: ModelSpec, examples: Sequence[bytes], timeout_s: float | None = None) -> Classified:
+        def plan(handle: Handle) -> tuple[Call, Callable[[Sequence[Array]], Predicted]]:
+            call, fetch = plan_predict(handle.servable, signature, inputs, output_filter, self._check_method_name)
+            return call, lambda arrays: Predicted(_used(handle, signature), fetch.outputs(arrays))
+
+        return Work(spec, "Predict", plan)
+
+    def classify(self, spec: ModelSpec, examples: Sequence[bytes]) -> Work[Classified]:
         """Classify serialized tf.Examples."""
-        used, results = await self._on_examples(spec, CLASSIFY, examples, timeout_s)
-        return Classified(used, results)
+        return self._on_examples(spec, CLASSIFY, "Classify", examples, Classified)
 
-    async def regress(self, spec: ModelSpec, examples: Sequence[bytes], timeout_s: float | None = None) -> Regressed:
+    def regress(self, spec: ModelSpec, examples: Sequence[bytes]) -> Work[Regressed]:
         """Regress serialized tf.Examples."""
-        used, values = await self._on_examples(spec, REGRESS, examples, timeout_s)
-        return Regressed(used, values)
+        return self._on_examples(spec, REGRESS, "Regress", examples, Regressed)
 
-    async def multi_inference(
-        self, tasks: Sequence[Task], examples: Sequence[bytes], timeout_s: float | None = None
-    ) -> list[Classified | Regressed]:
+    def multi_inference(self, tasks: Sequence[Task], examples: Sequence[bytes]) -> Work[list[Classified | Regressed]]:
         """Evaluate several signatures of one model over the same examples in one run."""
-        first = tasks[0].spec if tasks else ModelSpec("")
-        with _Held(self._acquire(first)) as held:
+
+        def plan(handle: Handle) -> tuple[Call, Callable[[Sequence[Array]], list[Classified | Regressed]]]:
             _check_tasks(tasks)
             pairs = [(task.spec.signature_name or DEFAULT_SIGNATURE, task.method_name) for task in tasks]
-            plans = plan_multi(held.handle.servable, pairs, self._check_method_name)
+            plans = plan_multi(handle.servable, pairs, self._check_method_name)
             call = examples_call(plans, examples)
-            arrays = await self._run(held, "MultiInference", call, timeout_s)
-            tensors = dict(zip(call.fetches, arrays, strict=True))
-            results: list[Classified | Regressed] = []
-            for (signature, method), plan in zip(pairs, plans, strict=True):
-                used, read = _used(held.handle, signature), plan.read(tensors, len(examples))
-                results.append(_RESULTS[method](used, read))
-            return results
+
+            def read(arrays: Sequence[Array]) -> list[Classified | Regressed]:
+                tensors = dict(zip(call.fetches, arrays, strict=True))
+                return [
+                    _RESULTS[method](_used(handle, signature), plan.read(tensors, len(examples)))
+                    for (signature, method), plan in zip(pairs, plans, strict=True)
+                ]
+
+            return call, read
+
+        return Work(tasks[0].spec if tasks else ModelSpec(""), "MultiInference", plan)
+
+    def run(self, work: Work[R], timeout_s: float | None = None) -> R:
+        """Return the result; the calling thread waits."""
+        handle, call, read = self._begin(work)
+        started = time.perf_counter()
+        arrays = self._runner.run(handle.servable, call, timeout_s, handle.release)
+        self._observe_runtime(handle.name, work.api, (time.perf_counter() - started) * 1e6)
+        return read(arrays)
+
+    async def run_async(self, work: Work[R], timeout_s: float | None = None) -> R:
+        """Return the result; the event loop goes on meanwhile."""
+        handle, call, read = self._begin(work)
+        started = time.perf_counter()
+        arrays = await self._runner.run_async(handle.servable, call, timeout_s, handle.release)
+        self._observe_runtime(handle.name, work.api, (time.perf_counter() - started) * 1e6)
+        return read(arrays)
 
     def metadata(self, spec: ModelSpec) -> Metadata:
         """Return the signatures of a version."""
-        with self._acquire(spec) as handle:
+        handle = self._acquire(spec)
+        try:
             return Metadata(ModelSpec(handle.name, handle.version), handle.servable.signatures)
+        finally:
+            handle.release()
 
     def input_types(self, spec: ModelSpec, signature_name: str) -> Mapping[str, int]:
         """Return the DataType of each input of a signature, by alias; REST's words for an unknown one."""
         signature = signature_name or DEFAULT_SIGNATURE
-        with self._acquire(spec) as handle:
+        handle = self._acquire(spec)
+        try:
             plan = signature_plan(handle.servable, signature)
+        finally:
+            handle.release()
         if plan is None:
             raise invalid_argument(f'Serving signature name: "{signature}" not found in signature def')
         return plan.input_types
 
-    async def _on_examples(
-        self, spec: ModelSpec, method: str, examples: Sequence[bytes], timeout_s: float | None
-    ) -> tuple[ModelSpec, Any]:
+    def _on_examples(
+        self, spec: ModelSpec, method: str, api: str, examples: Sequence[bytes], result: Callable[[ModelSpec, Any], R]
+    ) -> Work[R]:
         signature = spec.signature_name or DEFAULT_SIGNATURE
-        with _Held(self._acquire(spec)) as held:
-            plan = plan_examples(held.handle.servable, method, signature, self._check_method_name)
-            call = examples_call([plan], examples)
-            arrays = await self._run(held, "Classify" if method == CLASSIFY else "Regress", call, timeout_s)
-            tensors = dict(zip(call.fetches, arrays, strict=True))
-            return _used(held.handle, signature), plan.read(tensors, len(examples))
 
-    async def _run(self, held: _Held, api: str, call: Call, timeout_s: float | None) -> list[Array]:
-        started = time.perf_counter()
-        arrays = await self._runner.run(held.handle.servable, call, timeout_s, held.until_ended())
-        self._observe_runtime(held.handle.name, api, (time.perf_counter() - started) * 1e6)
-        return arrays
+        def plan(handle: Handle) -> tuple[Call, Callable[[Sequence[Array]], R]]:
+            examples_plan = plan_examples(handle.servable, method, signature, self._check_method_name)
+            call = examples_call([examples_plan], examples)
 
+            def read(arrays: Sequence[Array]) -> R:
+                tensors = dict(zip(call.fetches, arrays, strict=True))
+                return result(_used(handle, signature), examples_plan.read(tensors, len(examples)))
 
-class _Held:
-    """A handle, released when its context is left, or, once a run was begun, when that has really ended."""
+            return call, read
 
-    __slots__ = ("_context", "_is_running", "handle")
+        return Work(spec, api, plan)
 
-    def __init__(self, context: AbstractContextManager[Handle]) -> None:
-        self._context = context
-        self._is_running = False
-
-    def __enter__(self) -> _Held:
-        self.handle = self._context.__enter__()
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        if not self._is_running:
-            self._release()
-
-    def until_ended(self) -> Callable[[], None]:
-        """Leave the release to whoever calls what this returns."""
-        self._is_running = True
-        return self._release
-
-    def _release(self) -> None:
-        self._context.__exit__(None, None, None)
+    def _begin(self, work: Work[R]) -> tuple[Handle, Call, Callable[[Sequence[Array]], R]]:
+        """Acquire what the work needs: whoever runs the call releases it."""
+        handle = self._acquire(work.spec)
+        try:
+            call, read = work.plan(handle)
+        except BaseException:
+            handle.release()
+            raise
+        return handle, call, read
 
 
 _RESULTS: dict[str, Callable[[ModelSpec, Any], Classified | Regressed]] = {CLASSIFY: Classified, REGRESS: Regressed}

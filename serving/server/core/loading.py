@@ -17,7 +17,8 @@ from serving.server.core.transitions import ManagerOptions
 from serving.server.core.versions import VersionId
 from serving.server.core.warmup import WARMUP_FILE, replay
 from serving.server.flags import Options
-from serving.server.run.batching import BatchingHooks, BatchingOptions, BatchingRunner
+from serving.server.run.batching import BatchingHooks, BatchingRunner
+from serving.server.run.options import BatchingOptions
 from serving.server.run.runner import DirectRunner, Runner
 
 if TYPE_CHECKING:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
+from serving.server.core.servable import Call, Servable
 from serving.server.core.status import Code, StatusError, failed_precondition, invalid_argument
 from serving.server.core.tensors import from_proto
-
-if TYPE_CHECKING:
-    from serving.server.core.servable import Servable
 
 Array = NDArray[Any]
 
@@ -20,14 +18,6 @@ DEFAULT_SIGNATURE = "serving_default"
 PREDICT = "tensorflow/serving/predict"
 CLASSIFY = "tensorflow/serving/classify"
 REGRESS = "tensorflow/serving/regress"
-
-
-class Call(NamedTuple):
-    """What one session run takes; fetches are distinct."""
-
-    feeds: tuple[str, ...]
-    fetches: tuple[str, ...]
-    values: Sequence[Array]
 
 
 class Fetch(NamedTuple):

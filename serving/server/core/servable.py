@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -20,9 +20,7 @@ from tensorflow.python.saved_model import loader_impl
 
 from serving.server.core.status import Code, StatusError, as_status, invalid_argument, not_found
 from serving.server.core.tensors import type_name
-
-if TYPE_CHECKING:
-    from serving.server.run.batching import BatchingOptions
+from serving.server.run.options import BatchingOptions
 
 Array = NDArray[Any]
 
@@ -30,6 +28,14 @@ _dtype_of = attrgetter("dtype")
 
 # a client chooses which outputs to fetch: without a bound every choice would stay in memory
 _MAX_CALLABLES = 128
+
+
+class Call(NamedTuple):
+    """What one session run takes; fetches are distinct."""
+
+    feeds: tuple[str, ...]
+    fetches: tuple[str, ...]
+    values: Sequence[Array]
 
 
 @dataclass(eq=False)

@@ -14,7 +14,6 @@ from serving.server.core.status import StatusError, invalid_argument
 
 Array = NDArray[Any]
 
-_FLOAT = 1  # DT_FLOAT
 _MAX_BYTES = 2**31 - 1  # what one message could carry
 _MAX_FILLED_BYTES = 2**28  # a few values stand for a whole shape: a small request must not take all memory
 _MAX_DIMENSIONS = 254  # TensorShape's own limit; numpy's is less and found out when shaping
@@ -29,25 +28,8 @@ class _Kind(NamedTuple):
 
 
 def from_protos(messages: Mapping[str, Any]) -> dict[str, Array]:
-    """Return the values of a request's TensorProtos by alias.
-
-    One row of a table comes as many tensors of one float each: one array is made for them all, and each is given a
-    view of it. Raises StatusError, INVALID_ARGUMENT, for what is no tensor.
-    """
-    found: dict[str, Array] = {}
-    aliases: list[str] = []
-    numbers: list[float] = []
-    for alias in messages:  # .items() of a map field takes three times as long
-        message = messages[alias]
-        if message.dtype == _FLOAT and len(message.float_val) == 1 and not message.tensor_content:
-            dims = message.tensor_shape.dim
-            if len(dims) == 1 and dims[0].size == 1:
-                aliases.append(alias)
-                numbers.append(message.float_val[0])
-                continue
-        found[alias] = from_proto(message, alias)
-    found.update(zip(aliases, np.array(numbers, np.float32).reshape(-1, 1), strict=True))
-    return found
+    """Return the values of a request's TensorProtos by alias. Raises StatusError as `from_proto` does."""
+    return {alias: from_proto(messages[alias], alias) for alias in messages}  # .items() of a map field is slower
 
 
 def from_proto(message: Any, alias: str = "") -> Array:
@@ -56,13 +38,14 @@ def from_proto(message: Any, alias: str = "") -> Array:
     As in TensorFlow, missing typed values repeat the last one (none: zero) and surplus ones are left out. The array
     may be a read-only view of the message's bytes. Raises StatusError, INVALID_ARGUMENT, for what is no tensor.
     """
-    dims = message.tensor_shape.dim
     kind = _kinds().get(message.dtype)
-    shape = tuple([dim.size for dim in dims])
+    tensor_shape = message.tensor_shape
+    dims = tensor_shape.dim
+    shape = (dims[0].size,) if len(dims) == 1 else tuple([dim.size for dim in dims])  # one is the rule, and quicker
     count = math.prod(shape)
     if (
         kind is None
-        or message.tensor_shape.unknown_rank
+        or tensor_shape.unknown_rank
         or (shape and min(shape) < 0)
         or len(shape) > _MAX_DIMENSIONS
         or count * kind.dtype.itemsize > _MAX_BYTES
@@ -70,12 +53,9 @@ def from_proto(message: Any, alias: str = "") -> Array:
         raise _malformed(alias)
     try:
         if count == 0:
-            flat = np.empty(0, kind.dtype)
-        elif message.tensor_content:
-            flat = _from_content(message.tensor_content, kind, count)
-        else:
-            flat = _from_field(message, kind, count)
-        return flat.reshape(shape)
+            return np.empty(shape, kind.dtype)
+        content = message.tensor_content
+        return _from_content(content, kind, shape, count) if content else _from_field(message, kind, shape, count)
     except (ValueError, IndexError, OverflowError) as error:
         raise _malformed(alias) from error
 
@@ -114,20 +94,6 @@ def type_name(dtype: Any) -> str:
     return types_pb2.DataType.Name(number) if number is not None else str(dtype)
 
 
-def read_varint(data: bytes, position: int) -> tuple[int, int]:
-    """Return the varint at a position, and the position after it. Raises IndexError, ValueError."""
-    value = shift = 0
-    while True:
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-        shift += 7
-        if shift > 63:
-            raise ValueError("a varint of more than ten bytes")
-
-
 @cache
 def _kinds() -> dict[int, _Kind]:
     from tensorflow import dtypes
@@ -163,32 +129,32 @@ def _malformed(alias: str) -> StatusError:
     return invalid_argument(f"tensor parsing error: {alias}")
 
 
-def _from_content(content: bytes, kind: _Kind, count: int) -> Array:
+def _from_content(content: bytes, kind: _Kind, shape: tuple[int, ...], count: int) -> Array:
     if kind.field == "string_val":
-        return _strings(content, count)
+        return _strings(content, count).reshape(shape)
     if len(content) != count * kind.dtype.itemsize:
         raise ValueError("content does not fit the shape")
     if kind.field == "bool_val":
         content = content.translate(_TRUE)  # any other byte would make a bool that is neither
-    return np.frombuffer(content, kind.dtype)
+    return np.ndarray(shape, kind.dtype, content)
 
 
 _TRUE = bytes([0] + [1] * 255)
 
 
-def _from_field(message: Any, kind: _Kind, count: int) -> Array:
+def _from_field(message: Any, kind: _Kind, shape: tuple[int, ...], count: int) -> Array:
     values = getattr(message, kind.field)
     parts = 2 if kind.field in ("scomplex_val", "dcomplex_val") else 1
     if len(values) < count * parts and count * kind.dtype.itemsize > _MAX_FILLED_BYTES:
         raise ValueError("too large to fill")
     flat = _numbers_of(values, kind)[:count]
     if len(flat) == count:
-        return flat
+        return flat.reshape(shape)
     filled: Array = np.empty(count, kind.dtype)
     filled[: len(flat)] = flat
     nothing = b"" if kind.field == "string_val" else np.zeros((), kind.dtype)
     filled[len(flat) :] = flat[-1] if len(flat) else nothing
-    return filled
+    return filled.reshape(shape)
 
 
 def _numbers_of(values: Any, kind: _Kind) -> Array:
@@ -257,7 +223,7 @@ def _strings(content: bytes, count: int) -> Array:
         raise ValueError("fewer bytes than lengths")
     sizes, position = [], 0
     for _ in range(count):
-        size, position = read_varint(content, position)
+        size, position = _read_varint(content, position)
         sizes.append(size)
     if position + sum(sizes) != len(content):
         raise ValueError("lengths do not add up")
@@ -275,3 +241,17 @@ def _varint(value: int) -> bytes:
         value >>= 7
     out.append(value)
     return bytes(out)
+
+
+def _read_varint(data: bytes, position: int) -> tuple[int, int]:
+    """Return the varint at a position, and the position after it. Raises IndexError, ValueError."""
+    value = shift = 0
+    while True:
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+        shift += 7
+        if shift > 63:
+            raise ValueError("a varint of more than ten bytes")

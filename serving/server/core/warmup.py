@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from google.protobuf.message import DecodeError
 from tensorflow.python.lib.io._pywrap_record_io import RecordIterator
 from tensorflow_serving.apis import prediction_log_pb2
 
-from serving.server.core.classify import ExamplesPlan, examples_call, plan_examples, plan_multi
+from serving.server.core.classify import ExamplesPlan, examples_call, examples_of, plan_examples, plan_multi
 from serving.server.core.predict import CLASSIFY, DEFAULT_SIGNATURE, REGRESS, plan_predict
+from serving.server.core.servable import Servable
 from serving.server.core.status import Code, StatusError, as_status, invalid_argument, unimplemented
 from serving.server.core.tensors import from_proto
-from serving.server.grpc.answers import examples_of
-
-if TYPE_CHECKING:
-    from serving.server.core.servable import Servable
 
 WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 MAX_RECORDS = 1000

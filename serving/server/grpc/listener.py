@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from serving.server.core.status import Code, StatusError, invalid_argument
-from serving.server.grpc.core import CoreServer
-from serving.server.grpc.health import health_methods
 from serving.server.grpc.services import MODEL, PREDICTION, Reload, Services
 from serving.server.listen import listen
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from serving.server.flags import Options
 
 LOG = logging.getLogger("serving")
+CALLS_AT_ONCE = 128  # each waits in a thread of its own: fewer would keep batches small
 _DEFAULTS = {
     "grpc.max_send_message_length": -1,
     "grpc.max_receive_message_length": -1,
@@ -29,21 +30,33 @@ _DEFAULTS = {
 }
 
 
-async def start_grpc(options: Options, core: Core, tls: Any, reload: Reload) -> CoreServer:
+def start_grpc(options: Options, core: Core, tls: Any, reload: Reload) -> grpc.Server:
     """Serve gRPC, over TCP as an SSLConfig `tls` says.
 
     Raises StatusError: UNAVAILABLE if a port or socket cannot be had, INVALID_ARGUMENT for an unusable key.
     """
+    arguments = {**_DEFAULTS, **channel_arguments(options.grpc_channel_arguments)}
+    pool = ThreadPoolExecutor(max(options.grpc_max_threads, CALLS_AT_ONCE), thread_name_prefix="grpc")
+    server = grpc.server(pool, options=list(arguments.items()))
     as_content = options.enable_serialization_as_tensor_content
-    methods = Services(core.inference, core.manager, reload, core.metrics, as_content).methods
+    services = Services(core.inference, core.manager, reload, core.metrics, as_content)
+    server.add_generic_rpc_handlers(services.handlers())
     if options.enable_grpc_healthcheck_service:
-        methods = {**methods, **health_methods((MODEL, PREDICTION))}
-    server = CoreServer({**_DEFAULTS, **channel_arguments(options.grpc_channel_arguments)}, methods)
+        health_pb2_grpc.add_HealthServicer_to_server(_health(), server)
     for address in _addresses(options):
         _open(server, address, tls if not address.startswith("unix:") else None)
         LOG.info("Running gRPC ModelServer at %s ...", address)
     server.start()
     return server
+
+
+def _health() -> health.HealthServicer:
+    """Return a servicer for the server as a whole and its services, by their full and by their short names."""
+    servicer = health.HealthServicer()
+    for name in (PREDICTION, MODEL):
+        for alias in (name, name.rpartition(".")[2]):
+            servicer.set(alias, health_pb2.HealthCheckResponse.SERVING)
+    return servicer
 
 
 def channel_arguments(text: str) -> dict[str, Any]:
@@ -68,12 +81,17 @@ def _addresses(options: Options) -> list[str]:
     return found
 
 
-def _open(server: CoreServer, address: str, tls: Any) -> None:
-    if server.open(address, _credentials(tls) if tls else None):
-        return
-    if tls and _can_listen(address):
-        raise invalid_argument("Failed to use server_key and server_cert of server_options.ssl_config_file for TLS")
-    raise StatusError(Code.UNAVAILABLE, f"Failed to listen on {address} for gRPC; is it in use?")
+def _open(server: grpc.Server, address: str, tls: Any) -> None:
+    try:
+        if tls:
+            server.add_secure_port(address, _credentials(tls))
+        else:
+            server.add_insecure_port(address)
+    except RuntimeError:
+        if tls and _can_listen(address):
+            fault = "Failed to use server_key and server_cert of server_options.ssl_config_file for TLS"
+            raise invalid_argument(fault) from None
+        raise StatusError(Code.UNAVAILABLE, f"Failed to listen on {address} for gRPC; is it in use?") from None
 
 
 def _can_listen(address: str) -> bool:

@@ -102,16 +102,18 @@ class RestApi:
             len(body), lambda: read_predict(body, lambda signature: self._inference.input_types(spec, signature))
         )
         spec = ModelSpec(spec.name, spec.version, spec.label, request.signature_name)
-        predicted = await self._inference.predict(spec, request.inputs, (), self._timeout_s)
+        predicted = await self._inference.run_async(self._inference.predict(spec, request.inputs), self._timeout_s)
         return await self._aside(len(body), lambda: write_predictions(predicted.outputs, request.is_row))
 
     async def _on_examples(self, target: Target, body: bytes) -> bytes:
         request = await self._aside(len(body), lambda: read_examples(body))
         spec = ModelSpec(target.spec.name, target.spec.version, target.spec.label, request.signature_name)
         if target.verb == "classify":
-            classified = await self._inference.classify(spec, request.examples, self._timeout_s)
+            classified = await self._inference.run_async(
+                self._inference.classify(spec, request.examples), self._timeout_s
+            )
             return write_classifications(classified.results)
-        regressed = await self._inference.regress(spec, request.examples, self._timeout_s)
+        regressed = await self._inference.run_async(self._inference.regress(spec, request.examples), self._timeout_s)
         return write_regressions(regressed.values)
 
     async def _aside(self, size_bytes: int, work: Callable[[], T]) -> T:

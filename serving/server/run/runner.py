@@ -1,4 +1,4 @@
-"""Session runs off the event loop, in threads, with as little between the two as can be."""
+"""Session runs for callers on an event loop, who must not be held up, and for callers in threads of their own."""
 
 from __future__ import annotations
 
@@ -8,88 +8,100 @@ import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from numpy.typing import NDArray
 
+from serving.server.core.servable import Call, Servable
 from serving.server.core.status import Code, StatusError
 
-if TYPE_CHECKING:
-    from serving.server.core.predict import Call
-    from serving.server.core.servable import Servable
-
+LOG = logging.getLogger("serving")
 Array = NDArray[Any]
+Outputs = list[Array]
+Answer = Callable[[Outputs | StatusError], None]
 
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """A run asked for: `ended` is called once, on the event loop, when nothing of it runs any more."""
+    """A run asked for. Whoever takes it calls `end` once, in any thread, when nothing of it runs any more."""
 
     servable: Servable
     call: Call
-    waiter: asyncio.Future[list[Array]]
+    answer: Answer
     ended: Callable[[], None]
+    is_abandoned: bool = False  # the caller has stopped waiting
 
-    @property
-    def is_abandoned(self) -> bool:
-        """Whether the caller has stopped waiting."""
-        return self.waiter.done()
+    def end(self, outcome: Outputs | StatusError) -> None:
+        """Answer the caller."""
+        try:
+            self.ended()
+        except Exception:  # one caller's trouble must not end the thread
+            LOG.exception("A run could not be ended")
+        self.answer(outcome)
 
-    def run(self, pool: Pool) -> None:
-        """Run alone, in a thread, and end on the loop."""
-        outputs, error = None, None
-        if not self.is_abandoned:
-            try:
-                outputs = self.servable.call(*self.call)
-            except StatusError as failed:
-                error = failed
-        pool.on_loop(self.waiter.get_loop(), lambda: self.end(outputs, error))
 
-    def end(self, outputs: list[Array] | None, error: StatusError | None) -> None:
-        """Answer the caller if it still waits. On the event loop only."""
-        self.ended()
-        if self.waiter.done():
-            return
-        if error is not None:
-            self.waiter.set_exception(error)
-        else:
-            self.waiter.set_result(outputs or [])
+def _nothing() -> None:
+    return None
 
 
 class Runner(ABC):
-    """Runs calls for coroutines of one event loop."""
+    """Runs calls.
 
-    async def run(
-        self, servable: Servable, call: Call, timeout_s: float | None = None, ended: Callable[[], None] = lambda: None
-    ) -> list[Array]:
-        """Return what the call fetches.
+    The servable must stay loaded until `ended` is called: after a timeout or a cancelled request the session may still
+    be running. Both ways to run raise StatusError: DEADLINE_EXCEEDED after `timeout_s` (None: no limit),
+    RESOURCE_EXHAUSTED or UNAVAILABLE if too much waits already, else the call's own.
+    """
 
-        The servable must stay loaded until `ended` is called: after a timeout or a cancelled request the session may
-        still be running. Raises StatusError: DEADLINE_EXCEEDED after `timeout_s` (None: no limit),
-        RESOURCE_EXHAUSTED or UNAVAILABLE if too much waits already, else the call's own.
-        """
+    def __init__(self) -> None:
+        self._inbox = Inbox()
+
+    def run(
+        self, servable: Servable, call: Call, timeout_s: float | None = None, ended: Callable[[], None] = _nothing
+    ) -> Outputs:
+        """Return what the call fetches; the calling thread waits."""
+        waiter: Future[Outputs] = Future()
+        job = Job(servable, call, partial(_settle, waiter), ended)
+        self._take(job, timeout_s)
+        try:
+            return waiter.result(timeout_s)
+        except FutureTimeout:
+            raise too_late() from None
+        finally:
+            job.is_abandoned = True
+
+    async def run_async(
+        self, servable: Servable, call: Call, timeout_s: float | None = None, ended: Callable[[], None] = _nothing
+    ) -> Outputs:
+        """Return what the call fetches; the event loop goes on meanwhile."""
         loop = asyncio.get_running_loop()
-        job = Job(servable, call, loop.create_future(), ended)
+        waiter: asyncio.Future[Outputs] = loop.create_future()
+        job = Job(servable, call, lambda outcome: self._inbox.put(loop, partial(_settle, waiter, outcome)), ended)
+        self._take(job, timeout_s)
+        timer = None if timeout_s is None else loop.call_later(timeout_s, _settle, waiter, too_late())
+        try:
+            return await waiter
+        finally:
+            job.is_abandoned = True
+            if timer:
+                timer.cancel()
+
+    def _take(self, job: Job, timeout_s: float | None) -> None:
         try:
             if timeout_s is not None and timeout_s <= 0:
-                raise _too_late()
+                raise too_late()
             self.submit(job)
         except BaseException:
-            ended()
+            job.ended()
             raise
-        if timeout_s is None:
-            return await job.waiter
-        timer = loop.call_later(timeout_s, _expire, job.waiter)
-        try:
-            return await job.waiter
-        finally:
-            timer.cancel()
 
     @abstractmethod
     def submit(self, job: Job) -> None:
-        """Take a job, on the event loop; see that its `end` is called. Raises StatusError if it is not taken."""
+        """Take a job, and see that it ends. Raises StatusError if it is not taken."""
 
     @abstractmethod
     def close(self) -> None:
@@ -97,21 +109,51 @@ class Runner(ABC):
 
 
 class DirectRunner(Runner):
-    """Each call a run of its own, in one of `threads` threads; of more than `max_waiting` calls the rest are shed."""
+    """Each call a run of its own, at most `threads` at a time of either kind of caller.
+
+    Of more than `max_waiting` calls from event loops the rest are shed; callers in threads wait their turn.
+    """
 
     def __init__(self, threads: int, max_waiting: int = 100_000) -> None:
-        self._pool = Pool(threads, "session-run")
-        self._max_waiting = max_waiting
+        super().__init__()
+        self._work: SimpleQueue[Job | None] = SimpleQueue()
+        self._turns = threading.BoundedSemaphore(threads)
+        self._threads, self._max_waiting = threads, max_waiting
+        for index in range(threads):
+            # daemons: a run that never ends must not keep the process alive
+            threading.Thread(target=self._loop, name=f"session-run-{index}", daemon=True).start()
+
+    def run(
+        self, servable: Servable, call: Call, timeout_s: float | None = None, ended: Callable[[], None] = _nothing
+    ) -> Outputs:
+        """Return what the call fetches; the calling thread does the work, and a run once begun is not cut short."""
+        try:
+            if timeout_s is not None and timeout_s <= 0:
+                raise too_late()
+            if not self._turns.acquire(timeout=timeout_s):
+                raise too_late()
+            try:
+                return servable.call(*call)
+            finally:
+                self._turns.release()
+        finally:
+            ended()
 
     def submit(self, job: Job) -> None:
         """Take a job. Raises RESOURCE_EXHAUSTED if too many wait."""
-        if self._pool.waiting >= self._max_waiting:
+        if self._work.qsize() >= self._max_waiting:
             raise StatusError(Code.RESOURCE_EXHAUSTED, f"{self._max_waiting} requests are waiting for a thread already")
-        self._pool.put(lambda: job.run(self._pool))
+        self._work.put(job)
 
     def close(self) -> None:
         """End the threads when what they were given is done. Waits for nothing."""
-        self._pool.close()
+        for _ in range(self._threads):
+            self._work.put(None)
+
+    def _loop(self) -> None:
+        while (job := self._work.get()) is not None:
+            _run_alone(job)
+            del job  # its arrays and its servable must not live until the next one
 
 
 class Inbox:
@@ -136,47 +178,28 @@ class Inbox:
         # first: what is added from here on wakes the loop again, or is still seen below
         self._is_woken = False
         for _ in range(len(self._callbacks)):  # those and no more: the loop has other things to do
-            try:
-                self._callbacks.popleft()()
-            except Exception:  # one caller's trouble must not keep the others waiting
-                logging.getLogger(__name__).exception("What a thread has handed over could not be taken")
+            self._callbacks.popleft()()
 
 
-class Pool:
-    """Threads that do work in order of arrival; `on_loop` is their way back to the event loop."""
-
-    def __init__(self, threads: int, name: str) -> None:
-        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self.on_loop = Inbox().put
-        self.threads = threads
-        for index in range(threads):
-            # daemons: a run that never ends must not keep the process alive
-            threading.Thread(target=self._loop, name=f"{name}-{index}", daemon=True).start()
-
-    @property
-    def waiting(self) -> int:
-        """The amount of work no thread has begun."""
-        return self._work.qsize()
-
-    def put(self, work: Callable[[], None]) -> None:
-        """Do work, which raises nothing, in a thread."""
-        self._work.put(work)
-
-    def close(self) -> None:
-        """End the threads when what was put is done. Waits for nothing."""
-        for _ in range(self.threads):
-            self._work.put(None)
-
-    def _loop(self) -> None:
-        while (work := self._work.get()) is not None:
-            work()
-            del work  # its arrays and its servable must not live until the next one
-
-
-def _expire(waiter: asyncio.Future[list[Array]]) -> None:
-    if not waiter.done():
-        waiter.set_exception(_too_late())
-
-
-def _too_late() -> StatusError:
+def too_late() -> StatusError:
+    """Return the error of a run that did not end in time."""
     return StatusError(Code.DEADLINE_EXCEEDED, "Timed out waiting for notification")
+
+
+def _run_alone(job: Job) -> None:
+    outcome: Outputs | StatusError = []
+    if not job.is_abandoned:
+        try:
+            outcome = job.servable.call(*job.call)
+        except StatusError as error:
+            outcome = error
+    job.end(outcome)
+
+
+def _settle(waiter: Future[Outputs] | asyncio.Future[Outputs], outcome: Outputs | StatusError) -> None:
+    if waiter.done():
+        return
+    if isinstance(outcome, StatusError):
+        waiter.set_exception(outcome)
+    else:
+        waiter.set_result(outcome)

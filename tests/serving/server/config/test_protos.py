@@ -83,7 +83,7 @@ def test_a_file_that_is_not_there_is_not_found(name: str, read: Callable[[str], 
 
 
 def test_batching_parameters_become_options(tmp_path: Path) -> None:
-    from serving.server.run.batching import BatchingOptions
+    from serving.server.run.options import BatchingOptions
 
     text = """max_batch_size { value: 8 } batch_timeout_micros { value: 2500 } allowed_batch_sizes: 4
     allowed_batch_sizes: 8 pad_variable_length_inputs: true, thread_pool_name { value: "mine" }"""
@@ -102,13 +102,13 @@ def test_batching_parameters_become_options(tmp_path: Path) -> None:
 
 
 def test_without_a_file_the_options_are_the_servers() -> None:
-    from serving.server.run.batching import BatchingOptions
+    from serving.server.run.options import BatchingOptions
 
     assert config_protos.read_batching("") == BatchingOptions(thread_pool_name="model_server_batch_threads")
 
 
 def test_a_versions_own_options_leave_the_threads_to_the_server(tmp_path: Path) -> None:
-    from serving.server.run.batching import BatchingOptions
+    from serving.server.run.options import BatchingOptions
 
     server = BatchingOptions(thread_pool_name="shared", num_batch_threads=3, max_batch_size=99)
     assert config_protos.read_version_batching(tmp_path, server) is None

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from serving.server.core.inference import Classified, Inference, ModelSpec, Regressed, Task
+from serving.server.core.inference import Classified, Inference, ModelSpec, Regressed, Task, Work
 from serving.server.core.predict import CLASSIFY, REGRESS
 from serving.server.core.status import StatusError
 from serving.server.run.runner import DirectRunner
@@ -25,11 +26,11 @@ class Held:
     def __init__(self, servable: Any) -> None:
         self.servable, self.count = servable, 0
 
-    def __enter__(self) -> Held:
+    def take(self) -> Held:
         self.count += 1
         return self
 
-    def __exit__(self, *raised: object) -> None:
+    def release(self) -> None:
         self.count -= 1
 
 
@@ -44,26 +45,25 @@ class Models:
 
     def make(self, check_method_name: bool = False) -> Inference:
         return Inference(
-            lambda spec: self.held[spec.name],
+            lambda spec: self.held[spec.name].take(),
             self.runner,
             check_method_name,
             lambda model, api, microseconds: self.runtimes.append((model, api)),
         )
 
-    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Return what comes of it; nothing may be held after."""
+    def run(self, work: Work[Any], core: Inference | None = None) -> Any:
+        """Return what comes of it, the same in a thread and on a loop; nothing may be held after."""
+        try:
+            return (core or self.core).run(work)
+        finally:
+            assert not any(held.count for held in self.held.values())
 
-        async def all_of_it() -> Any:
-            try:
-                return await work
-            finally:
-                assert not any(held.count for held in self.held.values())
-
-        return asyncio.run(all_of_it())
-
-    def refusal(self, work: Coroutine[Any, Any, Any]) -> str:
+    def refusal(self, work: Work[Any]) -> str:
         with pytest.raises(StatusError) as raised:
             self.run(work)
+        with pytest.raises(StatusError, match=re.escape(str(raised.value))):
+            asyncio.run(self.core.run_async(work))
+        assert not any(held.count for held in self.held.values())
         return str(raised.value)
 
 
@@ -106,6 +106,8 @@ def test_predict_says_which_version_and_signature_answered(served: Models) -> No
     predicted = served.run(served.core.predict(ModelSpec("half", label="l"), {"x": floats(1, 2, 5)}))
     assert predicted.spec == ModelSpec("m", 7, None, "serving_default")
     assert predicted.outputs["y"].tolist() == [2.5, 3.0, 4.5]
+    work = served.core.predict(ModelSpec("half"), {"x": floats(1, 2, 5)})
+    assert asyncio.run(served.core.run_async(work)).outputs["y"].tolist() == [2.5, 3.0, 4.5]
     assert served.runtimes[-1] == ("m", "Predict")
 
 
@@ -331,13 +333,13 @@ def test_input_types_are_the_signatures_in_rests_words(served: Models) -> None:
 
 
 def test_a_version_is_held_until_its_run_ends_though_the_request_gave_up(served: Models) -> None:
-    held = served.held["slow"]
+    held, work = served.held["slow"], served.core.predict(spec("slow"), {"x": floats(1.0)})
 
     async def give_up() -> None:
         with pytest.raises(StatusError, match="DEADLINE_EXCEEDED"):
-            await served.core.predict(spec("slow"), {"x": floats(1.0)}, (), timeout_s=0.01)
+            await served.core.run_async(work, timeout_s=0.01)
         assert held.count == 1
-        request = asyncio.ensure_future(served.core.predict(spec("slow"), {"x": floats(1.0)}))
+        request = asyncio.ensure_future(served.core.run_async(work))
         await asyncio.sleep(0)
         request.cancel()
         await asyncio.wait([request])

@@ -470,6 +470,22 @@ def test_health(client: Client) -> None:
 
     with grpc.insecure_channel(client.server.grpc_address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
-        for service in ("ModelService", "PredictionService"):
-            answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=TIMEOUT_S)
-            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        for service in ("", "ModelService", "PredictionService", "tensorflow.serving.PredictionService"):
+            request = health_pb2.HealthCheckRequest(service=service)
+            assert stub.Check(request, timeout=TIMEOUT_S).status == health_pb2.HealthCheckResponse.SERVING
+            watched = stub.Watch(request, timeout=TIMEOUT_S)
+            assert next(iter(watched)).status == health_pb2.HealthCheckResponse.SERVING
+            watched.cancel()
+        assert refusal(stub.Check, health_pb2.HealthCheckRequest(service="b.Service"))[0] == "NOT_FOUND"
+
+
+def test_many_calls_at_once_get_each_its_own_answer(client: Client) -> None:
+    calls = [client.prediction.Predict.future(predict_request(x=[float(n)]), timeout=TIMEOUT_S) for n in range(300)]
+    answers = [call.result().outputs["y"].float_val[0] for call in calls]
+    assert answers == [n / 2 + 2 for n in range(300)]
+
+
+def test_a_call_without_a_message_is_refused(client: Client) -> None:
+    with grpc.insecure_channel(client.server.grpc_address) as channel:
+        call = channel.stream_unary("/tensorflow.serving.PredictionService/Predict")
+        assert refusal(call, iter([]))[0] in ("UNIMPLEMENTED", "INTERNAL", "UNKNOWN", "INVALID_ARGUMENT")

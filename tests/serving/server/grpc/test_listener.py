@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,16 +48,10 @@ def started(core: Any, options: Options, tls: Any = None) -> bool:
     """Start on the options' port and socket, and return whether the port was open."""
     from serving.server.grpc.listener import start_grpc
 
-    async def start() -> bool:
-        async def reload(*_: Any) -> None:
-            pytest.fail("nobody asked for a reload")
-
-        server = await start_grpc(options, core, tls, reload)
-        found = is_open(options.port)
-        await server.stop(0)
-        return found
-
-    return asyncio.run(start())
+    server = start_grpc(options, core, tls, lambda *_: pytest.fail("nobody asked for a reload"))
+    is_up = is_open(options.port)
+    server.stop(0).wait()
+    return is_up
 
 
 def test_a_socket_file_left_over_is_replaced(core: Any, tmp_path: Path) -> None:

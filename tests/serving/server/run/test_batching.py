@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.server.core.predict import Call
+from serving.server.core.servable import Call
 from serving.server.core.status import Code, StatusError, invalid_argument
-from serving.server.run.batching import BatchingHooks, BatchingOptions, BatchingRunner
+from serving.server.run.batching import BatchingHooks, BatchingRunner
+from serving.server.run.options import BatchingOptions
 from serving.server.run.runner import DirectRunner
 from tests.support.serving import models
 
@@ -82,7 +83,7 @@ def tell(story: Story, measured: Measured | None = None, **options: Any) -> Gate
 
 def ask(runner: BatchingRunner, gate: Gate, *rows: float, fetch: str = "y:0") -> asyncio.Task[Any]:
     value = np.array(rows, np.float64)
-    return asyncio.ensure_future(runner.run(gate, Call(("x:0",), (fetch,), [value])))  # type: ignore[arg-type]
+    return asyncio.ensure_future(runner.run_async(gate, Call(("x:0",), (fetch,), [value])))  # type: ignore[arg-type]
 
 
 async def busy(runner: BatchingRunner, gate: Gate) -> asyncio.Task[Any]:
@@ -179,16 +180,16 @@ def test_a_version_without_options_is_not_batched() -> None:
     assert tell(story).batches == [[1], [2]]
 
 
-def test_scalars_have_no_rows_to_share_a_run_and_are_answered_alone() -> None:
+def test_a_signature_without_inputs_is_answered_alone() -> None:
     async def story(gate: Gate, runner: BatchingRunner) -> None:
         gate.is_open.set()
-        call = Call(("x:0",), ("y:0",), [np.array(1.5)])
-        tasks = [asyncio.ensure_future(runner.run(gate, call)) for _ in range(2)]  # type: ignore[arg-type]
-        assert await answers(*tasks) == [3, 3]
+        calls: list[int] = []
+        gate.call = lambda *_: [np.array(len(calls.append(1) or calls))]  # type: ignore[func-returns-value,method-assign]
+        call = Call((), ("y:0",), [])
+        tasks = [asyncio.ensure_future(runner.run_async(gate, call)) for _ in range(2)]  # type: ignore[arg-type]
+        assert sorted(await answers(*tasks)) == [1, 2]
 
-    measured = Measured()
-    assert len(tell(story, measured).batches) == 2
-    assert measured.given == []
+    tell(story)
 
 
 def test_a_batch_is_padded_to_an_allowed_size_and_cut_back() -> None:
@@ -223,7 +224,7 @@ def test_a_request_that_fails_does_not_fail_those_beside_it() -> None:
 def test_requests_of_other_shapes_are_answered_as_without_batching() -> None:
     async def story(gate: Gate, runner: BatchingRunner) -> None:
         gate.is_open.set()
-        wide = runner.run(gate, Call(("x:0",), ("y:0",), [np.ones((1, 2))]))  # type: ignore[arg-type]
+        wide = runner.run_async(gate, Call(("x:0",), ("y:0",), [np.ones((1, 2))]))  # type: ignore[arg-type]
         tasks = [asyncio.ensure_future(wide), ask(runner, gate, 1.0)]
         assert await answers(*tasks) == [[[2, 2]], [2]]
 
@@ -233,6 +234,7 @@ def test_requests_of_other_shapes_are_answered_as_without_batching() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
+        ([np.zeros(())], "INVALID_ARGUMENT: Batching Run() input tensors must have at least one dimension"),
         (
             [np.zeros(1), np.zeros(())],
             "INVALID_ARGUMENT: Batching Run() input tensors must have at least one dimension",
@@ -244,12 +246,12 @@ def test_requests_of_other_shapes_are_answered_as_without_batching() -> None:
         ),
         ([np.zeros(1, bool)], "INVALID_ARGUMENT: a wrong type"),
     ],
-    ids=["scalar", "too large", "unequal", "type"],
+    ids=["scalar", "one scalar", "too large", "unequal", "type"],
 )
 def test_what_cannot_be_batched_is_refused_alone(values: list[Any], message: str) -> None:
     async def story(gate: Gate, runner: BatchingRunner) -> None:
         gate.is_open.set()
-        bad = runner.run(gate, Call(("x:0",), ("y:0",), values))  # type: ignore[arg-type]
+        bad = runner.run_async(gate, Call(("x:0",), ("y:0",), values))  # type: ignore[arg-type]
         assert await answers(ask(runner, gate, 1.0), asyncio.ensure_future(bad)) == [[2], message]
 
     tell(story, max_batch_size=4)
@@ -281,16 +283,58 @@ def test_a_large_request_is_split_if_allowed() -> None:
     assert tell(story, **options).batches == [[1, 10, 11], [12, 13, 14], [15, 16]]
 
 
+@pytest.mark.parametrize("splits", [False, True])
+def test_a_request_of_more_rows_than_a_batch_may_have_is_refused_split_or_not(splits: bool) -> None:
+    async def story(gate: Gate, runner: BatchingRunner) -> None:
+        gate.is_open.set()
+        refusal, served = await answers(ask(runner, gate, *range(9)), ask(runner, gate, *range(4)))
+        assert refusal == "INVALID_ARGUMENT: Task size 9 is larger than maximum input batch size 8"
+        assert served == [0, 2, 4, 6]
+
+    tell(story, max_batch_size=8, max_execution_batch_size=4, enable_large_batch_splitting=splits)
+
+
+def test_callers_in_threads_share_a_run_with_those_on_a_loop() -> None:
+    async def story(gate: Gate, runner: BatchingRunner) -> None:
+        first = await busy(runner, gate)
+        call = Call(("x:0",), ("y:0",), [np.array([1.0])])
+        in_thread = asyncio.ensure_future(asyncio.to_thread(runner.run, gate, call))  # type: ignore[arg-type]
+        while not runner._open:
+            await asyncio.sleep(0.001)
+        on_loop = ask(runner, gate, 2.0)
+        await asyncio.sleep(0)
+        gate.is_open.set()
+        assert await answers(first, in_thread, on_loop) == [[0], [2], [4]]
+
+    assert tell(story).batches == [[0], [1, 2]]
+
+
+def test_a_caller_in_a_thread_waits_no_longer_than_it_may() -> None:
+    async def story(gate: Gate, runner: BatchingRunner) -> None:
+        first = await busy(runner, gate)
+        ends: list[int] = []
+        call = Call(("x:0",), ("y:0",), [np.ones(1)])
+        with pytest.raises(StatusError, match="DEADLINE_EXCEEDED"):
+            await asyncio.to_thread(runner.run, gate, call, 0.01, lambda: ends.append(1))  # type: ignore[arg-type]
+        assert not ends
+        gate.is_open.set()
+        assert await answers(first) == [[0]]
+        while not ends:
+            await asyncio.sleep(0.001)
+
+    assert tell(story).batches == [[0]]
+
+
 def test_a_split_request_ends_once_and_fails_whole() -> None:
     async def story(gate: Gate, runner: BatchingRunner) -> None:
         gate.is_open.set()
         ends: list[int] = []
         call = Call(("x:0",), ("y:0",), [np.array([1.0, 2.0, -3.0, 4.0])])
         with pytest.raises(StatusError, match="below zero"):
-            await runner.run(gate, call, None, lambda: ends.append(1))  # type: ignore[arg-type]
+            await runner.run_async(gate, call, None, lambda: ends.append(1))  # type: ignore[arg-type]
         assert ends == [1]
 
-    tell(story, max_batch_size=2, enable_large_batch_splitting=True)
+    tell(story, max_batch_size=8, max_execution_batch_size=2, enable_large_batch_splitting=True)
 
 
 @pytest.mark.parametrize(
@@ -309,7 +353,8 @@ def test_a_request_too_large_to_split_into_what_is_free_is_unavailable(waiting: 
         gate.is_open.set()
         assert [len(one) for one in await answers(first, *others, *fits)] == [1, *waiting, *[capacity] * len(fits)]
 
-    tell(story, max_batch_size=3, max_enqueued_batches=2, enable_large_batch_splitting=True)
+    options = {"max_batch_size": 8, "max_execution_batch_size": 3, "enable_large_batch_splitting": True}
+    tell(story, max_enqueued_batches=2, **options)
 
 
 def test_what_nobody_waits_for_any_more_is_left_out_and_still_ends() -> None:
@@ -318,7 +363,7 @@ def test_what_nobody_waits_for_any_more_is_left_out_and_still_ends() -> None:
         ends: list[int] = []
         call = Call(("x:0",), ("y:0",), [np.ones(1)])
         with pytest.raises(StatusError, match="DEADLINE_EXCEEDED"):
-            await runner.run(gate, call, 0.01, lambda: ends.append(1))  # type: ignore[arg-type]
+            await runner.run_async(gate, call, 0.01, lambda: ends.append(1))  # type: ignore[arg-type]
         assert not ends
         second = ask(runner, gate, 2.0)
         await asyncio.sleep(0)
@@ -392,7 +437,7 @@ async def predict(runner: BatchingRunner, servable: Any, signature: str, **input
 
     given = {name: np.asarray(value, np.float32) for name, value in inputs.items()}
     call, fetch = plan_predict(servable, signature, given)
-    return fetch.outputs(await runner.run(servable, call, 5.0))
+    return fetch.outputs(await runner.run_async(servable, call, 5.0))
 
 
 @pytest.mark.slow

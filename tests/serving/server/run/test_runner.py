@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.server.core.predict import Call
+from serving.server.core.servable import Call
 from serving.server.core.status import Code, StatusError, invalid_argument
 from serving.server.run.runner import DirectRunner
 
@@ -61,7 +61,7 @@ async def until(happened: Any) -> None:
 def test_what_was_fetched_comes_back(runner: DirectRunner, gate: Any) -> None:
     gate.is_open.set()
     ends: list[int] = []
-    assert within(runner.run(gate, CALL, 5.0, lambda: ends.append(1))) == [np.ones(1)]
+    assert within(runner.run_async(gate, CALL, 5.0, lambda: ends.append(1))) == [np.ones(1)]
     assert ends == [1]
 
 
@@ -70,14 +70,14 @@ def test_an_error_comes_back_and_the_thread_goes_on(runner: DirectRunner, gate: 
     gate.error = invalid_argument("no")
     for _ in range(3):
         with pytest.raises(StatusError, match="INVALID_ARGUMENT: no"):
-            within(runner.run(gate, CALL))
+            within(runner.run_async(gate, CALL))
 
 
 def test_a_run_over_its_time_is_answered_but_ends_only_when_it_has_ended(runner: DirectRunner, gate: Any) -> None:
     async def story() -> None:
         ends: list[int] = []
         with pytest.raises(StatusError) as raised:
-            await runner.run(gate, CALL, 0.01, lambda: ends.append(1))
+            await runner.run_async(gate, CALL, 0.01, lambda: ends.append(1))
         assert raised.value.code is Code.DEADLINE_EXCEEDED
         assert not ends
         gate.is_open.set()
@@ -89,7 +89,7 @@ def test_a_run_over_its_time_is_answered_but_ends_only_when_it_has_ended(runner:
 def test_a_cancelled_run_ends_only_when_it_has_ended(runner: DirectRunner, gate: Any) -> None:
     async def story() -> None:
         ends: list[int] = []
-        request = asyncio.ensure_future(runner.run(gate, CALL, 5.0, lambda: ends.append(1)))
+        request = asyncio.ensure_future(runner.run_async(gate, CALL, 5.0, lambda: ends.append(1)))
         await entered(gate)
         request.cancel()
         await asyncio.wait([request])
@@ -103,10 +103,10 @@ def test_a_cancelled_run_ends_only_when_it_has_ended(runner: DirectRunner, gate:
 def test_what_nobody_waits_for_any_more_is_not_begun(runner: DirectRunner, gate: Any) -> None:
     async def story() -> None:
         ends: list[int] = []
-        first = asyncio.ensure_future(runner.run(gate, CALL))
+        first = asyncio.ensure_future(runner.run_async(gate, CALL))
         await entered(gate)
         with pytest.raises(StatusError, match="DEADLINE_EXCEEDED"):
-            await runner.run(gate, CALL, 0.01, lambda: ends.append(1))
+            await runner.run_async(gate, CALL, 0.01, lambda: ends.append(1))
         gate.is_open.set()
         await first
         await until(lambda: ends)
@@ -118,7 +118,7 @@ def test_what_nobody_waits_for_any_more_is_not_begun(runner: DirectRunner, gate:
 def test_no_time_at_all_is_refused_at_once(runner: DirectRunner, gate: Any) -> None:
     ends: list[int] = []
     with pytest.raises(StatusError, match="DEADLINE_EXCEEDED"):
-        within(runner.run(gate, CALL, 0.0, lambda: ends.append(1)))
+        within(runner.run_async(gate, CALL, 0.0, lambda: ends.append(1)))
     assert ends == [1]
     assert gate.calls == 0
 
@@ -126,12 +126,12 @@ def test_no_time_at_all_is_refused_at_once(runner: DirectRunner, gate: Any) -> N
 def test_too_many_waiting_runs_are_shed(runner: DirectRunner, gate: Any) -> None:
     async def story() -> None:
         ends: list[int] = []
-        taken = [asyncio.ensure_future(runner.run(gate, CALL))]
+        taken = [asyncio.ensure_future(runner.run_async(gate, CALL))]
         await entered(gate)
-        taken += [asyncio.ensure_future(runner.run(gate, CALL)) for _ in range(2)]
+        taken += [asyncio.ensure_future(runner.run_async(gate, CALL)) for _ in range(2)]
         await asyncio.sleep(0)
         with pytest.raises(StatusError) as raised:
-            await runner.run(gate, CALL, None, lambda: ends.append(1))
+            await runner.run_async(gate, CALL, None, lambda: ends.append(1))
         assert raised.value.code is Code.RESOURCE_EXHAUSTED
         assert ends == [1]
         gate.is_open.set()
@@ -147,14 +147,40 @@ def test_one_end_that_fails_does_not_keep_others_waiting(
         raise RuntimeError("no")
 
     async def story() -> None:
-        failing = asyncio.ensure_future(runner.run(gate, CALL, 0.5, fail))
+        failing = asyncio.ensure_future(runner.run_async(gate, CALL, 0.5, fail))
         await entered(gate)
         gate.is_open.set()
-        assert await runner.run(gate, CALL) == [np.ones(1)]
+        assert await runner.run_async(gate, CALL) == [np.ones(1)]
         failing.cancel()
 
     within(story())
-    assert "could not be taken" in caplog.text
+    assert "could not be ended" in caplog.text
+
+
+def test_a_caller_in_a_thread_does_the_work_itself(runner: DirectRunner, gate: Any) -> None:
+    gate.is_open.set()
+    ends: list[int] = []
+    assert runner.run(gate, CALL, 5.0, lambda: ends.append(1)) == [np.ones(1)]
+    assert ends == [1]
+    gate.error = invalid_argument("no")
+    with pytest.raises(StatusError, match="INVALID_ARGUMENT: no"):
+        runner.run(gate, CALL, None, lambda: ends.append(1))
+    assert ends == [1, 1]
+
+
+@pytest.mark.parametrize("timeout_s", [0.0, 0.01])
+def test_a_caller_in_a_thread_waits_for_its_turn_no_longer_than_it_may(
+    runner: DirectRunner, gate: Any, timeout_s: float
+) -> None:
+    first = threading.Thread(target=runner.run, args=(gate, CALL))
+    first.start()
+    assert gate.entered.acquire(timeout=LIMIT_S)
+    ends: list[int] = []
+    with pytest.raises(StatusError, match="DEADLINE_EXCEEDED"):
+        runner.run(gate, CALL, timeout_s, lambda: ends.append(1))
+    assert (ends, gate.calls) == ([1], 1)
+    gate.is_open.set()
+    first.join()
 
 
 def test_threads_end_when_closed(gate: Any) -> None:

@@ -1,25 +1,37 @@
-"""Results of the core as the messages of PredictionService and ModelService."""
+"""The core's model specs and results from and to the messages of PredictionService and ModelService."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from tensorflow_serving.apis import classification_pb2, get_model_metadata_pb2, get_model_status_pb2, regression_pb2
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_pb2,
+    regression_pb2,
+)
+
+from serving.server.core.inference import ModelSpec
+from serving.server.core.status import invalid_argument
 
 if TYPE_CHECKING:
-    from serving.server.core.inference import Classified, Metadata, ModelSpec, Regressed
+    from serving.server.core.inference import Classified, Metadata, Regressed
     from serving.server.core.versions import VersionStatus
 
 
-def examples_of(message: Any) -> list[bytes]:
-    """Return an Input's examples, serialized, the context merged in by putting its bytes before theirs."""
-    kind = message.WhichOneof("kind")
-    if kind is None:
-        return []
-    listed = getattr(message, kind)
-    context = listed.context.SerializeToString() if kind == "example_list_with_context" else b""
-    return [context + example.SerializeToString() for example in listed.examples]
+def spec_of(message: Any) -> ModelSpec:
+    """Return the model_spec of a request. Raises StatusError if there is none."""
+    if not message.HasField("model_spec"):
+        raise invalid_argument("Missing ModelSpec")
+    return as_spec(message.model_spec)
+
+
+def as_spec(spec: model_pb2.ModelSpec) -> ModelSpec:
+    """Return a ModelSpec message as the core takes it."""
+    version = spec.version.value if spec.HasField("version") else None
+    return ModelSpec(spec.name, version, spec.version_label or None, spec.signature_name)
 
 
 def fill_spec(message: Any, spec: ModelSpec) -> None:
@@ -35,9 +47,9 @@ def as_classifications(classified: Classified) -> Any:
     fill_spec(answer.model_spec, classified.spec)
     answer.result.SetInParent()
     for row in classified.results:
-        one = answer.result.classifications.add()
+        classifications = answer.result.classifications.add()
         for label, score in row:
-            one.classes.add(label=label.decode("utf-8", "replace"), score=score)
+            classifications.classes.add(label=label.decode("utf-8", "replace"), score=score)
     return answer
 
 
@@ -67,7 +79,7 @@ def as_status_answer(versions: Iterable[VersionStatus]) -> Any:
     """Return a GetModelStatusResponse."""
     answer = get_model_status_pb2.GetModelStatusResponse()
     for version in versions:
-        one = answer.model_version_status.add(version=version.version, state=int(version.state))
-        one.status.error_code = int(version.code)
-        one.status.error_message = version.message
+        status = answer.model_version_status.add(version=version.version, state=int(version.state)).status
+        status.error_code = int(version.code)
+        status.error_message = version.message
     return answer
