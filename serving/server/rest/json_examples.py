@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from serving.server.core.status import StatusError, invalid_argument
-from serving.server.rest.json_dense import from_base64, is_base64
-from serving.server.rest.json_numbers import as_float32
-from serving.server.rest.json_reader import read_object, signature_of
-from serving.server.rest.json_text import as_bytes, type_name, value_text
+import numpy as np
+
+from serving.server.core.status import invalid_argument
+from serving.server.rest.json_reader import as_bytes, read_object, shown, signature_of
+from serving.server.rest.json_tensors import from_base64, is_base64
 
 _INT64_LIMIT = 1 << 63
-_LIST_OF_KIND = {"bytes": "bytes_list", "float": "float_list", "int64": "int64_list"}
+_KINDS = {str: "bytes", bytes: "bytes", float: "float", int: "int64", bool: "int64"}
 
 
 @dataclass(frozen=True)
@@ -27,72 +26,57 @@ class ExamplesBody:
 def read_examples(body: bytes) -> ExamplesBody:
     """Return a Classify or Regress request's examples, with the context's bytes in front of each example's.
 
-    Raise INVALID_ARGUMENT with the model server's words.
+    Raises INVALID_ARGUMENT, which names the example and the feature that is wrong.
     """
     document = read_object(body)
     name = signature_of(document)
-    context = _serialized(document["context"]) if "context" in document else b""
-    fault = ""
-    examples: Any = document.get("examples")
-    if "examples" not in document:
-        fault = "When method is classify, key 'examples' is expected and was not found"
-    elif type(examples) is not list:
-        fault = "Expecting 'examples' value to be an list/array"
-    elif not examples:
-        fault = "'examples' value is an empty array"
-    if fault:
-        raise invalid_argument(f"JSON Value: {value_text(document)} {fault}")
-    return ExamplesBody(name, [context + _serialized(example) for example in examples])
+    context = _serialized(document["context"], "context") if "context" in document else b""
+    examples = document.get("examples")
+    if type(examples) is not list or not examples:
+        got = "missing" if "examples" not in document else "empty" if examples == [] else shown(examples)
+        raise invalid_argument(f"'examples' must be a list of one example or more, but it is {got}")
+    return ExamplesBody(
+        name, [context + _serialized(example, f"examples[{index}]") for index, example in enumerate(examples)]
+    )
 
 
-def _serialized(value: Any) -> bytes:
+def _serialized(value: Any, where: str) -> bytes:
     from tensorflow.core.example.example_pb2 import Example
 
     if type(value) is not dict:
-        raise invalid_argument(f"Example must be JSON object but got JSON {type_name(value)}")
+        raise invalid_argument(f"{where} must be an object, but it is {shown(value)}")
     example = Example()
     for key, content in value.items():
         name = as_bytes(key).decode("utf-8", "replace")
         feature = example.features.feature[name]
-        kind, values = _feature(name, content if type(content) is list else [content])
+        kind, values = _feature(content if type(content) is list else [content], f"{where}[{name!r}]")
         if kind:
-            getattr(feature, _LIST_OF_KIND[kind]).value.extend(values)
+            getattr(feature, f"{kind}_list").value.extend(values)
     serialized: bytes = example.SerializeToString()
     return serialized
 
 
-def _feature(name: str, values: Sequence[Any]) -> tuple[str, list[Any]]:
+def _feature(values: list[Any], where: str) -> tuple[str, list[Any]]:
     """Return the one kind of a feature's values, "" for none, and the values as the proto takes them."""
     feature_kind = ""
     taken: list[Any] = []
     for value in values:
-        kind = _kind(name, value)
+        kind = "bytes" if is_base64(value) else _KINDS.get(type(value), "")
+        if not kind:
+            raise invalid_argument(f"{where} must hold numbers, booleans or strings, but it holds {shown(value)}")
         if feature_kind not in ("", kind):
-            raise invalid_argument(f"Unexpected element type in feature: {name} expecting type: {feature_kind}")
+            raise invalid_argument(f"{where} must hold values of one kind, but it holds {feature_kind} and {kind}")
         feature_kind = kind
-        if kind == "bytes":
-            taken.append(from_base64(value) if type(value) is dict else as_bytes(value))
-        elif kind == "float":
-            taken.append(as_float32(value))
-        else:
-            taken.append(_int64(name, value))
+        if kind == "int64" and value >= _INT64_LIMIT:
+            raise invalid_argument(f"{where} holds {value}, which is beyond int64")
+        taken.append(_taken(value, kind, where))
     return feature_kind, taken
 
 
-def _kind(name: str, value: Any) -> str:
-    kind = type(value)
-    if value is None or kind is list or (kind is dict and not is_base64(value)):
-        raise _unexpected(name, value)
-    if kind is float:
-        return "float"
-    return "int64" if kind is int or kind is bool else "bytes"
-
-
-def _unexpected(name: str, value: Any) -> StatusError:
-    return invalid_argument(f"Feature: {name} has element with unexpected JSON type: {type_name(value)}")
-
-
-def _int64(name: str, value: int) -> int:
-    if value >= _INT64_LIMIT:
-        raise invalid_argument(f"Feature: {name} has uint64 element. Only int64 is supported.")
-    return int(value)
+def _taken(value: Any, kind: str, where: str) -> Any:
+    if kind == "bytes":
+        return from_base64(value, where) if type(value) is dict else as_bytes(value)
+    if kind == "int64":
+        return int(value)
+    with np.errstate(over="ignore"):  # too big for float32 is infinity
+        return float(np.float32(value))

@@ -2,24 +2,44 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.server.core.status import StatusError, invalid_argument
-from serving.server.rest.json_dense import dense, exact, flat_array, is_base64
-from serving.server.rest.json_matrix import read_matrices
-from serving.server.rest.json_reader import read_object, signature_of
-from serving.server.rest.json_text import as_bytes, value_text
+from serving.server.core.status import Code, StatusError, invalid_argument, unimplemented
+from serving.server.rest.json_reader import as_bytes, read_matrices, read_object, shown, signature_of
 
 Arrays = dict[str, NDArray[Any]]
 InputsOf = Callable[[str], Mapping[str, int]]
+
+MAX_DIMENSIONS = 31  # numpy's limit of 32, less the batch's
 _MISSING = object()
-_FLOAT = 1
-_FLOATS = {1: np.float32, 2: np.float64}
+_FLOAT, _DOUBLE, _STRING, _BOOL, _UINT64 = 1, 2, 7, 10, 23
+_TYPES: dict[int, tuple[str, Any]] = {  # DataType: its name, numpy's
+    _FLOAT: ("float", np.float32),
+    _DOUBLE: ("double", np.float64),
+    3: ("int32", np.int32),
+    4: ("uint8", np.uint8),
+    5: ("int16", np.int16),
+    6: ("int8", np.int8),
+    _STRING: ("string", np.object_),
+    9: ("int64", np.int64),
+    _BOOL: ("bool", np.bool_),
+    22: ("uint32", np.uint32),
+    _UINT64: ("uint64", np.uint64),
+}
+_INT32 = (-(1 << 31), (1 << 31) - 1)
+# Eight and sixteen bits take any int32 and wrap around, as the server's own copy from its protocol buffer does.
+_RANGES = {3: _INT32, 4: _INT32, 5: _INT32, 6: _INT32, 9: (-(1 << 63), (1 << 63) - 1), 22: (0, (1 << 32) - 1)}
+_RANGES |= {_UINT64: (0, (1 << 64) - 1)}
+_NUMBERS = frozenset((int, float))
 
 
 @dataclass(frozen=True)
@@ -35,7 +55,7 @@ def read_predict(body: bytes, inputs_of: InputsOf) -> PredictBody:
     """Return a Predict request's arrays.
 
     `inputs_of` gives the DataType number of every input of a signature; it is asked after the JSON and the signature's
-    name were checked, and before the values. Raise StatusError with the model server's words.
+    name were checked, and before the values. Raises StatusError, which names the row and the key that is wrong.
     """
     matrices = read_matrices(body)
     if matrices is not None:
@@ -46,31 +66,43 @@ def read_predict(body: bytes, inputs_of: InputsOf) -> PredictBody:
     name = signature_of(document)
     types = _input_types(name, inputs_of)
     instances, inputs = document.get("instances", _MISSING), document.get("inputs", _MISSING)
-    if instances is _MISSING and inputs is _MISSING:
-        raise invalid_argument("Missing 'inputs' or 'instances' key")
+    if (instances is _MISSING) == (inputs is _MISSING):
+        wanted = "either 'inputs' or 'instances'"
+        raise invalid_argument(
+            f"The request must have {wanted}, but it has {'neither' if inputs is _MISSING else 'both'}"
+        )
     if instances is _MISSING:
         return PredictBody(name, _from_inputs(inputs, types), is_row=False)
-    _check_instances(document, instances, inputs)
+    if type(instances) is not list or not instances:
+        got = "empty" if instances == [] else shown(instances)
+        raise invalid_argument(f"'instances' must be a list of one row or more, but it is {got}")
     return PredictBody(name, _from_instances(instances, types), is_row=True)
+
+
+def is_base64(value: Any) -> bool:
+    """Say whether a value is {"b64": text}, that key alone."""
+    return type(value) is dict and len(value) == 1 and type(value.get("b64")) in (str, bytes)
+
+
+def from_base64(value: dict[Any, Any], where: str) -> bytes:
+    """Return the bytes of a {"b64": text}; padding may be left out but not be wrong, white space is passed over."""
+    text = b"".join(as_bytes(value["b64"]).split())
+    padding = len(text) - len(text.rstrip(b"=."))
+    text = text[: len(text) - padding]
+    fits = padding == 0 or (padding < 3 and (padding + len(text)) % 4 == 0)
+    try:
+        if not fits or len(text) % 4 == 1:
+            raise binascii.Error
+        return base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
+    except binascii.Error:
+        raise invalid_argument(f"{where} is not valid base64") from None
 
 
 def _input_types(name: str, inputs_of: InputsOf) -> Mapping[str, int]:
     types = inputs_of(name)
     if not types:
-        raise invalid_argument(f"Failed to get input map for signature: {name or 'DEFAULT'}")
+        raise invalid_argument(f"The signature {name or 'by default'} has no inputs")
     return types
-
-
-def _check_instances(document: Any, instances: Any, inputs: Any) -> None:
-    fault = ""
-    if inputs is not _MISSING:
-        fault = "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist "
-    elif type(instances) is not list:
-        fault = "Excepting 'instances' to be an list/array"
-    elif not instances:
-        fault = "No values in 'instances' array"
-    if fault:
-        raise invalid_argument(f"JSON Value: {value_text(document)} {fault}")
 
 
 def _from_matrices(
@@ -80,47 +112,66 @@ def _from_matrices(
     types = _input_types(signature_name, inputs_of)
     if None in columns:
         columns = {next(iter(types)): columns[None]}
-    if not types.keys() <= columns.keys() or not set(types.values()) <= _FLOATS.keys():
+    if not types.keys() <= columns.keys() or not set(types.values()) <= {_FLOAT, _DOUBLE}:
         return None
     with np.errstate(over="ignore"):  # too big for float32 is infinity
-        inputs = {name: columns[name].astype(_FLOATS[data_type]) for name, data_type in types.items()}
+        inputs = {name: columns[name].astype(_TYPES[data_type][1]) for name, data_type in types.items()}
     return PredictBody(signature_name, inputs, is_row=key == "instances")
 
 
+# --- inputs
+
+
 def _from_inputs(value: Any, types: Mapping[str, int]) -> Arrays:
-    if type(value) is dict and not is_base64(value):
-        return {name: _named(value, name, data_type) for name, data_type in types.items()}
-    if len(types) > 1:
-        raise invalid_argument(
-            "inputs is a plain value/list, but expecting an object as multiple input tensors required"
-            " as per tensorinfo_map"
-        )
-    return {name: _array(value, data_type) for name, data_type in types.items()}
+    if type(value) is not dict or is_base64(value):
+        if len(types) > 1:
+            raise invalid_argument(
+                f"'inputs' must be an object with the keys {_listed(types)}, but it is {shown(value)}"
+            )
+        return {name: _array(value, data_type, "inputs") for name, data_type in types.items()}
+    missing = types.keys() - value.keys()
+    if missing:
+        raise invalid_argument(f"'inputs' lacks the key {_listed(missing)}")
+    arrays = _flat_columns(value, types)
+    if arrays is None:
+        arrays = {name: _array(value[name], data_type, f"inputs[{name!r}]") for name, data_type in types.items()}
+    return arrays
 
 
-def _named(value: dict[Any, Any], name: str, data_type: int) -> NDArray[Any]:
-    item = value.get(name, _MISSING)
-    if item is _MISSING:
-        raise invalid_argument(f"Missing named input: {name} in 'inputs' object.")
-    return _array(item, data_type)
+def _flat_columns(value: Mapping[str, Any], types: Mapping[str, int]) -> Arrays | None:
+    """Return equally long lists of floats as rows of one array, which is quicker than one array each; else None."""
+    columns = [value[name] for name in types]
+    if set(types.values()) != {_FLOAT} or set(map(type, columns)) != {list} or len(set(map(len, columns))) > 1:
+        return None
+    flat = _flat_array(list(chain.from_iterable(columns)), _FLOAT)
+    if flat is None:
+        return None
+    return dict(zip(types, flat.reshape(len(columns), -1), strict=True)) if flat.size else None
 
 
-def _array(value: Any, data_type: int) -> NDArray[Any]:
-    array = dense(value, data_type)
-    return exact(value, data_type) if array is None else array
+# --- instances
 
 
 def _from_instances(instances: list[Any], types: Mapping[str, int]) -> Arrays:
-    if type(instances[0]) is not dict and len(types) > 1:
-        raise invalid_argument(
-            "instances is a plain list, but expecting list of objects as multiple input tensors required"
-            " as per tensorinfo_map"
-        )
     if not _is_object(instances[0]):
-        name, data_type = next(iter(types.items()))
-        array = dense(instances, data_type)
-        return {name: array} if array is not None else _Batch(types).of_values(instances, name)
-    return _columns(instances, types) or _Batch(types).of_objects(instances)
+        if len(types) > 1:
+            wanted = f"an object with the keys {_listed(types)}"
+            raise invalid_argument(f"instances[0] must be {wanted}, but it is {shown(instances[0])}")
+        ((name, data_type),) = types.items()
+        array = _dense(instances, data_type)
+        return {name: _stacked(instances, data_type) if array is None else array}
+    columns = _columns(instances, types)
+    if columns is not None:
+        return columns
+    for index, row in enumerate(instances):
+        if not _is_object(row):
+            raise invalid_argument(f"instances[{index}] must be an object as instances[0] is, but it is {shown(row)}")
+        if row.keys() != types.keys():
+            keys = _listed(row) or "none"
+            raise invalid_argument(f"instances[{index}] must have the keys {_listed(types)}, but it has {keys}")
+    return {
+        name: _stacked([row[name] for row in instances], data_type, f"[{name!r}]") for name, data_type in types.items()
+    }
 
 
 def _is_object(value: Any) -> bool:
@@ -135,72 +186,119 @@ def _columns(rows: list[Any], types: Mapping[str, int]) -> Arrays | None:
     if len(rows) > 1 and any(list(row) != names for row in rows):
         return None
     if set(types.values()) == {_FLOAT}:
-        values = [value for row in rows for value in row.values()] if len(rows) > 1 else list(rows[0].values())
-        matrix = flat_array(values, _FLOAT)
-        if matrix is not None:
+        flat = _flat_array([value for row in rows for value in row.values()], _FLOAT)
+        if flat is not None:
             # One contiguous row of memory for each input.
-            return dict(zip(names, np.ascontiguousarray(matrix.reshape(len(rows), -1).T), strict=True))
+            return dict(zip(names, np.ascontiguousarray(flat.reshape(len(rows), -1).T), strict=True))
     arrays: Arrays = {}
     for name in names:
-        array = dense([row[name] for row in rows], types[name])
+        array = _dense([row[name] for row in rows], types[name])
         if array is None:
             return None
         arrays[name] = array
     return arrays
 
 
-class _Batch:
-    """Instances taken one by one, for those with {"b64": ...} and for the exact error of those that do not fit."""
-
-    def __init__(self, types: Mapping[str, int]) -> None:
-        self.types = types
-        self.items: dict[str, list[NDArray[Any]]] = {}
-
-    def of_values(self, instances: list[Any], name: str) -> Arrays:
-        for index, item in enumerate(instances):
-            if _is_object(item):
-                raise invalid_argument(f"Expecting value/list but got object at item {index} of input list")
-            try:
-                self._add(item, name)
-            except StatusError as error:
-                raise invalid_argument(
-                    f"Failed to process element: {index} of 'instances' list. Error: {error}"
-                ) from error
-        return self._stacked()
-
-    def of_objects(self, instances: list[Any]) -> Arrays:
-        for index, item in enumerate(instances):
-            if not _is_object(item):
-                raise invalid_argument(f"Expecting object but got list at item {index} of input list")
-            for key, value in item.items():
-                name = as_bytes(key).decode("utf-8", "replace")
-                try:
-                    self._add(value, name)
-                except StatusError as error:
-                    raise invalid_argument(
-                        f"Failed to process element: {index} key: {name} of 'instances' list. Error: {error}"
-                    ) from error
-            if item.keys() != self.types.keys():
-                raise invalid_argument(
-                    f"Failed to process element: {index} of 'instances' list. JSON object: {value_text(item)}"
-                    f" keys must be equal to: {','.join(sorted(self.types))}"
-                )
-        return self._stacked()
-
-    def _add(self, value: Any, name: str) -> None:
-        if name not in self.types:
-            raise invalid_argument(f"JSON object: does not have named input: {name}")
-        array = _array(value, self.types[name])
-        items = self.items.setdefault(name, [])
-        if items and items[0].size != array.size:
-            raise invalid_argument(f"Expecting tensor size: {items[0].size} but got: {array.size}")
-        if items and items[0].shape != array.shape:
-            raise invalid_argument(f"Expecting shape {_shown(items[0].shape)} but got: {_shown(array.shape)}")
-        items.append(array)
-
-    def _stacked(self) -> Arrays:
-        return {name: np.stack(items) for name, items in self.items.items()}
+def _stacked(values: list[Any], data_type: int, key: str = "") -> NDArray[Any]:
+    """Return one input of all rows as an array, row by row: for bytes, and for the error of one that is wrong."""
+    arrays: list[NDArray[Any]] = []
+    for index, value in enumerate(values):
+        where = f"instances[{index}]{key}"
+        if not key and _is_object(value):
+            raise invalid_argument(f"{where} must be a value or a list as instances[0] is, but it is an object")
+        try:
+            arrays.append(_array(value, data_type, where))
+        except StatusError as error:
+            raise StatusError(Code.INVALID_ARGUMENT, error.message) from error  # whatever it was
+        if arrays[0].shape != arrays[-1].shape:
+            shapes = [list(array.shape) for array in (arrays[-1], arrays[0])]
+            raise invalid_argument(f"{where} has the shape {shapes[0]}, but instances[0]{key} has {shapes[1]}")
+    return np.stack(arrays)
 
 
-def _shown(shape: tuple[int, ...]) -> str:
-    return f"[{','.join(map(str, shape))}]"
+# --- values
+
+
+def _array(value: Any, data_type: int, where: str) -> NDArray[Any]:
+    """Return a value as an array, whose shape is that of its first elements. Raises StatusError, which says `where`."""
+    if data_type not in _TYPES:
+        raise unimplemented(f"{where} cannot be read: inputs of DataType {data_type} are not supported in JSON")
+    array = _dense(value, data_type)
+    if array is not None:
+        return array
+    shape = []
+    first = value
+    while type(first) is list:
+        shape.append(len(first))
+        first = first[0] if first else None
+    if len(shape) > MAX_DIMENSIONS:
+        raise invalid_argument(f"{where} is nested {len(shape)} lists deep, but {MAX_DIMENSIONS} are supported at most")
+    flat = _flat_array(_leaves(value, data_type, where, shape), data_type)
+    assert flat is not None  # every leaf was checked
+    return flat.reshape(shape)
+
+
+def _dense(value: Any, data_type: int) -> NDArray[Any] | None:
+    """Return a value as an array if lists agree in length and leaves fit, else None."""
+    level: list[Any] = [value]
+    shape: list[int] = []
+    while level and type(level[0]) is list:
+        if len(shape) == MAX_DIMENSIONS or set(map(type, level)) != {list}:
+            return None
+        lengths = set(map(len, level))
+        if len(lengths) > 1:
+            return None
+        shape.append(lengths.pop())
+        level = level[0] if len(level) == 1 else list(chain.from_iterable(level))
+    flat = _flat_array(level, data_type)
+    return None if flat is None else flat.reshape(shape)
+
+
+def _leaves(value: Any, data_type: int, where: str, shape: list[int]) -> list[Any]:
+    """Return the scalars of nested lists in order, bytes for {"b64": ...}. Recurses as deep as `shape` is long."""
+    if not shape:
+        return [_leaf(value, data_type, where)]
+    if type(value) is not list:
+        raise invalid_argument(f"{where} must be a list of {shape[0]}, but it is {shown(value)}")
+    if len(value) != shape[0]:
+        raise invalid_argument(f"{where} must be a list of {shape[0]} as the first one, but it has {len(value)}")
+    leaves: list[Any] = []
+    for index, item in enumerate(value):
+        leaves += _leaves(item, data_type, f"{where}[{index}]", shape[1:])
+    return leaves
+
+
+def _leaf(value: Any, data_type: int, where: str) -> Any:
+    if data_type == _STRING and is_base64(value):
+        return from_base64(value, where)
+    if _flat_array([value], data_type) is None:
+        low, high = _RANGES.get(data_type, (None, None))
+        bounds = f" from {low} to {high}" if low is not None else ""
+        raise invalid_argument(f"{where} must be of type {_TYPES[data_type][0]}{bounds}, but it is {shown(value)}")
+    return value
+
+
+def _flat_array(values: list[Any], data_type: int) -> NDArray[Any] | None:
+    """Return a list of scalars as an array [n], None if one of them is not of the type."""
+    kinds = set(map(type, values))
+    if data_type == _FLOAT:
+        # Through array: numpy would warn of every number that is infinity as float32.
+        return np.frombuffer(array("f", values), np.float32) if kinds <= _NUMBERS else None
+    if data_type == _DOUBLE:
+        return np.array(values, np.float64) if kinds <= _NUMBERS else None
+    if data_type in _RANGES:
+        low, high = _RANGES[data_type]
+        if not kinds <= {int} or (values and (min(values) < low or max(values) > high)):
+            return None
+        return np.array(values, np.uint64 if data_type == _UINT64 else np.int64).astype(
+            _TYPES[data_type][1], copy=False
+        )
+    if data_type == _STRING and kinds <= {str, bytes}:
+        texts = np.empty(len(values), np.object_)
+        texts[:] = [as_bytes(value) for value in values]
+        return texts
+    return np.array(values, np.bool_) if data_type == _BOOL and kinds <= {bool} else None
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(repr(as_bytes(name).decode("utf-8", "replace")) for name in sorted(names, key=as_bytes))

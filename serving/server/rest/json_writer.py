@@ -1,196 +1,176 @@
-"""Answers as JSON: predictions by row or by column, classifications, regressions, errors; the model server's layout."""
+"""Answers as JSON: predictions by row or by column, classifications, regressions, status, metadata, errors."""
 
 from __future__ import annotations
 
 import base64
-import math
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
-from typing import Any
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import orjson
+from google.protobuf import json_format
 from numpy.typing import NDArray
 
 from serving.server.core.status import invalid_argument
-from serving.server.rest.json_numbers import FEW, decimal, decimals, nested
-from serving.server.rest.json_text import quoted
 
-_WHOLE_NUMBERS = frozenset(map(np.dtype, ("i1", "i2", "i4", "i8", "u1", "u4", "u8")))
-_FLOATS = frozenset(map(np.dtype, ("f4", "f8")))
+if TYPE_CHECKING:
+    from serving.server.core.inference import Metadata
+    from serving.server.core.versions import VersionStatus
+
+_NUMBERS = frozenset(map(np.dtype, ("f4", "f8", "i1", "i2", "i4", "i8", "u1", "u4", "u8", "?")))
 _TYPE_NAMES = {"float16": "half"}
-_INDENT = "    "
-_LONG = 64
-_MARK = "\0"  # between rows that are taken apart again; no JSON text holds one
-Signs = tuple[str, str, str]
 
 
 def write_predictions(outputs: Mapping[str, NDArray[Any]], is_row: bool) -> bytes:
     """Return the answer of a Predict call; DT_STRING outputs are object arrays of bytes.
 
-    Raise INVALID_ARGUMENT if the outputs have no common batch dimension (row form) or a type JSON cannot tell.
+    Floats have as few digits as read back to the same float32 or float64. Raises INVALID_ARGUMENT if the outputs have
+    no common batch dimension (row form) or a type JSON cannot tell.
     """
     if not outputs:
         raise invalid_argument("Cannot convert empty tensor map to JSON")
-    return _encoded(_rows(outputs) if is_row else _columns(outputs))
+    return b'{"predictions": %b}' % _rows(outputs) if is_row else b'{"outputs": %b}' % _columns(outputs)
 
 
 def write_classifications(results: Sequence[Sequence[tuple[bytes, float]]]) -> bytes:
     """Return the answer of a Classify call: for each example its (label, float32 score) pairs."""
     if not results:
         raise invalid_argument("Cannot convert empty ClassificationResults to JSON")
-    scores = iter(decimals(np.array([score for pairs in results for _, score in pairs], np.float32)))
-    lists = [", ".join(f"[{_text(label)}, {next(scores)}]" for label, _ in pairs) for pairs in results]
-    return _encoded(f'{{\n    "results": [[{"], [".join(lists)}]\n    ]\n}}')
+    scores = np.array([score for pairs in results for _, score in pairs], np.float32)
+    texts = iter(_rows_of(scores, ""))
+    lists = [b"[%b]" % b", ".join(b"[%b, %b]" % (_quoted(label), next(texts)) for label, _ in row) for row in results]
+    return b'{"results": [%b]}' % b", ".join(lists)
 
 
 def write_regressions(values: NDArray[np.float32]) -> bytes:
     """Return the answer of a Regress call, [n] float32."""
     if not len(values):
         raise invalid_argument("Cannot convert empty RegressionResults to JSON")
-    return _encoded(f'{{\n    "results": [{", ".join(decimals(values))}]\n}}')
+    return b'{"results": %b}' % _text(values, "")
 
 
 def write_error(message: str) -> bytes:
     """Return an error's answer."""
-    return b'{\n    "error": ' + quoted(message.encode("utf-8", "replace")) + b"\n}"
+    return json.dumps({"error": message.encode("utf-8", "replace").decode()}, ensure_ascii=False, indent=4).encode()
 
 
-def _encoded(text: str) -> bytes:
-    # Strings may hold any bytes: they travelled as lone surrogates and leave as they came.
-    return text.encode("utf-8", "surrogateescape")
+def write_status(versions: Iterable[VersionStatus]) -> bytes:
+    """Return the answer of a status call: int64 as text, defaults printed."""
+    statuses = [
+        {
+            "version": str(version.version),
+            "state": version.state.name,
+            "status": {"error_code": version.code.name, "error_message": version.message},
+        }
+        for version in versions
+    ]
+    return _printed({"model_version_status": statuses})
 
 
-def _text(value: bytes) -> str:
-    return quoted(value).decode("utf-8", "surrogateescape")
+def write_metadata(metadata: Metadata) -> bytes:
+    """Return the answer of a metadata call: proto field names, every field without presence printed."""
+    from tensorflow_serving.apis import get_model_metadata_pb2
+
+    message = get_model_metadata_pb2.SignatureDefMap()
+    for name, definition in metadata.signature_defs.items():
+        message.signature_def[name].CopyFrom(definition)
+    spec = {"name": metadata.spec.name, "signature_name": "", "version": str(metadata.spec.version)}
+    return _printed({"model_spec": spec, "metadata": {"signature_def": _as_dict(message)}})
 
 
-def _rows(outputs: Mapping[str, NDArray[Any]]) -> str:
+def _as_dict(message: Any) -> dict[str, Any]:
+    options = {"preserving_proto_field_name": True}
+    try:
+        fields: dict[str, Any] = json_format.MessageToDict(
+            message, always_print_fields_with_no_presence=True, **options
+        )
+    except TypeError:  # protobuf before 5 has another name for it
+        fields = json_format.MessageToDict(message, including_default_value_fields=True, **options)
+    return fields
+
+
+def _printed(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, indent=1, ensure_ascii=False).encode() + b"\n"
+
+
+# --- predictions
+
+
+def _rows(outputs: Mapping[str, NDArray[Any]]) -> bytes:
     size = _batch_size(outputs)
-    if not size:
-        return '{\n    "predictions": []\n}'
-    if size == 1 and len(outputs) > 1 and all(map(_is_small, outputs, outputs.values())):
-        members = [f"\n            {_label(name.encode())}: {_element(array)}" for name, array in outputs.items()]
-        return f'{{\n    "predictions": [\n        {{{",".join(members)}\n        }}\n    ]\n}}'
     if len(outputs) == 1:
         ((name, array),) = outputs.items()
-        items = _listed(name, array, array.ndim + 1, _one_line(", "))
-    else:
-        names = [f"\n            {_text(name.encode())}: " for name in outputs]
-        columns = [
-            _listed(name, array, array.ndim + 2, _one_line(_MARK)).split(_MARK) for name, array in outputs.items()
-        ]
-        objects = (",".join(map(str.__add__, names, row)) for row in zip(*columns, strict=True))
-        items = ",".join(f"\n        {{{members}\n        }}" for members in objects)
-    return f'{{\n    "predictions": [{items}\n    ]\n}}'
-
-
-def _is_small(name: str, array: NDArray[Any]) -> bool:
-    is_plain = array.dtype == np.float32 or (array.dtype == np.object_ and not name.endswith("_bytes"))
-    return is_plain and array.ndim <= 2 and 0 < array.size <= FEW
-
-
-def _element(array: NDArray[Any]) -> str:
-    """Return the one row of a small array: the online case, where whole-array steps cost more than they save."""
-    (row,) = array.tolist()
-    write = _label if array.dtype == np.object_ else decimal
-    return f"[{', '.join(map(write, row))}]" if type(row) is list else write(row)
-
-
-def _label(value: bytes) -> str:
-    return _known(value) if len(value) < _LONG else _text(value)
-
-
-@lru_cache(1024)
-def _known(label: bytes) -> str:
-    # labels and names of outputs come again and again; long texts would not, and would fill the memory
-    return _text(label)
+        return _text(array, name)
+    keys = [b"%b: " % _quoted(name.encode()) for name in outputs]
+    columns = [_rows_of(array, name) for name, array in outputs.items()] if size else []
+    rows = (b"{%b}" % b", ".join(map(bytes.__add__, keys, row)) for row in zip(*columns, strict=True))
+    return b"[%b]" % b", ".join(rows)
 
 
 def _batch_size(outputs: Mapping[str, NDArray[Any]]) -> int:
     size = -1
     for name, array in outputs.items():
         if array.ndim == 0:
-            raise invalid_argument(f"Tensor name: {name} has no shape information ")
+            raise invalid_argument(f"The output {name!r} is a scalar, which has no rows: ask by 'inputs'")
         if size not in (-1, len(array)):
-            raise invalid_argument(f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {size}")
+            raise invalid_argument(
+                f"The output {name!r} has {len(array)} rows, but another has {size}: ask by 'inputs'"
+            )
         size = len(array)
     return size
 
 
-def _columns(outputs: Mapping[str, NDArray[Any]]) -> str:
+def _columns(outputs: Mapping[str, NDArray[Any]]) -> bytes:
     if len(outputs) == 1:
         ((name, array),) = outputs.items()
-        return f'{{\n    "outputs": {_pretty(name, array, 1)}\n}}'
-    members = (f"\n        {_text(name.encode())}: {_pretty(name, array, 2)}" for name, array in outputs.items())
-    return f'{{\n    "outputs": {{{",".join(members)}\n    }}\n}}'
+        return _text(array, name)
+    members = (b"%b: %b" % (_quoted(name.encode()), _text(array, name)) for name, array in outputs.items())
+    return b"{%b}" % b", ".join(members)
 
 
-def _pretty(name: str, array: NDArray[Any], depth: int) -> str:
-    """Return the text of a whole array, each element on a line of its own; `depth` counts the objects around it."""
-
-    def signs(axis: int) -> Signs:
-        line = "\n" + _INDENT * (depth + axis)
-        return f"[{line}{_INDENT}", f",{line}{_INDENT}", f"{line}]"
-
-    return _listed(name, array, depth + array.ndim, signs)
-
-
-def _one_line(between_rows: str) -> Callable[[int], Signs]:
-    return lambda axis: ("[", ", ", "]") if axis else ("", between_rows, "")
+def _rows_of(array: NDArray[Any], name: str) -> list[bytes]:
+    """Return the text of each row of an array that has rows: that of the whole array, cut where one ends."""
+    depth = array.ndim - 1
+    if array.dtype == np.object_ or 0 in array.shape:
+        return [_text(np.asarray(row, array.dtype), name) for row in array]
+    rows = _text(array, name)[array.ndim : -array.ndim].split(b"]" * depth + b"," + b"[" * depth)
+    return [b"[" * depth + row + b"]" * depth for row in rows] if depth else rows
 
 
-def _listed(name: str, array: NDArray[Any], depth: int, signs: Callable[[int], Signs]) -> str:
-    """Return an array as nested lists; `signs` gives each axis's opening, comma and closing."""
-    if array.dtype == np.float32 and array.size > FEW:
-        opening, between, closing = _frame(array.ndim, signs)
-        return opening + nested(array, between) + closing
-    return _joined(_scalars(name, array, depth), array.shape, signs)
-
-
-def _frame(axes: int, signs: Callable[[int], Signs]) -> tuple[str, list[str], str]:
-    """Return what is before all elements, between the items of each axis, and after all elements."""
-    opening, between, closing = "", [""] * axes, ""
-    for axis in reversed(range(axes)):
-        start, comma, end = signs(axis)
-        between[axis] = closing + comma + opening
-        opening, closing = start + opening, closing + end
-    return opening, between, closing
-
-
-def _joined(texts: list[str], shape: tuple[int, ...], signs: Callable[[int], Signs]) -> str:
-    """Return the elements as nested lists of a shape."""
-    if 0 in shape:
-        shape = shape[: shape.index(0)]
-        texts = ["[]"] * math.prod(shape)
-    opening, between, closing = _frame(len(shape), signs)
-    count, size = len(texts), 1
-    before = [""] * count
-    for axis in reversed(range(len(shape))):
-        before[::size] = [between[axis]] * (count // size)
-        size *= shape[axis]
-    before[0] = opening
-    pieces = [closing] * (2 * count + 1)
-    pieces[:-1:2], pieces[1::2] = before, texts
-    return "".join(pieces)
-
-
-def _scalars(name: str, array: NDArray[Any], depth: int) -> list[str]:
-    """Return the text of every element; `depth` counts the lists and objects around it."""
-    flat = array.reshape(-1)
-    if array.dtype in _FLOATS:
-        return decimals(flat)
-    if array.dtype in _WHOLE_NUMBERS:
-        return list(map(str, flat.tolist()))
-    if array.dtype == np.bool_:
-        return ["true" if value else "false" for value in flat.tolist()]
-    if array.dtype != np.object_:
-        if not array.size:
-            return []
+def _text(array: NDArray[Any], name: str) -> bytes:
+    """Return an array as nested lists."""
+    if array.dtype == np.object_:
+        return _nested(array.tolist(), name.endswith("_bytes"))
+    if array.dtype not in _NUMBERS:
         type_name = _TYPE_NAMES.get(array.dtype.name, array.dtype.name)
-        raise invalid_argument(f"Failed to write JSON value for tensor type: {type_name}")
-    if not name.endswith("_bytes"):
-        values = flat.tolist()
-        texts = {value: _text(value) for value in set(values)}  # labels are few and rows are many
-        return [texts[value] for value in values]
-    line = "\n" + _INDENT * depth
-    return [f'{{{line}{_INDENT}"b64": "{base64.b64encode(value).decode()}"{line}}}' for value in flat]
+        raise invalid_argument(f"The output {name!r} is of type {type_name}, which JSON cannot hold: ask by gRPC")
+    if 0 in array.shape:
+        return orjson.dumps(array.tolist())
+    # orjson takes no 0-dimensional array, and none that is not contiguous
+    values = array[()] if array.ndim == 0 else np.ascontiguousarray(array)
+    text = orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)
+    return _with_gaps(text, array) if b"null" in text else text
+
+
+def _with_gaps(text: bytes, array: NDArray[Any]) -> bytes:
+    """Put NaN and Infinity where orjson wrote null."""
+    gaps = array[~np.isfinite(array)].tolist() if array.ndim else [array.item()]
+    pieces = [b""] * (2 * len(gaps) + 1)
+    pieces[::2], pieces[1::2] = text.split(b"null"), [json.dumps(gap).encode() for gap in gaps]
+    return b"".join(pieces)
+
+
+def _nested(value: Any, is_base64: bool) -> bytes:
+    if type(value) is list:
+        return b"[%b]" % b",".join([_nested(item, is_base64) for item in value])
+    return b'{"b64": "%b"}' % base64.b64encode(value) if is_base64 else _quoted(value)
+
+
+def _quoted(value: bytes) -> bytes:
+    """Return bytes as a JSON string; what is not UTF-8 leaves as it came."""
+    try:
+        return orjson.dumps(value.decode())
+    except UnicodeDecodeError:
+        text = json.dumps(value.decode("utf-8", "surrogateescape"), ensure_ascii=False)
+        return text.encode("utf-8", "surrogateescape")

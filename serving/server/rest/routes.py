@@ -15,10 +15,16 @@ from serving.server.core.inference import Inference, ModelSpec
 from serving.server.core.metrics import ServingMetrics
 from serving.server.core.status import Code, StatusError, as_status, http_status, invalid_argument
 from serving.server.core.versions import VersionStatus
-from serving.server.rest.describe import metadata_json, status_json
 from serving.server.rest.json_examples import read_examples
 from serving.server.rest.json_tensors import read_predict
-from serving.server.rest.json_writer import write_classifications, write_error, write_predictions, write_regressions
+from serving.server.rest.json_writer import (
+    write_classifications,
+    write_error,
+    write_metadata,
+    write_predictions,
+    write_regressions,
+    write_status,
+)
 
 _MODEL = r"/v1/models/([^/:]+)(?:/versions/([0-9]+)|/labels/([^/:]+))?"
 _PREDICTION = re.compile(rf"{_MODEL}:(classify|regress|predict)", re.IGNORECASE)
@@ -91,8 +97,8 @@ class RestApi:
     async def _answer(self, method: str, target: Target, body: bytes) -> bytes:
         if method == "GET":
             if target.verb == "metadata":
-                return metadata_json(self._inference.metadata(target.spec))
-            return status_json(self._statuses.status(target.spec.name, target.spec.version))
+                return write_metadata(self._inference.metadata(target.spec))
+            return write_status(self._statuses.status(target.spec.name, target.spec.version))
         if target.verb == "predict":
             return await self._predict(target.spec, body)
         return await self._on_examples(target, body)

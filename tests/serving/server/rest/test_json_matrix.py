@@ -8,7 +8,7 @@ import pytest
 
 from serving.server.core.status import StatusError
 from serving.server.rest import json_tensors
-from serving.server.rest.json_matrix import read_matrices
+from serving.server.rest.json_reader import read_matrices
 from serving.server.rest.json_tensors import PredictBody, read_predict
 
 _ROWS = np.round(np.random.default_rng(3).random((200, 12)) * 1000, 3)

@@ -7,46 +7,40 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.server.core.status import Code, StatusError
-from serving.server.rest.json_grammar import parse_exactly
-from serving.server.rest.json_reader import read_object, signature_of
-from serving.server.rest.json_text import value_text
+from serving.server.rest.json_reader import _Parser, read_object, shown, signature_of
 
-_INVALID, _NO_COMMA = "Invalid value.", "Missing a comma or '}' after an object member."
-_HEX, _PAIR = "Incorrect hex digit after \\u escape in string.", "The surrogate pair in string is invalid."
-_ESCAPE, _TOO_BIG = "Invalid escape character in string.", "Number too big to be stored in double."
-_NO_NAME, _NO_COLON = "Missing a name for object member.", "Missing a colon after a name of object member."
 _FAULTS = [
-    (b"  ", "The document is empty.", 2),
-    (b",", "The document is empty.", 0),
-    (b'{"a": }', _INVALID, 6),
-    (b'{"a": nul}', _INVALID, 9),
-    (b'{"a": tRue}', _INVALID, 7),
-    (b'{"a": -}', _INVALID, 7),
-    (b'{"a": Nan}', _INVALID, 8),
-    (b'{"a": Infinite}', _INVALID, 13),
-    (b'{"a": .5}', _INVALID, 6),
-    (b'{"a": [1,]}', _INVALID, 9),
-    (b'{"a": [,1]}', _INVALID, 7),
-    (b'{"a": [', _INVALID, 7),
-    (b'{"a": [1 2]}', "Missing a comma or ']' after an array element.", 9),
-    (b'{"a": [1', "Missing a comma or ']' after an array element.", 8),
-    (b'{"a": 1', _NO_COMMA, 7),
-    (b'{"a": 01}', _NO_COMMA, 7),
-    (b'{"a": 1\x00}', _NO_COMMA, 7),
-    (b'{"a": 1,}', _NO_NAME, 8),
-    (b"{a: 1}", _NO_NAME, 1),
-    (b'{"a" 1}', _NO_COLON, 5),
-    (b'{"a": 1.}', "Miss fraction part in number.", 8),
-    (b'{"a": 1e+}', "Miss exponent in number.", 9),
-    (b'{"a": 1e309}', _TOO_BIG, 6),
-    (b'{"a": ' + b"1" * 400 + b"}", _TOO_BIG, 6),
-    (b'{"a": "\\x"}', _ESCAPE, 7),
-    (b'{"a": "\n"}', _ESCAPE, 7),
-    (b'{"a": "b', "Missing a closing quotation mark in string.", 8),
-    (b'{"a": "\\u12g4"}', _HEX, 7),
-    (b'{"a": "\\ud800x"}', _PAIR, 7),
-    (b'{"a": "\\ud800\\u0041"}', _PAIR, 7),
-    (b'\xef\xbb\xbf{"a" 1}', _NO_COLON, 8),
+    (b"  ", "empty"),
+    (b",", "offset: 0"),
+    (b'{"a": }', "offset: 6"),
+    (b'{"a": nul}', "offset: 6"),
+    (b'{"a": tRue}', "offset: 6"),
+    (b'{"a": -}', "offset: 6"),
+    (b'{"a": Nan}', "offset: 6"),
+    (b'{"a": Infinite}', "offset: 6"),
+    (b'{"a": .5}', "offset: 6"),
+    (b'{"a": [1,]}', "offset: 9"),
+    (b'{"a": [,1]}', "offset: 7"),
+    (b'{"a": [', "offset: 7"),
+    (b'{"a": [1 2]}', "offset: 9"),
+    (b'{"a": [1', "offset: 8"),
+    (b'{"a": 1', "offset: 7"),
+    (b'{"a": 01}', "offset: 6"),
+    (b'{"a": 1\x00}', "offset: 7"),
+    (b'{"a": 1,}', "offset: 8"),
+    (b"{a: 1}", "offset: 1"),
+    (b'{"a" 1}', "offset: 5"),
+    (b'{"a": 1.}', "offset: 6"),
+    (b'{"a": 1e+}', "offset: 6"),
+    (b'{"a": 1e309}', "too large"),
+    (b'{"a": ' + b"1" * 400 + b"}", "too large"),
+    (b'{"a": "\\x"}', "offset: 6"),
+    (b'{"a": "\n"}', "offset: 6"),
+    (b'{"a": "b', "offset: 6"),
+    (b'{"a": "\\u12g4"}', "offset: 6"),
+    (b'{"a": "\\ud800x"}', "surrogate"),
+    (b'{"a": "\\ud800\\u0041"}', "surrogate"),
+    (b'\xef\xbb\xbf{"a" 1}', "offset: 5"),
 ]
 
 
@@ -57,28 +51,30 @@ def _fault(body: bytes) -> str:
     return raised.value.message
 
 
-@pytest.mark.parametrize(("body", "phrase", "offset"), _FAULTS, ids=[str(body[:24]) for body, _, _ in _FAULTS])
-def test_a_fault_is_named_with_its_offset(body: bytes, phrase: str, offset: int) -> None:
-    assert _fault(body) == f"JSON Parse error: {phrase} at offset: {offset}"
+@pytest.mark.parametrize(("body", "told"), _FAULTS, ids=[str(body[:24]) for body, _ in _FAULTS])
+def test_what_is_no_json_is_refused_where_it_ends_to_be(body: bytes, told: str) -> None:
+    fault = _fault(body)
+    assert fault.startswith("JSON Parse error: ")
+    assert told in fault
 
 
-def test_an_empty_body_has_no_offset() -> None:
+def test_an_empty_body_is_no_document() -> None:
     assert _fault(b"") == "JSON Parse error: The document is empty"
 
 
 @pytest.mark.parametrize(
     ("body", "shown"),
     [
-        (b"[1, 2.0]", "[\n    1,\n    2.0\n]"),
-        (b'"a\\n\xc3\xa9"', '"a\\né"'),
+        (b"[1, 2.0]", "a list"),
+        (b'"a\\n\xc3\xa9"', 'the string "a\né"'),
         (b"null", "null"),
         (b"NaN", "NaN"),
-        (b"[[], {}]", "[\n    [],\n    {}\n]"),
+        (b"5", "5"),
     ],
     ids=str,
 )
 def test_what_is_no_object_is_shown(body: bytes, shown: str) -> None:
-    assert _fault(body) == f"JSON Value: {shown} Is not object"
+    assert _fault(body) == f"The request must be a JSON object, but it is {shown}"
 
 
 @pytest.mark.parametrize(
@@ -113,46 +109,19 @@ def test_any_depth_in_an_unused_key_is_read(depth: int) -> None:
 @pytest.mark.parametrize("unit", [b"[", b'{"a":', b'{"a":['], ids=str)
 def test_hostile_depth_ends_in_a_parse_error(unit: bytes) -> None:
     body = b'{"instances":' + unit * 5_000
-    assert _fault(body) == f"JSON Parse error: {_INVALID} at offset: {len(body)}"
+    assert _fault(body).endswith(f"at offset: {len(body)}")
 
 
 def test_the_signature_must_be_text() -> None:
     assert signature_of({}) == ""
     assert signature_of({"signature_name": "s"}) == "s"
-    with pytest.raises(StatusError, match="'signature_name' key must be a string value") as raised:
+    with pytest.raises(StatusError, match="'signature_name' must be a string, but it is 5"):
         signature_of({"signature_name": 5})
-    assert raised.value.message.startswith('JSON Value: {\n    "signature_name": 5\n} not formatted correctly.')
 
 
-def test_a_shown_value_is_cut_after_256_bytes() -> None:
-    assert value_text(["x" * 300]) == ('[\n    "' + "x" * 300)[:256]
-    assert len(value_text(list(range(10**5)))) == 256
-    assert value_text("é" * 200).encode("utf-8", "replace")[:3] == '"é'.encode()
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        (0.1, "0.1"),
-        (0.123456789012, "0.123456791"),  # a float32 may hold it: shown as one
-        (1e39, "1e+39"),
-        (1.7976931348623157e308, "1.7976931348623157e+308"),
-        ([1e21, 1e20, 1e-6, 1.5e-7, 0.1, -12.5], [1e21, "100000000000000000000.0", "0.000001", "1.5e-7", 0.1, -12.5]),
-        (
-            {"a": {"b": [None, True]}},
-            '{\n    "a": {\n        "b": [\n            null,\n            true\n        ]\n    }\n}',
-        ),
-    ],
-    ids=str,
-)
-def test_values_are_shown_pretty(value: Any, shown: Any) -> None:
-    if isinstance(shown, list):
-        shown = "[\n    " + ",\n    ".join(map(str, shown)).replace("e+", "e") + "\n]"
-    assert value_text(value) == shown
-
-
-def test_a_nested_number_that_is_not_finite_ends_what_is_shown() -> None:
-    assert value_text({"a": float("nan"), "b": 1}) == '{\n    "a": '
+def test_a_shown_string_is_short() -> None:
+    assert len(shown("x" * 300)) < 60
+    assert shown(b"\xff") == 'the string "\ufffd"'
 
 
 _ODD_NUMBERS = [b"NaN", b"-Infinity", b"Inf", b"-0", b"-0.0", b"1e400", b"1.5e308", b"1e-330", b"1" * 25, b"00"]
@@ -189,11 +158,12 @@ def test_every_way_of_reading_gives_the_same(document: bytes, junk: bytes, posit
     body = b'{"x": ' + document + b"}"
     at = min(position, len(body)) if inside else len(body)
     body = body[:at] + junk + body[at:]
-    assert _read(read_object, body) == _read(parse_exactly, body)
+    assert _outcome(read_object, body) == _outcome(lambda sent: _Parser(sent).document(), body)
 
 
-def _read(reader: Any, body: bytes) -> str:
+def _outcome(reader: Any, body: bytes) -> str:
     try:
-        return repr(reader(body))
-    except StatusError as error:
-        return error.message
+        document = reader(body)
+    except StatusError:
+        return "refused"
+    return repr(document) if isinstance(document, dict) else "refused"
