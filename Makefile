@@ -9,7 +9,7 @@ STARTED := $(shell date +%s)
 unexport PYTHONDONTWRITEBYTECODE
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help setup doctor demo test test-fast lint format lock docs screenshots bench clean distclean
+.PHONY: help setup doctor demo test test-all test-fast lint format lock docs screenshots bench clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -25,8 +25,15 @@ demo: setup ## Real data through the real pipeline to a page that predicts; Ctrl
 	@echo "pushed $$(($$(date +%s) - $(STARTED))) s after the start, set-up included"
 	@$(PY) -m serving start --sample 10 --run "$(PY) -m webapp $(if $(ONCE),--once)"
 
-test: setup lint ## Lint, types and every test, in WORKERS processes (2)
-	$(PY) -m pytest $(IN_WORKERS)
+test: setup ## Lint, types and all but the exhaustive tests, side by side, in WORKERS processes (2)
+	@$(MAKE) --no-print-directory --jobs 2 lint test-usual
+
+.PHONY: test-usual
+test-usual: setup
+	$(PY) -m pytest -m "not exhaustive" $(IN_WORKERS)
+
+test-all: $(if $(GROUP),setup,test) ## Every test, or what `make test` leaves out of GROUP="serving webapp …"
+	$(PY) -m pytest -m exhaustive $(IN_WORKERS) $(GROUP:%=tests/%)
 
 test-fast: setup ## The tests that need no TensorFlow graph: under a minute
 	$(PY) -m pytest -m "not slow" $(IN_WORKERS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 import click
@@ -15,6 +16,12 @@ class _Told(click.Command):
     """Show our errors as text and an exit code, never as a traceback; say `interrupted` after Ctrl-C."""
 
     interrupted = "interrupted"
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Hear SIGINT even as a script's background job, which inherits that it is ignored."""
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        return super().main(*args, **extra)
 
     def invoke(self, context: click.Context) -> Any:
         """Run a command."""

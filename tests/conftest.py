@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+import signal
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,23 @@ import pytest
 from tests.support.paths import ROOT
 from tests.support.pipeline.processes import Forked, call, fork
 from tests.support.pipeline.runs import CONFIG, PipelineRun, copy_state, locked, made_once, put_back, read_back
+from tests.support.programs import fail_skipped
 
 MAKES_THE_SHARED_RUN = ROOT / "tests" / "pipeline" / "test_end_to_end.py"
+
+
+def pytest_configure() -> None:
+    """Let tests and what they start hear SIGINT, as a script's background job does not."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """See to it that no test is skipped in silence where all that it needs was installed."""
+    report = yield
+    fail_skipped(report)
+    return report
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
 from tests.support.paths import ROOT
+from tests.support.programs import ALL_ARE_THERE, DEBIAN, fail_skipped, program
 
 MODULES = sorted((ROOT / "tests").rglob("*.py"))
 BOUND = r"assert [^#\n]*(monotonic|perf_counter|time\.time)\(\) - \w+ <"
@@ -33,3 +35,32 @@ def test_an_import_of_another_test_is_found(line: str) -> None:
 
 def test_an_upper_bound_is_found() -> None:
     assert re.search(BOUND, "    assert time.monotonic" + "() - started < 1")
+
+
+@pytest.mark.parametrize(
+    ("reason", "variable", "outcome"),
+    [
+        ("chromium is missing: apt-get install chromium", "1", "failed"),
+        ("any other reason", "1", "failed"),
+        ("kubectl is missing: see there", "1", "skipped"),
+        ("chromium is missing: apt-get install chromium", "", "skipped"),
+    ],
+)
+def test_where_all_programs_are_there_no_test_is_skipped_in_silence(
+    reason: str, variable: str, outcome: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ALL_ARE_THERE, variable)
+    report = pytest.TestReport("t", ("t", 1, "t"), {}, "skipped", ("t", 1, f"Skipped: {reason}"), "call")
+    fail_skipped(report)
+    assert report.outcome == outcome
+
+
+def test_without_its_program_a_test_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(pytest.skip.Exception, match="promtool is missing: apt-get install prometheus"):
+        program("promtool")
+
+
+def test_what_tests_may_need_is_what_ci_installs() -> None:
+    packages = re.findall(r"^([\w-]+)", (ROOT / ".ci" / "packages").read_text(), flags=re.MULTILINE)
+    assert set(DEBIAN.values()) <= set(packages)

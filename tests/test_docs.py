@@ -1,4 +1,4 @@
-"""What the documents say is there, is there. `make test` is run by `.ci/run`, `make setup` by `test_setup.py`."""
+"""What the documents say is there, is there. `make test` is run by `.ci/run`, `make setup` by `ci/test_setup.py`."""
 
 from __future__ import annotations
 

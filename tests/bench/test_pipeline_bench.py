@@ -134,6 +134,7 @@ def test_a_failing_process_stops_the_bench_and_says_why(tmp_path: Path) -> None:
         run_once(PLAIN, [sys.executable, "-c", "print('it broke'); raise SystemExit(3)"], 1, tmp_path / "out")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_plain_keras_saves_a_model(tmp_path: Path) -> None:
     import tensorflow as tf

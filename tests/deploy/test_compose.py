@@ -13,6 +13,7 @@ import yaml
 
 from serving.client.types import Addresses
 from tests.support.paths import ROOT
+from tests.support.programs import skip_without
 from webapp.settings import WebSettings, read_settings
 
 GOOD_SECRET = "tO7k-9f2mZq8Xw1vRb5nJc3hLd6sYp0aGe4uKi"
@@ -114,7 +115,7 @@ def test_compose_itself_understands_it() -> None:
         done.args[:-2] for done in said if done.returncode == 0 and int(done.stdout.lstrip("v").split(".")[0]) >= 2
     ]
     if not newer:
-        pytest.skip("Docker Compose 2 is not installed")
+        skip_without("docker compose")
     done = subprocess.run(
         [*newer[0], "--profile", "*", "config", "--services"],
         cwd=ROOT,

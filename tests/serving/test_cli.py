@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from click.testing import CliRunner, Result
 
 from serving.cli import main
 from tests.support.paths import ROOT
+from tests.support.programs import program
 from tests.support.serving.versions import bare_version, copy_version
 
 DATA = ROOT / "data" / "breast_cancer" / "breast_cancer.csv"
@@ -218,8 +218,8 @@ def test_a_wrong_value_is_told_and_no_file_is_left(served: Served, tmp_path: Pat
     "block", [b for b in documented("serving", "sh") if not re.search("serving start|serving.server", b)]
 )
 def test_the_serving_guides_commands_work(served: Served, block: str) -> None:
-    if "curl " in block and shutil.which("curl") is None:
-        pytest.skip("curl is not installed")
+    if "curl " in block:
+        program("curl")
     said = served.shell("bash", "-euc", served.at_ours(block))
     assert "error" not in said.replace('"error_', "").replace("  error", "")
     if ":predict" in block:

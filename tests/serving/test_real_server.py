@@ -28,6 +28,7 @@ from serving.client.types import Addresses, VersionSpec, connect
 from serving.launch.ports import free
 from serving.repository.golden import Golden, plain
 from tests.support.paths import ROOT
+from tests.support.programs import program, skip_without
 
 pytestmark = pytest.mark.slow
 HEALTH = ROOT / "serving" / "healthcheck.sh"
@@ -121,7 +122,7 @@ def embedded(site: Site) -> Iterator[Served]:
 @contextmanager
 def binary(site: Site) -> Iterator[Served]:
     if shutil.which(BINARY) is None:
-        pytest.skip(f"no {BINARY} is on PATH")
+        skip_without(BINARY)
     with by_entry_point(site, os.environ["PATH"]) as served:
         yield served
 
@@ -129,7 +130,7 @@ def binary(site: Site) -> Iterator[Served]:
 @contextmanager
 def docker(site: Site) -> Iterator[Served]:
     if shutil.which("docker") is None or run("docker", "info").returncode:
-        pytest.skip("no Docker engine answers")
+        skip_without("Docker's engine")
     for path in ("Dockerfile", ".dockerignore"):  # the build takes what was pushed for this test
         shutil.copy2(ROOT / path, site.folder)
     for path in ("config", "serving"):
@@ -157,7 +158,7 @@ def docker(site: Site) -> Iterator[Served]:
 @pytest.fixture(scope="module", params=[embedded, binary, docker], ids=lambda how: how.__name__)
 def served(request: pytest.FixtureRequest, pipeline_run: Any, tmp_path_factory: Any) -> Iterator[Served]:
     if request.param is not embedded and os.environ.get("VOUCH_REAL_SERVER") != "1":
-        pytest.skip("VOUCH_REAL_SERVER=1 runs this against TensorFlow Serving")
+        skip_without("TensorFlow Serving")
     site = Site(tmp_path_factory.mktemp("real_server"), pipeline_run.model, pipeline_run.run.pushed_version)
     shutil.copytree(pipeline_run.var / "serving", site.serving)
     (site.serving / "models.config").write_text(MODELS_CONFIG.format(model=site.model, version=site.version))
@@ -220,8 +221,7 @@ def panel_queries(model: str) -> dict[str, str]:
 @pytest.fixture
 def prometheus(served: Served, tmp_path: Path) -> Iterator[Callable[[str], list[Any]]]:
     """Prometheus as it is configured, but looking at this server and more often; answers PromQL."""
-    if shutil.which("prometheus") is None:
-        pytest.skip("prometheus is not installed")
+    program("prometheus")
     folder = ROOT / "monitoring" / "prometheus"
     config = yaml.safe_load((folder / "prometheus.yml").read_text(encoding="utf-8"))
     job = next(job for job in config["scrape_configs"] if job["job_name"] == "model-server")

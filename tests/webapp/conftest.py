@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from flask.testing import FlaskClient
 
+from tests.support.programs import skip_without
 from tests.support.web.apps import App, app_settings
 from tests.support.web.fake_model_server import FakeModelServer
 from tests.support.web.models import Made, cells, flowers, make_version, patients, release
@@ -86,6 +87,6 @@ def browser() -> Iterator[Browser]:
     from tests.support.web.chromium import chromium, installed
 
     if installed() is None:
-        pytest.skip("there is no chromium: apt-get install chromium")
+        skip_without("chromium")
     with chromium() as found:
         yield found

@@ -51,6 +51,7 @@ def facts(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / "Format-Serving" / "assets.extra" / "training.json").read_text()))
 
 
+@pytest.mark.exhaustive
 def test_the_same_data_settings_and_seed_give_the_same_bits(arguments: Any, tmp_path: Path) -> None:
     import tensorflow as tf
 

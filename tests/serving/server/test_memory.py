@@ -18,6 +18,7 @@ FEW, MANY = 20, 200
 GROWTH = 1.3  # of the resident memory, from a few reloads to many
 
 
+@pytest.mark.exhaustive
 def test_many_reloads_take_no_more_memory_than_a_few(tmp_path: Path) -> None:
     from tensorflow_serving.apis import model_service_pb2_grpc
 

@@ -59,7 +59,7 @@ def start(var: Path, code: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("files", [1, 3, 8, 20])
+@pytest.mark.parametrize("files", [1, 8, *(pytest.param(files, marks=pytest.mark.exhaustive) for files in (3, 20))])
 def test_killed_at_any_moment_no_file_is_half_and_only_what_was_in_memory_is_lost(var: Path, files: int) -> None:
     base = var / "predictions" / "cells"
     process = start(var, ENDLESS)

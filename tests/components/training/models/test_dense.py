@@ -113,6 +113,7 @@ def digest(model):
     return hashlib.sha256(np.asarray(network(table()[0], training=False)).tobytes()).hexdigest()
 
 
+@pytest.mark.exhaustive
 def test_two_processes_predict_the_same_bits(model):
     code = f"""
 import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})

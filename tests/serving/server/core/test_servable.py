@@ -229,6 +229,7 @@ def test_two_versions_do_not_share_a_graph(tmp_path: Path, half: Any) -> None:
     assert half.call(X, Y, [value])[0] == 3
 
 
+@pytest.mark.exhaustive
 def test_memory_is_given_back(tmp_path: Path) -> None:
     from serving.server.core.servable import Servable
 

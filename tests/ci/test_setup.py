@@ -122,6 +122,7 @@ def test_a_bare_machine_gets_an_environment_and_the_next_run_has_nothing_to_do(p
     assert project.run("--check") == (0, "")
 
 
+@pytest.mark.exhaustive
 def test_a_changed_lock_is_brought_up_to_date_in_place(project: Project) -> None:
     project.run()
     mark = project.root / ".venv" / "mark"
@@ -136,6 +137,7 @@ def test_a_changed_lock_is_brought_up_to_date_in_place(project: Project) -> None
     assert mark.exists()
 
 
+@pytest.mark.exhaustive
 def test_an_environment_left_half_made_is_made_anew(project: Project) -> None:
     project.run()
     mark = project.root / ".venv" / "mark"
@@ -148,6 +150,7 @@ def test_an_environment_left_half_made_is_made_anew(project: Project) -> None:
     assert not mark.exists()
 
 
+@pytest.mark.exhaustive
 def test_a_clone_that_was_moved_is_not_ready(project: Project) -> None:
     project.run()
     project.root = project.root.rename(project.root.with_name("moved"))
@@ -155,6 +158,7 @@ def test_a_clone_that_was_moved_is_not_ready(project: Project) -> None:
     assert project.run("--check") == (1, ""), "the programs in .venv/bin name the old place"
 
 
+@pytest.mark.exhaustive
 def test_of_two_at_once_one_works_and_the_other_waits(project: Project) -> None:
     both = [project.start(), project.start()]
     words = [process.communicate(timeout=120)[0] for process in both]
@@ -163,6 +167,7 @@ def test_of_two_at_once_one_works_and_the_other_waits(project: Project) -> None:
     assert "".join(words).count("packages installed") == 1
 
 
+@pytest.mark.exhaustive
 def test_no_dev_leaves_the_tools_out(project: Project) -> None:
     code, words = project.run("--no-dev")
 
@@ -245,6 +250,7 @@ def test_a_wheel_that_is_not_the_locked_one_is_refused(project: Project) -> None
     assert project.run("--check")[0] == 1, "an environment that failed never counts as ready"
 
 
+@pytest.mark.exhaustive
 def test_packages_that_do_not_import_are_refused(project: Project) -> None:
     project.lock(model_analysis="")  # as TFMA is when it swallowed an ImportError
 

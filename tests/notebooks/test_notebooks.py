@@ -62,6 +62,7 @@ def test_a_notebook_holds_no_logic(path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_exploring_shows_the_data_and_names_planted_anomalies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cells = execute(FOLDER / "01-explore.ipynb", tmp_path / "var", monkeypatch)
     assert pictures(cells) == 3
@@ -75,6 +76,7 @@ def test_exploring_shows_the_data_and_names_planted_anomalies(tmp_path: Path, mo
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_tour_shows_the_finished_run_and_starts_no_other(
     pipeline_run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,6 +96,7 @@ def test_the_tour_shows_the_finished_run_and_starts_no_other(
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_serving_bears_a_storm_with_a_release_in_it_and_leaves_nothing_behind(
     pipeline_run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
