@@ -23,7 +23,9 @@ from config.settings import DATA_CHECKS, Settings
 from tests.support.paths import ROOT
 
 README = ROOT / "README.md"
-DOCS = [README, *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "data").glob("*/README.md"))]
+FOLDERS = ("docs/*.md", "docs/decisions/*.md", "data/*/README.md")
+DOCS = [README, *(ROOT / f"{name}.md" for name in ("CHANGELOG", "CONTRIBUTING", "SECURITY"))]
+DOCS += [path for pattern in FOLDERS for path in sorted(ROOT.glob(pattern))]
 PICTURES = sorted((ROOT / "docs" / "pictures").iterdir())
 MOST_LINES, MOST_PICTURE_BYTES = 150, 300_000
 RUNNER = "local_runner.py"
@@ -221,3 +223,10 @@ def test_the_manifest_has_the_fields_that_are_documented(pipeline_run: Any) -> N
     named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     version = pipeline_run.serving / str(pipeline_run.run.pushed_version)
     assert named == set(json.loads((version / "assets.extra" / "manifest.json").read_text(encoding="utf-8")))
+
+
+def test_the_version_stands_in_the_project_file_and_heads_the_changes() -> None:
+    version = re.search(r'^version = "([^"]+)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert version
+    assert next(heading for heading in headings if heading != "Unreleased").startswith(version[1])

@@ -1,0 +1,41 @@
+"""The import table of docs/architecture.md is held: a planted import that it forbids is refused."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.paths import ROOT
+
+LINTER = Path(sys.executable).with_name("lint-imports")
+ROOMS = ("common", "config", "components", "pipeline", "serving", "webapp")
+
+
+@pytest.mark.parametrize(
+    ("file", "planted", "contract"),
+    [
+        ("common/errors.py", "import config.settings", "common imports nothing of ours"),
+        ("webapp/services.py", "import components.artifacts", "the web app asks a model server"),
+        ("serving/client/types.py", "import tensorflow", "TensorFlow stays in"),
+        ("common/files.py", "import common.tables.safe\nimport common.cli", None),
+    ],
+    ids=["common", "webapp", "tensorflow", "allowed"],
+)
+def test_a_forbidden_import_is_refused_by_the_name_of_its_rule(
+    file: str, planted: str, contract: str | None, tmp_path: Path
+) -> None:
+    for room in ROOMS:
+        shutil.copytree(ROOT / room, tmp_path / room, ignore=lambda _, names: {n for n in names if n == "__pycache__"})
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    path = tmp_path / file
+    path.write_text(path.read_text(encoding="utf-8").replace("import annotations", f"import annotations\n{planted}", 1))
+    done = subprocess.run(
+        [LINTER, "--no-cache"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == (1 if contract else 0), done.stdout
+    broken = [line for line in done.stdout.splitlines() if line.endswith("BROKEN")]
+    assert any(line.startswith(contract) for line in broken) if contract else not broken
