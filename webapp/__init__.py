@@ -19,7 +19,7 @@ def create_app(settings: WebSettings | None = None, services: Services | None = 
     from flask import Flask
 
     from webapp import auth
-    from webapp.http import errors, health, limits, security
+    from webapp.http import admission, errors, health, limits, security
     from webapp.http import request_log as requests
     from webapp.services import make_services
 
@@ -35,6 +35,7 @@ def create_app(settings: WebSettings | None = None, services: Services | None = 
 
     for blueprint in _blueprints():
         app.register_blueprint(blueprint)
+    admission.init_app(app, settings)  # outermost: so many requests at a time, bodies as they may be
     app.add_url_rule("/readyz", "readyz", health.make_readyz(health.Readiness()))
     auth.check_every_route_has_a_role(app)
     return app

@@ -1,60 +1,45 @@
-"""Run the web app: a few worker processes on one socket, each replaced when it dies."""
+"""Run the web app: a few worker processes under granian, each replaced when it dies."""
 
 from __future__ import annotations
 
-import logging
-import logging.config
+import atexit
+import faulthandler
+import multiprocessing
 import os
 import re
 import shutil
+import signal
 import socket
 import tempfile
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
-from weakref import WeakSet
+from typing import TYPE_CHECKING, Any
 
-import uvicorn
-from prometheus_client import values
-from uvicorn.supervisors import Multiprocess
+from granian import Granian
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
 
 from common.errors import EnvironmentProblem
-from common.records.files import get_arrow_ready
-from serving.wire.garbage import spare_collections
-from serving.wire.http_protocol import BoundedProtocol
 from webapp.auth.accounts import Accounts
-from webapp.http.door import Bounds, Door
+from webapp.http.admission import SLOW_CLIENTS, WATCHERS, Admission
 from webapp.settings import WebSettings, read_settings
+
+if TYPE_CHECKING:
+    from flask import Flask
 
 BACKLOG = 2048
 DRAIN_S = 10  # for requests under way when the server is told to end
-KEEP_ALIVE_S = 30
-CONNECTIONS = 2000  # of each worker; one more is told to come again
-PREDICT = "/api/v1/predict"
-QUICK_BYTES = 1 << 16  # some 100 rows, which take a few milliseconds
+CONNECTIONS = 2000  # of each worker; more wait until one ends
+HEAD_BYTES = 1 << 16  # of a request's first line and headers
+SWEEP_EVERY_S = 0.5
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-
-
-class Connection(BoundedProtocol):
-    """A connection that can be found, and cut when its client keeps it waiting."""
-
-    open: WeakSet[Connection] = WeakSet()
-
-    def connection_made(self, transport: Any) -> None:
-        """Begin to read."""
-        super().connection_made(transport)
-        self.open.add(self)
-
-    @classmethod
-    def cut_the_stuck(cls, limit_s: float) -> None:
-        """Cut all whose client has sent nothing whole, or taken nothing, for so long."""
-        for connection in list(cls.open):
-            if connection.transport.is_closing():
-                cls.open.discard(connection)
-            elif connection.is_stuck(limit_s):
-                connection.transport.abort()
+TARGET = "webapp.serve:make_worker_app"
+PORT, SUPERVISOR = "VOUCH_LISTENING_PORT", "VOUCH_SUPERVISOR"  # what a worker is told besides the settings
 
 
 def serve(settings: WebSettings, *, once: bool = False) -> None:
@@ -66,97 +51,122 @@ def serve(settings: WebSettings, *, once: bool = False) -> None:
     if settings.auth:  # found out here: a worker that cannot start is started again and again
         with closing(Accounts(settings.database)) as accounts:
             accounts.users()
-    with closing(_listen(settings.host, settings.port)) as listening:
-        host, port = listening.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
+    with closing(_reserve(settings.host, settings.port)) as reserved:
+        port = reserved.getsockname()[1]
+        shown = f"[{settings.host}]" if ":" in settings.host else settings.host
+        url = f"http://{shown}:{port}"
         folder = tempfile.mkdtemp(prefix="vouch-metrics-")
         os.environ[METRICS_FOLDER] = folder  # the metrics look for it when they are imported
-        url = f"http://{shown}:{port}"
         print(f"  web page  {url}/\n  API       {url}/api/docs", flush=True)
         try:
-            supervisor = Multiprocess(_configuration(settings), sockets=[listening])
             with ThreadPoolExecutor(1) as pool:
-                asked = pool.submit(_ask, url, supervisor) if once else None
-                supervisor.run()
-            if asked:
-                print(asked.result(), flush=True)
+                answer = pool.submit(_ask, url) if once else None
+                make_server(TARGET, settings, *reserved.getsockname()[:2]).serve()
+            if answer:
+                print(answer.result(), flush=True)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _ask(url: str, supervisor: Multiprocess) -> str:
+def _ask(url: str) -> str:
     from webapp.demo import ask_once
 
     try:
         return ask_once(url)
     finally:
-        supervisor.should_exit.set()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
-def make_door() -> Door:
-    """Return what a worker serves. Called by uvicorn in each worker."""
+def make_server(target: str, settings: WebSettings, address: str, port: int) -> Any:
+    """Return granian with workers that serve what the `target` makes, which has to call `start_watch`."""
+    os.environ |= {PORT: str(port), SUPERVISOR: str(os.getpid())}
+    multiprocessing.set_start_method("spawn", force=True)  # a fork would take this process's threads along
+    return Granian(
+        target,
+        factory=True,
+        address=address,
+        port=port,
+        interface=Interfaces.WSGI,
+        http=HTTPModes.http1,
+        websockets=False,
+        workers=settings.workers,
+        blocking_threads=settings.max_waiting + SLOW_CLIENTS + 2 * len(WATCHERS),
+        backlog=BACKLOG,
+        backpressure=CONNECTIONS,
+        http1_settings=HTTP1Settings(
+            header_read_timeout=int(1000 * settings.read_timeout_s), max_buffer_size=HEAD_BYTES
+        ),
+        log_level=LogLevels.error,
+        log_dictconfig=_logging(),
+        respawn_failed_workers=True,
+        workers_kill_timeout=DRAIN_S,
+    )
+
+
+def make_worker_app() -> Flask:
+    """Return what a worker serves. Called by granian in each worker."""
+    from prometheus_client import values
+
+    from common.records.files import get_arrow_ready
+    from serving.wire.garbage import spare_collections
     from webapp import create_app
 
     _forget_dead_workers()
     # The metrics ask for their process with each count, in case it is another by now: a worker never forks.
     values.ValueClass = values.MultiProcessValue(partial(int, os.getpid()))  # type: ignore[no-untyped-call]
     settings = read_settings()
-    logging.config.dictConfig(_logging())
     app = create_app(settings)
-    services = app.extensions["vouch"]
+    atexit.register(app.extensions["vouch"].close)
+    start_watch(app.extensions["admission"], settings.worker_timeout_s)
     get_arrow_ready()
     spare_collections()
-    bounds = Bounds(settings.threads, settings.max_waiting, settings.body_limit_bytes, _quick_bytes)
-    return Door(
-        app,
-        bounds,
-        shed=services.metrics.shed.inc,
-        close=services.close,
-        sweep=lambda: Connection.cut_the_stuck(settings.read_timeout_s),
-    )
+    return app
 
 
-def _quick_bytes(path: str) -> int:
-    """Return the size of bodies that are answered on the loop: of predictions, which wait for the model server only."""
-    return QUICK_BYTES if path == PREDICT else -1
+def start_watch(admission: Admission, stand_still_s: float) -> None:
+    """Cut silent clients; end this worker when its supervisor is gone, or when Python stands still for so long."""
+    threading.Thread(target=_watch, args=(admission, stand_still_s), name="watch", daemon=True).start()
 
 
-def _configuration(settings: WebSettings) -> uvicorn.Config:
-    return uvicorn.Config(
-        "webapp.serve:make_door",
-        factory=True,
-        workers=settings.workers,
-        http=Connection,
-        ws="none",
-        lifespan="on",
-        interface="asgi3",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=DRAIN_S,
-        limit_concurrency=CONNECTIONS,
-        timeout_worker_healthcheck=int(settings.worker_timeout_s),
-    )
+def _watch(admission: Admission, stand_still_s: float) -> None:
+    port, supervisor = int(os.environ[PORT]), int(os.environ[SUPERVISOR])
+    while os.getppid() == supervisor:
+        faulthandler.dump_traceback_later(stand_still_s, exit=True)
+        admission.sweep(port)
+        time.sleep(SWEEP_EVERY_S)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(DRAIN_S)
+    os._exit(1)
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def _reserve(host: str, port: int) -> socket.socket:
+    """Return a socket that holds the port but does not listen: the workers bind to it, too. Raises EnvironmentProblem.
+
+    A port that others share would be shared with us, so it is first asked for as if it were not to be.
+    """
     try:
-        listening.bind((host, port))
-        listening.listen(BACKLOG)
+        with _bound(host, port, is_shared=False) as alone:
+            port = alone.getsockname()[1]
+        return _bound(host, port, is_shared=True)
     except OSError as error:
-        listening.close()
         raise EnvironmentProblem(
             f"the web app cannot listen on {host}:{port}",
             got=error.strerror,
             fix="end what uses the port, or choose another: VOUCH_PORT=8081",
         ) from None
-    listening.set_inheritable(True)
-    return listening
+
+
+def _bound(host: str, port: int, *, is_shared: bool) -> socket.socket:
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if is_shared:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        bound.bind((host, port))
+    except OSError:
+        bound.close()
+        raise
+    return bound
 
 
 def _forget_dead_workers() -> None:
@@ -177,4 +187,5 @@ def _logging() -> dict[str, Any]:
         "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(process)d %(name)s %(message)s"}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"level": os.environ.get("VOUCH_LOG_LEVEL", "WARNING"), "handlers": ["stderr"]},
+        "loggers": {},
     }

@@ -27,7 +27,6 @@ class WebSettings(Frozen):
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0: any that is free.")
     workers: Positive = Field(2, description="Worker processes.")
-    threads: Positive = Field(16, description="Threads of each worker, for all but small predictions.")
     var: Path = Field(description="Root of all run-time state.")
     models: Path = Field(description="Folder of the models' configurations, one folder a model.")
     model: str = Field("", description="Model that the pages open with. Default: the first by name.")
@@ -58,9 +57,15 @@ class WebSettings(Frozen):
     max_rows: Positive = Field(1000, description="Of one JSON request.")
     max_upload_rows: Positive = Field(200_000, description="Of one uploaded CSV.")
     max_depth: Positive = Field(8, description="Nesting of a JSON request.")
-    max_waiting: Positive = Field(64, description="Requests a worker takes on at a time; more are told to come again.")
-    read_timeout_s: Seconds = Field(15.0, description="A client may take so long to send a request, or to take a part.")
-    worker_timeout_s: Seconds = Field(15.0, ge=1, description="A worker silent for so long is replaced.")
+    max_waiting: Positive = Field(
+        64, description="Requests that a worker works at, each in a thread; more are told to come again."
+    )
+    read_timeout_s: Seconds = Field(
+        15.0, description="A client may be silent for so long in the middle of a request or an answer."
+    )
+    worker_timeout_s: Seconds = Field(
+        15.0, ge=1, description="A worker in which Python stands still for so long is replaced."
+    )
     rate_limit: str = Field("600 per minute", description="For each user, or address, over all but health.")
     login_rate_limit: str = Field("10 per minute", description="Login attempts for each address.")
     log_predictions: bool = Field(True, description="Keep every prediction under var/predictions. off: opt out.")

@@ -22,7 +22,6 @@ import requests
 from tests.support.paths import ROOT
 from tests.support.web.fake_model_server import FakeModelServer
 from tests.support.web.models import Made
-from webapp.settings import WebSettings
 
 pytestmark = pytest.mark.slow
 
@@ -138,18 +137,46 @@ def test_at_the_end_requests_under_way_are_answered_and_the_log_is_written(
     assert sum(table.num_rows for table in logged) == 1
 
 
-def test_more_predictions_wait_than_there_are_threads_and_pages_are_answered_meanwhile(
-    web: Web, fake: FakeModelServer, made: dict[str, Made]
-) -> None:
-    threads = 2 * WebSettings.model_fields["threads"].default
+def test_pages_are_answered_while_many_predictions_wait(web: Web, fake: FakeModelServer, made: dict[str, Made]) -> None:
+    count = 40
     fake.mood = "hanging"
-    with ThreadPoolExecutor(threads + 8) as pool:
-        asked = [pool.submit(web.predict, made["cells"].row()) for _ in range(threads + 8)]
-        until(lambda: fake.hanging == threads + 8)
+    with ThreadPoolExecutor(count) as pool:
+        asked = [pool.submit(web.predict, made["cells"].row()) for _ in range(count)]
+        until(lambda: fake.hanging == count)
         assert requests.get(f"{web.url}/api/v1/models", timeout=10).ok
         fake.calm()
         assert {answer.result().status_code for answer in asked} <= {200, 503}
     until(lambda: web.predict(made["cells"].row()).ok)
+
+
+def test_workers_end_with_their_supervisor_and_the_port_is_free(web: Web) -> None:
+    workers = web.workers()
+    assert len(workers) == 2
+    web.process.kill()
+    until(lambda: not any(_is_running(worker) for worker in workers))
+    with socket.create_server(("127.0.0.1", int(web.url.rpartition(":")[2]))):
+        pass
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_port_of_another_web_app_is_taken_too(web: Web) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "webapp", "--port", web.url.rpartition(":")[2]],
+        cwd=ROOT,
+        env=environment(web.var, "http://127.0.0.1:1"),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert done.returncode == 5
+    assert "VOUCH_PORT" in done.stderr
 
 
 def test_accounts_that_cannot_be_read_are_told_once(webapp_root: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 
 from webapp.auth import identity
 from webapp.auth.errors import TooManyAttempts
-from webapp.http.door import UNCOUNTED
+from webapp.http.admission import WATCHERS
 from webapp.settings import WebSettings
 
 LOGINS = ("/login", "/api/v1/auth/login")
@@ -70,7 +70,7 @@ def _address() -> str:
 
 
 def _is_counted() -> bool:
-    return request.path not in UNCOUNTED
+    return request.path not in WATCHERS
 
 
 def _is_login() -> bool:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from flask import Flask, current_app, request
@@ -15,7 +14,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from common.errors import VouchError
 from webapp.auth.errors import Forbidden
-from webapp.http.door import UNCOUNTED
+from webapp.http.admission import WATCHERS, TooLarge
 from webapp.settings import WebSettings, is_loopback
 
 if TYPE_CHECKING:
@@ -58,22 +57,10 @@ class UntrustedHost(VouchError):
     http_status = 400
 
 
-class TooLarge(VouchError):
-    """The body has more bytes than are taken here."""
-
-    http_status = 413
-
-
 class CodedBody(VouchError):
     """The body is compressed: a small one could unpack to more than there is room for."""
 
     http_status = 415
-
-
-class UnknownLength(VouchError):
-    """The body does not say how long it is, and this server does not find out before it asks the app."""
-
-    http_status = 411
 
 
 def init_app(app: Flask, settings: WebSettings) -> None:
@@ -116,7 +103,7 @@ def _settings() -> WebSettings:
 def _check_host() -> None:
     """Refuse names that are not ours: a page elsewhere can give its own name our address (DNS rebinding)."""
     settings = _settings()
-    is_watcher = request.path in UNCOUNTED  # an orchestrator asks by address, and is told nothing personal
+    is_watcher = request.path in WATCHERS  # an orchestrator asks by address, and is told nothing personal
     if settings.auth and (is_watcher or not settings.trusted_hosts):
         return
     host = str(request.environ.get("HTTP_HOST") or request.environ["SERVER_NAME"])
@@ -152,25 +139,9 @@ def _bound_body() -> None:
     coding = request.headers.get("Content-Encoding", "identity")
     if coding.strip().lower() not in ("", "identity"):
         raise CodedBody("the body must not be compressed", got=coding[:80], wanted="no Content-Encoding")
-    if request.environ.pop("HTTP_TRANSFER_ENCODING", None):
-        request.environ["CONTENT_LENGTH"] = str(_measured(request.environ["wsgi.input"]))
     limit_bytes = _settings().body_limit_bytes(request.path)
-    request.max_content_length = limit_bytes
     if request.content_length is not None and request.content_length > limit_bytes:
         raise TooLarge("the body is too large", got=f"{request.content_length} bytes", wanted=f"≤ {limit_bytes} bytes")
-
-
-def _measured(body: IO[bytes]) -> int:
-    """Return the size of a body that is here already, as webapp/http/door.py has it.
-
-    Raises UnknownLength for one that is still coming: werkzeug would cut it at the bound and take it for whole.
-    """
-    try:
-        size_bytes = body.seek(0, os.SEEK_END)
-        body.seek(0)
-    except (AttributeError, OSError):
-        raise UnknownLength("the body does not say how long it is", wanted="Content-Length") from None
-    return size_bytes
 
 
 def _with_headers(app: WSGIApplication) -> WSGIApplication:

@@ -15,7 +15,7 @@ from webapp import auth
 from webapp.auth import identity, pages, public, requires
 from webapp.auth.accounts import Accounts
 from webapp.auth.passwords import Passwords
-from webapp.http import errors, limits, security
+from webapp.http import admission, errors, limits, security
 from webapp.http import request_log as requests
 from webapp.pages import wording
 from webapp.services import make_services
@@ -44,6 +44,7 @@ def small_app(var: Path, *, now: Callable[[], float] | None = None, has_users: b
     auth.init_app(app)
     for blueprint in (pages.blueprint, _pages(), _api()):
         app.register_blueprint(blueprint)
+    admission.init_app(app, settings)
     return app
 
 
