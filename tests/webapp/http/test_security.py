@@ -201,7 +201,7 @@ def test_a_body_over_its_bound_is_refused_before_it_is_read(client: FlaskClient)
 def send_chunked(app: Flask, body: io.IOBase) -> str:
     """Return the status of a body that comes in chunks."""
     environ = EnvironBuilder("/api/v1/who", method="POST", headers={"Transfer-Encoding": "chunked"}).get_environ()
-    _, status, _ = run_wsgi_app(app, environ | {"wsgi.input": body, "wsgi.input_terminated": True}, buffered=True)
+    _, status, _ = run_wsgi_app(app, environ | {"wsgi.input": body, "wsgi.input_terminated": True})
     return status
 
 
