@@ -13,10 +13,16 @@ FROM ${IMAGE}
 COPY --chmod=755 serving/entrypoint.sh serving/healthcheck.sh /usr/local/bin/
 COPY --chmod=644 config/prometheus.config config/batching.config /etc/vouch/
 
-# Not found? There is no pushed model of that name yet: `make demo` makes one.
+# Not found? There is no pushed model of that name yet (`make demo` makes one), or none is released (`python -m serving
+# prepare` does that).
 ARG MODEL=
 COPY --chown=10001:10001 var/serving/${MODEL} /models/${MODEL}
-RUN ["/bin/bash", "-c", "compgen -G '/models/*/[0-9]*/saved_model.pb' || { echo 'No version in var/serving: make demo first' >&2; exit 1; }"]
+COPY --chown=10001:10001 var/serving/models.config /models/models.config
+# What is released of the models that are in the image, at the paths that they have in it; none is an error.
+RUN MODEL_NAME=${MODEL} entrypoint.sh --print-config >/tmp/models.config && mv /tmp/models.config /models/models.config
+
+# The base image names a model called `model`: here all of them are served, unless one is named when it is run.
+ENV MODEL_NAME="" MODEL_BASE_PATH=/models
 
 # A number, so that Kubernetes can see that it is not root.
 USER 10001:10001

@@ -20,10 +20,15 @@ from packaging.utils import canonicalize_name
 
 from common.errors import EnvironmentProblem
 from common.paths import var_root
+from common.ports import MODEL_SERVER_GRPC, MODEL_SERVER_REST, WEB_PAGE
 from pipeline.machine import Installed, Machine
 
 ROOT = Path(__file__).resolve().parent.parent
-PORTS: Mapping[int, str] = {8500: "model server, gRPC", 8501: "model server, REST", 5000: "web page"}
+PORTS: Mapping[int, str] = {
+    MODEL_SERVER_GRPC: "model server, gRPC",
+    MODEL_SERVER_REST: "model server, REST",
+    WEB_PAGE: "web page",
+}
 RUNNING = 2  # ml_metadata.proto.Execution.State
 
 State = Literal["ok", "warn", "fail"]

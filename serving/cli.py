@@ -16,6 +16,7 @@ import click
 from common.cli import Group
 from common.errors import ConfigError
 from common.paths import var_root
+from common.ports import MODEL_SERVER_GRPC, MODEL_SERVER_REST
 
 if TYPE_CHECKING:
     from serving.client.types import Addresses, ModelClient, VersionSpec
@@ -41,7 +42,7 @@ class Edge:
 @click.option(
     "--rest-url",
     envvar="VOUCH_MODEL_SERVER_REST",
-    default="http://127.0.0.1:8501",
+    default=f"http://127.0.0.1:{MODEL_SERVER_REST}",
     show_default=True,
     metavar="URL",
     help="REST address of the model server ($VOUCH_MODEL_SERVER_REST).",
@@ -49,7 +50,7 @@ class Edge:
 @click.option(
     "--grpc",
     envvar="VOUCH_MODEL_SERVER_GRPC",
-    default="127.0.0.1:8500",
+    default=f"127.0.0.1:{MODEL_SERVER_GRPC}",
     show_default=True,
     metavar="HOST:PORT",
     help="Its gRPC address ($VOUCH_MODEL_SERVER_GRPC).",
@@ -67,8 +68,8 @@ def main(context: click.Context, rest_url: str, grpc: str) -> None:
 
 
 @main.command()
-@click.option("--rest-port", default=8501, show_default=True, help="Port for REST; 0: any that is free.")
-@click.option("--grpc-port", default=8500, show_default=True, help="Port for gRPC; 0: any that is free.")
+@click.option("--rest-port", default=MODEL_SERVER_REST, show_default=True, help="Port for REST; 0: any that is free.")
+@click.option("--grpc-port", default=MODEL_SERVER_GRPC, show_default=True, help="Port for gRPC; 0: any that is free.")
 @click.option("--docker", is_flag=True, help="Run TensorFlow Serving in Docker.")
 @click.option("--wait", "wait_s", default=120.0, show_default=True, help="Seconds that loading may take.")
 @click.option("--sample", type=click.IntRange(min=0), default=0, help="Then show so many predictions of each model.")

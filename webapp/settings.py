@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 
 from common.errors import ConfigError
 from common.paths import var_root
+from common.ports import WEB_PAGE
 from config.settings import Frozen
 
 PREFIX = "VOUCH_"
@@ -25,7 +26,7 @@ class WebSettings(Frozen):
     """Every key can be given as an environment variable: `auth` as VOUCH_AUTH; `…_FILE` names a file that holds it."""
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0: any that is free.")
+    port: int = Field(WEB_PAGE, ge=0, le=65535, description="Port to listen on; 0: any that is free.")
     workers: Positive = Field(2, description="Worker processes.")
     var: Path = Field(description="Root of all run-time state.")
     models: Path = Field(description="Folder of the models' configurations, one folder a model.")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import EnvironmentProblem
+from common.ports import MODEL_SERVER_GRPC, MODEL_SERVER_REST
 from serving.launch.ports import HOST
 from serving.release.state import CONFIG
 
@@ -84,7 +85,7 @@ def _docker(places: Places) -> tuple[str, ...]:
     mounts = [option for path in (places.root, places.config) for option in ("--volume", f"{path}:{path}:ro")]
     ports = [
         option
-        for outside, inside in ((places.grpc_port, 8500), (places.rest_port, 8501))
+        for outside, inside in ((places.grpc_port, MODEL_SERVER_GRPC), (places.rest_port, MODEL_SERVER_REST))
         for option in ("--publish", f"{HOST}:{outside}:{inside}")
     ]
     return (
@@ -97,7 +98,7 @@ def _docker(places: Places) -> tuple[str, ...]:
         "--entrypoint",
         REAL,
         _image(),
-        *_flags(places, 8500, 8501),
+        *_flags(places, MODEL_SERVER_GRPC, MODEL_SERVER_REST),
     )
 
 

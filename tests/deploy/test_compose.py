@@ -23,6 +23,16 @@ STARTED = {name: service for name, service in SERVICES.items() if "profiles" not
 each = pytest.mark.parametrize("name", SERVICES)
 
 
+def webapp_settings() -> dict[str, str]:
+    """What the web app is told where the shell says nothing."""
+    environment = SERVICES["webapp"]["environment"]
+    return {
+        name: re.sub(r"\$\{\w+:-(.*?)\}", r"\1", value)
+        for name, value in environment.items()
+        if name.startswith("VOUCH_")
+    }
+
+
 @each
 def test_nothing_has_more_rights_than_it_needs(name: str) -> None:
     service = SERVICES[name]
@@ -41,13 +51,13 @@ def test_ports_are_published_on_loopback_only(name: str) -> None:
 def test_the_model_server_is_reached_by_the_web_app_and_prometheus_only() -> None:
     assert "ports" not in SERVICES["model-server"]
     assert SERVICES["model-server"]["networks"] == ["serving"]
-    assert COMPOSE["networks"]["serving"] == {"internal": True}
+    assert COMPOSE["networks"]["serving"]["internal"] is True
     others = {name for name, service in SERVICES.items() if "serving" in service["networks"]} - {"model-server"}
     assert others == {"webapp", "prometheus"}
 
 
 def test_the_web_app_is_told_where_the_model_server_is_and_what_it_knows() -> None:
-    told = {name: value for name, value in SERVICES["webapp"]["environment"].items() if name.startswith("VOUCH_")}
+    told = webapp_settings()
     assert {name.removeprefix("VOUCH_").lower() for name in told} <= set(WebSettings.model_fields)
     given = told | {"VOUCH_SECRET_KEY": GOOD_SECRET, "VOUCH_HOST": "0.0.0.0"}  # the image's
     settings = read_settings({**given, "PORT": SERVICES["webapp"]["environment"]["PORT"]})
@@ -58,13 +68,24 @@ def test_the_web_app_is_told_where_the_model_server_is_and_what_it_knows() -> No
     assert SERVICES["webapp"]["ports"] == [f"127.0.0.1:8080:{settings.port}"]
 
 
+def test_only_the_network_that_nothing_outside_comes_by_may_read_the_metrics() -> None:
+    [subnet] = COMPOSE["networks"]["serving"]["ipam"]["config"]
+    assert webapp_settings()["VOUCH_METRICS_NETWORKS"] == subnet["subnet"]
+
+
+def test_the_web_app_can_be_told_of_a_proxy_before_it() -> None:
+    environment = SERVICES["webapp"]["environment"]
+    for name in ("VOUCH_TRUSTED_PROXIES", "VOUCH_TRUSTED_HOSTS", "VOUCH_SECURE_COOKIES"):
+        assert environment[name].startswith(f"${{{name}:-")
+
+
 def test_the_web_app_does_not_start_without_a_secret() -> None:
     assert SERVICES["webapp"]["environment"]["VOUCH_SECRET_KEY"].startswith("${VOUCH_SECRET_KEY:?")
 
 
 def test_a_release_in_the_web_apps_container_names_folders_as_the_model_server_sees_them() -> None:
     server, webapp = SERVICES["model-server"], SERVICES["webapp"]
-    seen, var = server["environment"]["VOUCH_MODELS"], webapp["environment"]["VOUCH_VAR"]
+    seen, var = server["environment"]["MODEL_BASE_PATH"], webapp["environment"]["VOUCH_VAR"]
     assert seen == f"{var}/serving"
     assert webapp["volumes"] == [f"${{VOUCH_VAR:-./var}}:{var}"]
     assert server["volumes"] == [f"${{VOUCH_VAR:-./var}}/serving:{seen}:ro"]

@@ -15,9 +15,12 @@ from typing import Any
 import pytest
 
 from serving.launch.backends import Places, choose
+from serving.release import commands as release
+from serving.release.transaction import ReleaseContext
 from serving.server import flags
 from tests.support.paths import ROOT
 from tests.support.serving.configs import parse_config
+from tests.support.serving.versions import bare_version
 
 SCRIPT = ROOT / "serving" / "entrypoint.sh"
 LIMIT_S = 20
@@ -47,14 +50,16 @@ class Site:
         return self.folder / "state" / "models.config"
 
     def push(self, *names: str) -> None:
+        """Make whole versions, such as `wine/1`, and release the first of each model."""
         for name in names:
-            (self.models / name).mkdir(parents=True)
-            (self.models / name / "saved_model.pb").touch()
+            model, version = name.split("/")
+            bare_version(self.models / model, int(version))
+        release.prepare(ReleaseContext(self.models, None, "tester"))
 
     def environment(self, settings: Mapping[str, str]) -> dict[str, str]:
         return {
             "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
-            "VOUCH_MODELS": str(self.models),
+            "MODEL_BASE_PATH": str(self.models),
             "VOUCH_CONFIG": str(ROOT / "config"),
             "VOUCH_STATE": str(self.folder / "state"),
             "VOUCH_POLL_S": "1",
@@ -125,13 +130,45 @@ def started(site: Site) -> Iterator[Callable[..., subprocess.Popen[str]]]:
             process.communicate()
 
 
-def test_the_newest_version_of_every_model_is_served_by_default(site: Site, started: Any) -> None:
-    site.push("wine/1", "breast_cancer/00000002", "unfinished/.staging-1")
+def test_the_server_reads_the_releases_own_file(site: Site, started: Any) -> None:
+    site.push("wine/1", "breast_cancer/2")
     started()
+    assert site.wanted.readlink() == site.releases
     assert site.served() == {name: str(site.models / name) for name in ("breast_cancer", "wine")}
-    assert all(
-        model.model_platform == "tensorflow" for model in parse_config(site.wanted.read_text()).model_config_list.config
-    )
+
+
+def test_one_model_can_be_named_as_tensorflow_servings_image_has_it(site: Site, started: Any) -> None:
+    site.push("wine/1", "iris/1")
+    started(MODEL_NAME="wine")
+    assert site.served() == {"wine": str(site.models / "wine")}
+    assert "stable" in site.wanted.read_text()
+
+
+def test_the_newest_whole_version_of_a_named_model_is_served_where_nothing_is_released(
+    site: Site, started: Any
+) -> None:
+    site.push("wine/1", "wine/2", "wine/10")
+    (site.models / "wine" / "10" / "saved_model.pb").write_text("another")
+    site.releases.unlink()
+    started(MODEL_NAME="wine")
+    [wine] = parse_config(site.wanted.read_text()).model_config_list.config
+    assert list(wine.model_version_policy.specific.versions) == [2]
+
+
+def test_nothing_released_is_no_reason_to_guess(site: Site) -> None:
+    site.push("wine/1")
+    site.releases.unlink()
+    said = site.refusal()
+    assert "STOPPED: nothing is released" in said
+    assert "python -m serving prepare" in said
+
+
+def test_the_config_can_be_printed_for_an_image_of_one_model(site: Site) -> None:
+    site.push("wine/1", "iris/1")
+    process = site.start("--print-config", MODEL_NAME="iris")
+    said, _ = process.communicate(timeout=LIMIT_S)
+    [iris] = parse_config(said).model_config_list.config
+    assert (process.returncode, iris.name, dict(iris.version_labels)) == (0, "iris", {"stable": 1})
 
 
 def test_the_server_is_called_as_serving_start_calls_it(site: Site, started: Any) -> None:
@@ -173,35 +210,28 @@ model_config_list {
 
 @pytest.mark.parametrize("text", [RELEASES, " ".join(RELEASES.split())], ids=["in lines", "in one line"])
 def test_releases_are_served_as_they_stand_from_where_the_models_are_here(site: Site, started: Any, text: str) -> None:
-    site.push("wine/1", "iris/1")
+    site.push("wine/1", "wine/2", "iris/1")
     site.releases.write_text(text)
     started()
+    assert not site.wanted.is_symlink()
     wine = parse_config(site.wanted.read_text()).model_config_list.config[0]
     assert site.served() == {name: str(site.models / name) for name in ("wine", "iris")}
     assert dict(wine.version_labels) == {"stable": 1, "candidate": 2}
     assert list(wine.model_version_policy.specific.versions) == [1, 2]
 
 
-@pytest.mark.slow
-def test_a_model_and_a_release_that_come_later_are_seen(site: Site, started: Any) -> None:
-    site.push("wine/1")
-    started()
-    site.push("iris/1")
-    wait_until(lambda: set(site.served()) == {"iris", "wine"})
-    site.releases.write_text(RELEASES)
-    wait_until(lambda: "stable" in site.wanted.read_text())
-
-
-@pytest.mark.slow
-def test_a_release_of_a_model_that_is_not_there_is_told_and_changes_nothing(site: Site, started: Any) -> None:
-    site.push("wine/1")
+def test_a_version_that_is_not_whole_is_left_out_and_so_is_a_model_without_another(site: Site, started: Any) -> None:
+    site.push("wine/1", "wine/2", "iris/1")
+    site.releases.write_text(RELEASES.replace('"candidate" value: 2', '"candidate" value: 1'))
+    (site.models / "wine" / "2" / "saved_model.pb").unlink()
+    (site.models / "iris" / "1" / "assets.extra" / "manifest.json").unlink()
     process = started()
-    site.releases.write_text(RELEASES)
-    wait_until(lambda: "iris" in (site.folder / "state" / "models.config.why").read_text())
+    [wine] = parse_config(site.wanted.read_text()).model_config_list.config
+    assert (wine.name, list(wine.model_version_policy.specific.versions)) == ("wine", [1])
+    assert dict(wine.version_labels) == {"stable": 1, "candidate": 1}
     process.terminate()
     said, _ = process.communicate(timeout=LIMIT_S)
-    assert site.served() == {"wine": str(site.models / "wine")}
-    assert said.count(f"names a model that is not there: {site.models / 'iris'}") == 1
+    assert "iris is left out: no version is whole" in said
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
@@ -246,7 +276,8 @@ def test_a_server_that_ends_by_itself_passes_its_exit_code_on(site: Site) -> Non
         ({"VOUCH_POLL_S": "0"}, "VOUCH_POLL_S is '0'"),
         ({"VOUCH_DRAIN_S": "soon"}, "VOUCH_DRAIN_S is 'soon'"),
         ({"VOUCH_BATCHING": "yes"}, "VOUCH_BATCHING is 'yes'"),
-        ({"VOUCH_MODELS": "models"}, "VOUCH_MODELS is 'models'"),
+        ({"MODEL_BASE_PATH": "models"}, "MODEL_BASE_PATH is 'models'"),
+        ({"MODEL_NAME": "../wine"}, "MODEL_NAME is '../wine'"),
         ({"VOUCH_CONFIG": "/nowhere"}, "/nowhere/prometheus.config cannot be read"),
         ({"VOUCH_STATE": "/nowhere"}, "/nowhere cannot be written to"),
         ({"PATH": "/usr/bin:/bin"}, "tensorflow_model_server is not on PATH"),
@@ -260,12 +291,12 @@ def test_a_setting_that_makes_no_sense_is_refused(site: Site, settings: dict[str
     assert "next: " in said
 
 
-@pytest.mark.parametrize(
-    "there", [[], ["wine/.staging-1"], ["wine/latest"]], ids=["nothing", "unfinished", "no number"]
-)
-def test_without_a_model_it_says_how_to_get_one(site: Site, there: list[str]) -> None:
-    site.push(*there)
+def test_without_a_model_it_says_how_to_get_one(site: Site) -> None:
     assert "make demo" in site.refusal()
+    site.releases.write_text(RELEASES)
+    said = site.refusal()
+    assert "wine is left out" in said
+    assert "make demo" in said
 
 
 @pytest.mark.slow
@@ -277,8 +308,10 @@ def test_the_scripts_are_free_of_the_shells_traps(check_with: Callable[..., str]
 def test_each_setting_is_documented_with_its_default() -> None:
     text = SCRIPT.read_text()
     listed = re.findall(r"^# ([A-Z_]+) {2,}.* (\S+)$", text, flags=re.MULTILINE)
-    used = re.findall(r"=\$\{([A-Z_]+):-([^}]*)\}", text)
-    assert len(used) == 8
+    used = [
+        (name, default or "-") for name, default in re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", text)
+    ]
+    assert len(used) == 10
     assert sorted(listed) == sorted(used)
     table = (ROOT / "docs" / "deployment.md").read_text("utf-8").partition("### Settings")[2].partition("\n## ")[0]
     documented = re.findall(r"^\| `([A-Z_]+)` \| `?([^`|]*?)`? \|", table, flags=re.MULTILINE)

@@ -57,38 +57,43 @@ def port(answers: dict[str, bytes]) -> Iterator[int]:
 def check(tmp_path: Path, port: int) -> Callable[..., tuple[int, str]]:
     """Run the script; exit code and words."""
 
-    def run(config: str | None, port: int = port) -> tuple[int, str]:
+    def run(config: str | None, *model: str, port: int = port) -> tuple[int, str]:
         if config is not None:
             (tmp_path / "models.config").write_text(config)
         environment = {"PATH": os.environ["PATH"], "PORT": str(port), "VOUCH_STATE": str(tmp_path)}
         done = subprocess.run(
-            ["/bin/bash", str(SCRIPT)], env=environment, capture_output=True, text=True, timeout=20, check=False
+            ["/bin/bash", str(SCRIPT), *model], env=environment, capture_output=True, text=True, timeout=20, check=False
         )
         return done.returncode, done.stdout
 
     return run
 
 
-def test_every_model_with_an_available_version_is_healthy(check: Any, answers: dict[str, bytes]) -> None:
+def test_every_model_with_an_available_version_is_named(check: Any, answers: dict[str, bytes]) -> None:
     answers |= {"/v1/models/wine": status("END", "AVAILABLE"), "/v1/models/iris": status("AVAILABLE")}
-    assert check(CONFIG.format("wine", "iris")) == (0, "available: wine iris\n")
+    assert check(CONFIG.format("wine", "iris")) == (0, "iris is available\nwine is available\n")
 
 
 @pytest.mark.parametrize("states", [[], ["LOADING"], ["END"], ["START", "UNLOADING"]], ids=" ".join)
-def test_a_model_without_an_available_version_is_named(
+def test_a_model_without_an_available_version_is_told_and_leaves_the_others_ready(
     check: Any, answers: dict[str, bytes], states: list[str]
 ) -> None:
     answers |= {"/v1/models/wine": status("AVAILABLE"), "/v1/models/iris": status(*states)}
-    assert check(CONFIG.format("wine", "iris")) == (1, "iris has no available version\n")
+    config = CONFIG.format("wine", "iris")
+    assert check(config) == (0, "iris has no available version\nwine is available\n")
+    assert check(config, "wine") == (0, "wine is available\n")
+    assert check(config, "iris") == (1, "iris has no available version\n")
 
 
-def test_a_model_that_the_server_does_not_know_is_named(check: Any, answers: dict[str, bytes]) -> None:
-    answers |= {"/v1/models/wine": status("AVAILABLE")}
-    assert check(CONFIG.format("wine", "iris")) == (1, "iris has no available version\n")
+def test_a_server_without_any_available_model_is_unhealthy(check: Any, answers: dict[str, bytes]) -> None:
+    answers |= {"/v1/models/wine": status("END")}
+    code, said = check(CONFIG.format("wine", "iris"))
+    assert (code, said) == (1, "iris has no available version\nwine has no available version\n")
 
 
 def test_a_server_that_is_not_there_is_unhealthy(check: Any) -> None:
-    assert check(CONFIG.format("wine", "iris"), port=1) == (1, "nothing answers on port 1\n")
+    code, said = check(CONFIG.format("wine", "iris"), port=1)
+    assert (code, said) == (1, "iris does not answer on port 1\nwine does not answer on port 1\n")
 
 
 @pytest.mark.parametrize("config", [None, "", "model_config_list { }"], ids=["no file", "empty", "no model"])

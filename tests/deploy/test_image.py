@@ -36,7 +36,14 @@ def test_the_image_takes_what_is_there_and_what_the_ignore_file_lets_through() -
     assert "serving/entrypoint.sh" in copied()
     assert all((ROOT / path).exists() for path in copied() if not path.startswith("var/"))
     assert IGNORED[0] == "*"
-    assert {line[1:] for line in IGNORED if line.startswith("!")} == set(copied())
+    allowed = {line[1:] for line in IGNORED if line.startswith("!")}
+    assert allowed == {path for path in copied() if path != "var/serving/models.config"}  # below var/serving
+
+
+def test_an_image_of_one_model_keeps_its_release_state() -> None:
+    assert "var/serving/models.config" in copied()
+    assert any(line.startswith("MODEL_NAME=${MODEL} entrypoint.sh --print-config >") for line in instructions("RUN"))
+    assert instructions("ENV") == ['MODEL_NAME="" MODEL_BASE_PATH=/models']  # the base image names one of its own
 
 
 def test_what_pushes_and_releases_keep_for_themselves_is_left_out() -> None:

@@ -15,6 +15,8 @@ import pytest
 from pipeline import doctor
 from pipeline.doctor import Check
 from pipeline.machine import Installed, Machine
+from serving.cli import main as serving_cli
+from webapp.settings import WebSettings
 
 LOCK = """\
 # a comment
@@ -109,6 +111,12 @@ def test_a_taken_port_is_named_and_a_free_one_is_not() -> None:
     assert taken.state == "warn"
     assert str(port) in taken.cure
     assert free.state == "ok"
+
+
+def test_the_ports_looked_at_are_those_that_the_programs_listen_on() -> None:
+    start = {parameter.name: parameter.default for parameter in serving_cli.commands["start"].params}
+    assert set(doctor.PORTS) == {start["rest_port"], start["grpc_port"], WebSettings.model_fields["port"].default}
+    assert doctor.PORTS[WebSettings.model_fields["port"].default] == "web page"
 
 
 @pytest.fixture

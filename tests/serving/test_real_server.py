@@ -89,7 +89,7 @@ def by_entry_point(site: Site, path: str) -> Iterator[Served]:
         "PATH": path,
         "PORT": str(rest),
         "GRPC_PORT": str(grpc),
-        "VOUCH_MODELS": str(site.serving),
+        "MODEL_BASE_PATH": str(site.serving),
         "VOUCH_CONFIG": str(ROOT / "config"),
         "VOUCH_STATE": str(site.folder / "state"),
         "VOUCH_DRAIN_S": "0",
