@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import getpass
+import json
 import signal
 import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from common.cli import Group
-from common.errors import ConfigError
+from common.errors import ConfigError, DataError
 from common.paths import var_root
 from common.ports import MODEL_SERVER_GRPC, MODEL_SERVER_REST
 
 if TYPE_CHECKING:
     from serving.client.types import Addresses, ModelClient, VersionSpec
+    from serving.launch.launcher import Running
+    from serving.release.archive import Report
     from serving.release.state import State
     from serving.release.transaction import ReleaseContext
 
@@ -77,42 +80,67 @@ def main(context: click.Context, rest_url: str, grpc: str) -> None:
 @click.option(
     "--run", "command", metavar="COMMAND", help="Run a command that is told where the server is; end with it."
 )
+@JSON
 @click.pass_obj
 def start(
-    edge: Edge, rest_port: int, grpc_port: int, docker: bool, wait_s: float, sample: int, once: bool, command: str
+    edge: Edge,
+    rest_port: int,
+    grpc_port: int,
+    docker: bool,
+    wait_s: float,
+    sample: int,
+    once: bool,
+    command: str,
+    as_json: bool,
 ) -> None:
     """Start a model server on all pushed models and stay until Ctrl-C.
 
-    It is TensorFlow Serving if a `tensorflow_model_server` is on PATH, else the embedded server.
+    It is TensorFlow Serving if a `tensorflow_model_server` is on PATH, else the embedded server. With --json one
+    document is printed once it serves, and the rest goes to stderr.
     """
     from serving.launch.launcher import Start, launch
 
     for number in (signal.SIGTERM, signal.SIGHUP):  # no server is left behind by a closed terminal
         signal.signal(number, _interrupt)
     options = Start(
-        edge.root, rest_port, grpc_port, docker, edge.who, wait_s=wait_s, say=lambda line: click.echo(f"  {line}")
+        edge.root,
+        rest_port,
+        grpc_port,
+        docker,
+        edge.who,
+        wait_s=wait_s,
+        say=lambda line: click.echo(f"  {line}", err=as_json),
     )
     try:
         with launch(options) as running:
-            for model, state in running.models.items():
-                click.secho(f"{model}: version {state.stable} is stable", bold=True)
-                for name, url in running.urls(model).items():
-                    click.echo(f"  {name:<9}{url}")
-            click.echo(f"  {'grpc':<9}{running.addresses.grpc}")
+            _show_running(running, as_json)
             if sample:
-                from serving.launch.sample import show_sample
+                from serving.launch.demo import show_sample
 
                 show_sample(running, sample)
             if command:
-                from serving.launch.beside import run_beside
+                from serving.launch.demo import run_beside
 
                 code = run_beside(running, command)
                 click.get_current_context().exit(code)
             if not once:
-                click.echo("Ctrl-C ends it")
+                click.echo("Ctrl-C ends it", err=as_json)
                 running.wait()
     except KeyboardInterrupt:
-        click.echo("stopped")
+        click.echo("stopped", err=as_json)
+
+
+def _show_running(running: Running, as_json: bool) -> None:
+    if as_json:
+        models = {model: {**asdict(state), **running.urls(model)} for model, state in running.models.items()}
+        addresses = asdict(running.addresses)
+        _print_json({"server": running.program.name, **addresses, "process": running.process.pid, "models": models})
+        return
+    for model, state in running.models.items():
+        click.secho(f"{model}: version {state.stable} is stable", bold=True)
+        for name, url in running.urls(model).items():
+            click.echo(f"  {name:<9}{url}")
+    click.echo(f"  {'grpc':<9}{running.addresses.grpc}")
 
 
 @main.command()
@@ -148,9 +176,10 @@ def metadata(edge: Edge, model: str, version: int | None, label: str | None, as_
 @VERSION
 @LABEL
 @click.option("--by", type=click.Choice(["rest", "grpc"]), default="rest", show_default=True, help="Protocol.")
+@click.option("--json", "as_json", is_flag=True, help="Each row as JSON, in a line of its own.")
 @click.pass_obj
 def predict(
-    edge: Edge, model: str, path: Path, out: Path | None, version: int | None, label: str | None, by: str
+    edge: Edge, model: str, path: Path, out: Path | None, version: int | None, label: str | None, by: str, as_json: bool
 ) -> None:
     """Predict every row of a file, by the stable version unless another is named.
 
@@ -160,44 +189,75 @@ def predict(
     from serving.show import progress, whole_file
 
     with _client(edge, by) as client, whole_file(out) as file, progress(path) as told:
-        rows = predict_file(client, model, _which(version, label), path, file, told)
+        rows = predict_file(client, model, _which(version, label), path, file, told, as_json=as_json)
     click.echo(f"{rows} rows", err=True)
+
+
+@main.command()
+@JSON
+@click.pass_obj
+def prepare(edge: Edge, as_json: bool) -> None:
+    """Release the newest version that can be vouched for, of each model that has no release yet.
+
+    The first step of a deployment: a model server that is started afterwards serves just what is released. Needs none.
+    """
+    from serving.release import commands as release
+    from serving.release.checks import why_none
+    from serving.release.transaction import ReleaseContext
+    from serving.repository.layout import models
+
+    states = release.prepare(ReleaseContext(edge.root, None, edge.who))
+    left_out = {model: why_none(edge.root / model) for model in models(edge.root) if model not in states}
+    for model, error in left_out.items():
+        click.secho(f"{model} is left out: {error.what}", fg="yellow", err=True)
+    if not states:
+        raise DataError(
+            f"nothing under {edge.root} can be released", fix="make demo, or push a model that is vouched for"
+        )
+    if as_json:
+        _print_json({model: asdict(state) for model, state in states.items()})
+        return
+    for model, state in states.items():
+        _tell(model, state, as_json=False)
 
 
 @main.command()
 @MODEL
 @click.argument("version", type=click.IntRange(min=1), required=False)
+@JSON
 @click.pass_obj
-def promote(edge: Edge, model: str, version: int | None) -> None:
+def promote(edge: Edge, model: str, version: int | None, as_json: bool) -> None:
     """Make VERSION of MODEL stable; without one the candidate, else the newest."""
     from serving.release import commands as release
 
     with _context(edge) as context:
-        _tell(model, release.promote(context, model, version))
+        _tell(model, release.promote(context, model, version), as_json)
 
 
 @main.command()
 @MODEL
+@JSON
 @click.pass_obj
-def rollback(edge: Edge, model: str) -> None:
+def rollback(edge: Edge, model: str, as_json: bool) -> None:
     """Take the last step back: end the canary, else make the previous version stable again."""
     from serving.release import commands as release
 
     with _context(edge) as context:
-        _tell(model, release.rollback(context, model))
+        _tell(model, release.rollback(context, model), as_json)
 
 
 @main.command()
 @MODEL
 @click.argument("share")
 @VERSION
+@JSON
 @click.pass_obj
-def canary(edge: Edge, model: str, share: str, version: int | None) -> None:
+def canary(edge: Edge, model: str, share: str, version: int | None, as_json: bool) -> None:
     """Give SHARE (such as 10%) of the requests to a version, by default the newest; 0% ends it."""
     from serving.release import commands as release
 
     with _context(edge) as context:
-        _tell(model, release.canary(context, model, _percent(share), version))
+        _tell(model, release.canary(context, model, _percent(share), version), as_json)
 
 
 @main.command()
@@ -210,6 +270,73 @@ def history(edge: Edge, model: str, limit: int, as_json: bool) -> None:
     from serving.show import show_history
 
     show_history(edge.root, model, limit, as_json)
+
+
+@main.command()
+@MODEL
+@click.option(
+    "--to", "folder", required=True, type=click.Path(path_type=Path), help="A folder of models, such as a volume's."
+)
+@VERSION
+@JSON
+@click.pass_obj
+def push(edge: Edge, model: str, folder: Path, version: int | None, as_json: bool) -> None:
+    """Copy a version of MODEL, by default the newest, into another folder of models, whole or not at all."""
+    from serving.repository.transfer import copy_version
+
+    version, is_new = copy_version(edge.root / model, folder / model, version)
+    if as_json:
+        _print_json(
+            {"model": model, "version": version, "folder": str(folder / model / str(version)), "is_new": is_new}
+        )
+    else:
+        click.echo(f"{model} {version} is {'now' if is_new else 'already'} in {folder}")
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@JSON
+@click.pass_obj
+def backup(edge: Edge, file: Path, as_json: bool) -> None:
+    """Write all versions and releases into FILE, a tar archive. No release can be made meanwhile."""
+    from serving.release.archive import back_up
+    from serving.release.state import one_at_a_time
+    from serving.release.transaction import utc_now
+
+    with one_at_a_time(edge.root, edge.who, utc_now()):
+        _show_report(back_up(edge.root, file), f"in {file}", as_json)
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@JSON
+@click.pass_obj
+def restore(edge: Edge, file: Path, as_json: bool) -> None:
+    """Bring versions and releases back from FILE: what is missing or damaged, and what was released then.
+
+    Whole versions stay as they are, and so does what was pushed since. A running server is told by the next release.
+    """
+    from serving.release import commands as release
+    from serving.release.archive import bring_back
+    from serving.release.state import one_at_a_time
+    from serving.release.transaction import ReleaseContext, utc_now
+
+    with one_at_a_time(edge.root, edge.who, utc_now()):
+        report = bring_back(edge.root, file)
+    release.prepare(ReleaseContext(edge.root, None, edge.who))
+    _show_report(report, f"brought back from {file}", as_json)
+
+
+def _show_report(report: Report, where: str, as_json: bool) -> None:
+    if as_json:
+        _print_json(asdict(report))
+        return
+    for model, versions in report.versions.items():
+        click.echo(f"{model} {', '.join(map(str, versions))}: {where}")
+    for line in report.replaced:
+        click.echo(f"{line} was damaged: moved aside")
+    for line in report.left_out:
+        click.secho(f"left out: {line}", fg="yellow", err=True)
 
 
 @contextmanager
@@ -244,8 +371,15 @@ def _percent(text: str) -> float:
         raise ConfigError("this is no share of the requests", got=repr(text), wanted="such as 10%") from None
 
 
-def _tell(model: str, state: State) -> None:
-    click.echo(f"{model}: {state}")
+def _tell(model: str, state: State, as_json: bool) -> None:
+    if as_json:
+        _print_json({"model": model, **asdict(state)})
+    else:
+        click.echo(f"{model}: {state}")
+
+
+def _print_json(document: object) -> None:
+    click.echo(json.dumps(document, indent=2))
 
 
 def _interrupt(*_: object) -> NoReturn:

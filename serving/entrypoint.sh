@@ -71,7 +71,7 @@ whole() { # FOLDER
 }
 newest() { # MODEL
   local version
-  for version in $(cd "$MODELS/$1" 2>/dev/null && printf '%s\n' * | grep -xE '[0-9]+' | sort -rn); do
+  for version in $(cd "$MODELS/$1" 2>/dev/null && printf '%s\n' * | grep -xE '[1-9][0-9]*' | sort -rn); do
     whole "$MODELS/$1/$version" && echo "$version" && return
   done
 }

@@ -28,9 +28,16 @@ def resolve(client: ModelClient, model: str, version_spec: VersionSpec) -> tuple
 
 
 def predict_file(
-    client: ModelClient, model: str, version_spec: VersionSpec, path: Path, out: TextIO, told: Callable[[Chunk], None]
+    client: ModelClient,
+    model: str,
+    version_spec: VersionSpec,
+    path: Path,
+    out: TextIO,
+    told: Callable[[Chunk], None],
+    *,
+    as_json: bool = False,
 ) -> int:
-    """Write row number, outputs and version for every row of a file; return how many rows there were.
+    """Write row number, outputs and version for every row of a file, as CSV or as a line of JSON each; return how many.
 
     Raises what the client and `read_chunks` raise; rows written by then are right.
     """
@@ -44,10 +51,15 @@ def predict_file(
     rows = 0
     for chunk in read_chunks(path, signature):
         table = as_table(client.predict(model, chunk.columns, pinned), signature)
-        if not rows:
-            writer.writerow(["row", *table, "version"])
+        names = ["row", *table, "version"]
+        if not rows and not as_json:
+            writer.writerow(names)
         for number, values in enumerate(zip(*table.values(), strict=True), start=chunk.first):
-            writer.writerow([number, *values, metadata.version])
+            row = [number, *values, metadata.version]
+            if as_json:
+                out.write(json.dumps(dict(zip(names, row, strict=True))) + "\n")
+            else:
+                writer.writerow(row)
         rows += len(chunk)
         told(chunk)
     return rows
@@ -66,6 +78,8 @@ def as_table(outputs: Outputs, signature: Signature) -> dict[str, list[Any]]:
         return {name: [json.dumps(value) for value in values] for name, values in sorted(outputs.items())}
     types = {name: info.dtype for name, info in signature.outputs.items()}
     return {
-        name: [str(np.float32(value)) for value in values] if types.get(name, "DT_FLOAT") == "DT_FLOAT" else values
+        name: [float(str(np.float32(value))) for value in values]
+        if types.get(name, "DT_FLOAT") == "DT_FLOAT"
+        else values
         for name, values in single.items()
     }

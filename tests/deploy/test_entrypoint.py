@@ -308,9 +308,7 @@ def test_the_scripts_are_free_of_the_shells_traps(check_with: Callable[..., str]
 def test_each_setting_is_documented_with_its_default() -> None:
     text = SCRIPT.read_text()
     listed = re.findall(r"^# ([A-Z_]+) {2,}.* (\S+)$", text, flags=re.MULTILINE)
-    used = [
-        (name, default or "-") for name, default in re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", text)
-    ]
+    used = [(name, default or "-") for name, default in re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", text)]
     assert len(used) == 10
     assert sorted(listed) == sorted(used)
     table = (ROOT / "docs" / "deployment.md").read_text("utf-8").partition("### Settings")[2].partition("\n## ")[0]

@@ -70,6 +70,38 @@ def test_without_a_server_nothing_is_promoted(tmp_path: Path) -> None:
     assert (done.exit_code, "python -m serving start" in done.output) == (5, True)
 
 
+def test_every_command_answers_in_json() -> None:
+    for name, command in main.commands.items():
+        assert "--json" in {option for parameter in command.params for option in parameter.opts}, name
+
+
+def test_a_deployment_is_prepared_pushed_elsewhere_backed_up_and_restored(tmp_path: Path) -> None:
+    assert run("prepare", var=tmp_path).exit_code == 3
+    bare_version(tmp_path / "serving" / "m", 1)
+    (bare_version(tmp_path / "serving" / "bad", 1) / "saved_model.pb").unlink()
+    done = run("prepare", "--json", var=tmp_path)
+    assert (done.exit_code, json.loads(done.stdout)["m"]["stable"]) == (0, 1)
+    assert "bad is left out" in done.stderr
+    assert run("prepare", var=tmp_path).stdout == "m: version 1 is stable\n"
+    assert (tmp_path / "serving" / "models.config").is_file()
+
+    done = run("push", "m", "--to", tmp_path / "volume", "--json", var=tmp_path)
+    assert json.loads(done.stdout) == {
+        "model": "m",
+        "version": 1,
+        "folder": str(tmp_path / "volume" / "m" / "1"),
+        "is_new": True,
+    }
+    assert "m 1 is already in" in run("push", "m", "--to", tmp_path / "volume", var=tmp_path).stdout
+
+    done = run("backup", tmp_path / "backup.tar", "--json", var=tmp_path)
+    assert json.loads(done.stdout)["versions"] == {"m": [1]}
+    shutil.rmtree(tmp_path / "serving")
+    done = run("restore", tmp_path / "backup.tar", var=tmp_path)
+    assert (done.exit_code, done.stdout) == (0, f"m 1: brought back from {tmp_path / 'backup.tar'}\n")
+    assert 'key: "stable"' in (tmp_path / "serving" / "models.config").read_text()
+
+
 def test_every_command_in_the_documents_exists() -> None:
     said = [line for name in ("serving", "releases") for block in documented(name, "sh") for line in block.splitlines()]
     commands = [shlex.split(line, comments=True) for line in said if line.startswith("python -m serving ")]
@@ -96,7 +128,8 @@ class Served:
     def at_ours(self, text: str) -> str:
         """What a document says, at the ports of this server."""
         rest, grpc = self.rest.removeprefix("http://"), self.grpc
-        return text.replace("127.0.0.1:8501", rest).replace("127.0.0.1:8500", grpc)
+        text = text.replace("127.0.0.1:8501", rest).replace("127.0.0.1:8500", grpc)
+        return text.replace("/mnt/", f"{self.var}/mnt/")
 
     def environment(self) -> dict[str, str]:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -201,6 +234,13 @@ def test_both_protocols_give_the_same_file(served: Served) -> None:
     rest, grpc = (served.run("predict", MODEL, "--file", DATA, "--by", by).stdout for by in ("rest", "grpc"))
     assert rest == grpc
     assert next(csv.reader(io.StringIO(rest))) == ["row", "label", "probability", "version"]
+
+
+@pytest.mark.slow
+def test_each_row_can_be_had_as_json(served: Served) -> None:
+    lines = [json.loads(line) for line in served.run("predict", MODEL, "--file", DATA, "--json").stdout.splitlines()]
+    rows = list(csv.DictReader(io.StringIO(served.run("predict", MODEL, "--file", DATA).stdout)))
+    assert [{name: str(value) for name, value in line.items()} for line in lines] == rows
 
 
 @pytest.mark.slow

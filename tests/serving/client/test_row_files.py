@@ -107,13 +107,13 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     [
         (
             {"probabilities": [[0.25, 0.75]], "probability": [0.10000000149011612], "label": ["M"]},
-            {"label": ["M"], "probability": ["0.1"]},
+            {"label": ["M"], "probability": [0.1]},
         ),
-        ({"probabilities": [[0.25, 0.5, 0.25]], "label": ["b"]}, {"label": ["b"], "probability": ["0.5"]}),
+        ({"probabilities": [[0.25, 0.5, 0.25]], "label": ["b"]}, {"label": ["b"], "probability": [0.5]}),
         ({"y": [[1.5, 2]]}, {"y": ["[1.5, 2]"]}),
     ],
     ids=["two classes", "three classes", "another's model"],
 )
-def test_the_table_of_predictions(outputs: dict[str, list[object]], wanted: dict[str, list[str]]) -> None:
+def test_the_table_of_predictions(outputs: dict[str, list[object]], wanted: dict[str, list[object]]) -> None:
     types = {name: TensorInfo("DT_STRING" if name == "label" else "DT_FLOAT", (-1,)) for name in outputs}
     assert as_table(outputs, Signature({}, types)) == wanted

@@ -1,19 +1,25 @@
-"""Ask a server that was just started for a few predictions, by REST and by gRPC, so that people see it answer."""
+"""What `make demo` shows of a server that was just started: a few predictions, and a command that runs beside it."""
 
 from __future__ import annotations
 
-from contextlib import closing
+import os
+import shlex
+import subprocess
+from contextlib import closing, suppress
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from common.errors import ConfigError
 from serving.client.types import DEFAULT_SIGNATURE, VersionSpec, connect
-from serving.launch.launcher import Running
+from serving.launch.launcher import Running, end
 from serving.release.checks import read_golden
 from serving.release.state import STABLE
 
-PROTOCOLS = ("rest", "grpc")
+PROTOCOLS = {"rest": "by REST", "grpc": "by gRPC"}
+LOOK_EVERY_S = 0.2
+REST, GRPC = "VOUCH_MODEL_SERVER_REST", "VOUCH_MODEL_SERVER_GRPC"
 
 
 def show_sample(running: Running, rows: int) -> None:
@@ -24,8 +30,8 @@ def show_sample(running: Running, rows: int) -> None:
         table = Table(title=f"{model} {state.stable}", title_justify="left")
         table.add_column("row")
         answers = []
-        for protocol in PROTOCOLS:
-            table.add_column({"rest": "by REST", "grpc": "by gRPC"}[protocol])
+        for protocol, heading in PROTOCOLS.items():
+            table.add_column(heading)
             with closing(connect(running.addresses, protocol)) as client:
                 answers.append(_texts(client.predict(model, first, VersionSpec(label=STABLE))))
         for number, cells in enumerate(zip(*answers, strict=True)):
@@ -37,3 +43,23 @@ def _texts(outputs: dict[str, list[Any]]) -> list[str]:
     """Return label and probability of each row: of the positive class, or of the likeliest if there are more."""
     scores = outputs.get("probability") or [max(row) for row in outputs["probabilities"]]
     return [f"{label} {score:.4f}" for label, score in zip(outputs["label"], scores, strict=True)]
+
+
+def run_beside(running: Running, command: str) -> int:
+    """Run a command until it ends and return its exit code.
+
+    Raises ConfigError if there is no such program, EnvironmentProblem if the server ends first.
+    """
+    environment = {**os.environ, REST: running.addresses.rest, GRPC: running.addresses.grpc}
+    try:
+        process = subprocess.Popen(shlex.split(command), env=environment, start_new_session=True)  # Ctrl-C is ours
+    except (OSError, ValueError) as error:
+        raise ConfigError("this command cannot be run", got=f"{command}: {error}") from None
+    try:
+        while True:
+            with suppress(subprocess.TimeoutExpired):
+                return process.wait(LOOK_EVERY_S)
+            if running.process.poll() is not None:
+                running.wait()  # says how it ended
+    finally:
+        end(process)

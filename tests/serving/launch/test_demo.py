@@ -11,7 +11,7 @@ import pytest
 from common.errors import ConfigError, EnvironmentProblem
 from serving.client.types import Addresses
 from serving.launch.backends import Program
-from serving.launch.beside import run_beside
+from serving.launch.demo import run_beside
 from serving.launch.launcher import Running
 
 SLEEP = f"{sys.executable} -c 'import time; time.sleep(60)'"

@@ -1,0 +1,119 @@
+"""Keep all that is pushed and released in one file, and bring it back over whatever is left."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import tempfile
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from common.errors import ConfigError, DataError, EnvironmentProblem
+from serving.release.state import LOG, STATE
+from serving.repository.layout import models, versions
+from serving.repository.manifest import problems
+from serving.repository.transfer import add_version, check_whole
+
+RECORDS = (STATE, LOG)
+DAMAGED = ".damaged-"  # where a version goes whose place is taken by the one from the backup
+
+
+@dataclass
+class Report:
+    """What went into an archive, or came out of it: versions by model, and what was left out, with the reason."""
+
+    versions: dict[str, list[int]] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+    replaced: list[str] = field(default_factory=list)
+
+
+def back_up(root: Path, file: Path) -> Report:
+    """Write every whole version and every model's release state into a tar file, which appears once it is complete.
+
+    Raises DataError if nothing was pushed, EnvironmentProblem if the file cannot be written.
+    """
+    report, part = Report(), file.with_name(f".{file.name}.part")
+    if not models(root):
+        raise DataError(f"no model was pushed to {root} yet", fix="make demo, or give the right VOUCH_VAR")
+    try:
+        with part.open("wb") as stream:
+            with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
+                for model in models(root):
+                    for record in (root / model / name for name in RECORDS):
+                        if record.is_file():
+                            archive.add(record, f"{model}/{record.name}")
+                    _add_versions(archive, root / model, report)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(part, file)
+    except OSError as error:
+        raise EnvironmentProblem(f"{file} cannot be written", got=error.strerror or error) from None
+    finally:
+        part.unlink(missing_ok=True)
+    return report
+
+
+def bring_back(root: Path, file: Path) -> Report:
+    """Put versions and release states from an archive under `root`.
+
+    A version that is there and whole stays; one that is damaged is moved aside. Release states and logs become those of
+    the archive. Raises ConfigError if the file is no archive of ours, GateRefused if a version in it is not whole.
+    """
+    report = Report()
+    try:
+        with tempfile.TemporaryDirectory(prefix=".restore-", dir=_made(root)) as scratch, tarfile.open(file) as archive:
+            archive.extractall(scratch, filter="data")
+            unpacked = Path(scratch)
+            names = models(unpacked)
+            if not names:
+                raise ConfigError(f"{file} is no backup of releases", wanted="a file by: python -m serving backup FILE")
+            for model in names:  # before anything is changed
+                for version in versions(unpacked / model):
+                    check_whole(unpacked / model / str(version))
+            for model in names:
+                _restore_model(unpacked / model, root / model, report)
+    except tarfile.TarError as error:
+        raise ConfigError(f"{file} is no backup of releases", got=error) from None
+    except OSError as error:
+        raise EnvironmentProblem(f"{file} cannot be restored", got=error) from None
+    return report
+
+
+def _add_versions(archive: tarfile.TarFile, base: Path, report: Report) -> None:
+    for version in versions(base):
+        if wrong := problems(base / str(version)):
+            report.left_out.append(f"{base.name} {version}: {wrong[0]}")
+            continue
+        archive.add(base / str(version), f"{base.name}/{version}")
+        report.versions.setdefault(base.name, []).append(version)
+
+
+def _restore_model(source: Path, base: Path, report: Report) -> None:
+    for version in versions(source):
+        folder = base / str(version)
+        if folder.is_dir() and problems(folder):
+            os.rename(folder, _free_name(base / f"{DAMAGED}{version}"))
+            report.replaced.append(f"{base.name} {version}")
+        if add_version(folder, partial(_move_into, source / str(version))):
+            report.versions.setdefault(base.name, []).append(version)
+    for record in (source / name for name in RECORDS):
+        if record.is_file():
+            os.replace(record, base / record.name)  # both lie on one file system
+
+
+def _move_into(source: Path, staged: Path) -> None:
+    for child in source.iterdir():
+        os.rename(child, staged / child.name)
+
+
+def _free_name(path: Path) -> Path:
+    number = 0
+    while (free := path.with_name(f"{path.name}.{number}" if number else path.name)).exists():
+        number += 1
+    return free
+
+
+def _made(root: Path) -> Path:
+    root.mkdir(parents=True, exist_ok=True)
+    return root

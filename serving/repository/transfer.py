@@ -1,0 +1,76 @@
+"""Bring a pushed version into another folder: copied under a hidden name, compared with its manifest, renamed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from common.errors import DataError, EnvironmentProblem, GateRefused
+from serving.repository.layout import versions
+from serving.repository.manifest import Manifest, problems
+
+STAGING = ".incoming-"  # no number, so no model server takes it for a version
+
+
+def copy_version(base: Path, to: Path, version: int | None = None) -> tuple[int, bool]:
+    """Copy a version, by default the newest, from one model's folder to another's; return it, and whether it is new.
+
+    Raises DataError if there is no such version, or another one of that number at the other end; GateRefused if it is
+    not whole here or did not arrive whole; EnvironmentProblem if it cannot be written.
+    """
+    available = versions(base)
+    version = version or max(available, default=None)
+    if version not in available:
+        raise DataError(f"there is no version {version or ''} of {base.name} in {base.parent}", wanted=str(available))
+    source = base / str(version)
+    check_whole(source)
+    is_new = add_version(to / str(version), lambda staged: shutil.copytree(source, staged, dirs_exist_ok=True))
+    if Manifest.read(to / str(version)).checksums != Manifest.read(source).checksums:
+        raise DataError(f"{to / str(version)} is another version of that number", fix="remove it, or push a newer one")
+    return version, is_new
+
+
+def add_version(folder: Path, fill: Callable[[Path], object]) -> bool:
+    """Have `fill` write a version's files into a hidden folder and rename it once it is whole; false if it was there.
+
+    Raises GateRefused if what was written is not whole, EnvironmentProblem if it cannot be written.
+    """
+    if folder.is_dir():
+        return False
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staged = Path(tempfile.mkdtemp(prefix=f"{STAGING}{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        raise EnvironmentProblem(f"{folder.parent} cannot be written to", got=error.strerror) from None
+    try:
+        fill(staged)
+        staged.chmod(0o755)  # what mkdtemp makes is for its maker alone; a server is another user
+        check_whole(staged)
+        for path in [*staged.rglob("*"), staged]:
+            _sync(path)
+        os.rename(staged, folder)
+        _sync(folder.parent)
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"{folder} could not be written", got=error.strerror or error, fix="nothing was changed; run it again"
+        ) from None
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+    return True
+
+
+def check_whole(folder: Path) -> None:
+    """Raise GateRefused if a version's files are not those of its manifest."""
+    if wrong := problems(folder):
+        raise GateRefused(f"{folder} is not what was vouched for", got="; ".join(wrong[:3]), fix="push the model again")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

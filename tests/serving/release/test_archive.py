@@ -1,0 +1,104 @@
+"""Backup and restore, tried on a folder that was damaged in between."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from common.errors import ConfigError, DataError, GateRefused
+from serving.release import commands as release
+from serving.release.archive import back_up, bring_back
+from serving.release.state import LOG, STATE, State, Store
+from serving.release.transaction import ReleaseContext
+from serving.repository.layout import versions
+from serving.repository.manifest import problems
+from tests.support.serving.versions import bare_version
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Model m: 2 is stable and 1 kept for a rollback; model n: 1 is stable."""
+    root = tmp_path / "serving"
+    context = ReleaseContext(root, None, "tester")
+    for model, version in (("m", 1), ("n", 1)):
+        bare_version(root / model, version)
+    release.prepare(context)
+    bare_version(root / "m", 2)
+    release.promote(context, "m", 2)
+    return root
+
+
+def state(root: Path, model: str) -> State:
+    record = Store(root, model).read()
+    assert record
+    return record.state
+
+
+def test_what_was_damaged_comes_back_and_what_is_whole_stays(root: Path, tmp_path: Path) -> None:
+    file = tmp_path / "backup.tar"
+    assert back_up(root, file).versions == {"m": [1, 2], "n": [1]}
+    history = Store(root, "m").history()
+
+    (root / "m" / "1" / "saved_model.pb").write_text("rotten")
+    shutil.rmtree(root / "m" / "2")
+    (root / "m" / STATE).write_text("{")
+    (root / "m" / LOG).unlink()
+    shutil.rmtree(root / "n")
+    bare_version(root / "m", 3)
+
+    report = bring_back(root, file)
+    assert (report.versions, report.replaced) == ({"m": [1, 2], "n": [1]}, ["m 1"])
+    assert versions(root / "m") == [1, 2, 3]
+    assert not [wrong for version in (1, 2, 3) for wrong in problems(root / "m" / str(version))]
+    assert (state(root, "m"), state(root, "n")) == (State(2, previous=1), State(1))
+    assert Store(root, "m").history() == history
+    assert (root / "m" / ".damaged-1" / "saved_model.pb").read_text() == "rotten"
+    assert bring_back(root, file).versions == {}  # a second time there is nothing to do
+
+
+def test_a_version_that_is_damaged_already_is_left_out_and_told(root: Path, tmp_path: Path) -> None:
+    (root / "m" / "1" / "saved_model.pb").unlink()
+    report = back_up(root, tmp_path / "backup.tar")
+    assert report.versions == {"m": [2], "n": [1]}
+    assert report.left_out == ["m 1: saved_model.pb is missing"]
+
+
+def test_a_backup_that_was_damaged_changes_nothing(root: Path, tmp_path: Path) -> None:
+    file = tmp_path / "backup.tar"
+    back_up(root, file)
+    content = file.read_bytes()
+    file.write_bytes(content.replace(b"graph 2", b"graph X"))
+    shutil.rmtree(root / "n")
+    with pytest.raises(GateRefused, match=r"saved_model\.pb was changed"):
+        bring_back(root, file)
+    assert not (root / "n").exists()
+    file.write_bytes(content[:700])
+    with pytest.raises(ConfigError, match="no backup"):
+        bring_back(root, file)
+
+
+def test_what_is_no_backup_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("notes")
+    with pytest.raises(ConfigError, match="no backup"):
+        bring_back(tmp_path / "serving", tmp_path / "notes")
+    with tarfile.open(tmp_path / "other.tar", "w") as archive:
+        archive.add(tmp_path / "notes", "notes")
+    with pytest.raises(ConfigError, match="no backup"):
+        bring_back(tmp_path / "serving", tmp_path / "other.tar")
+
+
+def test_a_file_that_would_be_written_elsewhere_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("notes")
+    with tarfile.open(tmp_path / "evil.tar", "w") as archive:
+        archive.add(tmp_path / "notes", "../../notes")
+    with pytest.raises(ConfigError, match="no backup"):
+        bring_back(tmp_path / "a" / "b", tmp_path / "evil.tar")
+
+
+def test_nothing_pushed_is_nothing_to_back_up(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no model was pushed"):
+        back_up(tmp_path, tmp_path / "backup.tar")
+    assert not (tmp_path / "backup.tar").exists()
