@@ -192,7 +192,8 @@ ask() (
   timeout 2 cat <&3 | tr -d ' \r\n'
 ) 2>/dev/null
 available() { ask "$1" | grep -oE '"version":"[0-9]+","state":"AVAILABLE"' | grep -oE '[0-9]+'; }
-labelled() { ask "$1/labels/$2" | grep -oE '"version":"[0-9]+"' | grep -oE '[0-9]+'; } # MODEL LABEL
+# MODEL LABEL: a status would be that of all versions, whatever the label
+labelled() { ask "$1/labels/$2/metadata" | grep -oE '"model_spec":\{[^}]*"version":"[0-9]+"' | grep -oE '[0-9]+"$' | tr -d '"'; }
 
 # A label in use cannot move to a version that is not available: the server refuses the whole file, and would for ever.
 # One that was told of a release by gRPC has the version by now; another first loads it, under the labels that it has.
@@ -230,17 +231,17 @@ first_step() { # NAME AVAILABLE-VERSIONS
 pause() {
   for _ in 1 2 3 4 5; do
     read -rt 0.2 -u "$never"
-    [[ $(<"$RELEASES") == "$seen_releases" ]] || return
+    [[ $(cat "$RELEASES" 2>/dev/null) == "$releases" ]] || return
   done
-} 2>/dev/null
+}
 follow() {
-  local wanted settled="" told="" named=$names never seen_releases
+  local wanted settled="" told="" named=$names never releases=""
   exec {never}<> <(:) # nothing ever comes: to wait without a process for each wait
   until (exec 3<>"/dev/tcp/127.0.0.1/$REST") 2>/dev/null; do sleep 0.2; done
   : >"$ANSWERED"
   while :; do
     pause
-    { seen_releases=$(<"$RELEASES"); } 2>/dev/null
+    releases=$(cat "$RELEASES" 2>/dev/null)
     look
     wanted="$as_released $(config)"
     if [[ -z $names ]]; then
