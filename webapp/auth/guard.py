@@ -87,8 +87,8 @@ def _enforce() -> Response | None:
         try:
             found = _known()
         except NotAuthenticated:
-            if request.path.startswith(API):
-                raise
+            if request.path.startswith(API) or "X-Requested-With" in request.headers:
+                raise  # a redirect would cost a page what was entered
             return _to_login()
         if role is None or found.role < role:
             needed = role.name.lower() if role else "nobody"

@@ -31,9 +31,9 @@ from webapp.insight.projection import Projection
 from webapp.pages import wording
 
 MOST_BARS = 10
-LEAST_SPAN = 0.05  # of probability, across the bars
+BARS = (132.0, WIDTH - 54.0)  # of the waterfall: from where to where
 LEFT, RIGHT = 42.0, WIDTH - 8.0  # of the plots
-ROW, PLOT, PLANE = 47.0, 150.0, 240.0  # heights: of an effect, of a plot, of the training data's plane
+STEP, PLOT, PLANE = 21.0, 150.0, 240.0  # heights: of a step, of a plot, of the training data's plane
 Rules = Mapping[str, float]  # upright lines: name and place
 
 
@@ -65,26 +65,29 @@ def gauge(probability: float, threshold: float | None, label: str) -> Markup:
     return figure("gauge", 68, (f"Probability of {label}", told), parts)
 
 
-def effect_bars(found: Explanation, label: str, most: int = MOST_BARS) -> Markup:
-    """Return how far each value moves the probability of a class, largest first; beyond `most`, one bar for all.
+def waterfall(found: Explanation, label: str, most: int = MOST_BARS) -> Markup:
+    """Return the way from the usual case's probability to this one's; beyond `most` steps, the last is of all others.
 
-    `label`: what people call that class.
+    `label`: what people call the class whose probability it is.
     """
-    rest = found.effects[most:]
-    rows = [(effect.field.title, _compared(effect), effect.effect) for effect in found.effects[:most]]
-    if rest:
-        rows.append((f"{len(rest)} others", "their sum", sum(effect.effect for effect in rest)))
-    low = min([0.0, *(value for *_rest, value in rows)])
-    high = max([0.0, *(value for *_rest, value in rows)])
-    missing = max(0.0, LEAST_SPAN - (high - low))  # small effects look small
-    across = Scale(low - missing / 2, high + missing / 2, 6, WIDTH - 6)
-    digits = 1 if high - low >= 0.01 else 2
-    class_ = clipped(label, 14)
-    parts = [text(6, 14, "← " + f"less {class_}"), text(WIDTH - 6, 14, f"more {class_}" + " →", anchor="end")]
-    for number, (name, note, value) in enumerate(rows):
-        parts.append(_effect(26 + ROW * number, across, (name, note, wording.points(value, digits)), value))
-    told = "; ".join(f"{name} {wording.points(value, digits)}" for name, _note, value in rows)
-    return figure("effects", 30 + ROW * len(rows), ("What drives this answer", told), parts)
+    steps = [(_named(effect), effect.effect) for effect in found.effects]
+    if len(steps) > most:
+        rest = found.effects[most - 1 :]
+        others = sum(len(effect.fields) for effect in rest)
+        steps = [*steps[: most - 1], (f"{others} others", sum(effect.effect for effect in rest))]
+    levels = [found.base, *(found.base + sum(effect for _name, effect in steps[: n + 1]) for n in range(len(steps)))]
+    across = Scale(min(0.0, *levels), max(1.0, *levels), *BARS)
+    digits = 1 if max(abs(effect) for _name, effect in [("", 0.0), *steps]) >= 0.01 else 2
+    parts = [_level(26, across, "usual case", found.base)]
+    for number, (name, effect) in enumerate(steps):
+        parts.append(
+            _step(26 + STEP * (number + 1), across, (name, wording.points(effect, digits)), levels[number : number + 2])
+        )
+    parts.append(_level(26 + STEP * (len(steps) + 1), across, "this case", found.probability))
+    parts.insert(0, text(BARS[0], 12, f"Probability of {clipped(label, 14)}"))
+    told = "; ".join(f"{name} {wording.points(effect, digits)}" for name, effect in steps)
+    told = f"From {wording.probability(found.base)} to {wording.probability(found.probability)}: {told}"
+    return figure("waterfall", 30 + STEP * (len(steps) + 2), ("What drives this answer", told), parts)
 
 
 def scatter(plane: Projection, here: tuple[float, float] | None, classes: Mapping[str, str]) -> Markup:
@@ -170,22 +173,34 @@ def _frame(up: Scale, bottom: float) -> list[Markup]:
     return [*parts, path([(LEFT, bottom), (RIGHT, bottom)], "chart-axis")]
 
 
-def _effect(top: float, across: Scale, told: tuple[str, str, str], value: float) -> Markup:
-    """Return one row of the effects. `told`: the field, its value beside the usual one, the effect."""
-    name, note, signed = told
-    start, end = sorted((across(0), across(value)))
-    kind = f"chart-bar chart-bar--{'up' if value > 0 else 'down'}"
-    room = WIDTH - 20 - BOLD_LETTER * len(signed)
+def _level(top: float, across: Scale, name: str, probability: float) -> Markup:
+    """Return a row that tells where the way begins, or ends."""
+    told = wording.probability(probability)
+    start, end = sorted((across(0), across(probability)))
+    bar = box(start, top, end - start, 10, "chart-bar chart-bar--level", 2)
+    return group(
+        [text(6, top + 9, name, "chart-label"), bar, text(WIDTH - 6, top + 9, told, "chart-value", "end")], told
+    )
+
+
+def _step(top: float, across: Scale, texts: tuple[str, str], levels: Sequence[float]) -> Markup:
+    """Return a row of the waterfall. `texts`: the value's name, its contribution; `levels`: before it, and after."""
+    name, signed = texts
+    start, end = sorted(across(level) for level in levels)
+    kind = f"chart-bar chart-bar--{'up' if levels[1] > levels[0] else 'down'}"
     return group(
         [
-            text(6, top + 12, clipped(name, int(room / BOLD_LETTER)), "chart-label"),
-            text(WIDTH - 6, top + 12, signed, "chart-value", "end"),
-            text(6, top + 25, clipped(note, int((WIDTH - 12) / LETTER))),
-            box(start, top + 30, end - start, 9, kind, 2.5),
-            path([(across(0), top + 28), (across(0), top + 41)], "chart-axis"),
+            text(6, top + 9, clipped(name, int((BARS[0] - 10) / LETTER))),
+            path([(across(levels[0]), top - STEP + 10), (across(levels[0]), top + 10)], "chart-grid"),
+            box(start, top, end - start, 10, kind, 2),
+            text(WIDTH - 6, top + 9, signed, "chart-value", "end"),
         ],
-        f"{name}, {note}: {signed}",
+        f"{name}: {signed}",
     )
+
+
+def _named(effect: Effect) -> str:
+    return f"{len(effect.fields)} others" if effect.is_group else effect.field.title
 
 
 def _here(x: float, y: float, name: str, highest: float) -> Markup:
@@ -207,11 +222,6 @@ def _nearest(plane: Projection, here: tuple[float, float], classes: Mapping[str,
     labels = [plane.labels[i] for i in order]
     counts = ", ".join(f"{labels.count(label)} {classes.get(label, label)}" for label in dict.fromkeys(labels))
     return f"Of the {len(labels)} nearest to this case: {counts}."
-
-
-def _compared(effect: Effect) -> str:
-    value = "missing" if effect.value is None else wording.value(effect.value)
-    return f"{value}, usually {wording.value(effect.baseline)}"
 
 
 def _anchor(x: float) -> str:

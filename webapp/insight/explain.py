@@ -1,16 +1,18 @@
-"""What drives an answer: each value in turn is replaced by what is usual, and the model server is asked again.
+"""What drives an answer: contributions of the values that lead from the usual case's probability to this one's.
 
-That is occlusion against the training mean; for text and codes, against the most frequent value. All variants travel
-in one request, together with the row itself.
+They are Shapley values against one reference, the usual values (training mean; of text and codes the most frequent),
+estimated from random orders in which the case's values replace them, each order together with its reverse. Whatever
+the orders, the contributions add up to the difference. All mixtures travel in one request.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -22,69 +24,78 @@ from webapp.models.sample import KEPT_VERSIONS, showcase_of
 from webapp.predict.predictor import Predictor
 from webapp.predict.rules import rules_of
 
-MOST_FEATURES = 200
-MOST_VALUES = 400_000  # in one request, so that a very wide row is not sent two hundred times
+MOST_ROWS = 500  # in one request
+MOST_PARTS = 30  # more are grouped: those nearest to what is usual
+MOST_PAIRS = 32  # of orders; a few values need no more
+MOST_VALUES = 400_000  # in one request: a very wide row is mixed in fewer orders
+SEED = 0  # the same case is explained alike each time
 Columns = Mapping[str, list[Any]]
 Ask = Callable[[Columns], NDArray[np.floating[Any]]]  # columns of values to probabilities, [rows, classes]
+Masks = NDArray[np.bool_]  # [rows, parts]: whether a part has the case's value, or else the usual one
+Orders = NDArray[np.int64]  # [orders, parts]
 
 
 @dataclass(frozen=True)
 class Effect:
-    """By how much a value, None if missing, moves the probability from where the usual one would have it; -1 to 1."""
+    """What one value, or a group of them, adds to the probability; -1 to 1. `usual`: None for a group."""
 
-    field: Field
-    value: Any
-    baseline: Any
+    fields: tuple[Field, ...]
     effect: float
+    usual: Any = None
+
+    @property
+    def is_group(self) -> bool:
+        """Whether it is of several values together."""
+        return len(self.fields) > 1
+
+    @property
+    def field(self) -> Field:
+        """The field, where it is one."""
+        return self.fields[0]
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """The effects, largest first, on the probability of the class `of`.
+    """The effects on the probability of the class `of`, largest first, a group last: from `base` to `probability`.
 
-    `baseline_probability`: with every value at its usual one. `left_out`: features not tried, because there are too
-    many; those that differ most from what is usual were.
+    `left_out`: fields without a usual value, which keep the case's.
     """
 
     of: str
+    base: float
     probability: float
-    baseline_probability: float
     effects: tuple[Effect, ...]
+    orders: int
     left_out: int = 0
-
-
-@dataclass(frozen=True)
-class Question:
-    """The rows to ask about: the row itself first, then all values at their usual ones, then one field at a time."""
-
-    model_version: ModelVersion
-    row: Mapping[str, Any]
-    fields: tuple[Field, ...]  # those tried
-    columns: Columns
-    left_out: int
-
-    def read(self, probabilities: NDArray[np.floating[Any]]) -> Explanation:
-        """Return what the answers, [rows, classes], say: of the positive class, or else of the likeliest."""
-        model_version = self.model_version
-        index = (
-            model_version.classes.index(model_version.positive)
-            if model_version.positive
-            else int(np.argmax(probabilities[0]))
-        )
-        own, baseline, *others = (float(value) for value in probabilities[:, index])
-        usual = usual_values(model_version)
-        effects = [
-            Effect(field, _told(self.row.get(field.name)), usual[field.name], own - other)
-            for field, other in zip(self.fields, others, strict=True)
-        ]
-        effects.sort(key=lambda found: -abs(found.effect))
-        return Explanation(model_version.classes[index], own, baseline, tuple(effects), self.left_out)
 
 
 def explain(model_version: ModelVersion, row: Mapping[str, Any], ask: Ask) -> Explanation:
     """Ask once what drives the answer to a row. `row`: every field's value; None, or none at all, is missing."""
-    asked = question(model_version, row)
-    return asked.read(ask(asked.columns))
+    usual = usual_values(model_version)
+    parts = _parts(model_version, row, usual)
+    orders = _orders(len(parts), len(model_version.fields))
+    masks, places = np.unique(_masks(orders), axis=0, return_inverse=True)
+    probabilities = ask(_columns(model_version, row, usual, (parts, masks)))
+    own, base = (int(places.ravel()[index]) for index in (-1, 0))
+    positive = model_version.positive
+    index = model_version.classes.index(positive) if positive else int(np.argmax(probabilities[own]))
+    steps = np.diff(probabilities[places.ravel(), index].reshape(len(orders), len(parts) + 1).astype(float), axis=1)
+    effects = np.zeros(len(parts))
+    np.add.at(effects, orders, steps / len(orders))
+    found = [
+        Effect(part, float(e), usual[part[0].name] if len(part) == 1 else None)
+        for part, e in zip(parts, effects, strict=True)
+    ]
+    found += [Effect((field,), 0.0, usual[field.name]) for field in _unmoved(model_version, row, usual)]
+    found.sort(key=lambda effect: (effect.is_group, -abs(effect.effect)))
+    return Explanation(
+        model_version.classes[index],
+        float(probabilities[base, index]),
+        float(probabilities[own, index]),
+        tuple(found),
+        len(orders),
+        len(model_version.fields) - len(usual),
+    )
 
 
 def asker(predictor: Predictor, model_version: ModelVersion) -> Ask:
@@ -101,20 +112,6 @@ def asker(predictor: Predictor, model_version: ModelVersion) -> Ask:
     return ask
 
 
-def question(model_version: ModelVersion, row: Mapping[str, Any]) -> Question:
-    """Return what to ask about a row. `row`: every field's value; None, or none at all, is missing."""
-    usual = usual_values(model_version)
-    known = [field for field in model_version.fields if field.name in usual]
-    most = max(1, min(MOST_FEATURES, MOST_VALUES // len(model_version.fields)))
-    tried = sorted(known, key=lambda f: -_oddness(f, row.get(f.name), usual[f.name]))[:most]
-    columns = {field.name: [row.get(field.name)] * (len(tried) + 2) for field in model_version.fields}
-    for field in known:
-        columns[field.name][1] = usual[field.name]
-    for number, field in enumerate(tried, start=2):
-        columns[field.name][number] = usual[field.name]
-    return Question(model_version, row, tuple(tried), columns, len(model_version.fields) - len(tried))
-
-
 @lru_cache(KEPT_VERSIONS)
 def usual_values(model_version: ModelVersion) -> Mapping[str, Any]:
     """Return each field's training mean or most frequent value; a field of which neither is known is left out."""
@@ -122,22 +119,61 @@ def usual_values(model_version: ModelVersion) -> Mapping[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _told(value: Any) -> Any:
-    return None if is_missing(value) else value
+def _parts(model_version: ModelVersion, row: Mapping[str, Any], usual: Mapping[str, Any]) -> list[tuple[Field, ...]]:
+    """Return the fields whose values are not the usual ones; if there are too many, the least odd as one part."""
+    moved = [f for f in model_version.fields if f.name in usual and row.get(f.name) != usual[f.name]]
+    moved.sort(key=lambda field: -_oddness(field, row.get(field.name), usual[field.name]))
+    if len(moved) <= MOST_PARTS:
+        return [(field,) for field in moved]
+    return [*((field,) for field in moved[: MOST_PARTS - 1]), tuple(moved[MOST_PARTS - 1 :])]
+
+
+def _unmoved(model_version: ModelVersion, row: Mapping[str, Any], usual: Mapping[str, Any]) -> list[Field]:
+    return [f for f in model_version.fields if f.name in usual and row.get(f.name) == usual[f.name]]
+
+
+def _orders(parts: int, width: int) -> Orders:
+    """Return random orders of the parts, each followed by its reverse, as many as fit into one request; all if few."""
+    most_rows = min(MOST_ROWS, MOST_VALUES // max(width, 1))
+    pairs = (most_rows - 2) // (2 * max(parts - 1, 1))
+    pairs = min(max(pairs, 1), MOST_PAIRS)
+    if math.factorial(parts) <= 2 * pairs:
+        return np.array(list(permutations(range(parts))), np.int64)
+    random = np.random.default_rng(SEED)
+    drawn = [random.permutation(parts) for _ in range(pairs)]
+    return np.array([order for one in drawn for order in (one, one[::-1])], np.int64)
+
+
+def _masks(orders: Orders) -> Masks:
+    """Return [orders * (parts + 1), parts]: along each order, from all usual to all of the case."""
+    ranks = np.argsort(orders, axis=1)
+    steps = np.arange(orders.shape[1] + 1)
+    return (ranks[:, None, :] < steps[None, :, None]).reshape(orders.size + len(orders), orders.shape[1])
+
+
+def _columns(
+    model_version: ModelVersion,
+    row: Mapping[str, Any],
+    usual: Mapping[str, Any],
+    mixed: tuple[Sequence[tuple[Field, ...]], Masks],
+) -> Columns:
+    parts, masks = mixed
+    columns = {field.name: [row.get(field.name)] * len(masks) for field in model_version.fields}
+    for part, is_own in zip(parts, masks.T, strict=True):
+        for field in part:
+            columns[field.name] = [row.get(field.name) if own else usual[field.name] for own in is_own]
+    return columns
 
 
 def _usual(model_version: ModelVersion, field: Field) -> Any:
     if field.kind == "numeric":
         return field.stats.mean
     if field.stats.top:
-        return _as_value(field, field.stats.top[0][0])
+        text = field.stats.top[0][0]
+        return int(text) if field.dtype == "int" else text
     showcase = showcase_of(model_version)  # statistics take a code for a quantity unless the schema says what it is
     counts = Counter(v for v in showcase.train.columns[field.name] if not is_missing(v)) if showcase else None
     return counts.most_common(1)[0][0] if counts else None
-
-
-def _as_value(field: Field, text: str) -> Any:
-    return int(text) if field.dtype == "int" else text
 
 
 def _oddness(field: Field, value: Any, usual: Any) -> float:

@@ -1,4 +1,4 @@
-"""The training rows on a plane, so that a case can be seen among them: their two principal components."""
+"""A case among the training rows: which are nearest to it, and a map by their two principal components."""
 
 from __future__ import annotations
 
@@ -13,6 +13,15 @@ from webapp.models.catalog import ModelVersion
 from webapp.models.sample import KEPT_VERSIONS, Sample, showcase_of
 
 FEWEST_ROWS = 3
+NEAREST = 5
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A training row with its true label. `distance`: root mean square over all values, in standard deviations."""
+
+    distance: float
+    label: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,15 +32,24 @@ class Projection:
     labels: tuple[str, ...]
     shares: tuple[float, float]
     encoder: Encoder
+    encoded: Floats  # [rows, width]
     centre: Floats  # [width]
     axes: Floats  # [2, width]
 
     def project(self, row: Mapping[str, object]) -> tuple[float, float]:
         """Return where a row lies; what it lacks counts as missing."""
-        names = (*self.encoder.scales, *self.encoder.commons)
-        encoded = self.encoder.encode({name: [row.get(name)] for name in names}, 1)
-        x, y = (encoded - self.centre)[0] @ self.axes.T
+        x, y = (self._encode(row) - self.centre)[0] @ self.axes.T
         return float(x), float(y)
+
+    def nearest(self, row: Mapping[str, object], most: int = NEAREST) -> list[Neighbour]:
+        """Return the training rows nearest to a row, the nearest first."""
+        squares = np.square(self.encoded - self._encode(row)).sum(axis=1)
+        distances = np.sqrt(squares / max(self.encoded.shape[1], 1))
+        return [Neighbour(float(distances[i]), self.labels[i]) for i in np.argsort(distances, kind="stable")[:most]]
+
+    def _encode(self, row: Mapping[str, object]) -> Floats:
+        names = (*self.encoder.scales, *self.encoder.commons)
+        return self.encoder.encode({name: [row.get(name)] for name in names}, 1)
 
 
 @lru_cache(KEPT_VERSIONS)
@@ -53,7 +71,7 @@ def _fit(model_version: ModelVersion, sample: Sample) -> Projection:
     axes *= _signs((encoded - centre) @ axes.T, sample.labels, model_version.positive or model_version.classes[-1])
     first, second = variances / max(float((strengths**2).sum()), 1e-12)
     points = (encoded - centre) @ axes.T
-    return Projection(points, sample.labels, (float(first), float(second)), encoder, centre, axes)
+    return Projection(points, sample.labels, (float(first), float(second)), encoder, encoded, centre, axes)
 
 
 def _signs(points: Floats, labels: tuple[str, ...], right: str) -> Floats:

@@ -9,13 +9,13 @@ from typing import Any
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from common.errors import VouchError
+from common.errors import DataError, VouchError
 from webapp.auth import requires
 from webapp.http.errors import answer_vouch_error
 from webapp.insight.examples import example_rows
 from webapp.models.catalog import ModelVersion
 from webapp.pages import frame
-from webapp.pages.inputs import Input, as_text, inputs_of, problem_links
+from webapp.pages.inputs import Input, as_text, inputs_of, pasted_texts, problem_links, with_points
 from webapp.pages.result import Result, result_of
 from webapp.predict.validation import InvalidInput, parse_text
 from webapp.services import services
@@ -33,6 +33,8 @@ class Case:
     result: Result | None = None
     problems: tuple[Problem, ...] = ()
     failure: VouchError | None = None
+    refused_paste: DataError | None = None
+    pasted: str = ""
 
     @property
     def cautions(self) -> tuple[Caution, ...]:
@@ -63,9 +65,20 @@ def page(model: str) -> Response:
     return response
 
 
+@blueprint.post("/predict/<model>/paste")
+@requires(Role.VIEWER)
+def paste(model: str) -> Response:
+    """Show the form filled with a row that was copied from a sheet."""
+    model_version, pasted = frame.form_version(model), request.form.get("pasted", "")
+    try:
+        return make_response(_page(model_version, Case(pasted_texts(model_version, pasted))))
+    except DataError as error:
+        return make_response(_page(model_version, Case({}, refused_paste=error, pasted=pasted)), 400)
+
+
 def _decide(model_version: ModelVersion, texts: Mapping[str, str]) -> Case:
     try:
-        row = parse_text(model_version, texts)
+        row = parse_text(model_version, with_points(model_version, texts))
         answer = services().predictor.predict(model_version.model, [row], frame.asked("page"))
         return Case(texts, result_of(answer, row))
     except InvalidInput as error:
@@ -91,8 +104,8 @@ def _grouped(inputs: tuple[Input, ...]) -> dict[str, list[Input]]:
 
 def _examples(model_version: ModelVersion) -> list[dict[str, Any]]:
     return [
-        {"key": example.key, "title": example.title, "texts": _texts(model_version, example.row)}
-        for example in example_rows(services(), model_version)
+        {"key": e.key, "title": e.title, "row": e.row, "texts": _texts(model_version, e.row)}
+        for e in example_rows(services(), model_version)
     ]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from common.errors import DataError
 from serving.release.state import State
+from webapp.pages.inputs import with_point
 
 WHATS = ("promote", "canary", "rollback")
 
@@ -117,7 +118,7 @@ def change_told(what: str) -> str:
 
 def _number(text: str, name: str, least: float, most: float, *, whole: bool = False) -> float:
     try:
-        value = int(text) if whole else float(text)
+        value = int(text) if whole else float(with_point(text))
     except ValueError:
         value = -1
     if not least <= value <= most:

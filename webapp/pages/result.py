@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -13,12 +13,13 @@ from markupsafe import Markup
 from common.errors import VouchError
 from webapp.insight import charts
 from webapp.insight.explain import Explanation, asker, explain
-from webapp.insight.projection import projection_of
+from webapp.insight.projection import Neighbour, Projection, projection_of
 from webapp.models.catalog import ModelVersion
 from webapp.pages import wording
 from webapp.services import services
 from webapp.types import Answer, Outcome
 
+CLOSE = 0.1  # of probability; within it a verdict is a close call
 log = logging.getLogger(__name__)
 
 
@@ -33,13 +34,14 @@ class Charts:
 
 @dataclass(frozen=True)
 class Result:
-    """One answered row. `explanation` is None where it could not be had; the answer stands without."""
+    """One answered row. What it is explained by is None, or empty, where it could not be had; the answer stands."""
 
     model_version: ModelVersion  # of the version that answered
     row: Mapping[str, Any]
     answer: Answer
     time: datetime
     explanation: Explanation | None
+    neighbours: Sequence[Neighbour]
     charts: Charts
 
     @property
@@ -52,26 +54,44 @@ class Result:
         """The classes, the likeliest first."""
         return sorted(self.outcome.probabilities.items(), key=lambda pair: -pair[1])
 
+    @property
+    def because(self) -> str:
+        """The numbers that the verdict rests on, such as: malignant 0.8%, threshold 63.0%."""
+        model_version, threshold = self.model_version, self.answer.threshold
+        if model_version.positive is None:
+            return wording.probability(self.outcome.probability)
+        told = f"{model_version.called(model_version.positive)} {wording.probability(self.outcome.probability)}"
+        return told if threshold is None else f"{told}, threshold {wording.percent(threshold)}"
+
+    @property
+    def rival(self) -> str | None:
+        """The class that a little more or less of probability would have had the model say."""
+        label, probabilities = self.outcome.label, self.outcome.probabilities
+        others = [name for name, _share in self.ranking if name != label]
+        if not others:
+            return None
+        if self.model_version.positive and self.answer.threshold is not None:
+            margin = abs(self.outcome.probability - self.answer.threshold)
+        else:
+            margin = probabilities[label] - probabilities[others[0]]
+        return others[0] if margin < CLOSE else None
+
 
 def result_of(answer: Answer, row: Mapping[str, Any]) -> Result:
     """Return what there is to show about an answer with one row."""
     model_version = services().catalog.model_version(answer.model, answer.version)
-    probability = answer.outcomes[0].probability
-    gauge = (
-        charts.gauge(probability, answer.threshold, model_version.called(model_version.positive))
-        if model_version.positive
-        else None
-    )
-    explanation = _explanation(model_version, row)
-    effects = charts.effect_bars(explanation, model_version.called(explanation.of)) if explanation else None
-    return Result(
-        model_version,
-        row,
-        answer,
-        datetime.now(timezone.utc),
-        explanation,
-        Charts(gauge, effects, _plane(model_version, row)),
-    )
+    positive = model_version.positive
+    gauge = None
+    if positive:
+        gauge = charts.gauge(answer.outcomes[0].probability, answer.threshold, model_version.called(positive))
+    explanation, projection = _explanation(model_version, row), _projection(model_version)
+    effects = charts.waterfall(explanation, model_version.called(explanation.of)) if explanation else None
+    plane, neighbours = None, []
+    if projection:
+        plane = charts.scatter(projection, projection.project(row), wording.named_classes(model_version))
+        neighbours = projection.nearest(row)
+    time = datetime.now(timezone.utc)
+    return Result(model_version, row, answer, time, explanation, neighbours, Charts(gauge, effects, plane))
 
 
 def _explanation(model_version: ModelVersion, row: Mapping[str, Any]) -> Explanation | None:
@@ -82,10 +102,9 @@ def _explanation(model_version: ModelVersion, row: Mapping[str, Any]) -> Explana
         return None
 
 
-def _plane(model_version: ModelVersion, row: Mapping[str, Any]) -> Markup | None:
+def _projection(model_version: ModelVersion) -> Projection | None:
     try:
-        plane = projection_of(model_version)
+        return projection_of(model_version)
     except VouchError as error:
         log.warning("no projection for %s %d: %s", model_version.model, model_version.version, error.what)
         return None
-    return charts.scatter(plane, plane.project(row), wording.named_classes(model_version)) if plane else None

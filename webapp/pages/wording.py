@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
+
+from markupsafe import Markup
 
 from webapp.models.catalog import Field, ModelVersion
 
@@ -89,9 +91,11 @@ def sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}."
 
 
-def moment(time: datetime) -> str:
-    """Return a time, to the second, with its zone: UTC."""
-    return f"{time.day} {time:%b %Y, %H:%M:%S} UTC"
+def moment(time: datetime | str) -> Markup:
+    """Return a time, or ISO 8601 text of one, in UTC; the pages' script tells it in the reader's zone instead."""
+    utc = (datetime.fromisoformat(time) if isinstance(time, str) else time).astimezone(timezone.utc)
+    told = f"{utc.day} {utc:%b %Y, %H:%M:%S} UTC"
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(f"{utc:%Y-%m-%dT%H:%M:%SZ}", told, told)
 
 
 def value(given: Any) -> str:

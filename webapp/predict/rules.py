@@ -83,7 +83,7 @@ class FieldRules:
             value = reader_of("DT_FLOAT" if self.takes_floats else "DT_INT64")(text)
         except ValueError:
             kind = SOME_NUMBER if self.takes_floats else WHOLE
-            raise Refused(DECIMAL_POINT if "," in text and "." not in text and self.takes_floats else kind) from None
+            raise Refused(DECIMAL_POINT if "," in text and self.takes_floats else kind) from None
         return self.read(value)
 
     def is_seen(self, value: Any) -> bool:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from markupsafe import Markup
 
-from common.draw.svg import BOLD_LETTER, LETTER, WIDTH, Scale, clipped, ticks
+from common.draw.svg import LETTER, WIDTH, Scale, clipped, ticks
 from tests.support.paths import ROOT
-from webapp.insight.charts import MOST_BARS, Series, effect_bars, gauge, histogram, lines, scatter
+from webapp.insight.charts import BARS, MOST_BARS, Series, gauge, histogram, lines, scatter, waterfall
 from webapp.insight.explain import Effect, Explanation
 from webapp.insight.projection import Projection, projection_of
 from webapp.models.catalog import Catalog, Field
@@ -25,7 +25,7 @@ STYLED = set(NAMED.findall((ROOT / "webapp" / "static" / "charts.css").read_text
 
 def effects(*values: float, title: str = "Radius") -> Explanation:
     field = Field("radius", "numeric", "float", True, (), title, "mm", "", "", Stats())
-    return Explanation("M", 0.8, 0.2, tuple(Effect(field, 17.99, 14.13, value) for value in values))
+    return Explanation("M", 0.2, 0.2 + sum(values), tuple(Effect((field,), value, 14.13) for value in values), 16)
 
 
 @pytest.fixture
@@ -57,11 +57,11 @@ def described(chart: Markup) -> str:
     return found
 
 
-@pytest.fixture(params=["gauge", "effects", "scatter", "histogram", "lines"])
+@pytest.fixture(params=["gauge", "waterfall", "scatter", "histogram", "lines"])
 def chart(request: pytest.FixtureRequest, plane: Projection) -> Markup:
     made = {
         "gauge": lambda: gauge(0.7, 0.4, HOSTILE),
-        "effects": lambda: effect_bars(effects(0.3, -0.2, title=HOSTILE), HOSTILE),
+        "waterfall": lambda: waterfall(effects(0.3, -0.2, title=HOSTILE), HOSTILE),
         "scatter": lambda: scatter(plane, (0.0, 0.0), as_they_are(plane) | {HOSTILE: HOSTILE}),
         "histogram": lambda: histogram(HOSTILE, HOSTILE, [(0, 1, 3), (1, 2, 0)], {HOSTILE: 1.5}),
         "lines": lambda: lines(HOSTILE, ["a", HOSTILE], [Series(HOSTILE, [1, 2]), Series("b", [None, 1])], HOSTILE),
@@ -87,7 +87,7 @@ def test_no_chart_has_a_style_or_a_script_of_its_own(chart: Markup) -> None:
 
 def test_every_class_has_its_style(chart: Markup) -> None:
     used = {name for element in parsed(chart).iter() for name in element.get("class", "").split()}
-    plain = {"chart-tick", "chart--effects", "chart--scatter", "chart--histogram", "chart--lines", "chart-here"}
+    plain = {"chart-tick", "chart--waterfall", "chart--scatter", "chart--histogram", "chart--lines", "chart-here"}
     assert used - STYLED - plain == set()
 
 
@@ -110,45 +110,51 @@ def test_the_gauge_says_on_which_side_of_the_threshold(threshold: float | None, 
     assert "70.0%" in described(drawn)
 
 
-def test_bars_point_to_their_side_and_are_as_long_as_their_effects() -> None:
-    drawn = effect_bars(effects(0.3, -0.15), "malignant")
+def test_the_waterfall_leads_from_the_usual_case_to_this_one() -> None:
+    drawn = waterfall(effects(0.3, -0.15), "malignant")
     [up], [down] = classed(drawn, "chart-bar--up"), classed(drawn, "chart-bar--down")
+    first, last = classed(drawn, "chart-bar--level")
     assert float(up.attrib["width"]) == pytest.approx(2 * float(down.attrib["width"]), abs=0.2)
-    assert float(down.attrib["x"]) + float(down.attrib["width"]) == pytest.approx(float(up.attrib["x"]), abs=0.2)
-    assert "+30.0" in words(drawn)
-    assert "−15.0" in words(drawn)
-    assert "17.99, usually 14.13" in words(drawn)
-    assert "more malignant" in words(drawn)
+    assert ends(first)[1] == pytest.approx(ends(up)[0], abs=0.2), "begins where the usual case ends"
+    assert ends(down)[1] == pytest.approx(ends(up)[1], abs=0.2), "goes back from there"
+    assert ends(last)[1] == pytest.approx(ends(down)[0], abs=0.2), "and ends where this case does"
+    for told in ("usual case", "20.0%", "+30.0", "−15.0", "this case", "35.0%", "Probability of malignant"):
+        assert told in words(drawn)
 
 
-def test_beyond_the_first_effects_there_is_one_bar_for_all() -> None:
-    drawn = effect_bars(effects(*([0.1] * MOST_BARS), 0.02, -0.05), "M")
-    assert len(classed(drawn, "chart-bar")) == MOST_BARS + 1
+def ends(bar: ElementTree.Element) -> tuple[float, float]:
+    return float(bar.attrib["x"]), float(bar.attrib["x"]) + float(bar.attrib["width"])
+
+
+def test_beyond_the_first_steps_there_is_one_for_all_others() -> None:
+    drawn = waterfall(effects(*([0.05] * (MOST_BARS - 1)), 0.02, -0.05), "M")
+    assert len(classed(drawn, "chart-bar")) == MOST_BARS + 2
     assert "2 others" in words(drawn)
     assert "−3.0" in words(drawn)
 
 
-def test_the_longest_texts_of_an_effect_touch_neither_its_value_nor_the_edge() -> None:
-    field = Field("x", "categorical", "string", True, (), "W" * 80, "", "", "", Stats())
-    drawn = effect_bars(Explanation("M", 0.8, 0.2, (Effect(field, "v" * 80, "u" * 80, -0.4),)), "long " * 20)
-    less, more, name, value, note = (("".join(e.itertext()), e) for e in parsed(drawn).iter(f"{SVG}text"))
-    assert value[0] == "−40.0"
-    assert float(name[1].attrib["x"]) + BOLD_LETTER * len(name[0]) < WIDTH - 6 - BOLD_LETTER * len(value[0])
-    assert float(note[1].attrib["y"]) > float(value[1].attrib["y"])
-    assert float(note[1].attrib["x"]) + LETTER * len(note[0]) <= WIDTH
-    assert LETTER * (len(less[0]) + len(more[0])) < WIDTH - 12
+def test_a_group_of_values_is_a_step() -> None:
+    field = effects(0.0).effects[0].field
+    drawn = waterfall(Explanation("M", 0.2, 0.3, (Effect((field, field, field), 0.1),), 16), "M")
+    assert "3 others" in words(drawn)
 
 
-def test_small_effects_look_small() -> None:
-    drawn = effect_bars(effects(0.002, -0.0001), "M")
-    assert max(float(bar.attrib["width"]) for bar in classed(drawn, "chart-bar")) < WIDTH / 10
+def test_a_long_name_of_a_step_does_not_reach_the_bars() -> None:
+    drawn = waterfall(effects(-0.1, title="W" * 80), "long " * 20)
+    name = next("".join(e.itertext()) for e in parsed(drawn).iter(f"{SVG}text") if "W" in "".join(e.itertext()))
+    assert 6 + LETTER * len(name) <= BARS[0]
+    assert max(float(box.attrib["x"]) + float(box.attrib["width"]) for box in classed(drawn, "chart-bar")) < WIDTH - 40
+
+
+def test_small_contributions_are_told_with_two_digits() -> None:
+    drawn = waterfall(effects(0.002, -0.0001), "M")
     assert "+0.20" in words(drawn)
     assert "−0.01" in words(drawn)
 
 
-def test_effects_of_nothing_are_a_chart_too() -> None:
-    assert "0.00" in words(effect_bars(effects(0.0), "M"))
-    assert not classed(effect_bars(effects(), "M"), "chart-bar")
+def test_contributions_of_nothing_are_a_chart_too() -> None:
+    assert "0.00" in words(waterfall(effects(0.0), "M"))
+    assert len(classed(waterfall(effects(), "M"), "chart-bar")) == 2
 
 
 def test_every_training_row_is_a_point_of_its_class_and_the_case_is_marked(plane: Projection) -> None:
@@ -168,7 +174,9 @@ def test_a_case_far_away_is_said_to_be(plane: Projection) -> None:
 
 
 def test_a_flat_plane_can_be_drawn(plane: Projection) -> None:
-    flat = Projection(plane.points * [1, 0], plane.labels, (1.0, 0.0), plane.encoder, plane.centre, plane.axes)
+    flat = Projection(
+        plane.points * [1, 0], plane.labels, (1.0, 0.0), plane.encoder, plane.encoded, plane.centre, plane.axes
+    )
     assert "nan" not in scatter(flat, (0.0, 0.0), as_they_are(plane))
 
 

@@ -11,9 +11,10 @@ import pytest
 from serving.repository.layout import SHOWCASE
 from tests.support.web.fake_model_server import FakeModelServer, probabilities_of
 from tests.support.web.models import Made, make_version, patients
-from webapp.insight.explain import MOST_FEATURES, Explanation, asker, explain, question, usual_values
+from webapp.insight.explain import MOST_PARTS, MOST_ROWS, Explanation, asker, explain, usual_values
 from webapp.models.catalog import Catalog, Field, ModelVersion
 from webapp.models.statistics import Stats
+from webapp.predict.rules import rules_of
 
 ILL = {"age": 70, "pressure": 160.0, "cholesterol": 190.0, "smoker": "yes", "city": "Jakarta", "ward": 3}
 
@@ -29,22 +30,28 @@ def pressure_alone(columns: Any) -> np.ndarray[Any, Any]:
     return np.column_stack([1 - probability, probability])
 
 
+def filled(version: ModelVersion, columns: Any) -> dict[str, list[Any]]:
+    """Columns as they are sent: a value stands for each that is missing."""
+    blanks = {rule.name: rule.blank for rule in rules_of(version)}
+    return {name: [blanks[name] if value is None else value for value in columns[name]] for name in blanks}
+
+
 def by_name(found: Explanation) -> dict[str, float]:
     return {effect.field.name: effect.effect for effect in found.effects}
 
 
-def test_an_effect_is_what_the_usual_value_would_change(model_version: Callable[[str], ModelVersion]) -> None:
+def test_where_one_value_counts_it_has_the_whole_difference(model_version: Callable[[str], ModelVersion]) -> None:
     patient = model_version("patients")
     usual = patient.field("pressure").stats.mean
     assert usual
     found = explain(patient, ILL, pressure_alone)
     assert (found.of, found.left_out) == ("yes", 0)
     assert found.probability == pytest.approx(0.8)
-    assert found.baseline_probability == pytest.approx(0.005 * usual)
+    assert found.base == pytest.approx(0.005 * usual)
     first, *others = found.effects
-    assert (first.field.name, first.value, first.baseline) == ("pressure", 160.0, usual)
+    assert (first.field.name, first.usual) == ("pressure", usual)
     assert first.effect == pytest.approx(0.8 - 0.005 * usual)
-    assert [effect.effect for effect in others] == [0.0] * 5
+    assert [effect.effect for effect in others] == pytest.approx([0.0] * 5)
 
 
 def test_the_largest_effect_of_either_sign_comes_first(model_version: Callable[[str], ModelVersion]) -> None:
@@ -74,12 +81,40 @@ def test_of_more_than_two_classes_the_likeliest_is_explained(
     row = made["flowers"].row(0)
     found = explain(model_version("flowers"), row, lambda columns: probabilities_of(made["flowers"], columns))
     assert found.of == "setosa"
-    assert found.probability > 0.9 > found.baseline_probability
+    assert found.probability > 0.9 > found.base
 
 
-def test_a_missing_value_counts_as_one(model_version: Callable[[str], ModelVersion]) -> None:
-    found = explain(model_version("patients"), {**ILL, "cholesterol": float("nan")}, pressure_alone)
-    assert next(effect for effect in found.effects if effect.field.name == "cholesterol").value is None
+@pytest.mark.parametrize("model", ["cells", "flowers", "patients"])
+@pytest.mark.parametrize("number", range(0, 40, 7))
+def test_the_contributions_add_up_to_the_difference(
+    model_version: Callable[[str], ModelVersion], made: dict[str, Made], model: str, number: int
+) -> None:
+    version, row = model_version(model), made[model].row(number)
+    found = explain(version, row, lambda columns: probabilities_of(made[model], filled(version, columns)))
+    assert sum(effect.effect for effect in found.effects) == pytest.approx(found.probability - found.base, abs=1e-3)
+    index = version.classes.index(found.of)
+    alone = probabilities_of(made[model], filled(version, {f.name: [row.get(f.name)] for f in version.fields}))
+    assert found.probability == pytest.approx(float(alone[0, index]), abs=1e-6)
+
+
+def test_two_values_that_only_count_together_share_alike(model_version: Callable[[str], ModelVersion]) -> None:
+    usual = usual_values(model_version("patients"))
+
+    def ask(columns: Any) -> np.ndarray[Any, Any]:
+        both = np.array(columns["pressure"]) != usual["pressure"]
+        both &= np.array(columns["age"]) != usual["age"]
+        return np.column_stack([0.9 - 0.6 * both, 0.1 + 0.6 * both])
+
+    found = by_name(explain(model_version("patients"), ILL, ask))
+    assert found["pressure"] == pytest.approx(0.3, abs=0.1)
+    assert found["pressure"] + found["age"] == pytest.approx(0.6)
+
+
+def test_a_case_that_is_all_usual_has_nothing_to_explain(model_version: Callable[[str], ModelVersion]) -> None:
+    patient = model_version("patients")
+    found = explain(patient, usual_values(patient), pressure_alone)
+    assert found.probability == found.base
+    assert {effect.effect for effect in found.effects} == {0.0}
 
 
 def test_the_model_server_is_asked_once_and_nothing_is_counted(
@@ -91,8 +126,8 @@ def test_the_model_server_is_asked_once_and_nothing_is_counted(
     found = explain(patient, row, asker(services.predictor, patient))
     [asked] = fake.asked
     assert "/versions/1:" in asked["path"]
-    assert len(asked["inputs"]["age"]) == len(patient.fields) + 2
-    assert asked["inputs"]["pressure"][0] == 160.0
+    assert 2 < len(asked["inputs"]["age"]) <= 2 ** len(patient.fields)
+    assert sorted(set(asked["inputs"]["pressure"])) == pytest.approx([usual_values(patient)["pressure"], 160.0])
     assert by_name(found)["pressure"] > 0
     assert b"vouch_predictions_total{" not in services.metrics.text()
 
@@ -104,21 +139,27 @@ def wide(model_version: ModelVersion, count: int) -> ModelVersion:
     return replace(model_version, fields=tuple(fields))
 
 
-def test_of_very_many_features_the_oddest_are_tried(model_version: Callable[[str], ModelVersion]) -> None:
-    many = wide(model_version("cells"), MOST_FEATURES + 50)
-    row = {field.name: float(number) * (-1) ** number for number, field in enumerate(many.fields)}
-    asked = question(many, row)
-    assert {field.name for field in asked.fields} == {f"f{number}" for number in range(50, MOST_FEATURES + 50)}
-    assert {len(values) for values in asked.columns.values()} == {MOST_FEATURES + 2}
-    found = asked.read(np.full((MOST_FEATURES + 2, 2), 0.5))
-    assert (len(found.effects), found.left_out) == (MOST_FEATURES, 50)
+@pytest.mark.parametrize("width", [MOST_PARTS, MOST_PARTS + 1, 200, 4_000])
+def test_one_request_of_at_most_five_hundred_rows_whatever_the_width(
+    model_version: Callable[[str], ModelVersion], width: int
+) -> None:
+    many = wide(model_version("cells"), width)
+    row = {field.name: float(number % 9 + 1) for number, field in enumerate(many.fields)}
+    asked: list[int] = []
 
+    def ask(columns: Any) -> np.ndarray[Any, Any]:
+        values = np.array([columns[name] for name in many.by_name])
+        asked.append(values.shape[1])
+        probability = 1 / (1 + np.exp(-np.tanh(values).mean(axis=0) - values[0] * values[1] / 50))
+        return np.column_stack([1 - probability, probability])
 
-def test_one_request_stays_bounded_however_wide_the_row(model_version: Callable[[str], ModelVersion]) -> None:
-    many = wide(model_version("cells"), 10_000)
-    asked = question(many, dict.fromkeys(many.by_name, 1.0))
-    assert len(asked.fields) == 40
-    assert asked.left_out == 9_960
+    found = explain(many, row, ask)
+    assert len(asked) == 1
+    assert asked[0] <= MOST_ROWS
+    assert len(found.effects) == MOST_PARTS
+    assert sum(len(effect.fields) for effect in found.effects) == width
+    assert found.effects[-1].is_group == (width > MOST_PARTS)
+    assert sum(effect.effect for effect in found.effects) == pytest.approx(found.probability - found.base)
 
 
 def test_a_field_of_which_nothing_is_known_is_left_out(tmp_path: Path) -> None:

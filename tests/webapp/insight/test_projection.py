@@ -10,7 +10,7 @@ import pytest
 
 from serving.repository.layout import SHOWCASE
 from tests.support.web.models import cells, make_version
-from webapp.insight.projection import Projection, projection_of
+from webapp.insight.projection import NEAREST, Projection, projection_of
 from webapp.models.catalog import Catalog, ModelVersion
 from webapp.models.sample import showcase_of
 
@@ -61,6 +61,17 @@ def test_a_row_of_any_kind_lies_somewhere(model_version: ModelVersion, plane: Pr
     assert np.isfinite(plane.project({})).all()
 
 
+def test_the_nearest_training_case_of_a_training_row_is_itself(model_version: ModelVersion, plane: Projection) -> None:
+    showcase = showcase_of(model_version)
+    assert showcase
+    nearest = plane.nearest(showcase.train.row(3))
+    assert len(nearest) == NEAREST
+    assert nearest[0].distance == pytest.approx(0)
+    assert nearest[0].label == showcase.train.labels[3]
+    distances = [neighbour.distance for neighbour in nearest]
+    assert distances == sorted(distances)
+
+
 def test_the_plane_is_made_once(model_version: ModelVersion, plane: Projection) -> None:
     assert projection_of(model_version) is plane
 
@@ -82,6 +93,7 @@ def test_what_spans_no_plane_lies_on_a_line_or_in_a_point(
     assert plane
     assert tuple(bool(each) for each in (plane.points == 0).all(axis=0)) == flat
     assert np.isfinite(plane.shares).all()
+    assert np.isfinite([neighbour.distance for neighbour in plane.nearest({"radius": 2.0})]).all()
 
 
 def test_two_rows_are_too_few(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_examples_are_called_by_name_and_found_by_class(browser: FlaskClient) ->
 def test_an_answer_and_its_charts_say_the_name(browser: FlaskClient) -> None:
     page = predicted(browser)
     assert texts(page, "#result .verdict h2 strong") == ["malignant"]
-    assert "← less malignant" in texts(page, ".chart--effects text")
+    assert "Probability of malignant" in texts(page, ".chart--waterfall text")
     assert texts(page, ".chart--scatter .chart-key") == ["benign", "malignant"]
     assert "malignant" in texts(page, ".chart--gauge title")[0]
     assert "probability of malignant" in page.select_one("#result").text  # type: ignore[union-attr]

@@ -46,7 +46,7 @@ def page_of(client: FlaskClient, path: str, status: int = 200) -> BeautifulSoup:
 
 
 def times(page: BeautifulSoup) -> list[str]:
-    return [cell.text for cell in page.select("#predictions tbody td:first-child")]
+    return [str(time["datetime"]) for time in page.select("#predictions tbody td:first-child time")]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def times(page: BeautifulSoup) -> list[str]:
     ],
 )
 def test_the_table_has_what_passes_newest_first(browser: FlaskClient, query: str, expected: str) -> None:
-    assert times(page_of(browser, f"/history/cells{query}")) == [f"2126-11-20 12:0{minute}:00" for minute in expected]
+    assert times(page_of(browser, f"/history/cells{query}")) == [f"2126-11-20T12:0{minute}:00Z" for minute in expected]
 
 
 @pytest.mark.parametrize(

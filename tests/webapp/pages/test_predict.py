@@ -4,16 +4,21 @@ import html
 import json
 import re
 from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, Tag
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from tests.support.web.apps import App, csrf_token
 from tests.support.web.fake_model_server import FakeModelServer
 from tests.support.web.models import Made
+from tests.support.web.small_app import SECRET
+from tests.support.web.apps import App, csrf_token
+from webapp.pages.inputs import as_text
+from webapp.pages.result import Charts, Result
+from webapp.types import Answer, Outcome
 
 CELLS, PATIENTS, FLOWERS = "/predict/cells", "/predict/patients", "/predict/flowers"
 GOOD = {"radius": "18.5", "texture": "21", "smooth ness (mean)": "0.1"}
@@ -59,7 +64,8 @@ def test_every_field_has_a_label_and_what_the_training_data_hold(visitor: FlaskC
 def test_categories_are_picked_and_numbers_are_typed(visitor: FlaskClient) -> None:
     page = soup(visitor.get(PATIENTS))
     assert [o.text for o in page.select("select[name=smoker] option")] == ["– choose –", "no", "yes"]
-    assert page.select("input[name=pressure][type=number][step=any]")
+    assert page.select("input[name=pressure][type=text][inputmode=decimal]")
+    assert not page.select("[type=number]"), "a browser drops a comma from one, and the wheel turns it"
 
 
 def test_optional_fields_say_so(visitor: FlaskClient) -> None:
@@ -73,7 +79,9 @@ def test_a_good_case_is_answered_with_all_that_makes_it_traceable(visitor: Flask
     verdict = soup(response).select_one("#result .verdict")
     assert verdict
     assert response.status_code == 200
-    assert verdict.select_one("h2 strong").text == "M"  # type: ignore[union-attr]
+    said = " ".join(verdict.select_one("h2").text.split())  # type: ignore[union-attr]
+    assert re.fullmatch(r"Outcome M \(M [<> \d.]+%, threshold 40\.0%\)", said)
+    assert "calibrated" not in response.text, "no version says that it is"
     for told in ("threshold", "40.0%", "version 1", "stable", "UTC", response.headers["X-Request-ID"]):
         assert told in verdict.text
     assert verdict.select('a[href="/models/cells"]')
@@ -83,7 +91,130 @@ def test_the_answer_comes_with_its_reasons_and_its_place_among_the_training_data
     result = soup(send(visitor, CELLS, GOOD)).select_one("#result")
     assert result
     assert next(row.th.text for row in result.select("details tbody tr") if row.th) == "Radius"
+    contributions = [points(row.select("td")[-1].text) for row in result.select("details tbody tr")]
+    start, end = (points(f"+{text.rstrip('%')}") for text in re.findall(r"[\d.]+%", waterfall(result))[:2])
+    assert sum(contributions) == pytest.approx(end - start, abs=0.2)
     assert len(result.select("svg[role=img]")) == 3
+    assert len(result.select("table")[1].select("tbody tr")) == 5, "the nearest training cases"
+    assert not result.select_one("details:has(.chart--scatter)").has_attr("open")  # type: ignore[union-attr]
+
+
+def waterfall(result: Tag) -> str:
+    found = result.select_one(".chart--waterfall desc")
+    assert found
+    return found.text
+
+
+def points(text: str) -> float:
+    return float(text.replace("−", "-"))
+
+
+@pytest.mark.parametrize(
+    ("probability", "threshold", "label", "rival"),
+    [
+        (0.6, 0.63, "B", "M"),
+        (0.7, 0.63, "M", "B"),
+        (0.008, 0.63, "B", None),
+        (0.99, 0.63, "M", None),
+        (0.51, 0.4, "M", None),
+    ],
+)
+def test_near_the_threshold_it_is_a_close_call(
+    visitor: FlaskClient, probability: float, threshold: float, label: str, rival: str | None
+) -> None:
+    version = visitor.application.extensions["vouch"].catalog.model_version("cells", 1)
+    outcome = Outcome(label, probability, {"B": 1 - probability, "M": probability})
+    answer = Answer("cells", 1, "stable", threshold, (outcome,), "", 0.0)
+    result = Result(version, {}, answer, datetime.now(timezone.utc), None, (), Charts(None, None, None))
+    assert result.rival == rival
+
+
+def test_a_close_call_is_explained(make_app: Callable[..., App], made: dict[str, Made]) -> None:
+    client = make_app()[0].test_client()
+    page = soup(client.get(f"{CELLS}?example=borderline"))
+    answered = soup(send(client, CELLS, values_of(page)))
+    assert "Close call." in answered.select_one("#result").text  # type: ignore[union-attr]
+    assert "Close call." not in soup(send(client, CELLS, GOOD)).text
+
+
+def test_a_lone_decimal_comma_is_understood_and_shown_as_it_was_read(visitor: FlaskClient) -> None:
+    page = soup(send(visitor, CELLS, GOOD | {"radius": "18,5"}))
+    assert values_of(page) == GOOD
+    assert "18,5 was read as 18.5." in page.select_one("#field-0-note").text  # type: ignore[union-attr]
+    parts = soup(send(visitor, CELLS, GOOD | {"radius": "18,5"}, FETCH))
+    assert parts.select_one("#field-0-note")["data-value"] == "18.5"  # type: ignore[index]
+
+
+@pytest.mark.parametrize("text", ["1.234,5", "1,234.5", "1,2,3", "1,5 mm"])
+def test_a_comma_that_may_mean_anything_is_refused_and_kept(visitor: FlaskClient, text: str) -> None:
+    page = soup(send(visitor, CELLS, GOOD | {"radius": text}))
+    assert "a decimal point, not a comma" in page.select_one("#problems").text  # type: ignore[union-attr]
+    assert values_of(page) == GOOD | {"radius": text}
+
+
+ROWS = {
+    "tabs": "18.5\t21\t0.1",
+    "semicolons and decimal commas": "18,5;21;0,1",
+    "commas": "18.5,21,0.1\n",
+    "a header in another order": "Texture,extra,radius,smooth ness (mean)\n21,x,18.5,0.1",
+    "a header of titles": "RADIUS\tTexture\tSmooth ness (mean)\r\n18.5\t21\t0.1\r\n",
+    "quotes": '"18,5";"21";"0,1"',
+}
+
+
+@pytest.mark.parametrize("pasted", ROWS.values(), ids=ROWS)
+def test_a_pasted_row_fills_the_form(visitor: FlaskClient, pasted: str) -> None:
+    token = {"csrf_token": csrf_token(visitor, CELLS)}
+    page = soup(visitor.post(f"{CELLS}/paste", data={"pasted": pasted, **token}))
+    assert values_of(page) == GOOD
+    assert not page.select(".verdict")
+
+
+@pytest.mark.parametrize(
+    ("pasted", "said"),
+    [
+        ("", "nothing was pasted"),
+        ("1\t2", "2 values"),
+        ("18,5,21,0,1", "5 values"),
+        ("1\t2\t3\n4\t5\t6", "2 rows"),
+        ("radius\ttexture", "0 rows"),
+        ("x" * 200_000, "no row of a table"),
+    ],
+    ids=["nothing", "too few", "decimal commas between commas", "two rows", "a header alone", "a cell that never ends"],
+)
+def test_what_is_no_row_of_the_model_is_not_filled_in(visitor: FlaskClient, pasted: str, said: str) -> None:
+    token = {"csrf_token": csrf_token(visitor, CELLS)}
+    response = visitor.post(f"{CELLS}/paste", data={"pasted": pasted, **token}, headers=FETCH)
+    assert response.status_code == 400
+    assert said in soup(response).select_one("#problems").text  # type: ignore[union-attr]
+    assert [part["id"] for part in soup(response).select("[data-swap]")] == ["problems"], "the form keeps its values"
+
+
+def test_examples_are_a_table_of_their_values(visitor: FlaskClient) -> None:
+    rows = soup(visitor.get(CELLS)).select("table.examples tbody tr")
+    assert [row.th.text for row in rows if row.th] == ["Typical B", "Typical M", "Borderline"]
+    for row in rows:
+        texts = json.loads(html.unescape(str(row.select_one("a")["data-fill"])))  # type: ignore[index]
+        shown = [float(cell.text) for cell in row.select("td")]
+        assert shown == pytest.approx([float(texts[name]) for name in GOOD], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [("v1.0", "v1.0"), ("7.0", "7.0"), (7.0, "7"), (7, "7"), (0.1, "0.1"), (None, "")]
+)
+def test_only_numbers_lose_their_point(value: object, text: str) -> None:
+    assert as_text(value) == text
+
+
+def test_a_session_that_is_over_is_told_to_the_script_and_leads_others_to_the_login(
+    make_app: Callable[..., App],
+) -> None:
+    client = make_app(auth=True, secret_key=SECRET, secure_cookies=False)[0].test_client()
+    assert client.post(CELLS, data=GOOD).status_code == 303
+    response = client.post(CELLS, data=GOOD, headers=FETCH)
+    assert response.status_code == 401
+    assert "What you entered is kept" in soup(response).select_one("main .problem").text  # type: ignore[union-attr]
+    assert soup(response).select('main .problem a[href="/login"][target=_blank]')
 
 
 def test_several_classes_are_ranked(visitor: FlaskClient) -> None:
@@ -98,7 +229,7 @@ def test_the_form_keeps_its_values_after_an_answer(visitor: FlaskClient) -> None
 
 
 def test_every_problem_is_listed_on_top_and_tied_to_its_field(visitor: FlaskClient) -> None:
-    wrong = {"radius": "12,5", "texture": "", "smooth ness (mean)": "1e99"}
+    wrong = {"radius": "1.012,5", "texture": "", "smooth ness (mean)": "1e99"}
     response = send(visitor, CELLS, wrong)
     page = soup(response)
     assert response.status_code == 400
@@ -173,8 +304,8 @@ def test_without_reasons_the_answer_still_stands(
     client = make_app(serving=tmp_path / "copy")[0].test_client()
     result = soup(send(client, CELLS, GOOD)).select_one("#result")
     assert result
-    assert "calibrated probability" in result.text
-    assert "Among the training cases" not in result.text
+    assert "threshold 40.0%" in result.text
+    assert "Known cases" not in result.text
 
 
 def test_a_model_that_is_none_has_no_page(visitor: FlaskClient) -> None:
