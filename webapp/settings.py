@@ -30,7 +30,11 @@ class WebSettings(Frozen):
     workers: Positive = Field(2, description="Worker processes.")
     var: Path = Field(description="Root of all run-time state.")
     models: Path = Field(description="Folder of the models' configurations, one folder a model.")
-    model: str = Field("", description="Model that the pages open with. Default: the first by name.")
+    model: str = Field(
+        "",
+        description="Model that pages open with, and that requests mean which name none. Default: the only one; of "
+        "several, pages open with the first by name and requests must name theirs.",
+    )
     model_server_rest: str = Field("http://127.0.0.1:8501", description="REST address of the model server.")
     model_server_grpc: str = Field("127.0.0.1:8500", description="Its gRPC address, for releases.")
     model_server_timeout_s: Seconds = Field(5.0, description="For one prediction, all tries together.")

@@ -62,7 +62,10 @@ def make_app(webapp_root: Path, fake: FakeModelServer, tmp_path: Path) -> Iterat
         var.mkdir(exist_ok=True)
         if not (var / "serving").exists():
             (var / "serving").symlink_to(serving or webapp_root / "serving")
-        settings = app_settings(**{"var": var, "model_server_rest": fake.url, "rate_limit": "", **given})
+        model = "" if serving else "cells"
+        settings = app_settings(
+            **{"var": var, "model": model, "model_server_rest": fake.url, "rate_limit": "", **given}
+        )
         services = make_services(settings)
         made.append(services)
         app = create_app(settings, services)

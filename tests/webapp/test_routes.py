@@ -67,6 +67,7 @@ ROUTES = {
     ("GET", "/monitoring"): VIEWER,
     ("GET", "/predict/<model>"): VIEWER,
     ("POST", "/predict/<model>"): VIEWER,
+    ("POST", "/predict/<model>/paste"): VIEWER,
     ("GET", "/readyz"): PUBLIC,
     ("GET", "/static/<path:filename>"): PUBLIC,
     ("GET", "/users"): ADMIN,

@@ -40,7 +40,7 @@ REFUSALS = {
     503: "The model server, or the app, cannot answer now; come again after `Retry-After` seconds.",
 }
 ABOUT = (
-    "Predictions with calibrated probabilities from models that passed their gates. Errors are "
+    "Predictions with probabilities from models that passed their gates. Errors are "
     "`application/problem+json` (RFC 9457). Every answer has an `X-Request-ID`, which the prediction log knows too."
 )
 TAGS = {

@@ -21,7 +21,12 @@ from webapp.types import Answer, Outcome, Problem, RequestInfo, Role, Source
 
 TAG = "predictions"
 PREDICT_REQUEST = "PredictRequest"  # a schema that depends on the models
-MODEL = Parameter("model", "Name of the model. Default: the app's.", {"type": "string", "pattern": MODEL_NAME}, None)
+MODEL = Parameter(
+    "model",
+    "Name of the model. Default: VOUCH_MODEL, or the only one.",
+    {"type": "string", "pattern": MODEL_NAME},
+    None,
+)
 INDEX = Parameter(
     "i", "Number of the row, from 0.", {"type": "integer", "minimum": 0, "maximum": 10**9 - 1}, 0, in_path=True
 )
@@ -38,12 +43,12 @@ class NoSuchRow(VouchError):
     "POST", "/predict", Operation("Predict rows", TAG, Role.VIEWER, Predictions, body=PREDICT_REQUEST, refusals=(404,))
 )
 def predict() -> Response:
-    """Answer each row with a label and calibrated probabilities.
+    """Answer each row with a label and probabilities.
 
     The body is `{"rows": [{…}, …]}` or `{"row": {…}}`, each with `model` and `sticky` if wanted, or a bare row or a
-    bare list of rows for the default model. Rows with the same `sticky` text are answered by the same version while
-    the release stays as it is. A value outside what the model was trained on is answered with a warning; a value that
-    breaks a rule refuses the whole request and names every such value.
+    bare list of rows for VOUCH_MODEL, or for the only model; of several one must be named. Rows with the same `sticky`
+    text are answered by the same version while the release stays as it is. A value outside what the model was trained
+    on is answered with a warning; a value that breaks a rule refuses the whole request and names every such value.
     """
     here = services()
     asked = rows_asked(read_json(request, here.settings), here.settings.max_rows)

@@ -150,7 +150,7 @@ class ModelSummary(Given):
 class ModelList(Given):
     """All models."""
 
-    default: Model | None = Field(description="Model that is meant when a request names none; null: there is no model.")
+    default: Model | None = Field(description="Model that is meant when a request names none; null: one must be named.")
     models: list[ModelSummary]
 
 

@@ -35,6 +35,12 @@ class UnreadableVersion(DataError):
     http_status = 503
 
 
+class ModelNotNamed(ModelNotFound):
+    """There are several models, and nobody said which is meant."""
+
+    http_status = 400
+
+
 class NothingPushed(ModelNotFound):
     """There is no model to ask; there may be one later."""
 
@@ -137,7 +143,19 @@ class Catalog:
         return versions(self._serving / model)
 
     def default(self, preferred: str) -> str:
-        """Return the model to open with: the preferred, else the first by name. Raises NothingPushed without any."""
+        """Return the model that a request means which names none: the preferred, else the only one.
+
+        Raises NothingPushed without any, ModelNotNamed if there are several: one pushed later must change no answer.
+        """
+        found = [preferred] if preferred else self.models()
+        if len(found) > 1:
+            raise ModelNotNamed(
+                "the request names no model", wanted=f"one of: {', '.join(found)}", fix="name it, or set VOUCH_MODEL"
+            )
+        return found[0] if found else self.opening("")
+
+    def opening(self, preferred: str) -> str:
+        """Return the model that pages open with: the preferred, else the first by name. Raises NothingPushed."""
         if preferred:
             self.versions(preferred)
             return preferred

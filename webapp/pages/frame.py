@@ -87,7 +87,7 @@ def _model() -> str | None:
     if named in found:
         return named
     try:
-        return services().catalog.default(services().settings.model)
+        return services().catalog.opening(services().settings.model)
     except VouchError:
         return None
 

@@ -71,7 +71,7 @@ def page() -> str:
 
 def _default(here: Services) -> str | None:
     try:
-        return here.catalog.default(here.settings.model)
+        return here.catalog.opening(here.settings.model)
     except VouchError:
         return None
 

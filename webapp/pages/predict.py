@@ -45,8 +45,8 @@ class Case:
 @blueprint.get("/")
 @requires(Role.VIEWER)
 def home() -> AnyResponse:
-    """Go to the form of the default model."""
-    model = services().catalog.default(services().settings.model)
+    """Go to the form of the model to open with."""
+    model = services().catalog.opening(services().settings.model)
     return redirect(url_for(".page", model=model))
 
 

@@ -246,3 +246,18 @@ def test_a_row_that_is_not_there_is_told(client: FlaskClient, index: str, status
 
 def test_an_empty_name_is_no_model(client: FlaskClient) -> None:
     assert client.get("/api/v1/predict/by-index/0?model=").status_code == 404
+
+
+@pytest.mark.parametrize("asked", ["bare row", "list", "held-out row", "csv"])
+def test_with_several_models_a_request_must_name_its_model(make_app: Apps, asked: str) -> None:
+    client = make_app(model="")[0].test_client()
+    row = {"radius": 18.5, "texture": 21, "smooth ness (mean)": 0.1}
+    response = {
+        "bare row": lambda: client.post("/api/v1/predict", json=row),
+        "list": lambda: client.post("/api/v1/predict", json=[row]),
+        "held-out row": lambda: client.get("/api/v1/predict/by-index/0"),
+        "csv": lambda: client.post("/api/v1/predict/csv", data=b"radius\n1\n", content_type="text/csv"),
+    }[asked]()
+    assert response.status_code == 400
+    assert response.json["wanted"] == "one of: cells, flowers, patients"
+    assert client.post("/api/v1/predict", json={"row": row, "model": "cells"}).status_code == 200

@@ -87,7 +87,7 @@ def test_a_case_waits_on_its_page_while_there_is_no_network(demo: Site, open_pag
     page.locator('a[href*="example="]').first.click()
     page.context.set_offline(True)
     page.locator("form#case button.primary").click()
-    expect(page.locator("#problems [role=alert]")).to_contain_text("your values are kept")
+    expect(page.locator("#problems [role=alert]")).to_contain_text("what you entered is kept")
     page.context.set_offline(False)
     page.locator("form#case button.primary").click()
     expect(page.locator("#result .verdict")).to_be_visible()

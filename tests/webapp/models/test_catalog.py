@@ -10,7 +10,7 @@ from common.errors import DataError
 from serving.client.errors import ModelNotFound
 from serving.repository.layout import EVALUATION, MANIFEST, SCHEMA, STATISTICS, TRAINING
 from tests.support.web.models import Made, make_version
-from webapp.models.catalog import Catalog, NothingPushed, UnreadableVersion
+from webapp.models.catalog import Catalog, ModelNotNamed, NothingPushed, UnreadableVersion
 
 NAMES = """name: cells
 title: Cells
@@ -105,13 +105,21 @@ def test_models_and_versions_are_listed(webapp_root: Path, tmp_path: Path, made:
     catalog = Catalog(tmp_path / "serving", tmp_path)
     assert catalog.models() == ["cells", "flowers"]
     assert catalog.versions("cells") == [9, 10]
-    assert (catalog.default(""), catalog.default("flowers")) == ("cells", "flowers")
+    assert (catalog.opening(""), catalog.opening("flowers")) == ("cells", "flowers")
+    with pytest.raises(ModelNotNamed, match="one of: cells, flowers"):
+        catalog.default("")
+    assert catalog.default("flowers") == "flowers"
 
 
 @pytest.mark.parametrize(("model", "version"), [("nobody", 1), ("cells", 7), ("..", 1)])
 def test_what_is_not_there_is_not_found(catalog: Catalog, model: str, version: int) -> None:
     with pytest.raises(ModelNotFound):
         catalog.model_version(model, version)
+
+
+def test_the_only_model_needs_no_name(tmp_path: Path, made: dict[str, Made]) -> None:
+    make_version(tmp_path, made["cells"], 1)
+    assert Catalog(tmp_path, tmp_path).default("") == "cells"
 
 
 def test_without_any_model_there_is_no_default(tmp_path: Path) -> None:
