@@ -7,9 +7,20 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.support.web.moves import DATA, MODEL, again_until, fits, is_same, log_in, mark, predict_example
-from tests.support.web.site import Site
-from tests.webapp.browser.conftest import PHONE, Check, Open
+from tests.support.web.browsing import (
+    DATA,
+    MODEL,
+    PHONE,
+    Check,
+    Open,
+    again_until,
+    fits,
+    is_same,
+    log_in,
+    mark,
+    predict_example,
+)
+from tests.support.web.running import Site
 
 pytestmark = pytest.mark.slow
 FIRST = "form#case .field input"

@@ -12,10 +12,10 @@ from bs4 import BeautifulSoup, Tag
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from tests.support.web.apps import App, csrf_token
 from tests.support.web.fake_model_server import FakeModelServer
 from tests.support.web.models import Made
 from tests.support.web.small_app import SECRET
-from tests.support.web.apps import App, csrf_token
 from webapp.pages.inputs import as_text
 from webapp.pages.result import Charts, Result
 from webapp.types import Answer, Outcome
