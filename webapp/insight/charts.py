@@ -31,7 +31,7 @@ from webapp.insight.projection import Projection
 from webapp.pages import wording
 
 MOST_BARS = 10
-BARS = (132.0, WIDTH - 54.0)  # of the waterfall: from where to where
+BARS = (176.0, WIDTH - 54.0)  # of the waterfall: from where to where
 LEFT, RIGHT = 42.0, WIDTH - 8.0  # of the plots
 STEP, PLOT, PLANE = 21.0, 150.0, 240.0  # heights: of a step, of a plot, of the training data's plane
 Rules = Mapping[str, float]  # upright lines: name and place

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
 
 from flask import Blueprint, Response, flash, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
@@ -22,7 +23,7 @@ from webapp.services import services
 from webapp.types import Role
 
 blueprint = Blueprint("history", __name__)
-NAMES = ("from", "to", "label", "version", "who", "text")
+NAMES = ("from", "to", "zone", "label", "version", "who", "text")
 SOURCES = {"page": "page", "index": "test row", "batch": "batch", "api": "API", "csv": "API, CSV"}
 ROUTES = {"stable": "stable", "candidate": "candidate"}
 TEXT_LENGTH = 200
@@ -140,7 +141,7 @@ def _asked_for(model: str, given: Mapping[str, str]) -> Logged:
 
 
 def _read_search(given: Mapping[str, str]) -> Search:
-    """Return what is searched for. Times are UTC; `to` may be a minute, which is included."""
+    """Return what is searched for. Times are of `zone`, without it UTC; `to` may be a minute, which is included."""
     texts = {name: given.get(name, "").strip()[:TEXT_LENGTH] for name in NAMES}
     problems: dict[str, str] = {}
     start = _moment(texts, "from", problems)
@@ -168,7 +169,11 @@ def _moment(
         return None
     try:
         told = datetime.fromisoformat(texts[name])
-        return (told.astimezone(timezone.utc) if told.tzinfo else told.replace(tzinfo=timezone.utc)) + later
+        zone = ZoneInfo(texts["zone"]) if texts["zone"] else timezone.utc
+        return (told if told.tzinfo else told.replace(tzinfo=zone)).astimezone(timezone.utc) + later
     except (ValueError, OverflowError):
         problems[name] = "This is no time; one is 2026-11-21T14:30."
+        return None
+    except (OSError, LookupError):
+        problems[name] = "This time zone is not known here; one is Asia/Jakarta."
         return None

@@ -40,6 +40,14 @@ function dress(root) {
   }
 }
 
+/** Have times searched for in the reader's zone, where none was asked for yet. */
+function offerZone(form) {
+  const { zone, from, to } = form.elements;
+  if (zone.value || from.value || to.value) return;
+  zone.value = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  for (const label of form.querySelectorAll("label")) label.textContent = label.textContent.replace("(UTC)", `(${zone.value})`);
+}
+
 /** Lead the reader to what came: always to an error, to a result only if it is out of sight. */
 function lead() {
   const found = document.querySelector("#problems [data-focus]") ?? document.querySelector("#result [data-focus]");
@@ -166,5 +174,6 @@ function compareVersion(box) {
 }
 
 dress(document);
+for (const form of document.querySelectorAll("form.search")) offerZone(form);
 const changed = document.getElementById("changed");
 if (changed) compareVersion(changed);
