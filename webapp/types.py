@@ -60,6 +60,7 @@ class RequestInfo:
     who: str
     source: Source
     sticky_key: str = ""  # routes all requests with the same key alike, if not empty
+    reference: str = ""  # the asker's own name for the case, to find it again
 
 
 @dataclass(frozen=True)

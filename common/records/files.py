@@ -47,6 +47,9 @@ META = pa.schema(
         pa.field("route", pa.string()),
         pa.field("who", pa.string()),
         pa.field("source", pa.string()),
+        pa.field(
+            "reference", pa.string()
+        ),  # the asker's own name for the case; null where there is none, and in old files
         pa.field("latency_ms", pa.float64()),
         pa.field("label", pa.string()),
         pa.field("probability", pa.float64()),  # of the positive class if there is one, else of the likeliest

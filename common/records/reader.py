@@ -34,7 +34,7 @@ from common.records.files import (
 )
 
 NEWEST_FIRST = [("time", "descending"), ("request_id", "ascending"), ("row", "ascending")]
-SEARCHED = ("request_id", "who", "label")  # and all texts among the inputs
+SEARCHED = ("request_id", "who", "reference", "label")  # and all texts among the inputs
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 MICROSECOND = timedelta(microseconds=1)
 Mask = Callable[[pa.Table], Any]  # [rows] booleans
@@ -51,7 +51,7 @@ class Filters:
     end: datetime | None = None
     request_id: str = ""
     row: int | None = None
-    text: str = ""  # somewhere in the request id, who, the label or an input that is a text; case does not matter
+    text: str = ""  # somewhere in SEARCHED or in an input that is a text; case does not matter
 
 
 ALL = Filters()
@@ -154,7 +154,7 @@ def _checks(wanted: Filters, schema: pa.Schema) -> tuple[list[str], list[Mask]]:
             masks.append(lambda table, c=compare, m=moment: c(table["time"], pa.scalar(m, TIME)))  # type: ignore[misc]
     if wanted.text:
         inputs = [f.name for f in schema if f.name.startswith(INPUT) and pa.types.is_string(f.type)]
-        columns += (texts := [*SEARCHED, *inputs])
+        columns += (texts := [*(name for name in SEARCHED if name in schema.names), *inputs])
         masks.append(lambda table: reduce(pc.or_, [_holds(table[name], wanted.text) for name in texts]))
     return columns, masks
 

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
+from webapp.api.schemas import STICKY_LENGTH
 from webapp.models.catalog import Field, ModelVersion
 from webapp.predict.rules import FieldRules, rules_of
 
+CASE_REFERENCE = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": STICKY_LENGTH,
+    "description": "Your own name for the case; the history finds it by that.",
+}
 TYPES: dict[str, Literal["number", "integer", "string"]] = {"float": "number", "int": "integer", "string": "string"}
 
 
@@ -38,7 +45,11 @@ def request_schema(
         row = {"$ref": f"#/components/schemas/{row_name(model_version.model)}"}
         rows = {"type": "array", "items": row, "minItems": 1, "maxItems": max_rows}
         named = [] if model_version.model == default else ["model"]
-        shared = {"model": {"type": "string", "enum": [model_version.model]}, "sticky": dict(sticky)}
+        shared = {
+            "model": {"type": "string", "enum": [model_version.model]},
+            "sticky": dict(sticky),
+            "reference": CASE_REFERENCE,
+        }
         for key, schema in (("rows", rows), ("row", row)):
             forms.append(
                 {

@@ -45,15 +45,16 @@ class NoSuchRow(VouchError):
 def predict() -> Response:
     """Answer each row with a label and probabilities.
 
-    The body is `{"rows": [{…}, …]}` or `{"row": {…}}`, each with `model` and `sticky` if wanted, or a bare row or a
-    bare list of rows for VOUCH_MODEL, or for the only model; of several one must be named. Rows with the same `sticky`
-    text are answered by the same version while the release stays as it is. A value outside what the model was trained
-    on is answered with a warning; a value that breaks a rule refuses the whole request and names every such value.
+    The body is `{"rows": [{…}, …]}` or `{"row": {…}}`, each with `model`, `sticky` and `reference` if wanted, or a
+    bare row or a bare list of rows for VOUCH_MODEL, or for the only model; of several one must be named. Rows with the
+    same `sticky` text are answered by the same version while the release stays as it is. `reference` is your own name
+    for the case, by which the history finds it again. A value outside what the model was trained on is answered with a
+    warning; a value that breaks a rule refuses the whole request and names every such value.
     """
     here = services()
     asked = rows_asked(read_json(request, here.settings), here.settings.max_rows)
     model = asked.model or here.catalog.default(here.settings.model)
-    return answer(_told(here.predictor.predict(model, asked.rows, asked_by("api", asked.sticky))))
+    return answer(_told(here.predictor.predict(model, asked.rows, asked_by("api", asked.sticky, asked.reference))))
 
 
 @route(
@@ -98,12 +99,12 @@ def model_asked(here: Services) -> str:
     return here.catalog.default(here.settings.model) if named is None else named
 
 
-def asked_by(source: Source, sticky: str = "") -> RequestInfo:
+def asked_by(source: Source, sticky: str = "", reference: str = "") -> RequestInfo:
     """Return who asks. A user who is known is routed alike each time if the settings say so."""
     who = identity()
     if not sticky and services().settings.sticky and not who.is_demo:
         sticky = who.name
-    return RequestInfo(g.request_id, who.name, source, sticky)
+    return RequestInfo(g.request_id, who.name, source, sticky, reference)
 
 
 def _told(found: Answer) -> dict[str, Any]:

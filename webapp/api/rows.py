@@ -12,7 +12,7 @@ from webapp.predict.validation import InvalidInput
 from webapp.types import Problem
 
 EXAMPLE = '{"rows": [{"feature": 1.5}]}'
-_KEYS = ("model", "row", "rows", "sticky")
+_KEYS = ("model", "reference", "row", "rows", "sticky")
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,13 @@ class RowsRequest:
     rows: Sequence[Mapping[str, Any]]
     model: str = ""
     sticky: str = ""
+    reference: str = ""
 
 
 def rows_asked(found: Any, max_rows: int) -> RowsRequest:
-    """Understand parsed JSON: `{"rows": […]}` or `{"row": {…}}`, each with `model` and `sticky` if wanted; else a row
-    or a list of rows for the default model. What has a key `row` or `rows` is always of the first two forms.
+    """Understand parsed JSON: `{"rows": […]}` or `{"row": {…}}`, each with `model`, `sticky` and `reference` if
+    wanted; else a row or a list of rows for the default model. What has a key `row` or `rows` is always of the first
+    two forms.
 
     Raises InvalidInput.
     """
@@ -43,13 +45,13 @@ def rows_asked(found: Any, max_rows: int) -> RowsRequest:
     ]
     if "rows" in found and "row" in found:
         problems.append(Problem("row", "must be left out when there are rows", "both", EXAMPLE))
-    model, sticky = (_text(found, key, problems) for key in ("model", "sticky"))
+    model, sticky, reference = (_text(found, key, problems) for key in ("model", "sticky", "reference"))
     if problems:
         raise InvalidInput(problems)
     rows = found["rows"] if "rows" in found else [found["row"]]
     if not isinstance(rows, list):
         raise InvalidInput([Problem("rows", "must be a list of objects", shown(rows), EXAMPLE)])
-    return RowsRequest(_checked(rows, max_rows), model, sticky)
+    return RowsRequest(_checked(rows, max_rows), model, sticky, reference)
 
 
 def _text(found: dict[str, Any], key: str, problems: list[Problem]) -> str:

@@ -42,6 +42,7 @@ class Logged:
     route: str
     who: str
     source: str
+    reference: str | None
     latency_ms: float
     label: str
     probability: float  # of the positive class if there is one, else of the likeliest

@@ -57,10 +57,10 @@ def form_version(model: str) -> ModelVersion:
     return services().catalog.model_version(model, services().router.fallback(model).version)
 
 
-def asked(source: Source) -> RequestInfo:
-    """Return who asks for a prediction from a page."""
+def asked(source: Source, reference: str = "") -> RequestInfo:
+    """Return who asks for a prediction from a page. `reference`: the asker's own name for the case."""
     who = identity()
-    return RequestInfo(g.request_id, who.name, source, who.name if services().settings.sticky else "")
+    return RequestInfo(g.request_id, who.name, source, who.name if services().settings.sticky else "", reference)
 
 
 def is_partial() -> bool:

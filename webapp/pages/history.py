@@ -13,12 +13,14 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from common.errors import DataError, VouchError
 from common.records.reader import ALL, Filters, Reader
+from serving.release.state import Store
 from webapp.auth import identity, requires
 from webapp.history.export import export
 from webapp.history.search import History, Logged, Page
 from webapp.http.errors import answer_vouch_error
 from webapp.models.catalog import ModelVersion
 from webapp.pages import frame
+from webapp.pages.model_views import rolled_back
 from webapp.services import services
 from webapp.types import Role
 
@@ -61,6 +63,7 @@ def page(model: str) -> AnyResponse:
         label_options=_labels(model_version, model_version.classes),
         version_options=_options(services().catalog.versions(model)[::-1]),
         is_kept=services().settings.log_predictions,
+        rolled_back=rolled_back(Store(services().settings.serving, model).history()),
         retention_days=services().settings.log_retention_days,
     )
     return make_response(text, 400 if search.problems else 200)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -84,6 +85,19 @@ class ModelView:
     def sentence(self) -> str:
         """What is released."""
         return sentence(self.state) if self.state else "nothing is released yet"
+
+
+def rolled_back(history: Iterable[Entry]) -> dict[int, str]:
+    """Return the versions that were rolled back and not released since, each with the time. `history`: oldest first."""
+    found: dict[int, str] = {}
+    for entry in history:
+        if entry.outcome != "done":
+            continue
+        released = {entry.after.stable, entry.after.candidate}
+        if entry.what == "rollback" and entry.before:
+            found |= dict.fromkeys(entry.before.labels.values(), entry.time)
+        found = {version: time for version, time in found.items() if version not in released}
+    return found
 
 
 def model_view(services: Services, name: str) -> ModelView:

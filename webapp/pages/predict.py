@@ -21,6 +21,7 @@ from webapp.predict.validation import InvalidInput, parse_text
 from webapp.services import services
 from webapp.types import Caution, Problem, Role
 
+REFERENCE, REFERENCE_LENGTH = "__reference", 200  # no feature is called so
 blueprint = Blueprint("predict", __name__)
 blueprint.record_once(lambda state: frame.init_app(state.app))  # all pages have it, and this is the first
 
@@ -77,10 +78,11 @@ def paste(model: str) -> Response:
 
 
 def _decide(model_version: ModelVersion, texts: Mapping[str, str]) -> Case:
+    reference = texts.get(REFERENCE, "").strip()[:REFERENCE_LENGTH]
     try:
         row = parse_text(model_version, with_points(model_version, texts))
-        answer = services().predictor.predict(model_version.model, [row], frame.asked("page"))
-        return Case(texts, result_of(answer, row))
+        answer = services().predictor.predict(model_version.model, [row], frame.asked("page", reference))
+        return Case(texts, result_of(answer, row, reference))
     except InvalidInput as error:
         return Case(texts, problems=error.problems)
     except VouchError as error:

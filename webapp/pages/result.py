@@ -43,6 +43,7 @@ class Result:
     explanation: Explanation | None
     neighbours: Sequence[Neighbour]
     charts: Charts
+    reference: str = ""
 
     @property
     def outcome(self) -> Outcome:
@@ -77,8 +78,8 @@ class Result:
         return others[0] if margin < CLOSE else None
 
 
-def result_of(answer: Answer, row: Mapping[str, Any]) -> Result:
-    """Return what there is to show about an answer with one row."""
+def result_of(answer: Answer, row: Mapping[str, Any], reference: str = "") -> Result:
+    """Return what there is to show about an answer with one row. `reference`: the asker's own name for it."""
     model_version = services().catalog.model_version(answer.model, answer.version)
     positive = model_version.positive
     gauge = None
@@ -91,7 +92,7 @@ def result_of(answer: Answer, row: Mapping[str, Any]) -> Result:
         plane = charts.scatter(projection, projection.project(row), wording.named_classes(model_version))
         neighbours = projection.nearest(row)
     time = datetime.now(timezone.utc)
-    return Result(model_version, row, answer, time, explanation, neighbours, Charts(gauge, effects, plane))
+    return Result(model_version, row, answer, time, explanation, neighbours, Charts(gauge, effects, plane), reference)
 
 
 def _explanation(model_version: ModelVersion, row: Mapping[str, Any]) -> Explanation | None:

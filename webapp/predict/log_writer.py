@@ -220,6 +220,7 @@ def as_table(batches: Sequence[LoggedBatch], kinds: dict[str, pa.DataType]) -> p
         "route": [b.route for b in batches],
         "who": [b.asked.who for b in batches],
         "source": [b.asked.source for b in batches],
+        "reference": [b.asked.reference or None for b in batches],
         "latency_ms": [b.latency_s * 1000 for b in batches],
     }
     of_batch = pa.array(np.repeat(np.arange(len(batches)), counts))

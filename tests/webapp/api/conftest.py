@@ -21,7 +21,13 @@ def demo(webapp_root: Path, _fake: FakeModelServer, tmp_path_factory: pytest.Tem
     var = tmp_path_factory.mktemp("api")
     (var / "serving").symlink_to(webapp_root / "serving")
     settings = read_settings(
-        {}, var=var, model_server_rest=_fake.url, model_server_grpc="127.0.0.1:1", rate_limit="", login_rate_limit=""
+        {},
+        var=var,
+        model="cells",
+        model_server_rest=_fake.url,
+        model_server_grpc="127.0.0.1:1",
+        rate_limit="",
+        login_rate_limit="",
     )
     services = make_services(settings)
     yield create_app(settings, services)

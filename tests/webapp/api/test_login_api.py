@@ -124,7 +124,10 @@ def test_without_a_token_only_logins_are_open(app: Flask) -> None:
 def test_a_viewer_predicts_and_changes_nothing(app: Flask, made: dict[str, Made]) -> None:
     client = app.test_client()
     headers = bearer(logged_in(client, "viewer"))
-    assert client.post("/api/v1/predict", json=made["cells"].row(), headers=headers).status_code == 200
+    assert (
+        client.post("/api/v1/predict", json={"row": made["cells"].row(), "model": "cells"}, headers=headers).status_code
+        == 200
+    )
     for path in ("models/cells/promote", "models/cells/rollback", "models/cells/canary", "feedback"):
         response = client.post(f"/api/v1/{path}", json={"percent": 1}, headers=headers)
         assert (response.status_code, response.json["wanted"]) == (403, "operator")

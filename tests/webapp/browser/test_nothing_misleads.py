@@ -23,7 +23,7 @@ from tests.support.web.browsing import (
 from tests.support.web.running import Site
 
 pytestmark = pytest.mark.slow
-FIRST = "form#case .field input"
+FIRST = "form#case .fields input"
 
 
 def press_predict(page: Page) -> None:

@@ -66,7 +66,7 @@ def test_a_wrong_value_is_led_to_and_its_note_goes_when_it_is_right(
 ) -> None:
     page = open_page(f"{demo.url}/predict/{MODEL}")
     page.locator('a[href*="example="]').first.click()
-    field = page.locator("form#case .field input").first
+    field = page.locator("form#case .fields input").first
     right = field.input_value()
     field.fill("")
     field.press("Enter")

@@ -8,13 +8,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from bs4 import BeautifulSoup
 from flask.testing import FlaskClient
 
+from serving.release.state import Entry, State, Store
 from tests.support.web.apps import App, csrf_token, own_app
 from tests.support.web.fake_model_server import FakeModelServer
 from tests.support.web.logged import NOON, batch, minutes, put
+from tests.support.web.models import Made, make_version, release
 from tests.support.web.small_app import SECRET, add_users, log_in
 from webapp.types import RequestInfo
 
@@ -97,6 +100,78 @@ def test_pages_keep_the_filters(browser: FlaskClient) -> None:
     assert len(times(page)) == 50
 
 
+def test_times_are_of_the_zone_that_the_form_says(browser: FlaskClient) -> None:
+    query = "?from=2126-11-20T19:01&to=2126-11-20T19:01&zone=Asia/Jakarta"
+    page = page_of(browser, f"/history/cells{query}")
+    assert times(page) == ["2126-11-20T12:01:00Z"]
+    assert "From (Asia/Jakarta)" in page.select_one("form.search").text  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("zone", ["Mars/Olympus", "../../etc/passwd", "x" * 150])
+def test_a_zone_that_is_none_is_refused(browser: FlaskClient, zone: str) -> None:
+    page = page_of(browser, f"/history/cells?from=2126-11-20T19:01&zone={zone}", 400)
+    assert page.select_one("#from")["aria-invalid"] == "true"  # type: ignore[index]
+
+
+def test_a_case_is_found_again_by_the_askers_own_reference(make_app: Callable[..., App]) -> None:
+    app, services = make_app()
+    client = app.test_client()
+    form = {"radius": "18.5", "texture": "21", "smooth ness (mean)": "0.1", "__reference": " Sample 17/b "}
+    page = client.post("/predict/cells", data=form | {"csrf_token": csrf_token(client, "/predict/cells")})
+    assert "Sample 17/b" in BeautifulSoup(page.text, "html.parser").select_one("#result .facts").text  # type: ignore[union-attr]
+    row = {"radius": 18.5, "texture": 21, "smooth ness (mean)": 0.1}
+    client.post("/api/v1/predict", json={"row": row, "reference": "sample 18"})
+    client.post("/api/v1/predict", json={"row": row})
+    assert services.log.flush(5)
+    found = page_of(client, "/history/cells?text=sample 17")
+    assert [row.select("td")[1].text for row in found.select("#predictions tbody tr")] == ["Sample 17/b"]
+    assert "Sample 17/b" in page_of(client, str(found.select_one("tbody a")["href"])).text  # type: ignore[index]
+    exported = csv.DictReader(io.StringIO(client.get("/history/cells/export.csv").text))
+    assert sorted(row["reference"] for row in exported) == ["", "Sample 17/b", "sample 18"]
+
+
+def test_files_from_before_there_were_references_are_read(make_app: Callable[..., App]) -> None:
+    app, services = make_app()
+    base = services.settings.predictions / "cells"
+    path = put(base, batch(1, asked=RequestInfo("old", "ann", "page")))
+    pq.write_table(pq.read_table(path, partitioning=None).drop(["reference"]), path)
+    put(base, batch(1, at=NOON + minutes(1), asked=RequestInfo("new", "ann", "page", reference="mine")))
+    client = app.test_client()
+    assert len(times(page_of(client, "/history/cells"))) == 2
+    assert times(page_of(client, "/history/cells?text=mine")) == ["2126-11-20T12:01:00Z"]
+    assert times(page_of(client, "/history/cells?text=old")) == ["2126-11-20T12:00:00Z"]
+    assert page_of(client, "/history/cells/prediction?id=old").select("#answer")
+
+
+def test_predictions_of_a_version_that_was_rolled_back_later_are_said_to_be(
+    make_app: Callable[..., App], made: dict[str, Made], tmp_path: Path
+) -> None:
+    for version in (1, 2):
+        make_version(tmp_path / "serving", made["cells"], version)
+    release(tmp_path / "serving", "cells", 1)
+    app, services = make_app(serving=tmp_path / "serving")
+    for version in (1, 2):
+        put(services.settings.predictions / "cells", batch(1, at=NOON + minutes(version), version=version))
+    client, store = app.test_client(), Store(tmp_path / "serving", "cells")
+    store.log(entry("promote", State(1), State(2, previous=1)))
+    assert "rolled back" not in page_of(client, "/history/cells").text
+    store.log(entry("rollback", State(2, previous=1), State(1)))
+    page = page_of(client, "/history/cells")
+    assert "Version 2 was rolled back, 21 Nov 2026" in page.text
+    assert [badge.find_parent("tr").time["datetime"] for badge in page.select("tbody .badge.warn")] == [  # type: ignore[union-attr, index]
+        "2126-11-20T12:02:00Z"
+    ]
+    link = page.select_one('.note-box a[href="?version=2"]')
+    assert link
+    assert times(page_of(client, f"/history/cells{link['href']}")) == ["2126-11-20T12:02:00Z"]
+    store.log(entry("promote", State(1), State(2, previous=1)))
+    assert "rolled back" not in page_of(client, "/history/cells").text, "it answers again"
+
+
+def entry(what: str, before: State, after: State) -> Entry:
+    return Entry(f"{what}{after}", "2026-11-21T09:00:00.000+00:00", "olga", what, before, after, "", "", "")
+
+
 def test_without_predictions_it_says_so(browser: FlaskClient) -> None:
     assert "Nothing was predicted yet" in page_of(browser, "/history/flowers").text
     assert "No prediction passes these filters" in page_of(browser, "/history/flowers?who=ann").text
@@ -145,7 +220,7 @@ def test_no_probability_is_told_as_a_certainty(make_app: Callable[..., App]) -> 
     certain = batch(1, asked=RequestInfo("sure", "ann", "page"), probabilities=np.float32([[0.0, 1.0]]))
     put(services.settings.predictions / "cells", certain)
     client = app.test_client()
-    assert [cell.text for cell in page_of(client, "/history/cells").select("tbody td:nth-child(3)")] == ["> 99.9%"]
+    assert [cell.text for cell in page_of(client, "/history/cells").select("tbody td.probability")] == ["> 99.9%"]
     answer = page_of(client, "/history/cells/prediction?id=sure").select_one("#answer")
     assert "Probability of B < 0.1%" in " ".join(answer.get_text(" ").split())  # type: ignore[union-attr]
 

@@ -38,7 +38,7 @@ def soup(response: TestResponse) -> BeautifulSoup:
 def values_of(page: BeautifulSoup) -> dict[str, str]:
     form = page.select_one("form#case")
     assert form
-    found = {str(each["name"]): str(each.get("value", "")) for each in form.select("input:not([type=hidden])")}
+    found = {str(each["name"]): str(each.get("value", "")) for each in form.select(".fields input")}
     for select in form.select("select"):
         chosen = select.select_one("option[selected]")
         found[str(select["name"])] = chosen.text if chosen else ""
@@ -53,9 +53,9 @@ def test_the_first_page_leads_to_the_form_of_the_default_model(visitor: FlaskCli
 
 def test_every_field_has_a_label_and_what_the_training_data_hold(visitor: FlaskClient, made: dict[str, Made]) -> None:
     page = soup(visitor.get(PATIENTS))
-    names = {str(each["name"]): str(each["id"]) for each in page.select("form#case [name]:not([type=hidden])")}
+    names = {str(each["name"]): str(each["id"]) for each in page.select("form#case .fields [name]")}
     assert set(names) == set(made["patients"].columns)
-    assert {str(label["for"]) for label in page.select("form#case label")} == set(names.values())
+    assert {str(label["for"]) for label in page.select("form#case .fields label")} == set(names.values())
     hint = page.select_one(f"#{names['age']}-hint")
     assert hint
     assert re.fullmatch(r"[\d.]+ – [\d.]+ · [\d.]+", hint.text)
@@ -69,7 +69,7 @@ def test_categories_are_picked_and_numbers_are_typed(visitor: FlaskClient) -> No
 
 
 def test_optional_fields_say_so(visitor: FlaskClient) -> None:
-    labels = [label.text for label in soup(visitor.get(PATIENTS)).select("label") if "optional" in label.text]
+    labels = [label.text for label in soup(visitor.get(PATIENTS)).select(".fields label") if "optional" in label.text]
     assert len(labels) == 1
     assert "Cholesterol" in labels[0]
 

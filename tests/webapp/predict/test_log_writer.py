@@ -67,6 +67,7 @@ def test_a_prediction_is_in_a_file_of_its_day_with_all_that_is_known_of_it(make_
         "route": "stable",
         "who": "ann",
         "source": "page",
+        "reference": None,
         "latency_ms": 1.5,
         "label": "M",
         "probability": 0.25,
