@@ -37,8 +37,8 @@ from serving.client.grpc import GrpcClient
 from serving.client.types import Addresses
 from serving.launch.launcher import Start, launch
 from serving.release.commands import promote, rollback
+from serving.release.context import ReleaseContext
 from serving.release.state import STABLE
-from serving.release.transaction import ReleaseContext
 from serving.repository.layout import MANIFEST
 from serving.repository.manifest import Manifest
 from serving.wire.messages import message
@@ -125,7 +125,7 @@ def measure(
         say(f"steady for {given.steady:g} s")
         time.sleep(given.steady)
         switched_s = time.monotonic()
-        changes = list(change(ReleaseContext(root, control, "bench"), model, given.changes))
+        changes = list(change(ReleaseContext(root, (control,), "bench"), model, given.changes))
         return collect(), changes, switched_s
 
 

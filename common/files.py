@@ -6,7 +6,7 @@ import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from common.errors import EnvironmentProblem
@@ -42,8 +42,9 @@ def locked(path: Path, busy: str) -> Iterator[None]:
             file.seek(0)
             holder = f"process {file.read().strip()}"
             raise EnvironmentProblem(busy, got=holder, fix="wait for it to end, or stop it, then run again") from None
-        file.seek(0)
-        file.truncate()
-        file.write(str(os.getpid()))
-        file.flush()
+        with suppress(OSError):  # a full disk: the lock holds without a name
+            file.seek(0)
+            file.truncate()
+            file.write(str(os.getpid()))
+            file.flush()
         yield

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from serving.client.types import Addresses, ModelClient, VersionSpec
     from serving.launch.launcher import Running
     from serving.release.archive import Report
+    from serving.release.context import ReleaseContext
     from serving.release.state import State
-    from serving.release.transaction import ReleaseContext
 
 MODEL = click.argument("model")
 JSON = click.option("--json", "as_json", is_flag=True, help="As JSON.")
@@ -206,7 +206,7 @@ def prepare(edge: Edge, as_json: bool) -> None:
     from serving.release.transaction import ReleaseContext
     from serving.repository.layout import models
 
-    states = release.prepare(ReleaseContext(edge.root, None, edge.who))
+    states = release.prepare(ReleaseContext(edge.root, (), edge.who))
     left_out = {model: why_none(edge.root / model) for model in models(edge.root) if model not in states}
     for model, error in left_out.items():
         click.secho(f"{model} is left out: {error.what}", fg="yellow", err=True)
@@ -301,7 +301,7 @@ def backup(edge: Edge, file: Path, as_json: bool) -> None:
     """Write all versions and releases into FILE, a tar archive. No release can be made meanwhile."""
     from serving.release.archive import back_up
     from serving.release.state import one_at_a_time
-    from serving.release.transaction import utc_now
+    from serving.release.context import utc_now
 
     with one_at_a_time(edge.root, edge.who, utc_now()):
         _show_report(back_up(edge.root, file), f"in {file}", as_json)
@@ -319,11 +319,11 @@ def restore(edge: Edge, file: Path, as_json: bool) -> None:
     from serving.release import commands as release
     from serving.release.archive import bring_back
     from serving.release.state import one_at_a_time
-    from serving.release.transaction import ReleaseContext, utc_now
+    from serving.release.context import ReleaseContext, utc_now
 
     with one_at_a_time(edge.root, edge.who, utc_now()):
         report = bring_back(edge.root, file)
-    release.prepare(ReleaseContext(edge.root, None, edge.who))
+    release.prepare(ReleaseContext(edge.root, (), edge.who))
     _show_report(report, f"brought back from {file}", as_json)
 
 
@@ -349,11 +349,10 @@ def _client(edge: Edge, protocol: str = "rest") -> Iterator[ModelClient]:
 
 @contextmanager
 def _context(edge: Edge) -> Iterator[ReleaseContext]:
-    from serving.client.grpc import GrpcClient
-    from serving.release.transaction import ReleaseContext
+    from serving.release.context import ReleaseContext, release_clients
 
-    with closing(GrpcClient(edge.addresses.grpc)) as client:
-        yield ReleaseContext(edge.root, client, edge.who)
+    with release_clients(edge.addresses.grpc) as clients:
+        yield ReleaseContext(edge.root, clients, edge.who)
 
 
 def _which(version: int | None, label: str | None) -> VersionSpec:

@@ -109,7 +109,7 @@ def connect(addresses: Addresses, protocol: str = "rest", policy: Policy | None 
     if protocol == "grpc":
         from serving.client.grpc import GrpcClient
 
-        return GrpcClient(addresses.grpc, policy)
+        return GrpcClient(addresses.grpc.split(",")[0], policy)  # of several servers any can answer
     from serving.client.rest import RestClient
 
     return RestClient(addresses.rest, policy)

@@ -6,24 +6,24 @@ import os
 import subprocess
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.errors import DataError, EnvironmentProblem, GateRefused, VouchError
+from common.files import locked
 from serving.client.errors import ModelNotFound, ModelServerDown, ModelServerTimeout
 from serving.client.rest import RestClient
 from serving.client.retry import Clock, Policy
 from serving.client.types import Addresses
 from serving.launch.backends import ROOT, Places, Program, choose
 from serving.launch.ports import HOST, take
-from serving.release.checks import why_none
 from serving.release.commands import prepare
-from serving.release.state import State
-from serving.release.transaction import ReleaseContext
+from serving.release.context import ReleaseContext
+from serving.release.state import State, disk_problems_told
 from serving.repository.layout import models
 
-LOG = ".model_server.log"
+LOG, LOCK = ".model_server.log", ".model_server.lock"
 LAST_LINES = 15
 LOOK_EVERY_S, TELL_EVERY_S = 0.1, 5.0
 END_WAIT_S = 15.0  # what a server may take to finish what is under way
@@ -54,6 +54,7 @@ class Running:
     addresses: Addresses
     models: dict[str, State]
     root: Path
+    log_start: int = 0  # where in the log its own words begin
 
     @property
     def log(self) -> Path:
@@ -69,7 +70,7 @@ class Running:
     def wait(self) -> None:
         """Wait until the server ends. Raises EnvironmentProblem: it should not do that by itself."""
         self.process.wait()
-        raise _died(self.program, self.process, self.log)
+        raise _died(self)
 
 
 @contextmanager
@@ -79,14 +80,27 @@ def launch(start: Start) -> Iterator[Running]:
     Raises DataError if nothing was pushed, GateRefused if no version may be served, EnvironmentProblem if a port is
     taken, the server dies, or does not serve in time.
     """
+    if not models(start.root):
+        raise DataError(
+            f"no model was pushed to {start.root} yet", fix="make demo, or: python local_runner.py run config/NAME"
+        )
+    with ExitStack() as stack:
+        with disk_problems_told(start.root):
+            stack.enter_context(locked(start.root / LOCK, f"a model server runs on {start.root} already"))
+            running = _start(start, _released(start))
+        stack.callback(end, running.process)
+        _wait_until_serving(start, running)
+        yield running
+
+
+def _start(start: Start, states: dict[str, State]) -> Running:
     rest_port, grpc_port = take({"REST": start.rest_port, "gRPC": start.grpc_port})
-    states = _released(start)
     places = Places(start.root.absolute(), start.config.absolute(), rest_port, grpc_port)
     program = choose(places, docker=start.docker, environment=os.environ)
     start.say(f"starting {program.name}: {program.why}")
     if program.note:
         start.say(f"note: {program.note}")
-    with (start.root / LOG).open("wb") as output:
+    with (start.root / LOG).open("ab") as output:
         process = subprocess.Popen(
             program.command,
             cwd=ROOT,
@@ -96,37 +110,21 @@ def launch(start: Start) -> Iterator[Running]:
             env={**os.environ, **ENVIRONMENT},
             start_new_session=True,  # Ctrl-C is for us to pass on
         )
-    running = Running(
-        program, process, Addresses(f"http://{HOST}:{rest_port}", f"{HOST}:{grpc_port}"), states, start.root
-    )
-    try:
-        _wait_until_serving(start, running)
-        yield running
-    finally:
-        end(process)
+        addresses = Addresses(f"http://{HOST}:{rest_port}", f"{HOST}:{grpc_port}")
+        return Running(program, process, addresses, states, start.root, log_start=output.tell())
 
 
 def _released(start: Start) -> dict[str, State]:
-    there = models(start.root)
-    if not there:
-        raise DataError(
-            f"no model was pushed to {start.root} yet", fix="make demo, or: python local_runner.py run config/NAME"
-        )
-    states = prepare(ReleaseContext(start.root, None, start.who))
-    for model in sorted(set(there) - set(states)):
-        start.say(f"left out: {model}, no version can be vouched for; {_why(start.root / model)}")
+    refused: list[str] = []
+
+    def left_out(model: str, why: VouchError) -> None:
+        refused.append(f"{model}, {why.what}: {why.got}")
+        start.say(f"left out: {refused[-1]}")
+
+    states = prepare(ReleaseContext(start.root, (), start.who), left_out)
     if not states:
-        raise GateRefused(
-            "no version may be served",
-            got="; ".join(_why(start.root / model) for model in there),
-            fix="run the pipeline to push another",
-        )
+        raise GateRefused("no version may be served", got="; ".join(refused), fix="run the pipeline to push another")
     return states
-
-
-def _why(base: Path) -> str:
-    error = why_none(base)
-    return f"{error.what}: {error.got}"
 
 
 def _wait_until_serving(start: Start, running: Running) -> None:
@@ -137,7 +135,7 @@ def _wait_until_serving(start: Start, running: Running) -> None:
     try:
         while waiting:
             if running.process.poll() is not None:
-                raise _died(running.program, running.process, running.log)
+                raise _died(running)
             for model, state in list(waiting.items()):
                 if _serves(client, model, state.stable):
                     start.say(f"{model} {state.stable} is available after {clock.now() - began:.1f} s")
@@ -145,7 +143,7 @@ def _wait_until_serving(start: Start, running: Running) -> None:
             if waiting and clock.now() - began > start.wait_s:
                 raise EnvironmentProblem(
                     f"{running.program.name} did not serve in time",
-                    got=_tail(running.log),
+                    got=_tail(running),
                     wanted=f"{', '.join(waiting)} within {start.wait_s:g} s",
                 )
             if waiting and clock.now() - told > TELL_EVERY_S:
@@ -162,14 +160,17 @@ def _serves(client: RestClient, model: str, version: int) -> bool:
     return False
 
 
-def _died(program: Program, process: subprocess.Popen[bytes], log: Path) -> VouchError:
-    code = process.returncode
+def _died(running: Running) -> VouchError:
+    code = running.process.returncode
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
-    return EnvironmentProblem(f"{program.name} ended with {how}", got=_tail(log), fix=f"the whole log is {log}")
+    return EnvironmentProblem(
+        f"{running.program.name} ended with {how}", got=_tail(running), fix=f"the whole log is {running.log}"
+    )
 
 
-def _tail(log: Path) -> str:
-    with log.open(encoding="utf-8", errors="replace") as file:
+def _tail(running: Running) -> str:
+    with running.log.open(encoding="utf-8", errors="replace") as file:
+        file.seek(running.log_start)
         return "\n    ".join(["", *(line.rstrip() for line in deque(file, LAST_LINES))]) or "it said nothing"
 
 

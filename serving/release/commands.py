@@ -1,4 +1,4 @@
-"""Releases: which version is `stable`, which is `candidate`. A change is made whole or not at all (see change.py).
+"""Releases: which version is `stable`, which is `candidate`. A change is made whole or not at all (transaction.py).
 
 Labels, not "the newest version", are the door for clients: the server answers a request without a label by the
 largest number that is loaded, which is the candidate as soon as there is one.
@@ -6,31 +6,43 @@ largest number that is loaded, which is the candidate as soon as there is one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 
-from common.errors import ConfigError, DataError
+from common.errors import ConfigError, DataError, EnvironmentProblem, VouchError
 from serving.client.errors import ModelNotFound
-from serving.release.checks import vouched, why_none
-from serving.release.server_config import write_config
-from serving.release.state import State, one_at_a_time
-from serving.release.transaction import ReleaseContext, change, recovered
-from serving.repository.layout import models, versions
+from serving.release.checks import is_vouched, newest_vouched, vouched, why_none
+from serving.release.context import ReleaseContext
+from serving.release.server_config import recorded, write_config
+from serving.release.servers import bring, look
+from serving.release.state import DONE, Record, State, Store, one_at_a_time
+from serving.release.transaction import change, entry_of, first, recovered
+from serving.repository.layout import models, unreadable, versions
+
+SETTLE_S = 2.0  # what a server may take to unload a version
+LOOK_EVERY_S = 0.1
 
 
 def promote(context: ReleaseContext, model: str, version: int | None = None) -> State:
     """Make a version stable: the one named, else the candidate, else the newest. A canary ends with it.
 
-    Raises GateRefused if it cannot be vouched for, does not load or answers wrongly; EnvironmentProblem if another
-    release is going on; ModelServerDown. Whatever it raises, what was stable still is.
+    What is stable already is looked at on every server, and put right there. Raises GateRefused if it cannot be
+    vouched for, does not load or answers wrongly; EnvironmentProblem if another release is going on or the disk is in
+    the way; ModelServerDown. Whatever it raises, what was stable still is.
     """
     with _opened(context, model) as state:
-        chosen = version or state.candidate or versions(context.root / model)[-1]
-        if chosen == state.stable:
-            vouched(context.root / model, chosen)
-            return state
-        return change(context, model, "promote", state, _with_stable(state, chosen), proven=chosen)
+        base = context.root / model
+        if state is None:
+            return first(context, model, version or newest_vouched(base) or versions(base)[-1])
+        chosen = version or state.candidate or versions(base)[-1]
+        if chosen != state.stable:
+            return change(context, model, "promote", state, _with_stable(base, state, chosen), proven=chosen)
+        vouched(base, chosen)
+        if any(look(client, model).difference(state) for client in context.clients):
+            bring(context, model, state)
+        return state
 
 
 def rollback(context: ReleaseContext, model: str) -> State:
@@ -40,25 +52,27 @@ def rollback(context: ReleaseContext, model: str) -> State:
     to go back to, else as `promote`.
     """
     with _opened(context, model) as state:
-        if state.candidate:
+        if state and state.candidate:
             return change(context, model, "rollback", state, _without_candidate(state))
-        if not state.previous:
+        if not state or not state.previous:
             raise DataError(
                 f"{model} has no previous version to go back to",
-                got=f"version {state.stable} is stable",
+                got=f"version {state.stable} is stable" if state else "nothing is released",
                 fix=f"name one: python -m serving promote {model} VERSION",
             )
-        return change(context, model, "rollback", state, State(state.previous))
+        return change(context, model, "rollback", state, State(state.previous), proven=state.previous)
 
 
 def canary(context: ReleaseContext, model: str, weight_percent: float, version: int | None = None) -> State:
     """Give a share of the requests to a version: the one named, else the candidate, else the newest. 0 ends it.
 
-    Raises as `promote`; ConfigError for a share that is none.
+    Raises as `promote`; ConfigError for a share that is not from 0 to 100.
     """
     if not 0 <= weight_percent <= 100:
         raise ConfigError("this is no share of the requests", got=f"{weight_percent:g}%", wanted="0% to 100%")
     with _opened(context, model) as state:
+        if state is None:
+            raise DataError(f"nothing of {model} is released yet", fix=f"python -m serving promote {model}")
         if weight_percent == 0:
             return change(context, model, "canary 0%", state, _without_candidate(state)) if state.candidate else state
         chosen = version or state.candidate or versions(context.root / model)[-1]
@@ -72,37 +86,95 @@ def canary(context: ReleaseContext, model: str, weight_percent: float, version: 
         return change(context, model, f"canary {weight_percent:g}%", state, after, proven=chosen)
 
 
-def prepare(context: ReleaseContext) -> dict[str, State]:
+def differences(context: ReleaseContext, model: str) -> dict[str, str]:
+    """Return by each server's address what it has otherwise than released; nothing where it is in step.
+
+    A version that was just left takes a moment to unload, and is waited for.
+    """
+    deadline = context.clock.now() + SETTLE_S
+    while True:
+        seen = {client.address: _difference(context, index, model) for index, client in enumerate(context.clients)}
+        if not any(seen.values()) or context.clock.now() > deadline:
+            return seen
+        context.clock.sleep(LOOK_EVERY_S)
+
+
+def prepare(
+    context: ReleaseContext, left_out: Callable[[str, VouchError], None] = lambda model, why: None
+) -> dict[str, State]:
     """Bring every model's state in order before a server starts, write its config, and return the states.
 
-    A model's first stable version is the newest that can be vouched for; a model without any is left out.
+    A model's first stable version is the newest that can be vouched for. A model without any, or one that cannot be
+    read, is told to `left_out`; the others go on.
     """
+    states: dict[str, State] = {}
     with one_at_a_time(context.root, context.who, context.now()):
-        found = {model: recovered(replace(context, client=None), model) for model in models(context.root)}
-        write_config(context.root)
-        return {model: state for model, state in found.items() if state}
+        refused: dict[str, VouchError] = dict(unreadable(context.root))
+        for model in models(context.root):
+            try:
+                states[model] = _sound(replace(context, clients=()), model)
+            except (VouchError, OSError) as error:
+                refused[model] = error if isinstance(error, VouchError) else EnvironmentProblem(str(error))
+        write_config(context.root, dict.fromkeys(refused))
+    for model, why in refused.items():
+        left_out(model, why)
+    return states
 
 
 @contextmanager
-def _opened(context: ReleaseContext, model: str) -> Iterator[State]:
-    """Lock, make sure that the server is there, and yield the state, put in order if the last change was cut short."""
+def _opened(context: ReleaseContext, model: str) -> Iterator[State | None]:
+    """Lock, make sure that the servers are there, and yield the state, in order if the last change was cut short."""
     if model not in models(context.root):
-        there = ", ".join(models(context.root)) or "none"
-        raise DataError(f"there is no model {model!r} under {context.root}", wanted=f"one of {there}")
+        present = ", ".join(models(context.root)) or "none"
+        raise DataError(f"there is no model {model!r} under {context.root}", wanted=f"one of {present}")
     with one_at_a_time(context.root, context.who, context.now()):
         context.reached("locked")
-        if context.client:
+        for client in context.clients:
             with suppress(ModelNotFound):  # a server that runs may have to be told of a new model
-                context.client.status(model)
-        state = recovered(context, model)
-        if state is None:
-            raise why_none(context.root / model)
-        yield state
+                client.status(model)
+        yield recovered(context, model)
 
 
-def _with_stable(state: State, version: int) -> State:
-    """Keep what was stable for a rollback, unless its number is larger: clients without a label would get it."""
-    return State(version, previous=state.stable if state.stable < version else None)
+def _sound(context: ReleaseContext, model: str) -> State:
+    """Return the state with nothing in it that a server could not serve, and put on record if that changed it.
+
+    In place of a lost stable version comes the last one that was stable before it, else the newest. Raises GateRefused
+    or DataError if no version can be vouched for.
+    """
+    store, state = Store(context.root, model), recovered(context, model)
+    if state and is_vouched(store.base, state.stable):
+        kept = state.previous if state.previous and is_vouched(store.base, state.previous) else None
+        after = replace(state, previous=kept)
+        if state.candidate and not is_vouched(store.base, state.candidate):
+            after = _without_candidate(after)
+    else:
+        earlier = [entry.after.stable for entry in reversed(store.history()) if entry.outcome == DONE]
+        if state and state.previous:
+            earlier.insert(0, state.previous)
+        chosen = next((number for number in earlier if is_vouched(store.base, number)), newest_vouched(store.base))
+        if chosen is None:
+            raise why_none(store.base)
+        after = State(chosen)
+    if after != state:
+        store.log(entry_of(context, store.base, "replace" if state else "first", state, after))
+        store.write(Record(after))
+    return after
+
+
+def _difference(context: ReleaseContext, index: int, model: str) -> str:
+    record = recorded(context.root, model)
+    try:
+        view = look(context.clients[index], model)
+    except VouchError as error:
+        return error.what
+    if record is None:
+        return ""
+    return "a release was cut short" if record.intent else view.difference(record.state)
+
+
+def _with_stable(base: Path, state: State, version: int) -> State:
+    """Keep what was stable for a rollback, unless it is gone, or larger: clients without a label would get it."""
+    return State(version, previous=state.stable if state.stable in versions(base) and state.stable < version else None)
 
 
 def _without_candidate(state: State) -> State:

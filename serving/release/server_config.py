@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ from typing import Any
 from google.protobuf import text_format
 
 from common.files import write_text
-from serving.release.state import CONFIG, State, Store
-from serving.repository.layout import models
+from serving.release.state import CONFIG, DONE, STABLE, Record, State, Store
+from serving.repository.layout import models, unreadable
 from serving.wire.messages import message
 
 HEADER = "# Written by `python -m serving`; changes made by hand are lost at the next release.\n"
@@ -30,20 +31,50 @@ class Plan:
         return Plan(tuple(sorted({*state.loaded, *also})), state.labels)
 
 
-def write_config(root: Path, changed: Mapping[str, Plan] | None = None) -> Any:
-    """Write `models.config` for every released model under `root` and return it as a ModelServerConfig.
+Plans = Mapping[str, "Plan | None"]  # by model; None leaves it out
+
+
+def make_config(root: Path, changed: Plans) -> Any:
+    """Return a ModelServerConfig of every released model under `root`.
 
     `changed` stands in for the recorded state of the models it names.
     """
     config = message("ModelServerConfig")()
     config.model_config_list.SetInParent()
-    for model in models(root):
-        record = Store(root, model).read()
-        plan = (changed or {}).get(model) or (Plan.of(record.wanted) if record else None)
+    for model in sorted({*models(root), *unreadable(root)}):
+        record = None if model in changed else recorded(root, model)
+        plan = Plan.of(record.wanted) if record else changed.get(model)
         if plan:
             _add(config.model_config_list, root / model, plan)
-    write_text(root / CONFIG, HEADER + text_format.MessageToString(config))
     return config
+
+
+def write_config(root: Path, changed: Plans | None = None) -> None:
+    """Write `models.config`, which servers read at their start, or poll."""
+    write_text(root / CONFIG, HEADER + text_format.MessageToString(make_config(root, changed or {})))
+
+
+def recorded(root: Path, model: str) -> Record | None:
+    """Return a model's record, None before the first release.
+
+    Where the state file is lost or broken it is the last release that the log calls done, else what `models.config`
+    says: never a version that nobody promoted.
+    """
+    store = Store(root, model)
+    if record := store.intact():
+        return record
+    with suppress(OSError):
+        if released := [entry.after for entry in store.history() if entry.outcome == DONE]:
+            return Record(released[-1])
+    return _configured(root, model)
+
+
+def _configured(root: Path, model: str) -> Record | None:
+    config = message("ModelServerConfig")()
+    with suppress(OSError, ValueError, text_format.ParseError):
+        text_format.Parse((root / CONFIG).read_text(encoding="utf-8"), config)
+    stable = {entry.name: entry.version_labels.get(STABLE, 0) for entry in config.model_config_list.config}
+    return Record(State(stable[model])) if stable.get(model, 0) > 0 else None
 
 
 def _add(configs: Any, base: Path, plan: Plan) -> None:

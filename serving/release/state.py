@@ -1,32 +1,42 @@
-"""What is released, as files: the state and an append-only log for each model, one lock and one config for all."""
+"""What is released, as files: the state and an append-only log for each model, one lock for all."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from common.errors import DataError, EnvironmentProblem
 from common.files import locked, write_text
+from serving.repository.layout import MAX_VERSION
 
 STATE, LOG = ".release.json", ".release.jsonl"  # no numbers, so no model server takes them for versions
 LOCK, HOLDER = ".release_lock", ".release_holder.json"
 CONFIG = "models.config"
 STABLE, CANDIDATE = "stable", "candidate"
+DONE = "done"
+
+_STRICT = ConfigDict(strict=True, extra="forbid")
+_Version = Annotated[int, Field(gt=0, le=MAX_VERSION)]
 
 
 @dataclass(frozen=True)
 class State:
     """Which versions hold which labels. `previous` stays loaded for a rollback at once."""
 
-    stable: int
-    previous: int | None = None
-    candidate: int | None = None
-    weight_percent: float = 0.0  # share of the traffic that a router gives to the candidate
+    __pydantic_config__ = _STRICT
+
+    stable: _Version
+    previous: _Version | None = None
+    candidate: _Version | None = None
+    weight_percent: Annotated[float, Field(ge=0, le=100)] = 0.0  # the candidate's share of a router's requests
 
     def __str__(self) -> str:
         told = f"version {self.stable} is stable"
@@ -49,6 +59,8 @@ class State:
 class Entry:
     """One line of the release log. `outcome` is `done`, or why it was undone."""
 
+    __pydantic_config__ = _STRICT
+
     id: str
     time: str  # UTC, ISO 8601
     who: str
@@ -58,12 +70,14 @@ class Entry:
     run_id: str
     digest: str
     verdict: str
-    outcome: str = "done"
+    outcome: str = DONE
 
 
 @dataclass(frozen=True)
 class Intent:
     """A change under way, written down before anything is done. Once `is_decided` it will be completed."""
+
+    __pydantic_config__ = _STRICT
 
     entry: Entry
     is_decided: bool = False
@@ -72,6 +86,8 @@ class Intent:
 @dataclass(frozen=True)
 class Record:
     """All that the state file holds."""
+
+    __pydantic_config__ = _STRICT
 
     state: State
     intent: Intent | None = None
@@ -101,15 +117,22 @@ class Store:
         """Return the record, None before the first release. Raises DataError if the file is no state."""
         path = self.base / STATE
         try:
-            return _record(json.loads(path.read_text(encoding="utf-8")))
+            record: Record = _adapter(Record).validate_json(path.read_bytes())
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError) as error:
             raise DataError(
                 f"{path} is no release state",
                 got=error,
-                fix=f"look at {LOG} beside it, remove the file and run: python -m serving start",
+                fix=f"any release command, or `start`, restores it from {LOG} beside it",
             ) from None
+        return record
+
+    def intact(self) -> Record | None:
+        """Return the record, None if there is none or it is broken."""
+        with suppress(DataError):
+            return self.read()
+        return None
 
     def write(self, record: Record) -> None:
         """Replace the record, whole or not at all."""
@@ -154,22 +177,36 @@ def routing(root: Path, model: str) -> Routing | None:
 
 
 @contextmanager
+def disk_problems_told(root: Path) -> Iterator[None]:
+    """Raise EnvironmentProblem, in words, where the disk is full, read-only or another user's."""
+    try:
+        yield
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"the releases under {root} cannot be read or written",
+            got=error,
+            fix="make room on the disk, or let this user write there, and run again; nothing is lost",
+        ) from error
+
+
+@contextmanager
 def one_at_a_time(root: Path, who: str, now: str) -> Iterator[None]:
     """Hold the lock on all releases. Raises EnvironmentProblem that names who holds it, and since when."""
     holder = root / HOLDER
-    with ExitStack() as stack:
+    with disk_problems_told(root), ExitStack() as stack:
         try:
             stack.enter_context(locked(root / LOCK, "another release is going on"))
         except EnvironmentProblem as busy:
-            raise EnvironmentProblem(busy.what, got=_told(holder) or busy.got, fix=busy.fix) from None
-        write_text(holder, json.dumps({"who": who, "process": os.getpid(), "since": now}) + "\n")
+            raise EnvironmentProblem(busy.what, got=_holder(holder) or busy.got, fix=busy.fix) from None
+        with suppress(OSError):  # a comfort for the others; without it they are told the process
+            write_text(holder, json.dumps({"who": who, "process": os.getpid(), "since": now}) + "\n")
         yield
 
 
-def _told(holder: Path) -> str:
+def _holder(path: Path) -> str:
     try:
-        said = json.loads(holder.read_text(encoding="utf-8"))
-        return f"{said['who']}, process {said['process']}, since {said['since']}"
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return f"{values['who']}, process {values['process']}, since {values['since']}"
     except (OSError, ValueError, KeyError, TypeError):
         return ""
 
@@ -179,18 +216,13 @@ def _ends_in_newline(file: Any) -> bool:
     return bool(file.read(1) == b"\n")
 
 
-def _record(values: dict[str, Any]) -> Record:
-    intent = values["intent"]
-    return Record(State(**values["state"]), Intent(_entry(intent["entry"]), intent["is_decided"]) if intent else None)
-
-
-def _entry(values: dict[str, Any]) -> Entry:
-    before = values.pop("before")
-    return Entry(**values | {"before": State(**before) if before else None, "after": State(**values["after"])})
-
-
 def _entry_or_none(line: str) -> Entry | None:
-    try:
-        return _entry(json.loads(line))
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return None
+    with suppress(ValueError):
+        entry: Entry = _adapter(Entry).validate_json(line)
+        return entry
+    return None
+
+
+@lru_cache
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import closing
 
 from common.errors import VouchError
-from serving.client.grpc import GrpcClient
-from serving.client.types import Addresses
 from serving.release import commands as release
+from serving.release.context import ReleaseContext, release_clients
 from serving.release.state import State
-from serving.release.transaction import ReleaseContext
 from webapp.services import Services
 
 LOAD_TIMEOUT_S = 60.0
@@ -43,10 +40,9 @@ def canary(services: Services, model: str, who: str, weight_percent: float, vers
 def _released(services: Services, model: str, who: str, told: str, act: Callable[[ReleaseContext], State]) -> State:
     services.catalog.versions(model)
     services.accounts.audit(who, "release", f"{model}: {told}")
-    addresses = Addresses(services.settings.model_server_rest, services.settings.model_server_grpc)
     try:
-        with closing(GrpcClient(addresses.grpc)) as client:
-            state = act(ReleaseContext(services.settings.serving, client, who, load_timeout_s=LOAD_TIMEOUT_S))
+        with release_clients(services.settings.model_server_grpc) as clients:
+            state = act(ReleaseContext(services.settings.serving, clients, who, load_timeout_s=LOAD_TIMEOUT_S))
     except VouchError as error:
         _on_record(services, who, "release refused", f"{model}: {told}: {error.what}")
         raise

@@ -22,17 +22,14 @@ from serving.client.types import ModelClient, VersionSpec, connect
 from serving.launch.launcher import Start, launch
 from serving.release import commands as release
 from serving.release.state import Record, Routing, State, Store, routing
-from serving.release.transaction import STEPS, ReleaseContext
+from serving.release.transaction import STEPS
 from serving.repository.manifest import GateVerdict
 from tests.support.paths import ROOT
 from tests.support.serving.release_server import Hall
+from tests.support.serving.releaser import Releaser
 from tests.support.serving.versions import BLESSED, copy_version, tiny_model, unloadable, wrong_golden
 
 pytestmark = pytest.mark.slow
-
-
-class Killed(BaseException):
-    """The process dies here."""
 
 
 @pytest.fixture(scope="module")
@@ -180,15 +177,21 @@ def test_an_unknown_version_or_model_is_refused(hall: Hall) -> None:
 def test_without_a_server_nothing_is_promoted(hall: Hall) -> None:
     model = hall.model(1, 2)
     with closing(GrpcClient("127.0.0.1:1")) as nobody, pytest.raises(ModelServerDown, match="serving start"):
-        release.promote(replace(hall.context, client=nobody), model)
+        release.promote(replace(hall.context, clients=(nobody,)), model)
     assert Store(hall.context.root, model).read() == Record(State(1))
 
 
-COMMANDS: dict[str, tuple[Callable[[ReleaseContext, str], State], State]] = {  # and the state they lead to
-    "promote": (lambda context, model: release.promote(context, model, 2), State(2, 1)),
-    "rollback": (lambda context, model: release.rollback(context, model), State(1)),
-    "canary": (lambda context, model: release.canary(context, model, 10, 2), State(1, None, 2, 10.0)),
+COMMANDS: dict[str, tuple[tuple[int, ...], State]] = {  # what they are given, and the state they lead to
+    "promote": ((2,), State(2, 1)),
+    "rollback": ((), State(1)),
+    "canary": ((10, 2), State(1, None, 2, 10.0)),
 }
+
+
+@pytest.fixture(scope="module")
+def releaser(hall: Hall) -> Iterator[Releaser]:
+    with closing(Releaser(hall.context.root, hall.running.addresses.grpc)) as process:
+        yield process
 
 
 CUTS = ("loaded", "decided", "labelled", "settled")
@@ -197,20 +200,17 @@ CUTS = ("loaded", "decided", "labelled", "settled")
 @pytest.mark.parametrize(
     ("what", "step"), [("promote", s) for s in STEPS] + [(what, s) for what in ("rollback", "canary") for s in CUTS]
 )
-def test_killed_at_any_step_the_next_command_finds_or_makes_order(hall: Hall, what: str, step: str) -> None:
+def test_killed_at_any_step_the_next_command_finds_or_makes_order(
+    hall: Hall, releaser: Releaser, what: str, step: str
+) -> None:
     model = hall.model(1, 2)
     if what == "rollback":
         release.promote(hall.context, model)
-    store, (command, after) = Store(hall.context.root, model), COMMANDS[what]
+    store, (given, after) = Store(hall.context.root, model), COMMANDS[what]
     before, told = store.read(), len(store.history())
     assert before
 
-    def die(reached: str) -> None:
-        if reached == step:
-            raise Killed
-
-    with pytest.raises(Killed):
-        command(replace(hall.context, reached=die), model)
+    assert releaser.run(what, model, *given, die_at=step).is_killed
     route = routing(hall.context.root, model)
     assert route
     assert hall.version(model, "stable"), "somebody is stable all the time"
@@ -230,10 +230,10 @@ def test_of_two_promoters_one_is_told_who_holds_it(hall: Hall) -> None:
     model = hall.model(1, 2)
     code = (
         "from pathlib import Path; from serving.release import commands as release;"
-        "from serving.release.transaction import ReleaseContext;"
+        "from serving.release.context import ReleaseContext;"
         "from serving.client.grpc import GrpcClient;"
         f"client = GrpcClient({hall.running.addresses.grpc!r});"
-        f"release.promote(ReleaseContext(Path({str(hall.context.root)!r}), client, 'second'), {model!r})"
+        f"release.promote(ReleaseContext(Path({str(hall.context.root)!r}), (client,), 'second'), {model!r})"
     )
 
     def second(step: str) -> None:
@@ -253,7 +253,7 @@ def test_a_disk_that_is_full_leaves_what_was(hall: Hall, step: str) -> None:
         if reached == step:
             raise OSError(28, "No space left on device")
 
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(EnvironmentProblem, match="No space left"):
         release.promote(replace(hall.context, reached=full), model)
     assert Store(hall.context.root, model).read() == Record(State(1))
     assert hall.version(model, "stable") == 1

@@ -11,6 +11,7 @@ import pytest
 
 from common.errors import DataError, EnvironmentProblem
 from serving.release import commands as release
+from serving.release.context import ReleaseContext
 from serving.release.state import (
     CONFIG,
     LOG,
@@ -24,7 +25,6 @@ from serving.release.state import (
     one_at_a_time,
     routing,
 )
-from serving.release.transaction import ReleaseContext
 from serving.repository.layout import models
 from serving.repository.manifest import GateVerdict
 from tests.support.serving.configs import parse_config
@@ -34,7 +34,7 @@ ENTRY = Entry("1", "2026-11-21T09:00:00+00:00", "me", "promote", State(1), State
 
 
 def context(root: Path) -> ReleaseContext:
-    return ReleaseContext(root, None, "tester")
+    return ReleaseContext(root, (), "tester")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from serving.client.grpc import GrpcClient
 from serving.client.types import VersionSpec
 from serving.launch.launcher import Running
 from serving.release import commands as release
-from serving.release.transaction import ReleaseContext
+from serving.release.context import ReleaseContext
 from tests.support.serving.versions import copy_version
 
 names = (f"model_{number}" for number in itertools.count())
@@ -28,7 +28,7 @@ class Hall:
 
     @property
     def context(self) -> ReleaseContext:
-        return ReleaseContext(self.running.log.parent, self.client, "tester", load_timeout_s=20)
+        return ReleaseContext(self.running.log.parent, (self.client,), "tester", load_timeout_s=20)
 
     def model(self, *versions: int) -> str:
         """A model with versions, the first of which is released."""

@@ -1,0 +1,169 @@
+"""Bring the model servers to what is wanted, in steps that none of them can refuse; ask them what they have.
+
+A server refuses a whole config if it moves a label to a version that is not available. So every change goes out as
+
+    load      versions come beside those that serve, under the labels that the server has
+    label     labels move, once every server has the versions; nothing is unloaded
+    settle    what is not needed is unloaded
+
+whatever the server had before: somebody may have restarted it, or given it another config.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from common.errors import DataError, VouchError
+from serving.client.errors import InvalidRequest, ModelNotFound, ModelServerFailed
+from serving.client.grpc import GrpcClient
+from serving.client.types import VersionSpec, VersionStatus
+from serving.release.checks import wait_available
+from serving.release.context import ReleaseContext
+from serving.release.server_config import Plan, make_config, recorded, write_config
+from serving.release.state import CANDIDATE, STABLE, State
+from serving.repository.layout import models, unreadable
+
+LET_GO_S = 0.5  # what a server may take to notice that it is no longer asked for a version
+
+
+@dataclass(frozen=True)
+class ServerView:
+    """What a server has of a model: its versions, and the version that answers by each label."""
+
+    versions: Mapping[int, VersionStatus]
+    labels: Mapping[str, int]
+
+    @property
+    def available(self) -> set[int]:
+        """Return the versions that answer."""
+        return {number for number, status in self.versions.items() if status.state == "AVAILABLE"}
+
+    def difference(self, state: State) -> str:
+        """Return in which way this is not what was released; nothing if it is."""
+        wrong = [
+            f"label {label} answers with {f'version {seen}' if seen else 'nothing'} instead of {wanted or 'nothing'}"
+            for label in (STABLE, CANDIDATE)
+            if (seen := self.labels.get(label)) != (wanted := state.labels.get(label))
+        ]
+        if state.previous and state.previous not in self.available:
+            wrong.append(f"version {state.previous} is not loaded for a rollback")
+        wrong += [f"version {number} is loaded as well" for number in sorted(self.available - set(state.loaded))]
+        return "; ".join(wrong)
+
+
+def look(client: GrpcClient, model: str) -> ServerView:
+    """Ask a server what it has of a model. Raises ModelServerDown, ModelServerTimeout."""
+    versions, labels = {}, {}
+    with suppress(ModelNotFound):
+        versions = {status.version: status for status in client.status(model)}
+        for label in (STABLE, CANDIDATE):
+            with suppress(ModelNotFound):
+                labels[label] = client.metadata(model, VersionSpec(label=label)).version
+    return ServerView(versions, labels)
+
+
+def load(context: ReleaseContext, model: str, plan: Plan, needed: Collection[int]) -> None:
+    """Have every server load a plan's versions, and wait until each has those needed.
+
+    Raises GateRefused if one of them does not load, DataError if it is not on the disk.
+    """
+    write_config(context.root, {model: plan})
+    views = {client: look(client, model) for client in context.clients}
+    for client, view in views.items():
+        loaded, failed = {*plan.loaded, *view.available}, _failed(view, needed)
+        if failed:  # as long as it is asked for, a version that failed is not tried again
+            _tell(context, client, model, Plan(tuple(loaded - failed), view.labels))
+            context.clock.sleep(LET_GO_S)
+        _tell(context, client, model, Plan(tuple(loaded), view.labels))
+    for client, view in views.items():
+        for version in set(needed) - view.available:
+            if not (context.root / model / str(version)).is_dir():
+                raise DataError(
+                    f"version {version} of {model} is not on the disk", fix="put it back, or promote another"
+                )
+            wait_available(
+                client,
+                model,
+                version,
+                timeout_s=context.load_timeout_s,
+                clock=context.clock,
+                before=view.versions.get(version),
+            )
+
+
+def label(context: ReleaseContext, model: str, plan: Plan) -> None:
+    """Move the labels on every server. Raises ModelServerFailed if one does not answer by them then."""
+    write_config(context.root, {model: plan})
+    for client in context.clients:
+        loaded = {*plan.loaded, *look(client, model).available}
+        _tell(context, client, model, Plan(tuple(loaded), plan.labels))
+    for client in context.clients:
+        if (seen := look(client, model).labels) != plan.labels:
+            what = f"the model server at {client.address} did not move the labels of {model}"
+            raise ModelServerFailed(
+                what, got=seen, wanted=str(plan.labels), fix="see that nobody else changes its config"
+            )
+
+
+def settle(context: ReleaseContext, model: str, plan: Plan) -> None:
+    """Have every server hold no more than a plan, without labels to what it cannot load."""
+    write_config(context.root, {model: plan})
+    for client in context.clients:
+        available = look(client, model).available
+        labels = {name: version for name, version in plan.labels.items() if version in available}
+        _tell(context, client, model, replace(plan, labels=labels))
+
+
+def bring(context: ReleaseContext, model: str, state: State) -> None:
+    """Take every server from whatever it has to a state. Raises as the three steps do."""
+    load(context, model, Plan.of(state), state.labels.values())
+    label(context, model, Plan.of(state))
+    settle(context, model, Plan.of(state))
+
+
+def bring_back(context: ReleaseContext, model: str, state: State | None) -> list[str]:
+    """Take each server to a state (None: without the model) as far as it goes; return where it did not, and why."""
+    problems = []
+    for client in context.clients:
+        alone = replace(context, clients=(client,))
+        try:
+            if state:
+                bring(alone, model, state)
+            else:
+                _tell(alone, client, model, None)
+        except VouchError as error:
+            problems.append(f"{client.address}: {error.what}")
+            with suppress(VouchError):
+                if state:
+                    settle(alone, model, Plan.of(state))
+    return problems
+
+
+def _failed(view: ServerView, versions: Collection[int]) -> set[int]:
+    seen = (view.versions.get(version) for version in versions)
+    return {status.version for status in seen if status and status.state == "END" and status.error_code != "OK"}
+
+
+def _tell(context: ReleaseContext, client: GrpcClient, model: str, plan: Plan | None) -> None:
+    """Give a server its config: this model by the plan, and all others as they are released."""
+    with suppress(ModelServerFailed):  # taken, but not all of it could be loaded: what matters is looked at later
+        try:
+            client.reload_config(make_config(context.root, {model: plan}))
+        except InvalidRequest:
+            others = {*models(context.root), *unreadable(context.root)} - {model}
+            client.reload_config(
+                make_config(
+                    context.root, {model: plan} | {other: _bearable(context, client, other) for other in others}
+                )
+            )
+
+
+def _bearable(context: ReleaseContext, client: GrpcClient, model: str) -> Plan | None:
+    """Return what a server cannot refuse of another model: labels only to what it has. One model stops no other."""
+    record, view = recorded(context.root, model), look(client, model)
+    if record is None:
+        return None
+    wanted = {name: version for name, version in record.wanted.labels.items() if version in view.available}
+    return Plan(tuple({*record.wanted.loaded, *view.available}), {**view.labels, **wanted})
