@@ -13,6 +13,7 @@ from pathlib import Path
 
 from common.errors import ConfigError, DataError, EnvironmentProblem, VouchError
 from serving.client.errors import ModelNotFound
+from serving.client.grpc import GrpcClient
 from serving.release.checks import is_vouched, newest_vouched, vouched, why_none
 from serving.release.context import ReleaseContext
 from serving.release.server_config import recorded, write_config
@@ -92,11 +93,7 @@ def differences(context: ReleaseContext, model: str) -> dict[str, str]:
     A version that was just left takes a moment to unload, and is waited for.
     """
     deadline = context.clock.now() + SETTLE_S
-    while True:
-        seen = {client.address: _difference(context, index, model) for index, client in enumerate(context.clients)}
-        if not any(seen.values()) or context.clock.now() > deadline:
-            return seen
-        context.clock.sleep(LOOK_EVERY_S)
+    return {client.address: _difference(context, client, model, deadline) for client in context.clients}
 
 
 def prepare(
@@ -161,15 +158,19 @@ def _sound(context: ReleaseContext, model: str) -> State:
     return after
 
 
-def _difference(context: ReleaseContext, index: int, model: str) -> str:
+def _difference(context: ReleaseContext, client: GrpcClient, model: str, deadline: float) -> str:
     record = recorded(context.root, model)
-    try:
-        view = look(context.clients[index], model)
-    except VouchError as error:
-        return error.what
-    if record is None:
-        return ""
-    return "a release was cut short" if record.intent else view.difference(record.state)
+    if record and record.intent:
+        return f"{record.intent.entry.what} was cut short"
+    while True:
+        try:
+            view = look(client, model)
+        except VouchError as error:
+            return error.what
+        seen = view.difference(record.state) if record else ""
+        if not seen or context.clock.now() > deadline:
+            return seen
+        context.clock.sleep(LOOK_EVERY_S)
 
 
 def _with_stable(base: Path, state: State, version: int) -> State:

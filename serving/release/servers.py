@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from common.errors import DataError, VouchError
+from common.errors import DataError, GateRefused, VouchError
 from serving.client.errors import InvalidRequest, ModelNotFound, ModelServerFailed
 from serving.client.grpc import GrpcClient
 from serving.client.types import VersionSpec, VersionStatus
@@ -124,21 +124,25 @@ def bring(context: ReleaseContext, model: str, state: State) -> None:
 
 
 def bring_back(context: ReleaseContext, model: str, state: State | None) -> list[str]:
-    """Take each server to a state (None: without the model) as far as it goes; return where it did not, and why."""
+    """Take each server to a state (None: without the model); return which of them could not be told, and why."""
     problems = []
     for client in context.clients:
         alone = replace(context, clients=(client,))
         try:
             if state:
-                bring(alone, model, state)
+                _bring_if_possible(alone, model, state)
             else:
                 _tell(alone, client, model, None)
         except VouchError as error:
             problems.append(f"{client.address}: {error.what}")
-            with suppress(VouchError):
-                if state:
-                    settle(alone, model, Plan.of(state))
     return problems
+
+
+def _bring_if_possible(context: ReleaseContext, model: str, state: State) -> None:
+    try:
+        bring(context, model, state)
+    except (DataError, GateRefused):  # a version was lost, or did not load, before: the rest must do
+        settle(context, model, Plan.of(state))
 
 
 def _failed(view: ServerView, versions: Collection[int]) -> set[int]:

@@ -19,7 +19,6 @@ from common.errors import ConfigError, DataError, EnvironmentProblem, GateRefuse
 from serving.client.errors import ModelServerDown
 from serving.client.grpc import GrpcClient
 from serving.client.types import ModelClient, VersionSpec, connect
-from serving.launch.launcher import Start, launch
 from serving.release import commands as release
 from serving.release.state import Record, Routing, State, Store, routing
 from serving.release.transaction import STEPS
@@ -27,18 +26,9 @@ from serving.repository.manifest import GateVerdict
 from tests.support.paths import ROOT
 from tests.support.serving.release_server import Hall
 from tests.support.serving.releaser import Releaser
-from tests.support.serving.versions import BLESSED, copy_version, tiny_model, unloadable, wrong_golden
+from tests.support.serving.versions import BLESSED, copy_version, unloadable, wrong_golden
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def hall(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hall]:
-    tiny = tiny_model(tmp_path_factory.mktemp("tiny") / "model")
-    root = tmp_path_factory.mktemp("serving")
-    copy_version(tiny, root / "first", 1)
-    with launch(Start(root, 0, 0)) as running, closing(GrpcClient(running.addresses.grpc)) as client:
-        yield Hall(running, client, tiny)
 
 
 def test_a_first_version_pushed_while_the_server_runs_is_released(hall: Hall) -> None:

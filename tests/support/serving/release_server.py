@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from serving.client.errors import ModelNotFound
 from serving.client.grpc import GrpcClient
 from serving.client.types import VersionSpec
-from serving.launch.launcher import Running
+from serving.launch.launcher import Running, Start, launch
 from serving.release import commands as release
 from serving.release.context import ReleaseContext
-from tests.support.serving.versions import copy_version
+from tests.support.serving.versions import copy_version, tiny_model
 
 names = (f"model_{number}" for number in itertools.count())
 
@@ -58,3 +60,12 @@ class Hall:
         while self.loaded(model) != set(versions):
             assert time.monotonic() < deadline, self.loaded(model)
             time.sleep(0.02)
+
+
+@contextmanager
+def open_hall(folder: Path) -> Iterator[Hall]:
+    """Start a server on a model `first`, which has version 1."""
+    tiny, root = tiny_model(folder / "tiny"), folder / "serving"
+    copy_version(tiny, root / "first", 1)
+    with launch(Start(root, 0, 0)) as running, closing(GrpcClient(running.addresses.grpc)) as client:
+        yield Hall(running, client, tiny)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,11 +12,9 @@ from flask.testing import FlaskClient
 from common.errors import EnvironmentProblem
 from common.files import locked
 from serving.client.errors import ModelNotFound
-from serving.client.grpc import GrpcClient
-from serving.launch.launcher import Start, launch
 from serving.release.state import LOCK, State, Store
-from tests.support.serving.release_server import Hall
-from tests.support.serving.versions import copy_version, tiny_model, unloadable, wrong_golden
+from tests.support.serving.release_server import Hall, open_hall
+from tests.support.serving.versions import copy_version, unloadable, wrong_golden
 from tests.support.web.apps import App, own_app
 from webapp.models import releases
 
@@ -26,11 +23,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def hall(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hall]:
-    tiny = tiny_model(tmp_path_factory.mktemp("tiny") / "model")
-    root = tmp_path_factory.mktemp("serving")
-    copy_version(tiny, root / "first", 1)
-    with launch(Start(root, 0, 0)) as running, closing(GrpcClient(running.addresses.grpc)) as client:
-        yield Hall(running, client, tiny)
+    with open_hall(tmp_path_factory.mktemp("hall")) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
