@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from common.cli import Group
-from common.errors import ConfigError, DataError
+from common.errors import ConfigError, DataError, VouchError
 from common.paths import var_root
 from common.ports import MODEL_SERVER_GRPC, MODEL_SERVER_REST
 
@@ -202,12 +202,10 @@ def prepare(edge: Edge, as_json: bool) -> None:
     The first step of a deployment: a model server that is started afterwards serves just what is released. Needs none.
     """
     from serving.release import commands as release
-    from serving.release.checks import why_none
-    from serving.release.transaction import ReleaseContext
-    from serving.repository.layout import models
+    from serving.release.context import ReleaseContext
 
-    states = release.prepare(ReleaseContext(edge.root, (), edge.who))
-    left_out = {model: why_none(edge.root / model) for model in models(edge.root) if model not in states}
+    left_out: dict[str, VouchError] = {}
+    states = release.prepare(ReleaseContext(edge.root, (), edge.who), left_out.__setitem__)
     for model, error in left_out.items():
         click.secho(f"{model} is left out: {error.what}", fg="yellow", err=True)
     if not states:
@@ -300,8 +298,8 @@ def push(edge: Edge, model: str, folder: Path, version: int | None, as_json: boo
 def backup(edge: Edge, file: Path, as_json: bool) -> None:
     """Write all versions and releases into FILE, a tar archive. No release can be made meanwhile."""
     from serving.release.archive import back_up
-    from serving.release.state import one_at_a_time
     from serving.release.context import utc_now
+    from serving.release.state import one_at_a_time
 
     with one_at_a_time(edge.root, edge.who, utc_now()):
         _show_report(back_up(edge.root, file), f"in {file}", as_json)
@@ -318,8 +316,8 @@ def restore(edge: Edge, file: Path, as_json: bool) -> None:
     """
     from serving.release import commands as release
     from serving.release.archive import bring_back
-    from serving.release.state import one_at_a_time
     from serving.release.context import ReleaseContext, utc_now
+    from serving.release.state import one_at_a_time
 
     with one_at_a_time(edge.root, edge.who, utc_now()):
         report = bring_back(edge.root, file)

@@ -16,7 +16,7 @@ import pytest
 
 from serving.launch.backends import Places, choose
 from serving.release import commands as release
-from serving.release.transaction import ReleaseContext
+from serving.release.context import ReleaseContext
 from serving.server import flags
 from tests.support.paths import ROOT
 from tests.support.serving.configs import parse_config
@@ -54,7 +54,7 @@ class Site:
         for name in names:
             model, version = name.split("/")
             bare_version(self.models / model, int(version))
-        release.prepare(ReleaseContext(self.models, None, "tester"))
+        release.prepare(ReleaseContext(self.models, (), "tester"))
 
     def environment(self, settings: Mapping[str, str]) -> dict[str, str]:
         return {

@@ -11,7 +11,7 @@ import pytest
 
 from serving.client.grpc import GrpcClient
 from serving.release import commands as release
-from serving.release.transaction import ReleaseContext
+from serving.release.context import ReleaseContext
 from tests.support.serving.entrypoint import EntryPoint, entry_point, load
 from tests.support.serving.versions import copy_version, tiny_model, unloadable
 
@@ -30,7 +30,7 @@ def models(tiny: Path, tmp_path: Path) -> Path:
     """Three versions, of which the first is released."""
     root = tmp_path / "serving"
     copy_version(tiny, root / MODEL, 1)
-    release.prepare(ReleaseContext(root, None, "tester"))
+    release.prepare(ReleaseContext(root, (), "tester"))
     for version in (2, 3):
         copy_version(tiny, root / MODEL, version)
     return root
@@ -39,7 +39,7 @@ def models(tiny: Path, tmp_path: Path) -> Path:
 @contextmanager
 def releasing(models: Path, server: EntryPoint) -> Iterator[ReleaseContext]:
     with closing(GrpcClient(server.grpc)) as client:
-        yield ReleaseContext(models, client, "tester", load_timeout_s=60)
+        yield ReleaseContext(models, (client,), "tester", load_timeout_s=60)
 
 
 def release_and_see(context: ReleaseContext, servers: list[EntryPoint], rounds: int) -> None:
@@ -88,7 +88,7 @@ def test_a_second_server_on_the_same_folder_follows(models: Path, tmp_path: Path
 def test_releases_from_where_the_folder_has_another_name_are_followed(models: Path, tmp_path: Path) -> None:
     seen = tmp_path / "seen"
     seen.symlink_to(models)
-    elsewhere = ReleaseContext(models, None, "tester")  # writes files and asks no server
+    elsewhere = ReleaseContext(models, (), "tester")  # writes files and asks no server
     with entry_point(seen, tmp_path / "state") as server:
         server.serves(MODEL, 1)
         with load(server.url, MODEL, ROWS) as answers:
@@ -105,7 +105,7 @@ def test_a_broken_model_leaves_the_others_alone(models: Path, tiny: Path, tmp_pa
     copy_version(tiny, models / "broken", 1, unloadable)
     shutil.copytree(models / MODEL / "1", models / "half" / "1")
     (models / "half" / "1" / "saved_model.pb").unlink()
-    release.prepare(ReleaseContext(models, None, "tester"))
+    release.prepare(ReleaseContext(models, (), "tester"))
     config = models / "models.config"
     config.write_text(
         config.read_text()

@@ -11,8 +11,8 @@ import pytest
 from common.errors import ConfigError, DataError, GateRefused
 from serving.release import commands as release
 from serving.release.archive import back_up, bring_back
+from serving.release.context import ReleaseContext
 from serving.release.state import LOG, STATE, State, Store
-from serving.release.transaction import ReleaseContext
 from serving.repository.layout import versions
 from serving.repository.manifest import problems
 from tests.support.serving.versions import bare_version
@@ -22,7 +22,7 @@ from tests.support.serving.versions import bare_version
 def root(tmp_path: Path) -> Path:
     """Model m: 2 is stable and 1 kept for a rollback; model n: 1 is stable."""
     root = tmp_path / "serving"
-    context = ReleaseContext(root, None, "tester")
+    context = ReleaseContext(root, (), "tester")
     for model, version in (("m", 1), ("n", 1)):
         bare_version(root / model, version)
     release.prepare(context)
