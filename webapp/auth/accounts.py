@@ -149,7 +149,7 @@ class Accounts:
             changes["password_hash"] = self._passwords.hash(password)
         user = _user(row)
         with self._database.writing() as connection:
-            throttle.forgive(connection, user.name, address)
+            throttle.forgive(connection, user.name, address, self.now())
             # Unless the password was changed while this one was looked at.
             unchanged = update(users).where(users.c.id == user.id, users.c.password_hash == row.password_hash)
             connection.execute(unchanged.values(**changes))

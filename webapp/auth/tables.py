@@ -51,6 +51,13 @@ login_attempts = Table(
     Column("until", Float, nullable=False),
 )
 
+known_places = Table(
+    "known_places",
+    metadata,
+    Column("key", LargeBinary(32), primary_key=True),  # digest of an account and the network it logged in from
+    Column("last", Float, nullable=False, index=True),
+)
+
 audit = Table(
     "audit",
     metadata,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import time
 from collections.abc import Callable
@@ -15,11 +14,11 @@ from limits.strategies import SlidingWindowCounterRateLimiter
 
 from webapp.auth import identity
 from webapp.auth.errors import TooManyAttempts
+from webapp.auth.throttle import network_of
 from webapp.http.admission import WATCHERS
 from webapp.settings import WebSettings
 
 LOGINS = ("/login", "/api/v1/auth/login")
-IPV6_NETWORK_BITS = 64  # what one household has; its addresses are as many as it likes
 
 
 @dataclass(frozen=True)
@@ -61,12 +60,7 @@ def _who() -> str:
 
 
 def _address() -> str:
-    address = request.remote_addr or "nobody"
-    try:
-        is_v6 = ipaddress.ip_address(address).version == 6
-    except ValueError:
-        return address
-    return str(ipaddress.ip_network((address, IPV6_NETWORK_BITS), strict=False)) if is_v6 else address
+    return network_of(request.remote_addr or "nobody")
 
 
 def _is_counted() -> bool:

@@ -7,7 +7,7 @@ import pytest
 from tests.support.clock import Clock
 from webapp.auth.accounts import Accounts
 from webapp.auth.errors import NotAuthenticated, TooManyAttempts
-from webapp.auth.throttle import PATIENCE, Patience
+from webapp.auth.throttle import KNOWN_S, PATIENCE, Patience, network_of
 from webapp.types import Role
 
 pytestmark = pytest.mark.slow
@@ -82,6 +82,44 @@ def test_an_account_that_is_tried_from_many_addresses_waits_but_shortly(accounts
     for number in range(PATIENCE["account"].free):
         fail(accounts, address=f"192.0.2.{number}")
     assert 0 < wait_s(accounts, address=THERE) <= 60
+
+
+def test_an_owner_at_a_known_address_is_let_in_while_robots_guess_from_everywhere(
+    accounts: Accounts, clock: Clock
+) -> None:
+    accounts.authenticate("ada", GOOD, HERE)
+    for number in range(PATIENCE["account"].free):
+        fail(accounts, address=f"198.51.100.{number}")
+    assert wait_s(accounts, address="203.0.113.1") > 0
+    assert accounts.authenticate("ada", GOOD, HERE).name == "ada"
+    clock.now += KNOWN_S + 1
+    for number in range(PATIENCE["account"].free):
+        fail(accounts, address=f"198.51.100.{number}")
+    accounts.add("bob", GOOD, Role.VIEWER, who="test")
+    accounts.authenticate("bob", GOOD, THERE)  # with a login, places known for too long are forgotten
+    assert wait_s(accounts, address=HERE) > 0
+
+
+def test_a_known_address_may_not_guess_for_long_either(accounts: Accounts) -> None:
+    accounts.authenticate("ada", GOOD, HERE)
+    for _ in range(PATIENCE["account and address"].free):
+        fail(accounts)
+    assert wait_s(accounts) == 2
+
+
+def test_the_addresses_of_one_ipv6_network_count_as_one(accounts: Accounts) -> None:
+    for number in range(PATIENCE["account and address"].free):
+        fail(accounts, address=f"2001:db8:1:2::{number}")
+    assert wait_s(accounts, address="2001:db8:1:2:ffff::1") == 2
+    assert accounts.authenticate("ada", GOOD, "2001:db8:1:3::1").name == "ada"
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [("192.0.2.1", "192.0.2.1"), ("::ffff:192.0.2.1", "192.0.2.1"), ("2001:db8::5", "2001:db8::/64"), ("", "")],
+)
+def test_what_counts_as_one_address(address: str, network: str) -> None:
+    assert network_of(address) == network
 
 
 def test_a_clock_that_steps_back_makes_no_wait_longer_than_it_ever_was(accounts: Accounts, clock: Clock) -> None:
