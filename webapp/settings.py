@@ -57,6 +57,11 @@ class WebSettings(Frozen):
     trusted_proxies: int = Field(
         0, ge=0, le=5, description="Reverse proxies in front whose X-Forwarded-* are believed."
     )
+    root_path: str = Field(
+        "",
+        pattern=r"^(/[A-Za-z0-9._~-]+)*$",
+        description="Path under which a proxy has the app, such as `/vouch`, if it does not send X-Forwarded-Prefix.",
+    )
     max_body_bytes: Positive = Field(1 << 20, description="Of a JSON request or a form.")
     max_upload_bytes: Positive = Field(64 << 20, description="Of an uploaded CSV.")
     max_rows: Positive = Field(1000, description="Of one JSON request.")

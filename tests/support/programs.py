@@ -14,6 +14,7 @@ DEBIAN = {
     "amtool": "prometheus-alertmanager",
     "chromium": "chromium",
     "curl": "curl",
+    "nginx": "nginx-light",
     "prometheus": "prometheus",
     "promtool": "prometheus",
     "systemd-analyze": "systemd",

@@ -74,6 +74,13 @@ def is_ready(url: str) -> bool:
         return False
 
 
+def listeners(url: str) -> int:
+    """The workers that listen; each has a socket of its own on the port."""
+    place = f"0100007F:{int(url.rpartition(':')[2]):04X}"
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
+    return sum(row[1] == place and row[3] == "0A" for row in rows)
+
+
 @pytest.fixture
 def web(webapp_root: Path, fake: FakeModelServer, tmp_path: Path) -> Iterator[Web]:
     (tmp_path / "serving").symlink_to(webapp_root / "serving")
@@ -89,7 +96,7 @@ def web(webapp_root: Path, fake: FakeModelServer, tmp_path: Path) -> Iterator[We
     assert process.stdout
     [url] = re.findall(r"http://[\d.:]+", process.stdout.readline())
     try:
-        until(lambda: is_ready(url) or process.poll() is not None)
+        until(lambda: (listeners(url) == 2 and is_ready(url)) or process.poll() is not None)
         assert process.poll() is None, (tmp_path / "log").read_text()
         yield Web(process, url, tmp_path)
     finally:
@@ -110,7 +117,7 @@ def test_a_worker_that_is_killed_is_replaced_while_others_answer(web: Web, made:
         except requests.RequestException:
             lost += 1
     assert lost <= 1
-    until(lambda: len(web.workers() - {victim}) == 2)
+    until(lambda: len(web.workers() - {victim}) == 2 and listeners(web.url) == 2)
     assert web.predict(row).status_code == 200
 
 

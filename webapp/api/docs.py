@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import flask_swagger_ui
-from flask import Response, abort, current_app, render_template, send_file
+from flask import Response, abort, current_app, render_template, request, send_file
 
 from webapp.api.openapi import openapi
 from webapp.api.routes import answer, blueprint
@@ -29,7 +29,8 @@ _FILES = {
 @requires(Role.VIEWER)
 def openapi_json() -> Response:
     """Return the document."""
-    return answer(openapi(current_app, services()))
+    servers = [{"url": request.script_root}] if request.script_root else []
+    return answer(openapi(current_app, services()) | ({"servers": servers} if servers else {}))
 
 
 @blueprint.get("/docs")

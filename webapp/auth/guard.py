@@ -128,7 +128,7 @@ def _found_out() -> Identity:
 def _to_login() -> Response:
     """Send a browser to the login page, and from there back to what it asked for, if it can be asked for again."""
     methods = (request.url_rule.methods if request.url_rule else None) or ()
-    here = request.full_path.rstrip("?") if "GET" in methods else "/"
+    here = request.script_root + (request.full_path.rstrip("?") if "GET" in methods else "/")
     return redirect(f"{url_for('auth.login')}?{urlencode({'next': here})}", 303)
 
 

@@ -34,7 +34,7 @@ SEE_OTHER = 303
 @public
 def login() -> AnyResponse:
     """Show the form; whoever is logged in already goes on."""
-    target = safe_target(request.args.get("next", ""))
+    target = safe_target(request.args.get("next", ""), request.script_root)
     return redirect(target, SEE_OTHER) if identity().name else _login_form(target)
 
 
@@ -42,7 +42,7 @@ def login() -> AnyResponse:
 @public
 def log_in() -> AnyResponse:
     """Begin a session with a new id, or say that the name or the password is wrong, and never which."""
-    target, name = safe_target(request.form.get("next", "")), request.form.get("name", "")
+    target, name = safe_target(request.form.get("next", ""), request.script_root), request.form.get("name", "")
     if identity().is_demo:
         return redirect(target, SEE_OTHER)
     address = request.remote_addr or ""
@@ -151,12 +151,12 @@ class WrongField(DataError):
         self.field = field
 
 
-def safe_target(target: str) -> str:
-    """Return where to go after the login: a path of this app, or else its first page."""
-    is_path = target.startswith("/") and not target.startswith("//")
+def safe_target(target: str, root: str = "") -> str:
+    """Return where to go after the login: a path of this app, which is under `root`, or else its first page."""
+    is_path = target.startswith(f"{root}/") and not target.startswith("//")
     # Browsers take \ for /, and leave out tabs and line ends, so that "/\t/evil.example" is another site.
     is_plain = all(" " < letter < "\x7f" and letter != "\\" for letter in target)
-    return target if is_path and is_plain else "/"
+    return target if is_path and is_plain else f"{root}/"
 
 
 def _login_form(target: str, name: str = "", error: NotAuthenticated | TooManyAttempts | None = None) -> Response:

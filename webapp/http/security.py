@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,7 @@ HSTS = ("Strict-Transport-Security", "max-age=31536000")
 FORM_CHUNK_BYTES = 1 << 18  # what the parser holds of a file at a time counts as memory, too
 SAFE = ("GET", "HEAD", "OPTIONS")
 OURS = ("same-origin", "none")  # none: typed, or from a bookmark
+PREFIX_HEADER, PLAIN_PATH = "HTTP_X_FORWARDED_PREFIX", re.compile(r"(/[A-Za-z0-9._~-]+)*/?")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 log = logging.getLogger(__name__)
 
@@ -68,7 +70,11 @@ def init_app(app: Flask, settings: WebSettings) -> None:
     app.wsgi_app = _with_headers(app.wsgi_app)  # type: ignore[method-assign,assignment]
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+        app.wsgi_app = _with_plain_prefix(  # type: ignore[method-assign,assignment]
+            ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops, x_prefix=hops)
+        )
+    if settings.root_path:
+        app.wsgi_app = _under(settings.root_path, app.wsgi_app)  # type: ignore[method-assign,assignment]
     if settings.auth and not settings.trusted_hosts:
         log.warning("any Host header is taken; name the app's own in VOUCH_TRUSTED_HOSTS")
     app.config.update(
@@ -157,6 +163,30 @@ def _with_headers(app: WSGIApplication) -> WSGIApplication:
             return start_response(status, headers, *error)
 
         return app(environ, start)
+
+    return answer
+
+
+def _with_plain_prefix(app: WSGIApplication) -> WSGIApplication:
+    """Return an app that hears of no X-Forwarded-Prefix but plain paths: links begin with it, and `//` is a host."""
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        prefixes = environ.get(PREFIX_HEADER, "")
+        if not all(PLAIN_PATH.fullmatch(prefix.strip()) for prefix in prefixes.split(",")):
+            del environ[PREFIX_HEADER]
+        return app(environ, start_response)
+
+    return answer
+
+
+def _under(root_path: str, app: WSGIApplication) -> WSGIApplication:
+    """Return an app whose links begin with a path; a proxy may have taken it off what it asks for, or not."""
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        environ["SCRIPT_NAME"], path = root_path, environ["PATH_INFO"]
+        if f"{path}/".startswith(f"{root_path}/"):
+            environ["PATH_INFO"] = path[len(root_path) :] or "/"
+        return app(environ, start_response)
 
     return answer
 
