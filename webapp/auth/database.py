@@ -63,8 +63,8 @@ class Database:
                 yield connection
         except (SQLAlchemyError, sqlite3.Error, OSError) as error:
             raise EnvironmentProblem(
-                f"the accounts in {self.path} cannot be read or written",
-                got=getattr(error, "orig", None) or error,
+                "the accounts cannot be read or written",
+                got=f"{self.path}: {getattr(error, 'orig', None) or error}",
                 fix="see that the disk has room, and that the file is whole and yours; put a backup in its place",
             ) from None
 

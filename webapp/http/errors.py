@@ -9,10 +9,11 @@ from http import HTTPStatus
 from typing import Any
 
 import orjson
-from flask import Flask, Response, g, make_response, render_template, request
+from flask import Flask, Response, current_app, g, make_response, render_template, request
+from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException, NotFound
 
-from common.errors import VouchError
+from common.errors import EnvironmentProblem, VouchError
 from serving.client.errors import BadAnswer, ModelServerDown, ModelServerFailed, ModelServerTimeout
 from webapp.predict.validation import InvalidInput
 from webapp.types import Problem
@@ -61,6 +62,8 @@ def problem_json(status: int, detail: str, problems: tuple[Problem, ...] = (), *
 
 def _answer(status: int, error: VouchError, retry_after_s: float | None = None) -> Response:
     problems = error.problems if isinstance(error, InvalidInput) else ()
+    if isinstance(error, EnvironmentProblem):  # what the machine says of itself, such as paths, is for the log
+        error = VouchError(error.what, wanted=error.wanted, fix=error.fix)
     if wants_json():
         got = None if error.got is None else str(error.got)
         response = problem_json(status, error.what, problems, got=got, wanted=error.wanted, next=error.fix)
@@ -88,6 +91,8 @@ def _answer_http_error(error: HTTPException) -> Response:
 
 def _words(error: HTTPException) -> str:
     """Return what went wrong; that there is no such page in the reader's language, if nobody said it better."""
+    if isinstance(error, CSRFError) and request.scheme == "http" and current_app.config["SESSION_COOKIE_SECURE"]:
+        return "the login's cookie goes over HTTPS only; use https, or set VOUCH_SECURE_COOKIES=off for a trial"
     if error.description == NotFound.description:
         return "there is no such page"
     return error.description or _title(error.code or 0)

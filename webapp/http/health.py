@@ -97,7 +97,8 @@ def make_readyz(readiness: Readiness) -> Any:
 @blueprint.get("/version")
 @public
 def version() -> Response:
-    """Say which code and which models answer here."""
+    """Say which code and which models answer here; to whom the metrics are told, too."""
+    _check_may_watch()
     found, models = services(), {}
     for model in found.catalog.models():
         with suppress(VouchError):
@@ -117,9 +118,13 @@ def version() -> Response:
 @public
 def metrics() -> Response:
     """Give Prometheus the counters: in the networks that may have them, and elsewhere to users only."""
-    if services().settings.auth and not _is_near(request.remote_addr) and identity().role < Role.VIEWER:
-        raise Forbidden("the metrics are not for everybody", fix="log in, or name the network: VOUCH_METRICS_NETWORKS")
+    _check_may_watch()
     return Response(services().metrics.text(), content_type=CONTENT_TYPE_LATEST)
+
+
+def _check_may_watch() -> None:
+    if services().settings.auth and not _is_near(request.remote_addr) and identity().role < Role.VIEWER:
+        raise Forbidden("this is not for everybody", fix="log in, or name the network: VOUCH_METRICS_NETWORKS")
 
 
 @lru_cache(maxsize=1)

@@ -82,6 +82,7 @@ def init_app(app: Flask, settings: WebSettings) -> None:
         MAX_FORM_MEMORY_SIZE=max(settings.max_body_bytes, FORM_CHUNK_BYTES),
         WTF_CSRF_CHECK_DEFAULT=False,
         WTF_CSRF_TIME_LIMIT=None,
+        WTF_CSRF_SSL_STRICT=False,  # it wants a Referer, which some switch off; _check_origin asks for what all send
     )
     # The guard of webapp.auth asks for a form's token, once it is known who is there. It is as good as its session.
     CSRFProtect().init_app(app)
@@ -109,6 +110,8 @@ def _settings() -> WebSettings:
 def _check_host() -> None:
     """Refuse names that are not ours: a page elsewhere can give its own name our address (DNS rebinding)."""
     settings = _settings()
+    if not request.environ.get("HTTP_HOST") and request.environ.get("SERVER_PROTOCOL") == "HTTP/1.1":
+        raise UntrustedHost("the request names no host", wanted="Host")
     is_watcher = request.path in WATCHERS  # an orchestrator asks by address, and is told nothing personal
     if settings.auth and (is_watcher or not settings.trusted_hosts):
         return
@@ -137,7 +140,12 @@ def _check_origin() -> None:
         and origin is not None
         and _place(origin) != _place(f"{request.scheme}://{request.host}")
     ):
-        raise Forbidden("another site sent this request", got=origin[:80], fix="open the page here and try again")
+        raise Forbidden(
+            "another site sent this request, or a proxy does not say which host was asked",
+            got=f"Origin {origin[:80]}, Host {request.host[:80]}",
+            fix="open the page here and try again; a proxy has to pass Host on with its port, or X-Forwarded-Host "
+            "with VOUCH_TRUSTED_PROXIES",
+        )
 
 
 def _bound_body() -> None:

@@ -25,6 +25,8 @@ from webapp.predict.validation import Checked, check_rows
 from webapp.types import Answer, LoggedBatch, Outcome, RequestInfo
 
 PACKED, PACKED_INPUT = "serving_packed", "features"
+SUM_TOLERANCE = 1e-3
+LABEL_TOLERANCE = 1e-4  # the model compares in float32
 FED_EVERY_S = 1.0  # how often the gauges of a model's features are set
 T = TypeVar("T")
 Columns = Mapping[str, Any]  # field: a value a row
@@ -202,7 +204,27 @@ def _scored(model_version: ModelVersion, outputs: Outputs) -> Scored:
     if {*map(type, labels)} != {str} or not set(model_version.classes).issuperset(labels):
         odd = next(label for label in labels if not isinstance(label, str) or label not in model_version.classes)
         raise BadAnswer("the model answered a class it does not have", got=repr(odd)[:80])
+    _check_agreement(model_version, labels, probabilities)
     return Scored(labels, probabilities)
+
+
+def _check_agreement(model_version: ModelVersion, labels: Sequence[str], probabilities: NDArray[np.float64]) -> None:
+    """Raise BadAnswer unless each row's probabilities sum to one, and its label is what they and the threshold say."""
+    sums = probabilities.sum(axis=1)
+    if len(sums) and np.abs(sums - 1.0).max() > SUM_TOLERANCE:
+        odd = sums[np.abs(sums - 1.0).argmax()]
+        raise BadAnswer("the model answered probabilities that do not sum to one", got=f"{odd:.4f}")
+    chosen = probabilities[np.arange(len(labels)), [model_version.classes.index(label) for label in labels]]
+    if model_version.positive and model_version.threshold is not None:
+        scores = probabilities[:, model_version.classes.index(model_version.positive)]
+        is_positive = np.array([label == model_version.positive for label in labels], bool)
+        against = np.where(is_positive, model_version.threshold - scores, scores - model_version.threshold)
+    else:
+        against = probabilities.max(axis=1, initial=0.0) - chosen
+    if len(labels) and against.max() > LABEL_TOLERANCE:
+        row = int(against.argmax())
+        got = f"{labels[row]!r} with {np.round(probabilities[row], 4).tolist()}"
+        raise BadAnswer("the model answered a label that its probabilities do not say", got=got)
 
 
 def _odd(probabilities: NDArray[np.float64]) -> float:

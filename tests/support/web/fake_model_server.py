@@ -21,7 +21,19 @@ if TYPE_CHECKING:
     from tests.support.web.models import Made
 
 Mood = Literal[
-    "well", "slow", "hanging", "closing", "garbage", "nan", "fewer", "failing", "unavailable", "beyond", "stranger"
+    "well",
+    "slow",
+    "hanging",
+    "closing",
+    "garbage",
+    "nan",
+    "fewer",
+    "failing",
+    "unavailable",
+    "beyond",
+    "stranger",
+    "more-than-one",
+    "contrary",
 ]
 
 
@@ -111,6 +123,10 @@ def _spoilt(outputs: dict[str, Any], mood: Mood) -> dict[str, Any]:
         return {name: values[:-1] for name, values in outputs.items()}
     if mood == "beyond":
         return outputs | {"probabilities": [[2.5] * len(row) for row in outputs["probabilities"]]}
+    if mood == "more-than-one":
+        return outputs | {"probabilities": [[0.9] * len(row) for row in outputs["probabilities"]]}
+    if mood == "contrary":
+        return outputs | {"probabilities": [row[1:] + row[:1] for row in outputs["probabilities"]]}
     if mood == "stranger":
         return outputs | {"label": ["nobody knows"] * len(outputs["label"])}
     return outputs

@@ -194,6 +194,7 @@ def test_accounts_that_cannot_be_read_are_a_clear_refusal(app: Flask, browser: F
     response = browser.get("/")
     assert response.status_code == 503
     assert "cannot be read or written" in response.text
+    assert str(tmp_path) not in response.text
 
 
 @pytest.fixture

@@ -143,12 +143,21 @@ def test_over_https_the_cookie_is_bound_to_this_host(tmp_path: Path) -> None:
     client = app.test_client()
     page = client.get("/login", base_url="https://localhost")
     form = {"csrf_token": csrf_token(page.text), "name": "vera", "password": PASSWORD}
-    here = "https://localhost"
-    response = client.post("/login", base_url=here, headers={"Referer": f"{here}/login"}, data=form)
+    response = client.post("/login", base_url="https://localhost", data=form)  # a browser may send no Referer
     assert response.status_code == 303
     cookie = response.headers["Set-Cookie"]
     assert cookie.startswith("__Host-vouch=")
     assert {"Secure", "HttpOnly", "Path=/"} <= set(cookie.split("; "))
+    app.extensions["vouch"].close()
+
+
+def test_over_http_the_login_says_that_its_cookie_needs_https(tmp_path: Path) -> None:
+    app = small_app(tmp_path / "tls", auth=True)
+    client = app.test_client(use_cookies=False)  # no browser takes a secure cookie over HTTP
+    form = {"csrf_token": csrf_token(client.get("/login").text), "name": "vera", "password": PASSWORD}
+    response = client.post("/login", data=form)
+    assert response.status_code == 400
+    assert "VOUCH_SECURE_COOKIES" in response.text
     app.extensions["vouch"].close()
 
 

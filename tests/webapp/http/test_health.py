@@ -90,9 +90,12 @@ def test_the_metrics_can_be_read_by_prometheus_and_count_what_was_asked(client: 
     assert counted == 3
 
 
-def test_the_metrics_of_a_guarded_app_are_for_this_machine_and_for_users(make_app: Callable[..., App]) -> None:
+@pytest.mark.parametrize("path", ["/metrics", "/version"])
+def test_metrics_and_version_of_a_guarded_app_are_for_this_machine_and_for_users(
+    make_app: Callable[..., App], path: str
+) -> None:
     app, _ = make_app(auth=True, secret_key=GOOD_SECRET)
     client = app.test_client()
-    assert client.get("/metrics", environ_overrides={"REMOTE_ADDR": "127.0.0.1"}).status_code == 200
-    assert client.get("/metrics", environ_overrides={"REMOTE_ADDR": "203.0.113.5"}).status_code in (401, 403)
+    assert client.get(path, environ_overrides={"REMOTE_ADDR": "127.0.0.1"}).status_code == 200
+    assert client.get(path, environ_overrides={"REMOTE_ADDR": "203.0.113.5"}).status_code in (401, 403)
     assert client.get("/livez", environ_overrides={"REMOTE_ADDR": "203.0.113.5"}).status_code == 200

@@ -227,6 +227,21 @@ def test_a_form_is_bounded_and_a_file_may_be_larger(client: FlaskClient) -> None
     assert send(2000, "/batch/cells") == 400  # no CSRF token; but it was read
 
 
+@pytest.mark.parametrize("host", [None, ""], ids=["none", "an empty one"])
+def test_http_1_1_needs_a_host(named: Flask, host: str | None) -> None:
+    environ = EnvironBuilder("/public").get_environ() | {"HTTP_HOST": host}
+    if host is None:
+        del environ["HTTP_HOST"]
+    assert run_wsgi_app(named, environ)[1].startswith("400")
+
+
+def test_a_proxy_that_drops_the_port_is_told_of(client: FlaskClient) -> None:
+    answer = client.post("/api/v1/who", headers={"Origin": "https://localhost:8443"})
+    assert answer.status_code == 403
+    assert answer.json["got"] == "Origin https://localhost:8443, Host localhost"
+    assert "VOUCH_TRUSTED_PROXIES" in answer.json["next"]
+
+
 @pytest.mark.parametrize("coding", ["gzip", "GZIP", "br", "deflate, gzip", "zstd"])
 def test_a_body_that_is_compressed_is_refused(client: FlaskClient, coding: str) -> None:
     response = client.post("/api/v1/who", data=b"\x1f\x8b", headers={"Content-Encoding": coding})

@@ -117,6 +117,8 @@ def test_what_is_not_valid_never_reaches_the_model_server(bench: Bench, fake: Fa
         ("fewer", BadAnswer),
         ("beyond", BadAnswer),
         ("stranger", BadAnswer),
+        ("more-than-one", BadAnswer),
+        ("contrary", BadAnswer),
         ("failing", ModelServerFailed),
         ("unavailable", ModelServerDown),
         ("closing", ModelServerDown),
