@@ -167,8 +167,8 @@ def test_explain_of_an_unknown_run_names_those_there_are(pipeline_run: Any, vouc
 
 
 @pytest.mark.slow
-def test_predict_scores_test_rows_alike_by_each_signature(pipeline_run: Any, vouch: Any) -> None:
-    done = vouch(pipeline_run.var, "predict", "config/breast_cancer", "--rows", 5)
+def test_predict_scores_test_rows_alike_by_each_signature(pipeline_run: Any, start_vouch: Any) -> None:
+    done = start_vouch(pipeline_run.var, "predict", "config/breast_cancer", "--rows", 5).wait()
     assert done.returncode == 0, done.stderr
     rows = [line.split("│")[1:-1] for line in done.stdout.splitlines() if line.startswith("│")]
     cells = [[cell.strip() for cell in row] for row in rows]

@@ -183,9 +183,9 @@ def test_the_readmes_own_data_commands_work(vouch: Any, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["runs", "explain", "predict"])
-def test_the_readmes_commands_work_after_a_run(pipeline_run: Any, vouch: Any, command: str) -> None:
+def test_the_readmes_commands_work_after_a_run(pipeline_run: Any, start_vouch: Any, command: str) -> None:
     said = next(arguments(line) for line in code(README) if arguments(line)[:1] == [command])
-    done = vouch(pipeline_run.var, *said)
+    done = start_vouch(pipeline_run.var, *said).wait()
     assert done.returncode == 0, done.stderr
     assert "breast_cancer" in done.stdout or "Breast cancer" in done.stdout
 

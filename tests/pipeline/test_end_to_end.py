@@ -227,8 +227,8 @@ def test_a_table_nobody_described_just_works(iris: Any) -> None:
     assert Manifest.read(iris.serving / "1").operating_point is None, "there is none for three classes"
 
 
-def test_three_classes_are_predicted_by_name(iris: Any, vouch: Any) -> None:
-    done = vouch(iris.var, "predict", iris.var.parent / "config" / "iris", "--rows", 4)
+def test_three_classes_are_predicted_by_name(iris: Any, start_vouch: Any) -> None:
+    done = start_vouch(iris.var, "predict", iris.var.parent / "config" / "iris", "--rows", 4).wait()
     assert done.returncode == 0, done.stderr
     assert "highest probability" in done.stdout
     assert any(name in done.stdout for name in ("setosa", "versicolor", "virginica"))

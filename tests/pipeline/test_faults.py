@@ -70,11 +70,11 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def interrupted(var: Path, small: str, start_vouch: Any, vouch: Any) -> Stopped:
+def interrupted(var: Path, small: str, start_vouch: Any) -> Stopped:
     """Ctrl-C while Trainer runs, after a second run of the same model was tried."""
     call = start_vouch(var, "run", "config/breast_cancer", "--set", small, *ENDLESS)
     until(lambda: "Trainer" in "".join(running(var)), call)
-    meanwhile = vouch(var, "run", "config/breast_cancer")
+    meanwhile = start_vouch(var, "run", "config/breast_cancer").wait()
     os.killpg(call.pid, signal.SIGINT)
     done = call.wait()
     return Stopped(var, call.pid, done.returncode, call.output(), running(var), meanwhile)
@@ -132,9 +132,9 @@ def test_after_a_kill_nothing_is_left_running(resumed: Any) -> None:
     assert sum("FAILED" in steps for steps in states) == 2, "one interrupted, one killed"
 
 
-def test_a_corrupt_store_ends_with_5_and_the_cure(vouch: Any, tmp_path: Path) -> None:
+def test_a_corrupt_store_ends_with_5_and_the_cure(start_vouch: Any, tmp_path: Path) -> None:
     (tmp_path / "metadata.sqlite").write_bytes(b"no database " * 1000)
-    done = vouch(tmp_path, "run", "config/breast_cancer")
+    done = start_vouch(tmp_path, "run", "config/breast_cancer").wait()
     assert done.returncode == 5
     assert "is damaged" in done.stderr
     assert "move it away" in done.stderr

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import random
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +50,7 @@ def write_mixed(path: Path, classes: tuple[str, ...]) -> Path:
 
 @pytest.fixture(scope="module")
 def runs(onboarded: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Whole runs on mixed tables, side by side: integer labels for two classes and text for three."""
+    """Whole runs on mixed tables: integer labels for two classes and text for three."""
 
     def run(kind: str) -> Any:
         path = write_mixed(tmp_path_factory.mktemp("mixed") / "mixed.csv", CLASSES[kind])
@@ -59,8 +58,7 @@ def runs(onboarded: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         sets = ["categorical=[ward]", "model.epochs=3", "probe.golden_rows=40", f"evaluation.thresholds={{{least}: 0}}"]
         return onboarded(path, "--label", "outcome", sets=sets)
 
-    with ThreadPoolExecutor() as pool:
-        return dict(zip(CLASSES, pool.map(run, CLASSES), strict=True))
+    return {kind: run(kind) for kind in CLASSES}
 
 
 @pytest.fixture(scope="module", params=list(CLASSES))
