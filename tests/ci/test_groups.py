@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.paths import ROOT
+from tests.support.programs import program
 
 ALL = ["bench", "ci", "components", "notebooks", "serving", "webapp"]
 
@@ -37,6 +38,12 @@ def groups(*paths: str, root: Path = ROOT) -> list[str]:
 )
 def test_a_change_calls_for_the_tests_of_what_stands_on_it(path: str, wanted: list[str]) -> None:
     assert groups(path) == wanted
+
+
+@pytest.mark.parametrize("name", ["groups", "run"])
+def test_shellcheck_has_no_complaint(name: str) -> None:
+    done = subprocess.run([program("shellcheck"), ROOT / ".ci" / name], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 def test_every_group_has_exhaustive_tests_and_no_other_folder_has() -> None:
