@@ -78,7 +78,7 @@ def fork(var: Path, *arguments: object) -> Forked:
     """Begin a call and do not wait. The first call imports TFX in the process that all others are forked from."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(IMPORTED)
-    folder = Path(tempfile.mkdtemp(prefix="vouch-"))
+    folder = Path(tempfile.mkdtemp(prefix="call-", dir=var.parent))  # pytest clears it away
     out, err, words = folder / "out", folder / "err", tuple(map(str, arguments))
     for path in (out, err):
         path.touch()
