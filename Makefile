@@ -9,7 +9,7 @@ STARTED := $(shell date +%s)
 unexport PYTHONDONTWRITEBYTECODE
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help setup doctor demo test test-all test-fast lint format lock docs screenshots bench clean distclean
+.PHONY: help setup doctor demo test test-all test-fast coverage mutants lint format lock docs screenshots bench clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +37,15 @@ test-all: $(if $(GROUP),setup,test) ## Every test, or what `make test` leaves ou
 
 test-fast: setup ## The tests that need no TensorFlow graph: under a minute
 	$(PY) -m pytest -m "not slow" $(IN_WORKERS)
+
+COVERED = serving/release components/pusher components/evaluation webapp/auth
+coverage: setup ## How much of each room the tests run, by branches; and of the rooms where it should be 95 %
+	rm -f .coverage .coverage.*
+	$(PY) -m pytest -m "not exhaustive" $(IN_WORKERS) --cov --cov-report=term
+	@for room in $(COVERED); do printf '%-24s' $$room; $(PY) -m coverage report --include "$$room/*" | tail -n 1; done
+
+mutants: setup ## Turn each condition of serving/release, and list what no test notices
+	$(PY) -m tests.support.mutants serving/release tests/serving/release
 
 lint: setup ## Formatting, lint, types, and who may import whom
 	.venv/bin/ruff format --check .
@@ -69,7 +78,7 @@ bench: setup ## Run every benchmark
 	for name in pipeline examples quality serving release webapp; do $(PY) -m bench.$$name; done
 
 clean: ## Remove caches; models and runs in var/ stay
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
 	find . -name __pycache__ -not -path "./.venv/*" -prune -exec rm -rf {} +
 
 distclean: clean ## Remove the environment too

@@ -15,7 +15,7 @@ from serving.server.core.status import Code, StatusError
 from serving.server.core.transitions import ManagerOptions
 from serving.server.core.versions import State, VersionId
 
-LIMIT_S = 10.0
+LIMIT_S = 60.0
 FAST = ManagerOptions(poll_wait_s=0.01, max_num_load_retries=0)
 
 

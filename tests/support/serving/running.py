@@ -19,6 +19,7 @@ from tests.support.paths import ROOT
 
 START_S = 90
 END_S = 30
+LEAST_S = 60
 SILENT = ("PYTHONDONTWRITEBYTECODE", "TF_CPP_MIN_LOG_LEVEL")  # as a stranger starts it
 
 
@@ -125,8 +126,8 @@ def is_open(port: int) -> bool:
 
 
 def wait_for(is_true: Callable[[], bool], timeout_s: float, otherwise: Callable[[], str]) -> None:
-    """Wait until a condition holds."""
-    end = time.monotonic() + timeout_s
+    """Wait until a condition holds, on a slow machine for a minute at the least."""
+    end = time.monotonic() + max(timeout_s, LEAST_S)
     while not is_true():
         if time.monotonic() > end:
             raise AssertionError(otherwise())

@@ -1,0 +1,123 @@
+"""Small changes to a package that its tests should notice: `python -m tests.support.mutants PACKAGE TESTS`.
+
+Each mutant is one comparison, condition, boolean or returned value turned, in a copy of the repository. Those that no
+test notices are listed. It is a script to look with, not a gate: some mutants mean the same as what they came from.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from tests.support.paths import ROOT
+
+TURNED: dict[type[ast.AST], type[Any]] = {
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+    ast.And: ast.Or,
+    ast.Or: ast.And,
+}
+IMPORTED_BEFORE = ("pytest", "grpc", "google.protobuf.text_format", "numpy", "requests", "click")
+MOST_SECONDS = 300
+
+
+def mutants(source: str) -> Iterator[tuple[int, str]]:
+    """Yield the line of each change and the module with it."""
+    tree = ast.parse(source)
+    decorators = {
+        id(node) for owner in ast.walk(tree) for top in getattr(owner, "decorator_list", ()) for node in ast.walk(top)
+    }
+    for node in ast.walk(tree):
+        if id(node) in decorators:
+            continue
+        for attribute, value in changes(node):
+            before = getattr(node, attribute)
+            setattr(node, attribute, value)
+            yield getattr(node, "lineno", 0), ast.unparse(ast.fix_missing_locations(tree))
+            setattr(node, attribute, before)
+
+
+def changes(node: ast.AST) -> Iterator[tuple[str, Any]]:
+    """Yield what may be changed of a node: the attribute and its new value."""
+    if isinstance(node, ast.Compare):
+        for place, operator in enumerate(node.ops):
+            yield "ops", [*node.ops[:place], TURNED[type(operator)](), *node.ops[place + 1 :]]
+    elif isinstance(node, ast.BoolOp):
+        yield "op", TURNED[type(node.op)]()
+    elif isinstance(node, ast.Constant) and isinstance(node.value, bool):
+        yield "value", not node.value
+    elif isinstance(node, ast.Return) and node.value and not isinstance(node.value, ast.Constant):
+        yield "value", ast.Constant(None)
+    elif isinstance(node, ast.If | ast.IfExp | ast.While) and ast.unparse(node.test) != "TYPE_CHECKING":
+        yield "test", ast.UnaryOp(ast.Not(), node.test)
+
+
+def notices(folder: Path, tests: str) -> bool:
+    """Return whether a test fails, or hangs, in a copy of the repository."""
+    child = os.fork()
+    if child == 0:
+        with suppress(BaseException):
+            os.setsid()
+            signal.alarm(MOST_SECONDS)
+            os.chdir(folder)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            os.dup2(1, 2)
+            sys.path[:] = [str(folder), *(path for path in sys.path if path and Path(path).resolve() != ROOT)]
+            for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
+                del sys.modules[name]
+            import pytest
+
+            os._exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", tests]))
+        os._exit(1)
+    _, status = os.waitpid(child, 0)
+    with suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)  # servers that a killed test left behind
+    return status != 0
+
+
+def main(package: str, tests: str) -> None:
+    for name in IMPORTED_BEFORE:
+        importlib.import_module(name)
+    sys.dont_write_bytecode = True  # two mutants written in one second would share it
+    total, missed = 0, []
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "repository"
+        for path in subprocess.run(
+            ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.splitlines():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / path, folder / path)
+        if notices(folder, tests):
+            sys.exit("the tests fail without any change")
+        for path in sorted((folder / package).rglob("*.py")):
+            source = path.read_text(encoding="utf-8")
+            for line, text in mutants(source):
+                path.write_text(text, encoding="utf-8")
+                total += 1
+                if not notices(folder, tests):
+                    missed.append(f"{path.relative_to(folder)}:{line}: {source.splitlines()[line - 1].strip()}")
+                    print(f"missed  {missed[-1]}", flush=True)
+            path.write_text(source, encoding="utf-8")
+    print(f"{total - len(missed)} of {total} mutants were noticed")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
