@@ -13,7 +13,7 @@ import pytest
 from tests.support.paths import ROOT
 from tests.support.programs import program
 
-ALL = ["bench", "ci", "components", "notebooks", "serving", "webapp"]
+ALL = ["bench", "ci", "components", "deploy", "notebooks", "serving", "webapp"]
 
 
 def groups(*paths: str, root: Path = ROOT) -> list[str]:
@@ -26,7 +26,7 @@ def groups(*paths: str, root: Path = ROOT) -> list[str]:
     [
         ("docs/serving.md", []),
         ("webapp/serve.py", ["webapp"]),
-        ("serving/cli.py", ["notebooks", "serving", "webapp"]),
+        ("serving/cli.py", ["deploy", "notebooks", "serving", "webapp"]),
         ("components/pusher/push.py", ["bench", "components", "notebooks"]),
         ("tests/serving/test_cli.py", ["serving"]),
         (".ci/setup", ["ci"]),

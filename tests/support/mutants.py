@@ -100,11 +100,10 @@ def main(package: str, tests: str) -> None:
     total, missed = 0, []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "repository"
-        for path in subprocess.run(
-            ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
-        ).stdout.splitlines():
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / path, folder / path)
+        listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+        for name in listed.stdout.splitlines():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
         if notices(folder, tests):
             sys.exit("the tests fail without any change")
         for path in sorted((folder / package).rglob("*.py")):
