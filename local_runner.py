@@ -114,8 +114,8 @@ def init(
     out: Path,
     force: bool,
 ) -> None:
-    """Write pipeline.yaml and schema.pbtxt for any CSV with a class label."""
-    from config.onboard.write import onboard
+    """Write pipeline.yaml and schema.pbtxt for any CSV or Parquet file with a class label."""
+    from config.onboard.init import onboard
 
     result = onboard(data, label=label, positive=positive, ids=ids, group_by=group_by, name=name, out=out, force=force)
     click.echo(result)

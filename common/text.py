@@ -1,3 +1,15 @@
-"""How a missing value travels where the type has none of its own; numbers have NaN, text the empty text."""
+"""Words that were nearly right, and how a missing value travels where a type has none of its own."""
 
-MISSING_CODE = -(2**63)  # of an integer code; exact as a double too
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+MISSING_CODE = -(2**63)  # of an integer code; exact as a double too. Numbers have NaN, text the empty text
+
+
+def nearest(word: str, words: Iterable[str]) -> str | None:
+    """Return which of `words` was probably meant, or None if nothing is near."""
+    by_folded = {other.strip().casefold(): other for other in words}
+    near = difflib.get_close_matches(word.strip().casefold(), by_folded, n=1, cutoff=0.6)
+    return by_folded[near[0]] if near else None

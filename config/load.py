@@ -6,7 +6,6 @@ or `[0, 1]` stay text, `1e-4` is a number, and `epochs: yes` is a mistake instea
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import re
@@ -19,6 +18,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from common.errors import ConfigError
+from common.text import nearest
 from config.settings import Settings
 
 Location = tuple[str | int, ...]
@@ -67,12 +67,6 @@ def settings_hash(settings: Settings) -> str:
     values["data"]["source"] = settings.data.source.name
     values["schema_file"] = settings.schema_file and settings.schema_file.name
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def nearest(word: str, words: Sequence[str]) -> str | None:
-    """Return which of `words` was probably meant, or None if nothing is near."""
-    found = difflib.get_close_matches(word.casefold(), [w.casefold() for w in words], n=1, cutoff=0.6)
-    return next((w for w in words if found and w.casefold() == found[0]), None)
 
 
 def _read(file: Path) -> tuple[dict[str, Any], Places]:

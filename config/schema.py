@@ -10,7 +10,7 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from common.errors import ConfigError
-from config.load import nearest
+from common.text import nearest
 from config.settings import Settings
 
 Kind = Literal["numeric", "categorical"]

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from common.text import nearest
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(gt=0)]
@@ -139,10 +140,8 @@ class DataGateSettings(Frozen):
         known = {*DATA_CHECKS, *anomalies_pb2.AnomalyInfo.Type.keys()}
         for kind in severity:
             if kind.partition(":")[0] not in known:
-                near = difflib.get_close_matches(kind.partition(":")[0], known, n=1)
-                raise ValueError(
-                    f"{kind}: there is no kind {kind!r}" + (f"; did you mean {near[0]!r}?" if near else "")
-                )
+                near = nearest(kind.partition(":")[0], known)
+                raise ValueError(f"{kind}: there is no kind {kind!r}" + (f"; did you mean {near!r}?" if near else ""))
         return severity
 
     def severity_of(

@@ -1,1 +1,1 @@
-"""Tables as files: read once, the same way for everybody."""
+"""Tables in files, read the same way by `init`, ExampleGen, `serving predict` and the web app."""

@@ -13,20 +13,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 
 from common.errors import DataError
-from components.examples.columns import (
-    BadValues,
-    Block,
-    check_names,
-    check_same_names,
-    dtype_of,
-    to_common,
-    value_fault,
-    widest,
-)
-from components.examples.request import Dtype, ReadRequest
+from common.tables.columns import Dtype, dtype_of
+from common.tables.encoding import GZIP, starts_with
+from components.examples.columns import BadValues, Block, check_names, check_same_names, to_common, value_fault, widest
+from components.examples.request import ReadRequest
 
 BATCH_ROWS = 8192
-_GZIP_MAGIC = b"\x1f\x8b"
 
 
 class _NumberedRows:
@@ -43,7 +35,7 @@ class _NumberedRows:
             return Block(to_common(batch, dtypes, request), file, row)
         except BadValues as error:
             places = self.places(file, [row + r for r in error.rows] or [row])
-            raise value_fault(places, error.column, error.dtype, error.value) from None
+            raise value_fault(error.column, error.dtype, error.value).at(places) from None
 
 
 class ParquetSource(_NumberedRows):
@@ -140,7 +132,7 @@ def _open_parquet(file: Path) -> Any:
 def _serialized(file: Path) -> Iterator[list[bytes]]:
     import tensorflow as tf
 
-    compression = "GZIP" if _is_gzip(file) else ""
+    compression = "GZIP" if starts_with(file, GZIP) else ""
     records = tf.data.TFRecordDataset(str(file), compression_type=compression).batch(BATCH_ROWS)
     try:
         for batch in records.as_numpy_iterator():
@@ -152,7 +144,7 @@ def _serialized(file: Path) -> Iterator[list[bytes]]:
 def _count_records(file: Path) -> int:
     """Count records: eight bytes of length, four of checksum, the data, four of checksum."""
     count = 0
-    with gzip.open(file) if _is_gzip(file) else file.open("rb") as raw:
+    with gzip.open(file) if starts_with(file, GZIP) else file.open("rb") as raw:
         try:
             while head := raw.read(12):
                 rest = int.from_bytes(head[:8], "little") + 4
@@ -162,11 +154,6 @@ def _count_records(file: Path) -> int:
         except (EOFError, gzip.BadGzipFile) as error:
             raise _not_whole(file, str(error)) from None
     return count
-
-
-def _is_gzip(file: Path) -> bool:
-    with file.open("rb") as raw:
-        return raw.read(2) == _GZIP_MAGIC
 
 
 def _not_whole(file: Path, got: str) -> DataError:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from common.errors import DataError
-from components.examples.request import DTYPES, Dtype, ReadRequest
+from common.tables.columns import ARROW_TYPES, DTYPES, Dtype, as_texts, decoded
+from common.tables.csv_file import LISTED, Fault
+from common.tables.dialect import BLANKS_BETWEEN_COLUMNS, check_distinct
+from common.text import nearest
+from components.examples.request import ReadRequest
 
-ARROW_TYPES = {"int": pa.int64(), "float": pa.float64(), "string": pa.string()}
-LISTED = 5  # so many faulty rows are named
 FLOAT32_LIMIT = 3.4028235677973366e38  # from here on, a number rounds to an infinite float32
 
 
@@ -51,27 +51,6 @@ class Source(Protocol):
         """Return the number of rows as told without parsing them, or None where that is not cheap."""
 
 
-def dtype_of(name: str, arrow: Any) -> Dtype | None:
-    """Return the narrowest of our types that holds a column of an Arrow type; None for nulls only.
-
-    Raises DataError for nested types.
-    """
-    if pa.types.is_dictionary(arrow):
-        return dtype_of(name, arrow.value_type)
-    if pa.types.is_null(arrow):
-        return None
-    if pa.types.is_nested(arrow):
-        raise DataError(
-            f"column {name!r} holds lists or records",
-            got=str(arrow),
-            wanted="one value a row",
-            fix="flatten it before, or name it in data.ignore",
-        )
-    if pa.types.is_integer(arrow):
-        return "int"
-    return "float" if pa.types.is_floating(arrow) or pa.types.is_decimal(arrow) else "string"
-
-
 def widest(dtypes: Iterable[Dtype | None]) -> Dtype:
     """Return the narrowest type that holds all of several; numbers if there is nothing but nulls."""
     known = [dtype for dtype in dtypes if dtype]
@@ -85,8 +64,7 @@ def to_common(batch: pa.RecordBatch, dtypes: dict[str, Dtype], request: ReadRequ
 
 
 def _common(name: str, column: Any, dtype: Dtype, request: ReadRequest) -> Any:
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
+    column = decoded(column)
     try:
         if dtype == "string":
             return _text(column, request.missing_texts(name))
@@ -97,12 +75,7 @@ def _common(name: str, column: Any, dtype: Dtype, request: ReadRequest) -> Any:
 
 
 def _text(column: Any, missing: Sequence[str]) -> Any:
-    if pa.types.is_floating(column.type):
-        # pandas turns whole numbers into floats where one is missing; how Arrow writes 1.0 depends on its version
-        whole = pc.all(pc.equal(pc.floor(column), column)).as_py()
-        texts = [None if v is None or v != v else str(int(v)) if whole else repr(v) for v in column.to_pylist()]
-        column = pa.array(texts, pa.string())
-    column = pc.cast(column, pa.string())
+    column = as_texts(column)
     is_missing = pc.is_in(column, value_set=pa.array(missing, pa.string()))
     return pc.if_else(is_missing, pa.scalar(None, pa.string()), column)
 
@@ -130,35 +103,24 @@ def _bad_values(name: str, column: Any, dtype: Dtype) -> BadValues:
     return BadValues(name, dtype, bad, column[bad[0]].as_py() if bad else None)
 
 
-def value_fault(where: Sequence[str], column: str, dtype: str, value: object) -> DataError:
-    """Say that values are not of their column's type."""
-    return DataError(
-        f"{and_more(where)}: column {column!r} holds a value that is not of its type",
-        got=repr(value),
-        wanted={"int": "a whole number", "float": "a finite number"}.get(dtype, "UTF-8 text"),
-        fix="correct it, list it in data.null_values if it means missing, or change the column's type in the schema",
+def value_fault(column: str, dtype: str, value: object) -> Fault:
+    """Say that a value is not of its column's type."""
+    return Fault(
+        f"column {column!r} holds a value that is not of its type",
+        repr(value),
+        {"int": "a whole number", "float": "a finite number"}.get(dtype, "UTF-8 text"),
+        "correct it, list it in data.null_values if it means missing, or change the column's type in the schema",
     )
-
-
-def and_more(where: Sequence[str]) -> str:
-    """Name the first place, and the others if there are any."""
-    return where[0] if len(where) == 1 else f"{where[0]} (and: {', '.join(where[1:])})"
 
 
 def check_names(names: Sequence[str], file: Path, request: ReadRequest) -> None:
     """Refuse a set of columns that lacks the label or group, repeats a name, or has nothing to learn from."""
-    name, times = Counter(names).most_common(1)[0] if names else ("", 0)
-    if times > 1:
-        raise DataError(
-            f"{file}: column {name!r} stands {times} times in the header",
-            got=", ".join(names),
-            wanted="distinct names",
-            fix="rename or remove one",
-        )
+    check_distinct(names, str(file))
     for column, key in ((request.label, "data.label"), (request.group_by, "split.group_by")):
         if column is not None and column not in names:
-            near = difflib.get_close_matches(column, names, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}? Set {key}" if near else f"set {key} to one of the columns"
+            near = nearest(column, names)
+            hint = f"did you mean {near!r}? Set {key}" if near else f"set {key} to one of the columns"
+            hint = BLANKS_BETWEEN_COLUMNS if len(names) == 1 and column in names[0].split() else hint
             raise DataError(
                 f"{file}: there is no column {column!r}", got=", ".join(names), wanted=f"{key}: {column}", fix=hint
             )
@@ -171,9 +133,9 @@ def check_names(names: Sequence[str], file: Path, request: ReadRequest) -> None:
         )
 
 
-def check_same_names(found: dict[Path, frozenset[str]]) -> None:
+def check_same_names(names_by_file: dict[Path, frozenset[str]]) -> None:
     """Refuse files of one data set whose columns differ (their order may)."""
-    (first, expected), *others = found.items()
+    (first, expected), *others = names_by_file.items()
     for file, names in others:
         if names != expected:
             raise DataError(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import codecs
 import logging
+import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,101 +13,138 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from components.examples.columns import ARROW_TYPES, BadValues, Block, check_names, check_same_names, to_common, widest
-from components.examples.csv_text import Header, explain, lines_of, open_binary, read_header
-from components.examples.request import Dtype, ReadRequest
+from common.errors import DataError
+from common.tables.columns import ARROW_TYPES, Dtype
+from common.tables.csv_file import CsvFile, Fault
+from common.tables.encoding import PARQUET, starts_with
+from components.examples.columns import (
+    FLOAT32_LIMIT,
+    BadValues,
+    Block,
+    check_names,
+    check_same_names,
+    to_common,
+    value_fault,
+    widest,
+)
+from components.examples.request import ReadRequest
 
 BLOCK_BYTES = 2**20  # bounds memory: Arrow reads up to 32 blocks ahead
+_PLAIN = {"int": re.compile(r"-?\d{1,18}"), "float": re.compile(r"-?\d{1,30}(\.\d+)?")}
 _log = logging.getLogger(__name__)
 
 
 class CsvSource:
-    """CSV files with a header each, UTF-8, the same columns in any order."""
+    """CSV files with a header each, the same columns in any order."""
 
     def __init__(self, files: Sequence[Path], request: ReadRequest) -> None:
         self._request = request
-        self._headers = {file: read_header(file, request.delimiter) for file in files}
-        for file, header in self._headers.items():
-            check_names(header.names, file, request)
-            if header.unnamed:
-                _log.warning("%s: dropped %d column(s) without a name", file, len(header.unnamed))
-        check_same_names({file: frozenset(self._kept(header)) for file, header in self._headers.items()})
+        self._files = [_open(file, request.delimiter) for file in files]
+        for file in self._files:
+            check_names(file.dialect.columns, file.path, request)
+            if file.dialect.unnamed:
+                _log.warning("%s: dropped %d column(s) without a name", file.path, len(file.dialect.unnamed))
+        check_same_names({file.path: frozenset(self._kept(file)) for file in self._files})
 
     def blocks(self) -> Iterator[Block]:
         """Read all rows. Types that the request leaves open are inferred over all rows first."""
         dtypes = self._dtypes()
-        for file, header in self._headers.items():
+        for file in self._files:
             first_row = 0
-            for batch in self._read(file, header, dtypes):
+            for batch in self._read(file, dtypes):
                 try:
                     common = to_common(batch, dtypes, self._request)
                 except BadValues as error:
-                    raise explain(file, header, dtypes, self._request, error) from None
-                yield Block(common, file, first_row)
+                    raise self._explain(file, dtypes, error) from None
+                yield Block(common, file.path, first_row)
                 first_row += batch.num_rows
 
     def places(self, file: Path, rows: Sequence[int]) -> list[str]:
         """Return `file:line` of rows."""
-        return lines_of(file, self._request.delimiter, rows)
+        return next(each for each in self._files if each.path == file).lines_of(rows)
 
     def independent_count(self) -> int | None:
         """Count lines, unless quotes (which may hold line breaks) or lone carriage returns make that unsafe."""
         count = 0
-        for file in self._headers:
-            with open_binary(file) as raw:
-                for line in raw:
+        for file in self._files:
+            with file.open() as stream:
+                for number, line in enumerate(stream, start=1):
                     content = line.rstrip(b"\r\n")
                     if b'"' in content or b"\r" in content:
                         return None
-                    count += content not in (b"", codecs.BOM_UTF8)
-        return count - len(self._headers)
+                    count += bool(content) and number > file.dialect.line
+        return count
 
-    def _kept(self, header: Header) -> list[str]:
-        return [n for n in header.names if n not in header.unnamed and n not in self._request.ignore]
+    def _kept(self, file: CsvFile) -> list[str]:
+        return [name for name in file.dialect.names if name and name not in self._request.ignore]
 
     def _dtypes(self) -> dict[str, Dtype]:
         """Return each column's type: the narrowest that every value in every file has, where none is prescribed."""
-        names = self._kept(next(iter(self._headers.values())))
+        names = self._kept(self._files[0])
         open_columns = {name for name in names if self._request.known_dtype(name) is None}
-        found: dict[str, Dtype | None] = dict.fromkeys(open_columns)
-        for file, header in self._headers.items() if open_columns else ():
+        inferred: dict[str, Dtype | None] = dict.fromkeys(open_columns)
+        for file in self._files if open_columns else ():
             as_text: dict[str, Dtype] = dict.fromkeys(open_columns, "string")
-            for batch in self._read(file, header, as_text):
+            for batch in self._read(file, as_text):
                 for name in open_columns:
-                    found[name] = _widened(batch.column(name), found[name], self._request.null_values)
-        return {name: self._request.known_dtype(name) or widest([found[name]]) for name in names}
+                    inferred[name] = _widened(batch.column(name), inferred[name], self._request.null_values)
+        return {name: self._request.known_dtype(name) or widest([inferred[name]]) for name in names}
 
-    def _read(self, file: Path, header: Header, dtypes: dict[str, Dtype]) -> Iterator[pa.RecordBatch]:
+    def _read(self, file: CsvFile, dtypes: dict[str, Dtype]) -> Iterator[pa.RecordBatch]:
         types = {name: ARROW_TYPES[dtype] for name, dtype in dtypes.items()}
         if "" not in self._request.ignore:  # else columns without a name may hold what they like
-            types |= dict.fromkeys(header.unnamed, pa.null())
-        block_bytes = max(BLOCK_BYTES, 32 * len("".join(header.names)))  # a row must fit
+            types |= dict.fromkeys(file.dialect.unnamed, pa.null())
+        reading, parsing = file.arrow_options()
+        reading.block_size = max(BLOCK_BYTES, 32 * len("".join(file.dialect.columns)))  # a row must fit
+        converting = pa.csv.ConvertOptions(
+            column_types=types,
+            include_columns=list(types),
+            strings_can_be_null=False,
+            null_values=list(self._request.null_values),
+        )
         try:
-            yield from pa.csv.open_csv(
-                str(file),
-                # the header is skipped by the parser, which knows about quoted line breaks in it
-                pa.csv.ReadOptions(
-                    block_size=block_bytes,
-                    column_names=header.names,
-                    skip_rows=header.blank_lines,
-                    skip_rows_after_names=1,
-                ),
-                pa.csv.ParseOptions(delimiter=self._request.delimiter, newlines_in_values=True),
-                pa.csv.ConvertOptions(
-                    column_types=types,
-                    include_columns=list(types),
-                    strings_can_be_null=False,
-                    null_values=list(self._request.null_values),
-                ),
-            )
+            with file.open() as stream:
+                yield from pa.csv.open_csv(stream, reading, parsing, converting)
         except pa.ArrowException as error:
-            if not _has_rows(file, self._request.delimiter):
+            if next(file.rows(), None) is None:
                 return  # Arrow takes a header without a line end for an error
-            raise explain(file, header, dtypes, self._request, error) from None
+            raise self._explain(file, dtypes, error) from None
+
+    def _explain(self, file: CsvFile, dtypes: dict[str, Dtype], error: Exception) -> DataError:
+        unnamed = frozenset() if "" in self._request.ignore else file.dialect.unnamed
+        return file.explain(error, dtypes, partial(_value_fault, dtypes, unnamed, self._request.null_values))
 
 
-def _has_rows(file: Path, delimiter: str) -> bool:
-    return bool(lines_of(file, delimiter, [0]))
+def _open(file: Path, delimiter: str) -> CsvFile:
+    if starts_with(file, PARQUET):
+        raise DataError(f"{file} is a Parquet file", wanted="CSV", fix="set data.format: parquet")
+    return CsvFile(file, delimiter)
+
+
+def _value_fault(
+    dtypes: dict[str, Dtype], unnamed: frozenset[str], missing: Sequence[str], row: dict[str, str]
+) -> Fault | None:
+    for column, value in row.items():
+        if column in unnamed and value and value not in missing:
+            return Fault(
+                f"{column.strip('()')} holds a value",
+                repr(value),
+                "a name in the header, or nothing in the column",
+                "name it (and list it in data.ignore), or export without an index column",
+            )
+        if column in dtypes and not _fits(value, dtypes[column], missing):
+            return value_fault(column, dtypes[column], value)
+    return None
+
+
+def _fits(value: str, dtype: Dtype, missing: Sequence[str]) -> bool:
+    if dtype == "string" or _PLAIN[dtype].fullmatch(value) or value in missing:
+        return True
+    try:
+        number = pc.cast(pa.array([value.strip(" \t")]), ARROW_TYPES[dtype])[0].as_py()
+    except pa.ArrowInvalid:
+        return False
+    return not abs(number) >= FLOAT32_LIMIT  # NaN is a missing value and fits
 
 
 def _widened(column: Any, dtype: Dtype | None, missing: Sequence[str]) -> Dtype | None:

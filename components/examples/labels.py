@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Mapping
 
@@ -10,7 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from common.errors import DataError
-from components.examples.columns import LISTED, Block, Source, and_more
+from common.tables.csv_file import LISTED, Fault
+from common.text import nearest
+from components.examples.columns import Block, Source
 from components.examples.request import ReadRequest
 
 
@@ -23,13 +24,13 @@ def count_labels(block: Block, source: Source, request: ReadRequest) -> Counter[
     counts = Counter({pair["values"]: pair["counts"] for pair in pc.value_counts(labels).to_pylist()})
     if unknown := sorted(set(counts) - set(request.classes)):
         is_unknown = pc.invert(pc.is_in(labels, value_set=pa.array(request.classes, pa.string())))
-        near = difflib.get_close_matches(unknown[0].strip(), request.classes, n=1, cutoff=0.5)
-        raise DataError(
-            f"{_places(block, source, is_unknown)}: label {request.label!r} holds an unknown class",
-            got=", ".join(map(repr, unknown[:LISTED])),
-            wanted=f"one of {list(request.classes)}",
-            fix=f"{f'did you mean {near[0]!r}? C' if near else 'c'}orrect it, or add it to data.classes",
-        )
+        near = nearest(unknown[0], request.classes)
+        raise Fault(
+            f"label {request.label!r} holds an unknown class",
+            ", ".join(map(repr, unknown[:LISTED])),
+            f"one of {list(request.classes)}",
+            f"{f'did you mean {near!r}? C' if near else 'c'}orrect it, or add it to data.classes",
+        ).at(_places(block, source, is_unknown))
     return counts
 
 
@@ -74,14 +75,14 @@ def _refuse_missing(block: Block, source: Source, column: str, what: str) -> Non
     values = block.batch.column(column)
     if values.null_count:
         key = "data.classes" if what == "label" else "split.group_by"
-        raise DataError(
-            f"{_places(block, source, values.is_null())}: {what} {column!r} is missing",
-            got=f"{values.null_count} row(s) without in this block",
-            wanted=f"a {what} in every row ({key})",
-            fix=f"fill the {what} in or remove the rows",
-        )
+        raise Fault(
+            f"{what} {column!r} is missing",
+            f"{values.null_count} row(s) without in this block",
+            f"a {what} in every row ({key})",
+            f"fill the {what} in or remove the rows",
+        ).at(_places(block, source, values.is_null()))
 
 
-def _places(block: Block, source: Source, mask: pa.Array) -> str:
+def _places(block: Block, source: Source, mask: pa.Array) -> list[str]:
     rows = pc.indices_nonzero(mask).to_pylist()[:LISTED]
-    return and_more(source.places(block.file, [block.first_row + row for row in rows]))
+    return source.places(block.file, [block.first_row + row for row in rows])

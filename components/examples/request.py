@@ -6,10 +6,8 @@ from typing import Literal
 
 from tensorflow_metadata.proto.v0 import schema_pb2
 
+from common.tables.columns import Dtype
 from config.settings import Frozen, Settings
-
-Dtype = Literal["int", "float", "string"]
-DTYPES: tuple[Dtype, ...] = ("int", "float", "string")
 
 
 class ReadRequest(Frozen):

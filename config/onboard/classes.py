@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from common.errors import ConfigError, DataError
-from config.load import nearest
+from common.text import nearest
 from config.onboard.columns import RawTable
 from config.onboard.guesses import guess_positive
 from config.settings import DataSettings
@@ -17,7 +16,7 @@ LEAST_ROWS_OF_CLASS = 5
 NULL_VALUES: tuple[str, ...] = DataSettings.model_fields["null_values"].default
 
 
-def read_classes(csv: Path, raw: RawTable, label: str) -> dict[str, int]:
+def read_classes(raw: RawTable, label: str) -> dict[str, int]:
     """Return rows by class, numbers in their order and texts in theirs.
 
     Raises DataError if the label cannot be learned.
@@ -26,7 +25,7 @@ def read_classes(csv: Path, raw: RawTable, label: str) -> dict[str, int]:
     unlabelled = sum(count for text, count in counts.items() if text in NULL_VALUES and text != "None")
     if unlabelled:
         raise DataError(
-            f"{csv}: rows without a label in {label!r}",
+            f"{raw.path}: rows without a label in {label!r}",
             got=f"{unlabelled} of {raw.table.num_rows}",
             fix="label them or take them out",
         )
@@ -35,35 +34,37 @@ def read_classes(csv: Path, raw: RawTable, label: str) -> dict[str, int]:
     has_fractions = is_numeric and any(number != int(number) for number in numbers if number is not None)
     if is_numeric and (len(counts) > MOST_CLASSES or (has_fractions and len(counts) > 10)):
         raise DataError(
-            f"{csv}: {label!r} looks like a quantity; predicting those (regression) is not supported",
+            f"{raw.path}: {label!r} looks like a quantity; predicting those (regression) is not supported",
             got=f"{len(counts)} distinct numbers",
             wanted="classes",
             fix="make classes of it (low, middle, high), or name another --label",
         )
     if len(counts) > MOST_CLASSES:
         raise DataError(
-            f"{csv}: {label!r} has too many classes",
+            f"{raw.path}: {label!r} has too many classes",
             got=len(counts),
             wanted=f"at most {MOST_CLASSES}",
             fix="merge rare ones, or name another --label",
         )
     if len(counts) < 2:
         raise DataError(
-            f"{csv}: every row has the same label in {label!r}", got=next(iter(counts)), wanted="at least two classes"
+            f"{raw.path}: every row has the same label in {label!r}",
+            got=next(iter(counts)),
+            wanted="at least two classes",
         )
     forms: dict[str, list[str]] = {}
     for text in counts:
         forms.setdefault(text.strip().casefold(), []).append(text)
     if alike := [texts for texts in forms.values() if len(texts) > 1]:
         raise DataError(
-            f"{csv}: classes in {label!r} differ only by spaces or capitals",
+            f"{raw.path}: classes in {label!r} differ only by spaces or capitals",
             got=", ".join(map(repr, alike[0])),
             fix="write them alike",
         )
     if rare := {text: count for text, count in counts.items() if count < LEAST_ROWS_OF_CLASS}:
         few = [f"{text!r}: {count}" for text, count in rare.items()]
         raise DataError(
-            f"{csv}: classes in {label!r} with too few rows to be learned and tested",
+            f"{raw.path}: classes in {label!r} with too few rows to be learned and tested",
             got=shortened(few),
             wanted=f"at least {LEAST_ROWS_OF_CLASS} each",
             fix="merge them, or drop the rows",

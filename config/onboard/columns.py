@@ -1,9 +1,7 @@
-"""Read a CSV for the first time and say what is in each column. Everything is read as text, then looked at."""
+"""Read a table for the first time and say what is in each column. A CSV is read as text, then looked at."""
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,18 +11,21 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
+import pyarrow.parquet
 
 from common.errors import DataError
+from common.tables.columns import ARROW_TYPES, as_texts, decoded, dtype_of
+from common.tables.csv_file import CsvFile
+from common.tables.dialect import check_distinct
+from common.tables.encoding import PARQUET, starts_with
 
-DELIMITERS = (",", ";", "\t", "|")
-HEAD_BYTES = 1 << 20
 FEW_VALUES = 100
 SAMPLE = 2000
 DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T ]\d{1,2}:\d{2}.*)?|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2})( .*)?")
 DECORATED = re.compile(r"(?=.*[^\d\s])[-+(]?\s*[$€£]?\s*\d[\d\s.,']*\s*[%$€£]?\s*\)?")
 MOST_ODD = 3
 
-Looks = Literal["plain", "date", "prose", "decorated number", "sequence"]
+Looks = Literal["plain", "date", "prose", "decorated number", "sequence", "nested"]
 
 
 @dataclass(frozen=True)
@@ -55,62 +56,63 @@ class Column:
 
 @dataclass(frozen=True)
 class RawTable:
-    """A CSV as text: its columns that have a name, and whether there are others."""
+    """A table as its file has it: the columns that have a name, a CSV's as texts."""
 
+    path: Path
     table: pa.Table
+    format: Literal["csv", "parquet"]
     delimiter: str
     has_unnamed: bool
 
     def counts(self, name: str) -> dict[str, int]:
-        """Return how often each text of a column stands there, exactly as written."""
-        return {pair["values"]: pair["counts"] for pair in pc.value_counts(self.table[name]).to_pylist()}
+        """Return how often each text of a column stands there, exactly as written; a Parquet null is the empty text."""
+        dtype_of(name, self.table[name].type)
+        texts = pc.fill_null(as_texts(decoded(self.table[name])), "")
+        return {pair["values"]: pair["counts"] for pair in pc.value_counts(texts).to_pylist()}
 
 
-def read_raw(path: Path) -> RawTable:
-    """Read a CSV with a header line, finding out its delimiter.
-
-    Raises DataError with file, line and cure.
-    """
-    head = _head(path)
-    delimiter = _sniff(head)
-    header, *rows = list(csv.reader(io.StringIO(head), delimiter=delimiter))[:1000]
-    if not header[-1] and rows and all(len(row) == len(header) - 1 for row in rows):
-        header = header[:-1]  # Kaggle's way: the header ends in a delimiter, the rows do not
-    named = [name for name in header if name]
-    header = [name or f"(unnamed column {number})" for number, name in enumerate(header, start=1)]
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise DataError(f"{path}:1: two columns have the same name", got=", ".join(map(repr, twice)), fix="rename one")
-    if not rows:
-        raise DataError(f"{path} has a header but no rows")
+def read_table(path: Path) -> RawTable:
+    """Read a Parquet file, or a CSV in whatever dialect. Raises DataError with file, line and cure."""
+    if starts_with(path, PARQUET):
+        try:
+            table = pyarrow.parquet.ParquetFile(path).read()
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{path} cannot be read as Parquet", got=error, fix="write it again") from None
+        check_distinct(table.column_names, str(path))
+        named = [name for name in table.column_names if name]
+        return RawTable(path, table.select(named), "parquet", ",", len(named) < table.num_columns)
+    file = CsvFile(path)
+    named = [name for name in file.dialect.names if name]
+    converting = pacsv.ConvertOptions(column_types=dict.fromkeys(named, pa.string()), include_columns=named)
+    if next(file.rows(), None) is None:
+        raise DataError(f"{path} has a header but no rows", got=", ".join(named), wanted="rows", fix="export it again")
     try:
-        table = pacsv.read_csv(
-            path,
-            read_options=pacsv.ReadOptions(column_names=header, skip_rows_after_names=1),
-            parse_options=pacsv.ParseOptions(delimiter=delimiter, newlines_in_values='"' in head),
-            convert_options=pacsv.ConvertOptions(
-                column_types=dict.fromkeys(header, pa.string()), include_columns=named
-            ),
-        )
-    except pa.ArrowInvalid as error:
-        raise _located(path, delimiter, len(header), str(error)) from None
-    return RawTable(table, delimiter, has_unnamed=len(named) < len(header))
+        with file.open() as stream:
+            table = pacsv.read_csv(stream, *file.arrow_options(), converting)
+    except pa.ArrowException as error:
+        raise file.explain(error, named) from None
+    return RawTable(path, table, "csv", file.dialect.delimiter, len(named) < len(file.dialect.names))
 
 
-def look(name: str, texts: pa.ChunkedArray, null_values: Sequence[str]) -> Column:
-    """Say what a column of text holds."""
-    filled = texts.filter(pc.invert(pc.is_in(texts, value_set=pa.array(list(null_values), pa.string()))))
-    type_, numbers, odd = _as_numbers(filled)
-    missing = len(texts) - len(filled) if numbers is None else len(texts) - len(numbers)
+def look(name: str, column: pa.ChunkedArray, null_values: Sequence[str]) -> Column:
+    """Say what a column holds."""
+    rows, column = len(column), pc.drop_null(decoded(column))
+    if pa.types.is_nested(column.type):
+        return Column(name, "text", rows, rows - len(column), len(column), "nested")
+    filled, kind, numbers, odd = column, *_typed_numbers(name, column)
+    if numbers is None:
+        texts = as_texts(column)
+        filled = texts.filter(pc.invert(pc.is_in(texts, value_set=pa.array(list(null_values), pa.string()))))
+        kind, numbers, odd = _as_numbers(filled)
     values = filled if numbers is None else numbers
     distinct = values.unique()
     few = len(distinct) <= FEW_VALUES
     span: dict[str, Any] = pc.min_max(numbers).as_py() if numbers is not None and len(numbers) else {}
     return Column(
         name=name,
-        type=type_,
-        rows=len(texts),
-        missing=missing,
+        type=kind,
+        rows=rows,
+        missing=rows - len(values),
         distinct=len(distinct),
         looks=_looks_like(filled, numbers, len(distinct)),
         values=tuple(str(value) for value in sorted(distinct.to_pylist())) if few else (),
@@ -120,70 +122,22 @@ def look(name: str, texts: pa.ChunkedArray, null_values: Sequence[str]) -> Colum
     )
 
 
-def _head(path: Path) -> str:
-    """Return the first megabyte as text, cut at a line's end."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(HEAD_BYTES)
-            if file.read(1):
-                head = head[: head.rfind(b"\n") + 1]
-    except OSError as error:
-        raise DataError(f"cannot read {path}", got=error.strerror, wanted="a CSV file") from None
-    if not head.strip():
-        raise DataError(f"{path} is empty", wanted="a header line and rows")
-    try:
-        return head.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise _not_utf8(path) from None
-
-
-def _sniff(head: str) -> str:
-    """Return the delimiter that parts the header into most columns while the rows agree with it."""
-    best = (0, ",")
-    for delimiter in DELIMITERS:
-        widths = [len(row) for row in csv.reader(io.StringIO(head), delimiter=delimiter) if row][:20]
-        agreeing = sum(abs(width - widths[0]) <= 1 for width in widths)
-        if agreeing >= 0.9 * len(widths) and widths[0] > max(best[0], 1):
-            best = (widths[0], delimiter)
-    return best[1]
-
-
-def _located(path: Path, delimiter: str, width: int, message: str) -> DataError:
-    """Find the line that Arrow stumbled over."""
-    if "UTF8" in message:
-        return _not_utf8(path)
-    with path.open(encoding="utf-8-sig", newline="", errors="replace") as file:
-        reader = csv.reader(file, delimiter=delimiter)
-        for row in reader:
-            if row and len(row) != width:
-                return DataError(
-                    f"{path}:{reader.line_num}: the row has another number of columns than the header",
-                    got=f"{len(row)} columns",
-                    wanted=f"{width}",
-                    fix="correct the line; text that holds the delimiter must be quoted",
-                )
-    return DataError(f"{path} cannot be read as CSV", got=message)
-
-
-def _not_utf8(path: Path) -> DataError:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                return DataError(
-                    f"{path}:{number}: not UTF-8 text",
-                    got=f"byte 0x{line[error.start]:02x}",
-                    fix=f"from Windows? iconv -f WINDOWS-1252 -t UTF-8 {path.name} > new.csv",
-                )
-    return DataError(f"{path} is not UTF-8 text")
-
-
 Numbers = tuple[Literal["int", "float", "text"], pa.ChunkedArray | None, tuple[str, ...]]
 
 
+def _typed_numbers(name: str, column: pa.ChunkedArray) -> Numbers:
+    """Return the numbers of a column whose file says that it holds some."""
+    dtype = dtype_of(name, column.type)
+    if dtype == "int":
+        return "int", column.cast(ARROW_TYPES[dtype]), ()
+    if dtype != "float":
+        return "text", None, ()
+    numbers = column.cast(ARROW_TYPES[dtype])
+    return "float", numbers.filter(pc.invert(pc.is_nan(numbers))), ()
+
+
 def _as_numbers(filled: pa.ChunkedArray) -> Numbers:
-    """Return the type, the numbers if it is one, and the few texts among them that are none."""
+    """Return the type, the numbers if texts are numbers, and the few texts that are not."""
     if not len(filled) or pc.any(pc.match_substring_regex(filled, r"^\s*[-+]?0\d")).as_py():
         return "text", None, ()  # 02139 is a code: as a number it would lose its zero
     kind, numbers = _cast(filled)
@@ -191,8 +145,7 @@ def _as_numbers(filled: pa.ChunkedArray) -> Numbers:
         return kind, numbers, ()
     is_plain = pc.match_substring_regex(filled, r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$")
     odd: list[str] = filled.filter(pc.invert(is_plain)).unique().to_pylist()
-    is_foreign = any(re.search(r"\d", text) for text in odd)
-    if is_foreign or len(odd) > MOST_ODD or 2 * pc.sum(is_plain).as_py() < len(filled):
+    if any(re.search(r"\d", text) for text in odd) or len(odd) > MOST_ODD or 2 * pc.sum(is_plain).as_py() < len(filled):
         return "text", None, ()
     trimmed = pc.replace_substring_regex(pc.utf8_trim_whitespace(filled.filter(is_plain)), r"^\+", "")
     kind, numbers = _cast(trimmed)

@@ -52,6 +52,7 @@ def why_ignored(column: Column, is_given: bool) -> str | None:
             "By its name an id that comes back: if its rows belong together, make it split.group_by.",
         ),
         (column.looks == "sequence", "Counts the rows."),
+        (column.looks == "nested", "Lists or records. Make columns of them to learn from them."),
         (column.looks == "date", "Dates. To learn from them, make a number of them (age in days, month)."),
         (
             column.looks == "decorated number",

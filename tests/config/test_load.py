@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import ConfigError
-from config.load import load_settings, nearest, settings_hash
+from config.load import load_settings, settings_hash
 
 GOOD = """\
 name: toy
@@ -300,8 +300,3 @@ def test_digest_sees_values_and_not_places(file: Path, tmp_path: Path) -> None:
     same = settings_hash(load_settings(file))
     assert settings_hash(load_settings(elsewhere)) == same
     assert settings_hash(load_settings(file, ["seed=1"])) != same
-
-
-def test_nearest_finds_a_slip_and_nothing_else() -> None:
-    assert nearest("Diagnossis", ["radius", "diagnosis"]) == "diagnosis"
-    assert nearest("xyz", ["radius", "diagnosis"]) is None

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from common.tables.safe import safe_text, safe_texts
-from config.load import nearest
+from common.text import nearest
 from webapp.bulk.csv_blocks import Block, CsvBlocks, InvalidFile, TooLarge
 from webapp.bulk.csv_columns import CheckedTable, check_table
 from webapp.models.catalog import ModelVersion

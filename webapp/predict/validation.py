@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from common.errors import VouchError
-from config.load import nearest
+from common.text import nearest
 from webapp.models.catalog import ModelVersion
 from webapp.predict.rules import FieldRules, Refused, rules_of, shown
 from webapp.types import Caution, Problem

@@ -27,7 +27,10 @@ def consume(source: Source, asked: ReadRequest) -> int:
     [
         pytest.param(b"", {}, ["data.csv:1: the file is empty", "next: export it again"], id="empty"),
         pytest.param(b"\n\n", {}, ["the file is empty"], id="blank-lines-only"),
-        pytest.param("x,y\n1,a\n".encode("utf-16"), {}, ["data.csv:1: the file is UTF-16", "iconv"], id="utf-16"),
+        pytest.param("x,y\n1,a\n".encode("utf-16-le"), {}, ["zero bytes", "save it as CSV UTF-8"], id="no-mark"),
+        pytest.param(b"PAR1...", {}, ["is a Parquet file", "data.format: parquet"], id="parquet"),
+        pytest.param(b"PK\x03\x04...", {}, ["an Excel workbook", "'CSV UTF-8'"], id="xlsx"),
+        pytest.param(b"x y\n1 a\n", {}, ["no column 'y'", "only blanks"], id="blanks-between-columns"),
         pytest.param(b"x,x,y\n1,2,a\n", {}, ["column 'x' stands 2 times", "rename"], id="duplicate-column"),
         pytest.param(b"x;y;z\n1;a;2\n", {}, ["data.csv:1: the delimiter", "data.delimiter: ';'"], id="semicolon"),
         pytest.param(b"x\ty\n1\ta\n", {}, ['data.delimiter: "\\t"'], id="tab"),

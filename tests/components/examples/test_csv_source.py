@@ -33,6 +33,10 @@ PLAIN = {"x": [1.5, 2.0], "t": ["u", "v"], "y": ["a", "b"]}
         pytest.param(b"x,t,y,,\n1.5,u,a,,\n2,v,b,,\n", id="two-unnamed-empty-columns"),
         pytest.param(b"x,t,y,\n1.5,u,a\n2,v,b\n", id="kaggle-s-delimiter-at-the-end-of-the-header"),
         pytest.param(b'x,t,y\n" 1.5",u,a\n2 ,v,b\n', id="blanks-around-numbers"),
+        pytest.param(b"sep=,\r\nx,t,y\r\n1.5,u,a\r\n2,v,b\r\n", id="excel-s-line"),
+        pytest.param(b"# of 2024\n#, by me\nx,t,y\n1.5,u,a\n2,v,b\n", id="comments"),
+        pytest.param("x,t,y\n1.5,u,a\n2,v,b\n".encode("utf-16"), id="utf-16"),
+        pytest.param(gzip.compress(b"x,t,y\n1.5,u,a\n2,v,b\n"), id="gzip-by-another-name"),
     ],
 )
 def test_variants_read_alike(csv_source: Make, rows: Rows, content: bytes) -> None:

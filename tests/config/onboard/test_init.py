@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from common.errors import ConfigError, DataError
 from components.examples.reading import open_source
 from components.examples.request import read_request
 from config.load import load_settings
-from config.onboard.write import OnboardResult, onboard
+from config.onboard.init import OnboardResult, onboard
 from config.schema import model_features, read_schema
 from config.settings import Settings
 from tests.support.paths import ROOT
@@ -104,6 +105,46 @@ def test_an_index_written_by_pandas_is_left_out(init: Init) -> None:
     result = init(toy().to_csv())
     assert result.ignored == {"": "Columns without a name."}
     assert read_as_examples(result).column_names == ["x", "y"]
+
+
+TEXT = "x,y\n" + "".join(f"{i % 7}.5,{'ab'[i % 2]}\n" for i in range(ROWS))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"sep=;\r\n" + TEXT.replace(",", ";").encode(), id="excel-s-line"),
+        pytest.param(b"# of 2024\n" + TEXT.encode(), id="comment"),
+        pytest.param(TEXT.replace("\n", "\r").encode(), id="lone-carriage-returns"),
+        pytest.param(TEXT.replace(",", "\t").encode("utf-16"), id="utf-16"),
+        pytest.param(gzip.compress(TEXT.encode()), id="gzip"),
+    ],
+)
+def test_csv_of_all_kinds_is_understood_and_then_read_as_examples(init: Init, content: bytes) -> None:
+    result = init(content)
+    assert (result.rows, dict(result.classes), result.features) == (ROWS, {"a": 100, "b": 100}, ("x",))
+    assert read_as_examples(result).slice(0, 2).to_pydict() == {"x": [0.5, 1.5], "y": ["a", "b"]}
+
+
+def test_parquet_is_read_by_its_own_types(tmp_path: Path) -> None:
+    path = tmp_path / "toy.parquet"
+    table = toy(
+        count=np.arange(ROWS) % 37,
+        dose=[1.0, 2.0, None, 4.0] * 50,
+        colour=pd.Categorical(["red", "green", "blue", None] * 50),
+        day=pd.date_range("2024-01-01", periods=ROWS),
+        parts=[[1, 2]] * ROWS,
+        y=[0.0, 1.0] * 100,
+    )
+    table.to_parquet(path)
+    result = onboard(path, label="y", out=tmp_path / "config")
+    settings, schema = read(result)
+    assert (settings.data.format, settings.data.classes) == ("parquet", ("0", "1"))
+    assert list(result.ignored) == ["day", "parts"]
+    types = {name: schema_pb2.FeatureType.Name(feature.type) for name, feature in schema.items()}
+    assert types == {"y": "BYTES", "x": "FLOAT", "count": "INT", "dose": "FLOAT", "colour": "BYTES"}
+    read_back = read_as_examples(result).slice(0, 4).to_pydict()
+    assert (read_back["dose"], read_back["y"]) == ([1.0, 2.0, None, 4.0], ["0", "1", "0", "1"])
 
 
 def test_types_follow_the_values(init: Init) -> None:
@@ -373,12 +414,18 @@ def test_nothing_is_overwritten_unless_forced(init: Init) -> None:
         pytest.param("", {}, "is empty", id="empty"),
         pytest.param("\n\n", {}, "is empty", id="blank"),
         pytest.param("x,y\n", {}, "no rows", id="header only"),
-        pytest.param("x,x,y\n" + "1,2,a\n1,2,b\n" * 50, {}, "same name", id="column twice"),
-        pytest.param("x,y\n" + "1,a\n2,b\n" * 50 + "3,a,9\n", {}, "toy.csv:102: .*\n.*got: 3 columns", id="ragged"),
-        pytest.param("x,y\n" + "1,a\n2,b\n" * 50 + "3\n", {}, "toy.csv:102: .*\n.*got: 1 columns", id="short row"),
+        pytest.param("x,x,y\n" + "1,2,a\n1,2,b\n" * 50, {}, "stands 2 times", id="column twice"),
+        pytest.param("x,y\n" + "1,a\n2,b\n" * 50 + "3,a,9\n", {}, "toy.csv:102: .*\n.*got: 3 values", id="ragged"),
+        pytest.param("x,y\n" + "1,a\n2,b\n" * 50 + "3\n", {}, "toy.csv:102: .*\n.*got: 1 values", id="short row"),
+        pytest.param("x y\n" + "1 a\n2 b\n" * 50, {}, "only blanks part the columns", id="blanks"),
+        pytest.param(b"PK\x03\x04...", {}, "an Excel workbook.*\n.*\n.*'CSV UTF-8'", id="workbook"),
+        pytest.param(b"PAR1...", {}, "cannot be read as Parquet", id="torn parquet"),
+        pytest.param(gzip.compress(TEXT.encode())[:-9], {}, "the gzip file is damaged", id="torn gzip"),
         pytest.param("1.5,a\n2.5,b\n" * 50, {}, "has no column 'y'", id="no header"),
-        pytest.param(b"x,y\n1,a\n2,caf\xe9\n", {}, "toy.csv:3: not UTF-8.*\n.*0xe9.*\n.*iconv", id="latin"),
-        pytest.param(b"x,y\n" + b"1,a\n" * 300_000 + b"2,\xe9\n", {}, "toy.csv:300002: not", id="latin, far down"),
+        pytest.param(
+            b"x,y\n1,a\n2,caf\xe9\n", {}, "toy.csv:3: column 'y' is not UTF-8.*\n.*0xe9.*\n.*\n.*iconv", id="latin"
+        ),
+        pytest.param(b"x,y\n" + b"1,a\n" * 300_000 + b"2,\xe9\n", {}, "toy.csv:300002: column", id="latin, far down"),
     ],
 )
 def test_what_cannot_be_learned_is_refused(init: Init, table: Any, options: dict[str, Any], told: str) -> None:
@@ -401,5 +448,7 @@ def test_many_rows_are_all_read(init: Init) -> None:
 
 
 def test_onboarding_needs_no_tensorflow() -> None:
-    code = "import sys, config.onboard.write; sys.exit(any(m in sys.modules for m in ('tensorflow', 'tfx', 'apache_beam')))"  # noqa: E501
+    code = (
+        "import sys, config.onboard.init; sys.exit(any(m in sys.modules for m in ('tensorflow', 'tfx', 'apache_beam')))"
+    )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60, check=True)

@@ -1,4 +1,4 @@
-"""Write a configuration for a CSV that nobody has described yet, and say in comments what was guessed and why."""
+"""Write a configuration for a table that nobody has described yet, and say in comments what was guessed and why."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from common.errors import ConfigError, DataError
 from common.files import write_text
-from config.load import CONFIG_NAME, load_settings, nearest
+from common.tables.dialect import BLANKS_BETWEEN_COLUMNS
+from common.text import nearest
+from config.load import CONFIG_NAME, load_settings
 from config.onboard.classes import NULL_VALUES, choose_positive, read_classes, shortened
-from config.onboard.columns import FEW_VALUES, Column, RawTable, look, read_raw
+from config.onboard.columns import FEW_VALUES, Column, RawTable, look, read_table
 from config.onboard.guesses import presence_floor, split_weights, thresholds, training, why_ignored
 from config.onboard.template import pipeline_text, schema_text
 from config.schema import check_schema, read_schema
@@ -52,7 +54,7 @@ class OnboardResult:
 
 
 def onboard(
-    csv: Path,
+    path: Path,
     *,
     label: str,
     positive: str | None = None,
@@ -62,35 +64,31 @@ def onboard(
     out: Path = Path("config"),
     force: bool = False,
 ) -> OnboardResult:
-    """Write `<out>/<name>/pipeline.yaml` and `schema.pbtxt` for any classification CSV.
+    """Write `<out>/<name>/pipeline.yaml` and `schema.pbtxt` for a CSV or Parquet file with a class label.
 
     Raises DataError if the file cannot be learned from, ConfigError if an argument does not fit it.
     """
-    folder = out / _name(name, csv)
+    folder = out / _name(name, path)
     targets = (folder / CONFIG_NAME, folder / SCHEMA_NAME)
-    if not force and (there := [str(target) for target in targets if target.exists()]):
-        raise ConfigError("refusing to overwrite", got=", ".join(there), fix="--force, or another --name")
-    raw = read_raw(csv)
-    _check_columns(csv, raw, label, ids, group_by)
-    classes = read_classes(csv, raw, label)
+    if not force and (existing := [str(target) for target in targets if target.exists()]):
+        raise ConfigError("refusing to overwrite", got=", ".join(existing), fix="--force, or another --name")
+    raw = read_table(path)
+    _check_columns(raw, label, ids, group_by)
+    classes = read_classes(raw, label)
     positive, why_positive = choose_positive(classes, positive)
     nulls = tuple(text for text in NULL_VALUES if text not in classes)
     columns = [look(column, raw.table[column], nulls) for column in raw.table.column_names if column != label]
-    nulls += _odd_texts(csv, columns, classes)
+    nulls += _odd_texts(raw, columns, classes)
     ignored = {c.name: why for c in columns if c.name != group_by and (why := why_ignored(c, c.name in ids))}
     ignored |= {"": "Columns without a name."} if raw.has_unnamed else {}
     features = [column for column in columns if column.name not in ignored and column.name != group_by]
     if not features:
         reasons = "; ".join(f"{column}: {why}" for column, why in ignored.items())
-        raise DataError(f"{csv} leaves no column to learn from", got=reasons or "the label alone")
+        raise DataError(f"{path} leaves no column to learn from", got=reasons or "the label alone")
     groups = next((column for column in columns if column.name == group_by), None)
-    if groups and (groups.missing or groups.distinct < LEAST_GROUPS):
-        raise DataError(
-            f"{csv}: {group_by!r} cannot part the rows into groups",
-            got=f"{groups.distinct} groups, {groups.missing} rows without one",
-            wanted=f"at least {LEAST_GROUPS} groups and a value in each row",
-        )
-    plan = _Plan(csv, folder, label, classes, positive, why_positive, nulls, raw.delimiter, groups, ignored, features)
+    if groups:
+        _check_groups(raw, groups)
+    plan = _Plan(raw, folder, label, classes, positive, why_positive, nulls, groups, ignored, features)
     write_text(targets[1], plan.schema())
     write_text(targets[0], plan.pipeline())
     check_schema(read_schema(targets[1]), load_settings(targets[0]))
@@ -111,14 +109,13 @@ def onboard(
 class _Plan:
     """All decisions for one file, and the two texts that follow from them."""
 
-    csv: Path
+    raw: RawTable
     folder: Path
     label: str
     classes: Mapping[str, int]
     positive: str | None
     why_positive: str
     nulls: tuple[str, ...]
-    delimiter: str
     groups: Column | None
     ignored: Mapping[str, str]
     features: Sequence[Column]
@@ -130,13 +127,14 @@ class _Plan:
     def pipeline(self) -> str:
         """Return the text of `pipeline.yaml`."""
         data: dict[str, Any] = {
-            "source": Path(os.path.relpath(self.csv.resolve(), self.folder.resolve())).as_posix(),
+            "source": Path(os.path.relpath(self.raw.path.resolve(), self.folder.resolve())).as_posix(),
+            **({"format": "parquet"} if self.raw.format == "parquet" else {}),
             "label": self.label,
             "classes": list(self.classes),
         }
         data |= {"positive": self.positive} if self.positive is not None else {}
         data |= {"ignore": self.ignored} if self.ignored else {}
-        data |= {"delimiter": self.delimiter} if self.delimiter != "," else {}
+        data |= {"delimiter": self.raw.delimiter} if self.raw.delimiter != "," else {}
         data |= {"null_values": list(self.nulls)} if self.nulls != NULL_VALUES else {}
         train, eval_, test = split_weights(self.rows)
         metrics = ["auc", "precision", "recall"]
@@ -144,7 +142,7 @@ class _Plan:
         values = {
             "name": self.folder.name,
             "title": _title(self.folder.name),
-            "description": f"Predicts {self.label} from {len(self.features)} columns of {self.csv.name}.",
+            "description": f"Predicts {self.label} from {len(self.features)} columns of {self.raw.path.name}.",
             "schema": SCHEMA_NAME,
             "seed": 42,
             "data": data,
@@ -157,9 +155,10 @@ class _Plan:
             "features": {column.name: _display(column.name) for column in self.features},
         }
         head = (
-            f"Written by `local_runner.py init` from {self.csv.name}: {self.rows} rows, {len(self.features)} features, "
-            f"{len(self.classes)} classes.\nThe brackets say what may stand there and what the default is. Keys not "
-            "listed here have defaults: docs/configuration.md."
+            f"Written by `local_runner.py init` from {self.raw.path.name}: {self.rows} rows, "
+            f"{len(self.features)} features, {len(self.classes)} classes.\n"
+            "The brackets say what may stand there and what the default is. Keys not listed here have defaults: "
+            "docs/configuration.md."
         )
         return pipeline_text(head, values, self.notes())
 
@@ -172,7 +171,7 @@ class _Plan:
             "data.ignore": ["Take a column out of this list if the guess is wrong, and describe it in the schema."]
             if self.ignored
             else [],
-            "data.delimiter": ["Found in the file."] if self.delimiter != "," else [],
+            "data.delimiter": ["Found in the file."] if self.raw.delimiter != "," else [],
             "data.null_values": self._null_notes(),
             "split": [_split_note(self.rows, self.classes)],
             "categorical": self._code_notes(),
@@ -240,8 +239,9 @@ def _required(feature: schema_pb2.Feature) -> schema_pb2.Feature:
     return feature
 
 
-def _name(name: str | None, csv: Path) -> str:
-    slug = re.sub(r"[^a-z0-9]+", "_", (name or csv.stem).lower()).strip("_")[:63] or "model"
+def _name(name: str | None, path: Path) -> str:
+    stem = Path(path.name.removesuffix(".gz")).stem
+    slug = re.sub(r"[^a-z0-9]+", "_", (name or stem).lower()).strip("_")[:63] or "model"
     slug = slug if slug[0].isalpha() else f"m_{slug}"[:63]
     if name and name != slug:
         raise ConfigError(
@@ -253,7 +253,7 @@ def _name(name: str | None, csv: Path) -> str:
     return slug
 
 
-def _check_columns(csv: Path, raw: RawTable, label: str, ids: Sequence[str], group_by: str | None) -> None:
+def _check_columns(raw: RawTable, label: str, ids: Sequence[str], group_by: str | None) -> None:
     names = raw.table.column_names
     for option, column in (("--label", label), *(("--id", i) for i in ids), ("--group-by", group_by)):
         if column is None or column in names:
@@ -261,8 +261,10 @@ def _check_columns(csv: Path, raw: RawTable, label: str, ids: Sequence[str], gro
         near = nearest(column, names)
         has_no_header = sum(bool(re.fullmatch(r"[-+.\deE]+", text)) for text in names) > len(names) / 2
         fix = "add a first line with the columns' names" if has_no_header else "give the name as the first line has it"
+        if len(names) == 1 and column in names[0].split():
+            fix = BLANKS_BETWEEN_COLUMNS
         raise ConfigError(
-            f"{csv} has no column {column!r}",
+            f"{raw.path} has no column {column!r}",
             got=f"{option} {column}",
             wanted=shortened(names),
             fix=f"did you mean {option} {near!r}?" if near else fix,
@@ -271,17 +273,26 @@ def _check_columns(csv: Path, raw: RawTable, label: str, ids: Sequence[str], gro
         raise ConfigError(f"{label!r} is the label and cannot be an id or a group as well")
     if raw.table.num_rows < LEAST_ROWS:
         raise DataError(
-            f"{csv} has too few rows to train, tune and test a model",
+            f"{raw.path} has too few rows to train, tune and test a model",
             got=raw.table.num_rows,
             wanted=f"at least {LEAST_ROWS}, better some hundreds",
         )
 
 
-def _odd_texts(csv: Path, columns: Sequence[Column], classes: Mapping[str, int]) -> tuple[str, ...]:
+def _check_groups(raw: RawTable, groups: Column) -> None:
+    if groups.missing or groups.distinct < LEAST_GROUPS:
+        raise DataError(
+            f"{raw.path}: {groups.name!r} cannot part the rows into groups",
+            got=f"{groups.distinct} groups, {groups.missing} rows without one",
+            wanted=f"at least {LEAST_GROUPS} groups and a value in each row",
+        )
+
+
+def _odd_texts(raw: RawTable, columns: Sequence[Column], classes: Mapping[str, int]) -> tuple[str, ...]:
     for column in columns:
         if both := [text for text in column.odd if text in classes]:
             raise DataError(
-                f"{csv}: {column.name!r} holds numbers and {both[0]!r}, which is also a class of the label",
+                f"{raw.path}: {column.name!r} holds numbers and {both[0]!r}, which is also a class of the label",
                 fix="leave the cells empty where there is no number",
             )
     return tuple(sorted({text for column in columns for text in column.odd}))
