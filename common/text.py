@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 MISSING_CODE = -(2**63)  # of an integer code; exact as a double too. Numbers have NaN, text the empty text
 
+NULL_TEXTS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?")  # mean: missing, unless settings differ
+
 
 def nearest(word: str, words: Iterable[str]) -> str | None:
     """Return which of `words` was probably meant, or None if nothing is near."""

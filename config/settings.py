@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from common.text import nearest
+from common.text import NULL_TEXTS, nearest
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(gt=0)]
@@ -53,9 +53,7 @@ class DataSettings(Frozen):
     )
     ignore: tuple[str, ...] = Field((), description="Columns to leave out, such as an id.")
     delimiter: str = Field(",", min_length=1, max_length=1, description="CSV column separator.")
-    null_values: tuple[str, ...] = Field(
-        ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?"), description="Texts that mean: missing."
-    )
+    null_values: tuple[str, ...] = Field(NULL_TEXTS, description="Texts that mean: missing.")
 
     @model_validator(mode="after")
     def _check(self) -> DataSettings:

@@ -171,7 +171,7 @@ def metadata(edge: Edge, model: str, version: int | None, label: str | None, as_
 
 @main.command()
 @MODEL
-@click.option("--file", "path", required=True, type=click.Path(path_type=Path), help="Rows, .csv or .json.")
+@click.option("--file", "path", required=True, type=click.Path(path_type=Path), help="Rows: CSV, Parquet or .json.")
 @click.option("--out", type=click.Path(path_type=Path), help="CSV; default: stdout.")
 @VERSION
 @LABEL

@@ -6,14 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 
 from common.errors import ConfigError, DataError
-from common.text import nearest
+from common.text import NULL_TEXTS, nearest
 from config.onboard.columns import RawTable
 from config.onboard.guesses import guess_positive
-from config.settings import DataSettings
 
 MOST_CLASSES = 50
 LEAST_ROWS_OF_CLASS = 5
-NULL_VALUES: tuple[str, ...] = DataSettings.model_fields["null_values"].default
 
 
 def read_classes(raw: RawTable, label: str) -> dict[str, int]:
@@ -22,7 +20,7 @@ def read_classes(raw: RawTable, label: str) -> dict[str, int]:
     Raises DataError if the label cannot be learned.
     """
     counts = raw.counts(label)
-    unlabelled = sum(count for text, count in counts.items() if text in NULL_VALUES and text != "None")
+    unlabelled = sum(count for text, count in counts.items() if text in NULL_TEXTS and text != "None")
     if unlabelled:
         raise DataError(
             f"{raw.path}: rows without a label in {label!r}",

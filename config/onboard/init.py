@@ -14,9 +14,9 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from common.errors import ConfigError, DataError
 from common.files import write_text
 from common.tables.dialect import BLANKS_BETWEEN_COLUMNS
-from common.text import nearest
+from common.text import NULL_TEXTS, nearest
 from config.load import CONFIG_NAME, load_settings
-from config.onboard.classes import NULL_VALUES, choose_positive, read_classes, shortened
+from config.onboard.classes import choose_positive, read_classes, shortened
 from config.onboard.columns import FEW_VALUES, Column, RawTable, look, read_table
 from config.onboard.guesses import presence_floor, split_weights, thresholds, training, why_ignored
 from config.onboard.template import pipeline_text, schema_text
@@ -76,7 +76,7 @@ def onboard(
     _check_columns(raw, label, ids, group_by)
     classes = read_classes(raw, label)
     positive, why_positive = choose_positive(classes, positive)
-    nulls = tuple(text for text in NULL_VALUES if text not in classes)
+    nulls = tuple(text for text in NULL_TEXTS if text not in classes)
     columns = [look(column, raw.table[column], nulls) for column in raw.table.column_names if column != label]
     nulls += _odd_texts(raw, columns, classes)
     ignored = {c.name: why for c in columns if c.name != group_by and (why := why_ignored(c, c.name in ids))}
@@ -135,7 +135,7 @@ class _Plan:
         data |= {"positive": self.positive} if self.positive is not None else {}
         data |= {"ignore": self.ignored} if self.ignored else {}
         data |= {"delimiter": self.raw.delimiter} if self.raw.delimiter != "," else {}
-        data |= {"null_values": list(self.nulls)} if self.nulls != NULL_VALUES else {}
+        data |= {"null_values": list(self.nulls)} if self.nulls != NULL_TEXTS else {}
         train, eval_, test = split_weights(self.rows)
         metrics = ["auc", "precision", "recall"]
         metrics += ["binary_accuracy", "example_count"] if self.positive is not None else ["accuracy", "example_count"]
@@ -218,8 +218,8 @@ class _Plan:
         return feature, f"{remark} Missing in {column.missing} rows of {column.rows}."
 
     def _null_notes(self) -> list[str]:
-        more = [text for text in self.nulls if text not in NULL_VALUES]
-        fewer = [text for text in NULL_VALUES if text not in self.nulls]
+        more = [text for text in self.nulls if text not in NULL_TEXTS]
+        fewer = [text for text in NULL_TEXTS if text not in self.nulls]
         notes = [f"Added, because columns of numbers hold them: {', '.join(map(repr, more))}."] if more else []
         return notes + ([f"Left out, because it is a class: {', '.join(map(repr, fewer))}."] if fewer else [])
 

@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from common.tables.safe import safe_text
 from serving.client.errors import InvalidRequest, ModelNotFound
 from serving.client.row_files import Chunk, read_chunks
 from serving.client.types import DEFAULT_SIGNATURE, NEWEST, Metadata, ModelClient, Outputs, Signature, VersionSpec
@@ -53,13 +54,13 @@ def predict_file(
         table = as_table(client.predict(model, chunk.columns, pinned), signature)
         names = ["row", *table, "version"]
         if not rows and not as_json:
-            writer.writerow(names)
+            writer.writerow(map(safe_text, names))
         for number, values in enumerate(zip(*table.values(), strict=True), start=chunk.first):
             row = [number, *values, metadata.version]
             if as_json:
                 out.write(json.dumps(dict(zip(names, row, strict=True))) + "\n")
             else:
-                writer.writerow(row)
+                writer.writerow(safe_text(value) if isinstance(value, str) else value for value in row)
         rows += len(chunk)
         told(chunk)
     return rows

@@ -1,19 +1,24 @@
-"""Rows from a CSV or JSON file, in chunks, as the columns that a signature takes. Errors name row and column."""
+"""Rows from a CSV, Parquet or JSON file, in chunks, as the columns that a signature takes.
+
+Errors name row and column.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 from common.errors import DataError
-from common.text import MISSING_CODE
+from common.tables.csv_file import CsvFile, ragged, read_rows, undecodable
+from common.tables.dialect import DECIMAL_COMMA
+from common.tables.encoding import PARQUET, open_file, starts_with, utf8_stream
+from common.text import MISSING_CODE, NULL_TEXTS
 from serving.client.types import Signature
 
 CHUNK_ROWS = 1024
@@ -32,79 +37,94 @@ class Chunk:
         return len(next(iter(self.columns.values())))
 
 
+Readers = Mapping[str, Callable[[Any], Any]]
+
+
 def read_chunks(path: Path, signature: Signature, chunk_rows: int = CHUNK_ROWS) -> Iterator[Chunk]:
     """Yield a file's rows, at least one, numbered from 1, with the signature's inputs only.
 
     Raises DataError with file, row and column: a column is missing, or a value does not fit its input's type.
     """
     readers = {name: reader_of(info.dtype) for name, info in signature.inputs.items()}
-    try:
-        with path.open("rb") as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as file:
-            rows = _json_rows(path, file) if path.suffix.lower() == ".json" else _csv_rows(path, file, readers)
-            first = 1
-            while taken := list(islice(rows, chunk_rows)):
-                yield Chunk(first, _columns(path, first, taken, readers), raw.tell())
-                first += len(taken)
-    except OSError as error:
-        raise DataError(f"cannot read {path}", got=error.strerror, wanted="rows as .csv or .json") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text", got=error, fix="save it as UTF-8") from None
+    with open_file(path) as raw:
+        rows = _rows(path, raw, readers)
+        first = 1
+        while taken := list(islice(rows, chunk_rows)):
+            yield Chunk(first, _columns(path, first, taken, readers), raw.tell())
+            first += len(taken)
     if first == 1:
-        raise DataError(f"{path} holds no rows")
+        raise DataError(f"{path} holds no rows", wanted="a row at least", fix="export it again")
 
 
-def _csv_rows(path: Path, file: TextIO, needed: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    reader = csv.reader(file, strict=True)
+def _rows(path: Path, raw: BinaryIO, readers: Readers) -> Iterator[Mapping[str, Any]]:
+    if path.suffix.lower() == ".json":
+        return _json_rows(path, raw)
+    return _parquet_rows(path, raw, readers) if starts_with(path, PARQUET) else _csv_rows(path, raw, readers)
+
+
+def _csv_rows(path: Path, raw: BinaryIO, readers: Readers) -> Iterator[Mapping[str, Any]]:
+    dialect = CsvFile(path).dialect.matched(readers)
+    _require(path, readers, dialect.names)
+    numbers = [name for name, read in readers.items() if read is not _text] if dialect.has_decimal_commas else []
+    for line, values in read_rows(utf8_stream(raw, str(path)), dialect, str(path), strict=True):
+        row = dict(zip(dialect.columns, values, strict=False))
+        if fault := ragged(values, dialect) or undecodable(readers, [row[name] for name in readers]):
+            raise fault.at([f"{path}:{line}"])
+        for name in numbers:
+            row[name] = re.sub(DECIMAL_COMMA, r"\1.\2", row[name])
+        yield row
+
+
+def _parquet_rows(path: Path, raw: BinaryIO, readers: Readers) -> Iterator[Mapping[str, Any]]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    from common.tables.columns import as_texts, decoded
+
     try:
-        header = next(reader, [])
-        _require(path, needed, header)
-        for row in reader:
-            if row and len(row) != len(header):
-                raise DataError(
-                    f"{path}:{reader.line_num}: the row has another number of columns than the header",
-                    got=f"{len(row)} columns",
-                    wanted=f"{len(header)}",
-                    fix="correct the line; text that holds a comma must be quoted",
-                )
-            if row:
-                yield dict(zip(header, row, strict=True))
-    except csv.Error as error:
-        raise DataError(f"{path}:{reader.line_num}: this is no CSV", got=error) from None
+        file = parquet.ParquetFile(raw)
+        _require(path, readers, file.schema_arrow.names)
+        for batch in file.iter_batches(CHUNK_ROWS, columns=[*readers]):
+            columns = {name: decoded(batch[name]) for name in readers}
+            values = [
+                (as_texts(columns[n]) if read is _text else columns[n]).to_pylist() for n, read in readers.items()
+            ]
+            yield from (dict(zip(readers, row, strict=True)) for row in zip(*values, strict=True))
+    except pa.ArrowException as error:
+        raise DataError(f"{path} cannot be read as Parquet", got=error, fix="write it again") from None
 
 
-def _json_rows(path: Path, file: TextIO) -> Iterator[Mapping[str, Any]]:
+def _json_rows(path: Path, raw: BinaryIO) -> Iterator[Mapping[str, Any]]:
     """Yield a list of objects, bare or as `instances`."""
     try:
-        found = json.load(file)
+        content = json.loads(raw.read())
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is no JSON", got=error) from None
-    rows = found.get("instances") if isinstance(found, dict) else found
+        raise DataError(f"{path} is not JSON", got=error) from None
+    rows = content.get("instances") if isinstance(content, dict) else content
     if not isinstance(rows, list):
         raise DataError(f"{path} holds no list of rows", wanted='[{"column": value, …}, …], bare or as "instances"')
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
-            raise DataError(f"{path}: row {number} is no object", got=json.dumps(row)[:80])
+            raise DataError(f"{path}: row {number} is not an object", got=json.dumps(row)[:80])
         yield row
 
 
-def _columns(
-    path: Path, first: int, rows: list[Mapping[str, Any]], readers: Mapping[str, Callable[[Any], Any]]
-) -> dict[str, list[Any]]:
+def _columns(path: Path, first: int, rows: list[Mapping[str, Any]], readers: Readers) -> dict[str, list[Any]]:
     columns: dict[str, list[Any]] = {name: [] for name in readers}
     for number, row in enumerate(rows, start=first):
         if not row.keys() >= readers.keys():
             _require(path, readers, row, where=f": row {number}")
         for name, read in readers.items():
+            value = row[name]
             try:
-                columns[name].append(read(row[name]))
+                columns[name].append(read(None if read is not _text and value in NULL_TEXTS else value))
             except (TypeError, ValueError) as error:
-                raise DataError(f"{path}: row {number}, column {name}: {error}", got=repr(row[name])[:80]) from None
+                raise DataError(f"{path}: row {number}, column {name}: {error}", got=repr(value)[:80]) from None
     return columns
 
 
-def _require(path: Path, needed: Mapping[str, Any], there: Any, where: str = "") -> None:
-    missing = [name for name in needed if name not in there]
-    if missing:
+def _require(path: Path, needed: Readers, given: Collection[str], where: str = "") -> None:
+    if missing := [name for name in needed if name not in given]:
         raise DataError(
             f"{path}{where}: columns are missing",
             got=", ".join(missing),
@@ -123,29 +143,33 @@ def reader_of(dtype: str) -> Callable[[Any], Any]:
 
 def _text(value: Any) -> str:
     if isinstance(value, list | dict):
-        raise ValueError("this is no text")
+        raise ValueError("this is not text")
     return "" if value is None else str(value)
 
 
+def _is_missing(value: Any) -> bool:
+    return value is None or value == "" or value != value
+
+
 def _decimal(value: Any) -> float:
-    if value is None or value == "":
+    if _is_missing(value):
         return float("nan")
     if _may_be_number(value):
         with suppress(ValueError):
             return float(value)
-    raise ValueError("this is no number")
+    raise ValueError("this is not a number")
 
 
 def _whole(value: Any) -> int:
     """Return a whole number; `7.0` is one: it is what is left of 7 where a column had gaps."""
-    if value is None or value == "":
+    if _is_missing(value):
         return MISSING_CODE
     if _may_be_number(value):
         with suppress(ValueError):
             return (
                 int(value) if isinstance(value, int) or str(value).strip().lstrip("+-").isdecimal() else _exact(value)
             )
-    raise ValueError("this is no whole number")
+    raise ValueError("this is not a whole number")
 
 
 def _may_be_number(value: Any) -> bool:

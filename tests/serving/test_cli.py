@@ -250,7 +250,7 @@ def test_a_wrong_value_is_told_and_no_file_is_left(served: Served, tmp_path: Pat
     bad.write_text(DATA.read_text().replace("17.99,", '"17,99",', 1))
     done = served.run("predict", MODEL, "--file", bad, "--out", tmp_path / "out.csv")
     assert done.exit_code == 3
-    assert "row 1, column radius_mean: this is no number\n  got: '17,99'" in done.output
+    assert "row 1, column radius_mean: this is not a number\n  got: '17,99'" in done.output
     assert not (tmp_path / "out.csv").exists()
 
 

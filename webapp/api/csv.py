@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import ExitStack
 from typing import BinaryIO, cast
 
 from flask import Request, Response, request
@@ -12,6 +13,7 @@ from webapp.api.body import CSV, JSON, MULTIPART, check_media_type
 from webapp.api.predict import MODEL, TAG, asked_by, model_asked
 from webapp.api.routes import Operation, Parameter, answer, route
 from webapp.api.schemas import STICKY_LENGTH, CsvSummary, ProblemItem, RuleCount
+from webapp.bulk.csv_blocks import Limits
 from webapp.bulk.scoring import BulkResult, Upload, score_csv
 from webapp.predict.rules import shown
 from webapp.predict.validation import InvalidInput
@@ -58,14 +60,19 @@ def predict_csv() -> Response:
     check_media_type(request, (CSV, MULTIPART))
     here = services()
     asked = asked_by("csv", _sticky())
-    upload = Upload(model_asked(here), _stream(request), here.settings.max_upload_bytes, here.settings.max_upload_rows)
-    result = score_csv(here.predictor, upload, asked, here.settings.var / UPLOADS)
-    if request.accept_mimetypes.best_match((CSV, JSON), CSV) == JSON:
-        result.path.unlink()
-        return answer(_summary(result, asked.request_id))
-    told = (result.model, result.version, result.rows, result.failed)
-    headers = dict(zip(HEADERS, map(str, told), strict=True))
-    return Response(_pieces(result.path), headers=headers, content_type=f"{CSV}; charset=utf-8")
+    limits = Limits(here.settings.max_upload_bytes, here.settings.max_upload_rows)
+    upload = Upload(model_asked(here), _stream(request), limits)
+    folder = here.settings.var / UPLOADS
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        file = stack.enter_context(tempfile.TemporaryFile(dir=folder))  # nameless: nothing is left after a crash
+        result = score_csv(here.predictor, upload, asked, file)
+        if request.accept_mimetypes.best_match((CSV, JSON), CSV) == JSON:
+            return answer(_summary(result, asked.request_id))
+        stack.pop_all()
+    values = (result.model, result.version, result.rows, result.failed)
+    headers = dict(zip(HEADERS, map(str, values), strict=True))
+    return Response(_pieces(file), headers=headers, content_type=f"{CSV}; charset=utf-8")
 
 
 def _sticky() -> str:
@@ -105,14 +112,7 @@ def _summary(result: BulkResult, request_id: str) -> CsvSummary:
     )
 
 
-def _pieces(path: Path) -> Iterator[bytes]:
-    """Return a file piece by piece. Its name is gone at once, so that nothing is left whatever happens."""
-    file = path.open("rb")
-    path.unlink()
-
-    def pieces() -> Iterator[bytes]:
-        with file:
-            while piece := file.read(PIECE_BYTES):
-                yield piece
-
-    return pieces()
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        file.seek(0)
+        yield from iter(lambda: file.read(PIECE_BYTES), b"")

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from common.tables.dialect import DECIMAL_COMMA
 from webapp.models.catalog import ModelVersion
 from webapp.predict.rules import FieldRules, Refused, rules_of
 from webapp.predict.validation import MAX_PROBLEMS
@@ -34,7 +36,7 @@ class CheckedTable:
 
     columns: dict[str, Any]  # field: numbers as arrays, texts as lists
     is_good: Mask  # of the table's rows
-    wrong: int  # rows left out, but for those that hold nothing
+    wrong: int  # rows left out
     cautions: NDArray[np.int64]  # unusual values of each good row
     cautions_by_field: Counter[str]
     problems: list[Problem]  # the first, by row
@@ -45,36 +47,42 @@ class CheckedTable:
 class _Column:
     values: Any
     is_unseen: Mask
-    wrong: dict[int, str] = field(default_factory=dict)  # index: the rule that is broken
+    wrong: NDArray[np.int64]  # indices of values that break a rule
+    rules: list[str]  # the rule that each breaks
 
 
-def check_table(model_version: ModelVersion, table: Any, numbers: Sequence[int]) -> CheckedTable:
-    """Return a table of texts as columns. A row is left out if a value breaks a rule; one without any is no row."""
+def check_table(
+    model_version: ModelVersion,
+    table: Any,
+    numbers: Sequence[int] | NDArray[np.int64],
+    *,
+    has_decimal_commas: bool = False,
+) -> CheckedTable:
+    """Return a table of texts as columns. A row is left out if a value breaks a rule."""
     rules = rules_of(model_version)
     texts = {rule.name: _texts_of(table, rule.name) for rule in rules}
     nulls = _Nulls.of(model_version.null_values)
-    found = {rule.name: _column(rule, texts[rule.name], nulls) for rule in rules}
-    is_good = ~_is_blank(table, found)
+    columns = {rule.name: _column(rule, texts[rule.name], nulls, has_decimal_commas) for rule in rules}
     problems = [
-        (numbers[index], rule.problem(reason, texts[rule.name][index].as_py(), numbers[index]))
+        (int(numbers[index]), rule.problem(reason, texts[rule.name][index].as_py(), int(numbers[index])))
         for rule in rules
-        for index, reason in _first(found[rule.name].wrong, is_good)
+        for index, reason in islice(
+            zip(columns[rule.name].wrong.tolist(), columns[rule.name].rules, strict=True), MAX_PROBLEMS
+        )
     ]
-    counts = Counter(
-        (rule.name, reason) for rule in rules for index, reason in found[rule.name].wrong.items() if is_good[index]
-    )
-    rows = int(is_good.sum())
-    for column in found.values():
-        is_good[list(column.wrong)] = False
-    unseen = {name: column.is_unseen[is_good] for name, column in found.items()}
+    is_good = np.ones(table.num_rows, np.bool_)
+    for column in columns.values():
+        is_good[column.wrong] = False
+    good = int(is_good.sum())
+    unseen = {name: column.is_unseen[is_good] for name, column in columns.items()}
     return CheckedTable(
-        {name: _chosen(column.values, is_good) for name, column in found.items()},
+        {name: _chosen(column.values, is_good) for name, column in columns.items()},
         is_good,
-        rows - int(is_good.sum()),
-        np.sum([np.zeros(int(is_good.sum())), *unseen.values()], axis=0, dtype=np.int64),
+        table.num_rows - good,
+        np.sum([np.zeros(good), *unseen.values()], axis=0, dtype=np.int64),
         Counter({name: int(mask.sum()) for name, mask in unseen.items() if mask.any()}),
         [problem for _, problem in sorted(problems, key=lambda pair: pair[0])[:MAX_PROBLEMS]],
-        counts,
+        Counter((rule.name, reason) for rule in rules for reason in columns[rule.name].rules),
     )
 
 
@@ -95,7 +103,9 @@ class _Nulls:
         return _mask(pc.is_in(texts, value_set=self.array))
 
 
-def _column(rule: FieldRules, texts: Any, nulls: _Nulls) -> _Column:
+def _column(rule: FieldRules, texts: Any, nulls: _Nulls, has_decimal_commas: bool) -> _Column:
+    if has_decimal_commas and not rule.is_text:
+        texts = pc.replace_substring_regex(texts, DECIMAL_COMMA, r"\1.\2")
     values, is_sure = _texts(rule, texts) if rule.is_text else _numbers(rule, texts)
     if not is_sure.all() or nulls.has_numbers or rule.is_text:
         is_null = nulls.among(texts)
@@ -103,21 +113,19 @@ def _column(rule: FieldRules, texts: Any, nulls: _Nulls) -> _Column:
         if not rule.field.required:
             _put(values, np.flatnonzero(is_null), rule.blank)
             is_sure |= is_null
-    column = _Column(values, np.zeros(len(is_sure), np.bool_))
-    known: dict[str, Any] = {}
-    for index in np.flatnonzero(~is_sure).tolist():
-        text = texts[index].as_py()
-        if text not in known:
-            known[text] = _asked(rule, text, nulls)
-        if isinstance(known[text], Refused):
-            column.wrong[index] = str(known[text])
-        else:
-            values[index] = known[text]
-    column.is_unseen |= _unseen(rule, values)
-    return column
+    unsure = np.flatnonzero(~is_sure)
+    encoded = texts.take(pa.array(unsure)).dictionary_encode()
+    codes = np.array(encoded.indices)
+    read = [_read(rule, text, nulls) for text in encoded.dictionary.to_pylist()]
+    is_refused = np.array([isinstance(value, Refused) for value in read], np.bool_)[codes]
+    for index, code in zip(unsure[~is_refused].tolist(), codes[~is_refused].tolist(), strict=True):
+        values[index] = read[code]
+    rules = [str(value) for value in read]
+    wrong = unsure[is_refused]
+    return _Column(values, _unseen(rule, values), wrong, [rules[code] for code in codes[is_refused].tolist()])
 
 
-def _asked(rule: FieldRules, text: str, nulls: _Nulls) -> Any:
+def _read(rule: FieldRules, text: str, nulls: _Nulls) -> Any:
     """Return the value, or the refusal itself."""
     try:
         return rule.read(None) if text.strip() in nulls.texts else rule.read_text(text)
@@ -152,18 +160,6 @@ def _unseen(rule: FieldRules, values: Any) -> Mask:
     listed = values if isinstance(values, list) else values.tolist()
     unseen = {value for value in set(listed) if not rule.is_seen(value)}
     return np.fromiter((value in unseen for value in listed), np.bool_, len(listed))
-
-
-def _is_blank(table: Any, found: dict[str, _Column]) -> Mask:
-    """Return which rows hold nothing at all: only a row with something wrong can be one."""
-    is_blank = np.zeros(table.num_rows, np.bool_)
-    for index in {index for column in found.values() for index in column.wrong}:
-        is_blank[index] = not any(column[index].as_py().strip() for column in table.columns)
-    return is_blank
-
-
-def _first(wrong: dict[int, str], is_good: Mask) -> list[tuple[int, str]]:
-    return [(index, reason) for index, reason in wrong.items() if is_good[index]][:MAX_PROBLEMS]
 
 
 def _chosen(values: Any, is_chosen: Mask) -> Any:

@@ -6,10 +6,13 @@ import json
 import os
 import re
 import secrets
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from common.errors import VouchError
 from common.files import write_text
@@ -43,8 +46,8 @@ class BatchFiles:
         self.folder, self._now = folder, now
 
     def begin(self, token: str, owner: str, model: str) -> str:
-        """Take note of an upload and return its token: the one given, unless it is none or taken."""
-        self._sweep()
+        """Take note of an upload and return its token: the one given, unless it is malformed or taken."""
+        self.sweep()
         self.folder.mkdir(parents=True, exist_ok=True)
         if not TOKEN.fullmatch(token) or self._progress_path(token).exists():
             token = new_token()
@@ -64,29 +67,42 @@ class BatchFiles:
 
         return tell
 
-    def finish(self, token: str, done: Progress, result: Path) -> None:
-        """Keep a result for its owner."""
-        os.replace(result, self.folder / f"{token}.csv")
+    @contextmanager
+    def new_result(self, token: str) -> Iterator[BinaryIO]:
+        """Give a file that becomes the upload's result once it is written; after an error nothing is left of it."""
+        with tempfile.NamedTemporaryFile("wb", dir=self.folder, suffix=".part", delete=False) as file:
+            try:
+                yield cast(BinaryIO, file)
+                os.replace(file.name, self.path(token))
+            except BaseException:
+                os.unlink(file.name)
+                raise
+
+    def finish(self, token: str, done: Progress) -> None:
+        """Let the owner find the result."""
         self._write(token, done)
+
+    def path(self, token: str) -> Path:
+        """Return where an upload's result is, once there is one."""
+        return self.folder / f"{token}.csv"
 
     def progress(self, token: str, owner: str) -> Progress:
         """Return how far an upload is. Raises NoSuchBatch."""
         if TOKEN.fullmatch(token):
             try:
-                found = Progress(**json.loads(self._progress_path(token).read_text(encoding="utf-8")))
+                progress = Progress(**json.loads(self._progress_path(token).read_text(encoding="utf-8")))
             except (OSError, ValueError, TypeError):
-                found = None
-            if found is not None and found.owner == owner:
-                return found
+                progress = None
+            if progress is not None and progress.owner == owner:
+                return progress
         raise NoSuchBatch("there is no such result", wanted="one of your own, of the last day")
 
     def result(self, token: str, owner: str) -> tuple[Path, Progress]:
         """Return where a result is, and what it is of. Raises NoSuchBatch."""
-        found = self.progress(token, owner)
-        path = self.folder / f"{token}.csv"
-        if not path.is_file():
+        progress = self.progress(token, owner)
+        if not self.path(token).is_file():
             raise NoSuchBatch("this upload has no result", fix="upload the file again")
-        return path, found
+        return self.path(token), progress
 
     def _progress_path(self, token: str) -> Path:
         return self.folder / f"{token}.json"
@@ -94,7 +110,7 @@ class BatchFiles:
     def _write(self, token: str, progress: Progress) -> None:
         write_text(self._progress_path(token), json.dumps(asdict(progress)))
 
-    def _sweep(self) -> None:
+    def sweep(self) -> None:
         """Remove what is too old, whatever it is: an upload cut off leaves its unfinished result."""
         for path in self.folder.glob("*") if self.folder.is_dir() else ():
             try:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import re
-import tempfile
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from common.tables.dialect import Dialect
 from common.tables.safe import safe_text, safe_texts
 from common.text import nearest
-from webapp.bulk.csv_blocks import Block, CsvBlocks, InvalidFile, TooLarge
+from webapp.bulk.csv_blocks import Block, CsvBlocks, InvalidFile, Limits
 from webapp.bulk.csv_columns import CheckedTable, check_table
 from webapp.models.catalog import ModelVersion
 from webapp.models.router import Choice
@@ -37,8 +36,7 @@ class Upload:
 
     model: str
     stream: BinaryIO
-    max_bytes: int
-    max_rows: int
+    limits: Limits
     size_bytes: int = 0
 
 
@@ -55,30 +53,30 @@ class BulkResult:
     problems: tuple[Problem, ...]  # the first hundred
     counts: tuple[tuple[str, str, int], ...]  # field, rule, how often: the most frequent first
     cautions: int  # rows with a value outside the training data
-    path: Path  # the result; whoever asked removes it
     seconds: float
 
 
 def score_csv(
-    predictor: Predictor, upload: Upload, asked: RequestInfo, folder: Path, told: Told = lambda rows, done, total: None
+    predictor: Predictor,
+    upload: Upload,
+    asked: RequestInfo,
+    result: BinaryIO,
+    told: Told = lambda rows, done, total: None,
 ) -> BulkResult:
-    """Predict every row of a file and write the result under `folder`.
+    """Predict every row of a file and write the result as CSV.
 
     `told` hears of rows and bytes done, and of bytes in all. Raises InvalidInput if the file is none that can be
-    predicted, before anything is; TooLarge; and what Predictor.predict raises.
+    predicted, before anything is; TooLarge; and what the stream and Predictor.predict raise.
     """
     started = time.perf_counter()
-    blocks = CsvBlocks(upload.stream, upload.max_bytes)
+    blocks = CsvBlocks(upload.stream, upload.limits)
     model_version, choice = predictor.pinned(upload.model, asked)
-    _require(model_version, blocks.header)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("wb", dir=folder, suffix=".csv", delete=False) as file:
-        job = _Job(predictor, model_version, choice, asked, _Writer(model_version, blocks, file))
-        try:
-            _run(job, blocks, upload, told)
-        except BaseException:
-            Path(file.name).unlink()
-            raise
+    blocks.dialect = blocks.dialect.matched(model_version.by_name)
+    _require(model_version, blocks.dialect.names)
+    writer = _Writer(model_version, blocks.dialect, result)
+    job = _Job(predictor, model_version, choice, asked, writer, blocks.dialect.has_decimal_commas)
+    _run(job, blocks, upload, told)
+    result.flush()
     return BulkResult(
         model_version.model,
         model_version.version,
@@ -89,7 +87,6 @@ def score_csv(
         tuple(job.problems),
         tuple((*key, count) for key, count in job.counts.most_common()),
         job.cautions,
-        Path(file.name),
         time.perf_counter() - started,
     )
 
@@ -108,11 +105,9 @@ def _run(job: _Job, blocks: CsvBlocks, upload: Upload, told: Told) -> None:
                 waiting.append((chunk, pool.submit(job.ask, chunk)))
                 if len(waiting) > IN_FLIGHT:
                     finish()
-            if job.found > upload.max_rows:
-                raise TooLarge(f"must not have more than {upload.max_rows} rows", "more")
         while waiting:
             finish()
-    if not job.found:
+    if not job.rows + job.failed:
         raise InvalidFile("must hold at least one row", "the header only")
 
 
@@ -131,16 +126,17 @@ class _Job:
     choice: Choice
     asked: RequestInfo
     writer: _Writer
+    has_decimal_commas: bool
     rows: int = 0
     failed: int = 0
-    found: int = 0
     cautions: int = 0
     problems: list[Problem] = field(default_factory=list)
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def taken(self, block: Block) -> Iterator[_Chunk]:
         """Note what is wrong with a block and yield the rest of it."""
-        checked = check_table(self.model_version, block.table, block.numbers)
+        commas = self.has_decimal_commas
+        checked = check_table(self.model_version, block.table, block.numbers, has_decimal_commas=commas)
         self._note(block, checked)
         table = block.table.filter(pa.array(checked.is_good))
         for first in range(0, table.num_rows, CHUNK_ROWS):
@@ -164,25 +160,24 @@ class _Job:
         self.cautions += int(np.count_nonzero(chunk.cautions))
 
     def _note(self, block: Block, checked: CheckedTable) -> None:
-        wrong = checked.wrong + len(block.ragged)
-        self.found += int(checked.is_good.sum()) + wrong
-        self.failed += wrong
+        self.failed += checked.wrong + block.ragged
         self.counts.update(checked.counts)
-        self.counts.update((problem.field, problem.rule) for problem in block.ragged)
-        both = sorted([*checked.problems, *block.ragged], key=lambda problem: problem.row or 0)
+        if block.ragged:
+            self.counts["", block.problems[0].rule] += block.ragged
+        both = sorted([*checked.problems, *block.problems], key=lambda problem: problem.row or 0)
         self.problems += both[: MAX_PROBLEMS - len(self.problems)]
 
 
 class _Writer:
     """Writes the columns as they came, and what the model says of them."""
 
-    def __init__(self, model_version: ModelVersion, blocks: CsvBlocks, file: IO[bytes]) -> None:
-        self._model_version, self._file, self._delimiter = model_version, file, blocks.delimiter
+    def __init__(self, model_version: ModelVersion, dialect: Dialect, file: BinaryIO) -> None:
+        self._model_version, self._file, self._delimiter = model_version, file, dialect.delimiter
         self._is_number = {f.name for f in model_version.fields if f.dtype != "string"}
         self._said = {name: safe_text(name) for name in model_version.classes}
         per_class = [f"probability_{name}" for name in model_version.classes] if model_version.positive is None else []
         ours = ["label", "probability", *per_class, "version", "warnings"]
-        names = [*blocks.header, *(f"predicted_{name}" if name in blocks.header else name for name in ours)]
+        names = [*dialect.names, *(f"predicted_{name}" if name in dialect.names else name for name in ours)]
         self._write([self._quoted(safe_texts(pa.array([name], pa.string()))) for name in names])
 
     def write(self, chunk: _Chunk, scored: Scored) -> None:
@@ -209,12 +204,10 @@ class _Writer:
         return pc.if_else(needs, pc.binary_join_element_wise('"', doubled, '"', ""), texts)
 
 
-def _require(model_version: ModelVersion, header: list[str]) -> None:
+def _require(model_version: ModelVersion, header: Sequence[str]) -> None:
     """Raise InvalidInput with every column that is needed and missing."""
     problems = []
-    others = [name for name in header if name not in model_version.by_name][
-        :MAX_PROBLEMS
-    ]  # to compare names takes long
+    others = [name for name in header if name not in model_version.by_name][:MAX_PROBLEMS]  # to compare takes long
     for missing in (f for f in model_version.fields if f.required and f.name not in header):
         near = nearest(missing.name, others)
         got = f"no such column; is it {near!r}?" if near else "no such column"

@@ -6,7 +6,7 @@ import csv
 import io
 import os
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, BinaryIO, cast
 
 from flask import Blueprint, Response, jsonify, make_response, render_template, request, send_file
 from markupsafe import Markup
@@ -14,6 +14,7 @@ from markupsafe import Markup
 from common.errors import VouchError
 from common.tables.safe import safe_text
 from webapp.auth import identity, requires
+from webapp.bulk.csv_blocks import Limits
 from webapp.bulk.result_files import BatchFiles, Progress, new_token
 from webapp.bulk.scoring import BulkResult, Upload, score_csv
 from webapp.bulk.summary import Summary, summarise
@@ -62,6 +63,7 @@ class Job:
 def page(model: str) -> Response:
     """Show the form, and after a file was sent what came of it."""
     model_version = frame.form_version(model)
+    _files().sweep()
     job = Job()
     if request.method == "POST":
         sent = request.files.get("file")
@@ -92,17 +94,18 @@ def template(model: str) -> Response:
 def result(model: str, token: str) -> Response:
     """Send a result to the one who uploaded the file."""
     path, done = _files().result(token, identity().name)
-    return send_file(
-        path, "text/csv", as_attachment=True, download_name=f"{done.model}-v{done.version}-predictions.csv"
-    )
+    name = f"{done.model}-v{done.version}-predictions.csv"
+    response = send_file(path, "text/csv", as_attachment=True, download_name=name)
+    response.headers["Cache-Control"] = "private, no-store"  # people's rows
+    return response
 
 
 @blueprint.get("/batch/<model>/progress/<token>")
 @requires(Role.VIEWER)
 def progress(model: str, token: str) -> Response:
     """Tell how far an upload is, to the one who sends it."""
-    found = _files().progress(token, identity().name)
-    return jsonify(rows=found.rows, share=found.share)
+    so_far = _files().progress(token, identity().name)
+    return jsonify(rows=so_far.rows, share=so_far.share)
 
 
 def _scored(model_version: ModelVersion, stream: IO[bytes]) -> Job:
@@ -110,21 +113,23 @@ def _scored(model_version: ModelVersion, stream: IO[bytes]) -> Job:
     token = files.begin(request.form.get("token", ""), who, model_version.model)
     size_bytes = stream.seek(0, os.SEEK_END)
     stream.seek(0)
-    upload = Upload(model_version.model, stream, settings.max_upload_bytes, settings.max_upload_rows, size_bytes)  # type: ignore[arg-type]
+    limits = Limits(settings.max_upload_bytes, settings.max_upload_rows)
+    upload = Upload(model_version.model, cast(BinaryIO, stream), limits, size_bytes)
     try:
         tell = files.teller(token, who, model_version.model)
-        found = score_csv(services().predictor, upload, frame.asked("batch"), files.folder, tell)
+        with files.new_result(token) as file:
+            result = score_csv(services().predictor, upload, frame.asked("batch"), file, tell)
     except InvalidInput as error:
         return Job(refusal=error)
     except VouchError as error:
         return Job(failure=error)
-    summary = summarise(found.path)
-    files.finish(token, Progress(who, found.model, found.rows, 1.0, found.version), found.path)
-    return Job(token, found, summary, _histogram(model_version, found, summary))
+    summary = summarise(files.path(token))
+    files.finish(token, Progress(who, result.model, result.rows, 1.0, result.version))
+    return Job(token, result, summary, _histogram(model_version, result, summary))
 
 
-def _histogram(model_version: ModelVersion, found: BulkResult, summary: Summary) -> Markup:
-    rules = {} if found.threshold is None else {"threshold": found.threshold}
+def _histogram(model_version: ModelVersion, result: BulkResult, summary: Summary) -> Markup:
+    rules = {} if result.threshold is None else {"threshold": result.threshold}
     of = (
         f"Probability of {model_version.called(model_version.positive)}"
         if model_version.positive

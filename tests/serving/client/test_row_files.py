@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import gzip
 import json
 import math
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from common.errors import DataError
@@ -33,6 +35,30 @@ def test_rows_come_in_chunks_as_the_inputs_types(tmp_path: Path) -> None:
     assert second.read_bytes == path.stat().st_size
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"sep=;\r\nx;code;text;flag\r\n1,5;3;a;1\r\n?;NA;NA;0\r\n", id="Excel's line, decimal commas"),
+        pytest.param(b"# by me\nx, code ,text,flag\n1.5,3,a,1\nnan,,NA,0\n", id="comment, blanks around a name"),
+        pytest.param(b"x\tcode\ttext\tflag\r1.5\t3\ta\t1\r\t\tNA\t0\r", id="tabs, lone carriage returns"),
+        pytest.param("x|code|text|flag\n1.5|3|a|1\n||NA|0\n".encode("utf-16"), id="bars, UTF-16"),
+        pytest.param(gzip.compress((HEAD + "1,1.5,3,a,1\n2,,,NA,0\n").encode()), id="gzip"),
+    ],
+)
+def test_csv_of_all_kinds_is_understood(tmp_path: Path, content: bytes) -> None:
+    [chunk] = read_chunks(write(tmp_path, content), SIGNATURE)
+    assert math.isnan(chunk.columns["x"].pop())
+    assert chunk.columns == {"x": [1.5], "code": [3, MISSING_CODE], "text": ["a", "NA"], "flag": [True, False]}
+
+
+def test_parquet_rows(tmp_path: Path) -> None:
+    table = {"x": [1.5, None], "code": [3.0, None], "text": [7.0, None], "flag": [True, False], "id": [1, 2]}
+    pd.DataFrame(table).to_parquet(tmp_path / "rows.data")
+    [chunk] = read_chunks(tmp_path / "rows.data", SIGNATURE)
+    assert math.isnan(chunk.columns["x"].pop())
+    assert chunk.columns == {"x": [1.5], "code": [3, MISSING_CODE], "text": ["7", ""], "flag": [True, False]}
+
+
 @pytest.mark.parametrize("wrap", [lambda rows: rows, lambda rows: {"instances": rows}], ids=["list", "instances"])
 def test_json_rows(tmp_path: Path, wrap: object) -> None:
     rows = [{"x": 1, "code": 2, "text": "a", "flag": True}, {"x": None, "code": None, "text": None, "flag": False}]
@@ -44,16 +70,19 @@ def test_json_rows(tmp_path: Path, wrap: object) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "columns are missing"),
+        ("", "the file is empty"),
         (HEAD, "holds no rows"),
         ("id,x\n1,2\n", "code, text, flag"),
-        (HEAD + '1,1,1,a,0\n2,"1,5",1,a,0\n', "row 2, column x: this is no number\n  got: '1,5'"),
-        (HEAD + "1,1_5,1,a,0\n", "row 1, column x: this is no number"),
-        (HEAD + "1,1,2.5,a,0\n", "row 1, column code: this is no whole number"),
-        (HEAD + "1,1,inf,a,0\n", "row 1, column code: this is no whole number"),
+        (HEAD + '1,1,1,a,0\n2,"1,5",1,a,0\n', "row 2, column x: this is not a number\n  got: '1,5'"),
+        (HEAD + "1,1_5,1,a,0\n", "row 1, column x: this is not a number"),
+        (HEAD + "1,1,2.5,a,0\n", "row 1, column code: this is not a whole number"),
+        (HEAD + "1,1,inf,a,0\n", "row 1, column code: this is not a whole number"),
         (HEAD + "1,1,1,a,maybe\n", "row 1, column flag: this is neither true nor false"),
+        (HEAD.replace("id", "x") + "1,1,1,a,0\n", "rows.csv:1: column 'x' stands 2 times"),
+        (b"PK\x03\x04...", "an Excel workbook"),
+        (b"PAR1...", "cannot be read as Parquet"),
         (HEAD + "1,1,1\n", "rows.csv:2: the row has another number of columns"),
-        (HEAD + '1,1,1,"a,0\n', "this is no CSV"),
+        (HEAD + '1,1,1,"a,0\n', "rows.csv:2: the record that begins here cannot be read"),
         (HEAD.encode() + b"1,1,1,\xff,0\n", "is not UTF-8"),
     ],
     ids=[
@@ -65,6 +94,9 @@ def test_json_rows(tmp_path: Path, wrap: object) -> None:
         "whole",
         "infinite",
         "boolean",
+        "column twice",
+        "workbook",
+        "torn Parquet",
         "short",
         "quote",
         "bytes",
@@ -79,15 +111,15 @@ def test_bad_csv_is_told_with_its_place(tmp_path: Path, text: str | bytes, told:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("{", "is no JSON"),
-        ("[" * 100_000, "is no JSON"),
+        ("{", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
         ('{"rows": []}', "holds no list of rows"),
         ("[]", "holds no rows"),
-        ("[1]", "row 1 is no object"),
+        ("[1]", "row 1 is not an object"),
         ('[{"x": 1}]', "row 1: columns are missing"),
-        ('[{"x": true, "code": 1, "text": "", "flag": 1}]', "row 1, column x: this is no number"),
-        ('[{"x": [1], "code": 1, "text": "", "flag": 1}]', "row 1, column x: this is no number"),
-        ('[{"x": 1, "code": 1, "text": {}, "flag": 1}]', "row 1, column text: this is no text"),
+        ('[{"x": true, "code": 1, "text": "", "flag": 1}]', "row 1, column x: this is not a number"),
+        ('[{"x": [1], "code": 1, "text": "", "flag": 1}]', "row 1, column x: this is not a number"),
+        ('[{"x": 1, "code": 1, "text": {}, "flag": 1}]', "row 1, column text: this is not text"),
     ],
     ids=["torn", "deep", "keys", "empty", "values", "missing", "boolean", "list", "object"],
 )

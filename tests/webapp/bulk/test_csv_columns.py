@@ -154,11 +154,14 @@ def test_cautions_are_counted_by_row_and_field(model_version: ModelVersion, made
     assert checked.cautions_by_field == {"age": 2, "city": 1, "ward": 1}
 
 
-def test_a_row_without_anything_is_no_row(model_version: ModelVersion, made: dict[str, Made]) -> None:
-    blank = {name: ["", " "] for name in made["patients"].columns}
-    checked = check(model_version, table(made["patients"], 0, **blank))
-    assert (checked.is_good.tolist(), checked.wrong, checked.problems) == ([False, False], 0, [])
-    assert not checked.counts
+def test_decimal_commas_are_read_where_no_comma_parts_the_columns(
+    model_version: ModelVersion, made: dict[str, Made]
+) -> None:
+    given = table(made["patients"], 4, pressure=["120,5", " +99,25 ", "1.234,5", "1,2,3"])
+    checked = check_table(model_version, given, range(2, 6), has_decimal_commas=True)
+    assert checked.columns["pressure"].tolist() == [120.5, 99.25]
+    assert [(p.row, p.got) for p in checked.problems] == [(4, "1.234,5"), (5, "1,2,3")]
+    assert check(model_version, given).wrong == 4
 
 
 def test_of_many_problems_the_first_hundred_are_told(model_version: ModelVersion, made: dict[str, Made]) -> None:

@@ -48,6 +48,7 @@ def test_a_file_comes_back_with_predictions(visitor: FlaskClient) -> None:
     rows = list(csv.DictReader(io.StringIO(download.text)))
     assert [(row["radius"], row["label"], row["version"]) for row in rows] == [("18.5", "M", "1"), ("11", "B", "1")]
     assert download.headers["Content-Disposition"] == "attachment; filename=cells-v1-predictions.csv"
+    assert download.headers["Cache-Control"] == "private, no-store"
 
 
 def test_the_template_can_be_uploaded_as_it_is(visitor: FlaskClient) -> None:
