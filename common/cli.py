@@ -2,42 +2,56 @@
 
 from __future__ import annotations
 
-import signal
+import errno
 from typing import Any
 
 import click
 
-from common.errors import VouchError
+from common.errors import EnvironmentProblem, VouchError
 
 INTERRUPTED = 130  # as shells have it for Ctrl-C
+_CURES = {
+    errno.ENOSPC: "make room on the disk, then run it again",
+    errno.EDQUOT: "make room within the quota, then run it again",
+    errno.EROFS: "remount it for writing, or point VOUCH_VAR at a place that can be written to",
+    errno.EACCES: "run it as the owner, or change the permissions",
+    errno.EPERM: "run it as the owner, or change the permissions",
+}
 
 
-class _Told(click.Command):
-    """Show our errors as text and an exit code, never as a traceback; say `interrupted` after Ctrl-C."""
+class _ErrorsAsText(click.Command):
+    """Show our errors and this machine's as text and an exit code; say `interrupted` after Ctrl-C."""
 
     interrupted = "interrupted"
-
-    def main(self, *args: Any, **extra: Any) -> Any:
-        """Hear SIGINT even as a script's background job, which inherits that it is ignored."""
-        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        return super().main(*args, **extra)
 
     def invoke(self, context: click.Context) -> Any:
         """Run a command."""
         try:
             return super().invoke(context)
         except VouchError as error:
-            click.secho(f"error: {error}", fg="red", err=True)
-            context.exit(error.exit_code)
+            self._end(context, error)
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # the reader of a pipe is gone: click ends without a word
+            self._end(context, _as_problem(error))
         except KeyboardInterrupt:
             click.secho(self.interrupted, fg="yellow", err=True)
             context.exit(INTERRUPTED)
 
+    @staticmethod
+    def _end(context: click.Context, error: VouchError) -> None:
+        click.secho(f"error: {error}", fg="red", err=True)
+        context.exit(error.exit_code)
 
-class Command(_Told):
+
+class Command(_ErrorsAsText):
     """A command line without commands."""
 
 
-class Group(_Told, click.Group):
+class Group(_ErrorsAsText, click.Group):
     """A command line of several commands."""
+
+
+def _as_problem(error: OSError) -> EnvironmentProblem:
+    what = f"this machine refuses {error.filename}" if error.filename else "this machine refuses to go on"
+    return EnvironmentProblem(what, got=error.strerror or repr(error), fix=_CURES.get(error.errno or 0, ""))

@@ -1,4 +1,4 @@
-"""What can go wrong between a client and a model server."""
+"""What can go wrong between a client and a model server; whoever waits for the client is told to come back later."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ class ModelServerTimeout(VouchError):
     """No answer in time."""
 
     exit_code = 5
-    http_status = 504
+    http_status = 503
 
 
 class ModelServerFailed(VouchError):
     """The server itself reports an error that is no fault of the request."""
 
-    http_status = 502
+    http_status = 503
 
 
 class BadAnswer(VouchError):
-    """What came back is no answer to the request: no JSON, a number that is none, another count of rows."""
+    """What came back is not an answer to the request: not JSON, not a number, or another count of rows."""
 
-    http_status = 502
+    http_status = 503

@@ -1,33 +1,59 @@
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
+import errno
+import os
+from pathlib import Path
 
-from tests.support.paths import ROOT
+import click
+import pytest
+from click.testing import CliRunner
 
-PROGRAM = """
-import signal, click
-from common.cli import Command
-@click.command(cls=Command)
-def main():
-    print("ready", flush=True)
-    signal.pause()
-main()
-"""
+from common.cli import INTERRUPTED, Command, Group
+from common.errors import GateRefused
+
+ENOSPC = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/var/x")
+EROFS = OSError(errno.EROFS, os.strerror(errno.EROFS))
 
 
-def test_a_scripts_background_job_can_be_interrupted() -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
-    )
-    assert process.stdout
-    assert process.stdout.readline() == "ready\n"
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert (process.returncode, said) == (130, "interrupted\n")
+@pytest.mark.parametrize("kind", [Command, Group])
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (GateRefused("the gate said no"), 4, "error: the gate said no\n"),
+        (
+            ENOSPC,
+            5,
+            "error: this machine refuses /var/x\n  got: No space left on device\n  next: make room on the disk",
+        ),
+        (EROFS, 5, "error: this machine refuses to go on\n  got: Read-only file system\n  next: remount it"),
+        (OSError("odd"), 5, "  got: OSError('odd')\n"),
+        (KeyboardInterrupt(), INTERRUPTED, "interrupted\n"),
+    ],
+    ids=["ours", "full disk", "read-only", "unknown", "Ctrl-C"],
+)
+def test_an_error_is_text_and_an_exit_code(
+    kind: type[click.Command], error: BaseException, code: int, told: str
+) -> None:
+    def fail() -> None:
+        raise error
+
+    command = Command("fail", callback=fail)
+    line = Group("line", commands=[command]) if kind is Group else command
+    done = CliRunner().invoke(line, ["fail"] if kind is Group else [])
+    assert done.exit_code == code
+    assert told in done.output
+    assert "Traceback" not in done.output
+
+
+def test_a_surprise_keeps_its_traceback() -> None:
+    def fail() -> None:
+        raise ValueError("a fault of ours")
+
+    assert isinstance(CliRunner().invoke(Command("fail", callback=fail)).exception, ValueError)
+
+
+def test_a_real_file_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    done = CliRunner().invoke(Command("fail", callback=lambda: (file / "x").mkdir()))
+    assert (done.exit_code, str(file / "x") in done.output) == (5, True)

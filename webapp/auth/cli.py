@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import getpass
 import logging
-from collections.abc import Callable
 from datetime import datetime
-from functools import wraps
-from typing import IO, Any
+from typing import IO
 
 import click
 from flask import current_app
 from flask.cli import AppGroup
 
-from common.errors import VouchError
+from common.cli import Group
 from webapp.auth.accounts import Accounts
 from webapp.types import Role
+
+
+class _Group(Group, AppGroup):
+    """Commands that have the app, and tell errors as our other command lines do."""
+
 
 ROLES = click.Choice([role.name.lower() for role in Role if role], case_sensitive=False)
 FIRST = "flask --app webapp users add NAME --role admin"
 log = logging.getLogger(__name__)
-user_commands = AppGroup("users", help="Add, list and change users.")
-audit_commands = AppGroup("audit", help="Read and verify the audit log.")
+user_commands = _Group("users", help="Add, list and change users.")
+audit_commands = _Group("audit", help="Read and verify the audit log.")
 password_option = click.option(
     "--password-file",
     type=click.File(encoding="utf-8"),
@@ -35,25 +38,10 @@ def warn_without_users(accounts: Accounts) -> None:
         log.warning("there is no user yet, so nobody can log in; add one: %s", FIRST)
 
 
-def _plainly(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Tell an error that we know in its own words, without a stack."""
-
-    @wraps(command)
-    def told(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return command(*args, **kwargs)
-        except VouchError as error:
-            click.echo(f"error: {error}", err=True)
-            raise SystemExit(error.exit_code) from None
-
-    return told
-
-
 @user_commands.command("add")
 @click.argument("name")
 @click.option("--role", type=ROLES, default="viewer", show_default=True)
 @password_option
-@_plainly
 def add(name: str, role: str, password_file: IO[str] | None) -> None:
     """Add a user."""
     _accounts().add(name, _password(password_file), Role[role.upper()], who=_who())
@@ -61,7 +49,6 @@ def add(name: str, role: str, password_file: IO[str] | None) -> None:
 
 
 @user_commands.command("list")
-@_plainly
 def show() -> None:
     """List all users."""
     for user in _accounts().users():
@@ -73,7 +60,6 @@ def show() -> None:
 
 @user_commands.command("disable")
 @click.argument("name")
-@_plainly
 def disable(name: str) -> None:
     """Log a user out everywhere and let them in no more."""
     _accounts().set_disabled(name, True, who=_who())
@@ -82,7 +68,6 @@ def disable(name: str) -> None:
 
 @user_commands.command("enable")
 @click.argument("name")
-@_plainly
 def enable(name: str) -> None:
     """Let a user in again."""
     _accounts().set_disabled(name, False, who=_who())
@@ -92,7 +77,6 @@ def enable(name: str) -> None:
 @user_commands.command("role")
 @click.argument("name")
 @click.argument("role", type=ROLES)
-@_plainly
 def role(name: str, role: str) -> None:
     """Change what a user may do."""
     _accounts().set_role(name, Role[role.upper()], who=_who())
@@ -102,7 +86,6 @@ def role(name: str, role: str) -> None:
 @user_commands.command("password")
 @click.argument("name")
 @password_option
-@_plainly
 def password(name: str, password_file: IO[str] | None) -> None:
     """Change a user's password; they are logged out everywhere."""
     _accounts().set_password(name, _password(password_file), who=_who())
@@ -111,7 +94,6 @@ def password(name: str, password_file: IO[str] | None) -> None:
 
 @audit_commands.command("show")
 @click.option("--last", type=click.IntRange(min=1), default=50, show_default=True, help="So many of the last entries.")
-@_plainly
 def show_audit(last: int) -> None:
     """Show who did what."""
     for entry in _accounts().audit_entries(last):
@@ -119,7 +101,6 @@ def show_audit(last: int) -> None:
 
 
 @audit_commands.command("verify")
-@_plainly
 def verify_audit() -> None:
     """Check that no entry was changed or removed."""
     click.echo(f"{_accounts().verify_audit()} entries, none changed")

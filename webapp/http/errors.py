@@ -14,7 +14,6 @@ from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException, NotFound
 
 from common.errors import EnvironmentProblem, VouchError
-from serving.client.errors import BadAnswer, ModelServerDown, ModelServerFailed, ModelServerTimeout
 from webapp.predict.validation import InvalidInput
 from webapp.types import Problem
 
@@ -38,8 +37,6 @@ def wants_json() -> bool:
 def answer_vouch_error(error: VouchError) -> Response:
     """Answer an error that we know, with its own status; a model server down or slow is a 503 to come back to."""
     status = error.http_status
-    if isinstance(error, ModelServerDown | ModelServerTimeout | ModelServerFailed | BadAnswer):
-        status = HTTPStatus.SERVICE_UNAVAILABLE
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.warning("%s answered with %d: %s", g.get("request_id", "-"), status, error)
     return _answer(status, error, retry_after_s=_retry_after_s(error, status))

@@ -207,7 +207,7 @@ def test_garbage_is_a_bad_answer(stub: Stub, client: RestClient, text: str, told
     stub.says((200, text))
     with pytest.raises(BadAnswer, match=told) as caught:
         client.predict("m", ROWS)
-    assert caught.value.http_status == 502
+    assert caught.value.http_status == 503
 
 
 @pytest.mark.parametrize("ask", [lambda c: c.status("m"), lambda c: c.metadata("m")], ids=["status", "metadata"])
