@@ -1,4 +1,4 @@
-"""Words that were nearly right, and how a missing value travels where a type has none of its own."""
+"""The nearest name to a misspelt one, and the marks that mean: missing."""
 
 from __future__ import annotations
 

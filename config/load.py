@@ -22,7 +22,7 @@ from common.text import nearest
 from config.settings import Settings
 
 Location = tuple[str | int, ...]
-Places = dict[Location, str]  # where each key was said: "pipeline.yaml:12" or "--set a.b=c"
+Places = dict[Location, str]  # where each key stands: "pipeline.yaml:12" or "--set a.b=c"
 CONFIG_NAME = "pipeline.yaml"
 REFERENCE = "docs/configuration.md lists every key with its range and default"
 MAX_DEPTH = 10
@@ -47,8 +47,8 @@ def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
     try:
         settings = Settings.model_validate(tree)
     except ValidationError as error:
-        found = [_place_and_sentence(problem, file, places) for problem in error.errors()]
-        raise ConfigError("the configuration is not valid:\n  " + "\n  ".join(found), fix=REFERENCE) from None
+        problems = [_place_and_sentence(problem, file, places) for problem in error.errors()]
+        raise ConfigError("the configuration is not valid:\n  " + "\n  ".join(problems), fix=REFERENCE) from None
     source = _absolute(settings.data.source, ("data", "source"), file, places)
     schema = settings.schema_file and _absolute(settings.schema_file, ("schema",), file, places)
     if schema and not schema.is_file():
@@ -119,30 +119,30 @@ def _text_key(key: yaml.Node, prefix: str) -> str:
 def _override(tree: dict[str, Any], places: Places, override: str) -> None:
     """Put the value of one `a.b.c=value` into the tree."""
     key, equals, text = override.partition("=")
-    said = f"--set {override}"
+    option = f"--set {override}"
     *parents, last = location = tuple(key.strip().split("."))
     if not equals or not all(location):
-        raise ConfigError("cannot read an override", got=said, wanted="--set model.epochs=20")
+        raise ConfigError("cannot read an override", got=option, wanted="--set model.epochs=20")
     branch = tree
     for depth, parent in enumerate(parents, start=1):
         branch[parent] = branch.get(parent) if branch.get(parent) is not None else {}
         branch = branch[parent]
-        places.setdefault(location[:depth], said)
+        places.setdefault(location[:depth], option)
         if not isinstance(branch, dict):
             raise ConfigError(
-                f"{said}: {_dotted(location[:depth])!r} has no keys in it",
+                f"{option}: {_dotted(location[:depth])!r} has no keys in it",
                 fix=f"give all of it: --set {_dotted(location[:depth])}=[…]",
             )
     for place in [place for place in places if place[: len(location)] == location]:
         del places[place]
-    places[location] = said
+    places[location] = option
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError:
         raise ConfigError(
-            f"{said}: the value is not YAML", got=text, fix="quote it twice: --set 'a.b=\"x: y\"'"
+            f"{option}: the value is not YAML", got=text, fix="quote it twice: --set 'a.b=\"x: y\"'"
         ) from None
-    branch[last] = None if node is None else _build(node, location, places, said)
+    branch[last] = None if node is None else _build(node, location, places, option)
 
 
 def _absolute(path: Path, location: Location, file: Path, places: Places) -> Path:
@@ -151,7 +151,7 @@ def _absolute(path: Path, location: Location, file: Path, places: Places) -> Pat
 
 
 def _place(location: Location, file: Path, places: Places) -> str:
-    """Return where a key was said, or its nearest parent that was."""
+    """Return where a key stands, or its nearest parent that does."""
     while location and location not in places:
         location = location[:-1]
     return places.get(location, f"{file}:1")
@@ -161,8 +161,8 @@ def _place_and_sentence(problem: Any, file: Path, places: Places) -> str:
     location, message = tuple(problem["loc"]), problem["msg"]
     if problem["type"] == "value_error":  # a check across keys says its key itself
         message = message.removeprefix("Value error, ")
-        if said := re.match(r"([\w.:]+?): (.*)", message, re.DOTALL):
-            location, message = (*location, *said[1].split(".")), said[2]
+        if named := re.match(r"([\w.:]+?): (.*)", message, re.DOTALL):
+            location, message = (*location, *named[1].split(".")), named[2]
         return f"{_place(location, file, places)}: {_dotted(location)}: {message}"
     return f"{_place(location, file, places)}: {_sentence(problem, location)}"
 

@@ -44,12 +44,11 @@ def model_features(schema: schema_pb2.Schema, settings: Settings) -> tuple[Featu
     """Return what the model reads, in the schema's order: all but the label, the group column and ignored ones."""
     left_out = {settings.data.label, settings.split.group_by, *settings.data.ignore}
     domains = {domain.name: tuple(domain.value) for domain in schema.string_domain}
-    found = []
-    for feature in schema.feature:
-        if feature.name in left_out or feature.lifecycle_stage in UNUSED_STAGES:
-            continue
-        found.append(_feature(feature, domains, feature.name in settings.categorical))
-    return tuple(found)
+    return tuple(
+        _feature(feature, domains, feature.name in settings.categorical)
+        for feature in schema.feature
+        if feature.name not in left_out and feature.lifecycle_stage not in UNUSED_STAGES
+    )
 
 
 def check_schema(schema: schema_pb2.Schema, settings: Settings) -> None:

@@ -139,7 +139,7 @@ class DataGateSettings(Frozen):
         for kind in severity:
             if kind.partition(":")[0] not in known:
                 near = nearest(kind.partition(":")[0], known)
-                raise ValueError(f"{kind}: there is no kind {kind!r}" + (f"; did you mean {near!r}?" if near else ""))
+                raise ValueError(f"{kind}: unknown kind {kind!r}" + (f"; did you mean {near!r}?" if near else ""))
         return severity
 
     def severity_of(
@@ -147,8 +147,8 @@ class DataGateSettings(Frozen):
     ) -> Literal["error", "warn", "info"]:
         """Return how grave a kind of finding is; `usual` takes the place of the check's own default."""
         chosen = self.severity.get(f"{kind}:{feature}") or self.severity.get(kind)
-        found = chosen or usual or DATA_CHECKS.get(kind) or self.default_severity
-        return "info" if found == "ignore" else found
+        severity = chosen or usual or DATA_CHECKS.get(kind) or self.default_severity
+        return "info" if severity == "ignore" else severity
 
 
 class ModelSettings(Frozen):
@@ -271,7 +271,7 @@ class FeatureDisplay(Frozen):
 
 
 class Settings(Frozen):
-    """All that one model's pipeline is told."""
+    """Everything that decides how one model's pipeline runs."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,62}$", description="Name of the model, also in the model server.")
     title: str = Field("", description="Name for people.")

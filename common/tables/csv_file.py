@@ -107,7 +107,7 @@ class CsvFile:
 def read_rows(
     stream: BinaryIO, dialect: Dialect, file: str, *, strict: bool = False
 ) -> Iterator[tuple[int, list[str]]]:
-    """Yield the line (from 1) where each row after the header begins, and its values; blank lines are no rows.
+    """Yield the line (from 1) where each row after the header begins, and its values; blank lines are left out.
 
     Bytes that are not UTF-8 come as lone surrogates. Raises UnreadableTable for a quote that is never closed, and if
     it is `strict` for letters behind a closed one.

@@ -55,7 +55,7 @@ def utf8_stream(raw: BinaryIO, file: str) -> BinaryIO:
     """Return the text of a stream as UTF-8: unzipped, without byte order mark, UTF-16 and UTF-32 recoded.
 
     Line ends stay, but for lone carriage returns in a file that has no others. Bytes of a text without a mark are
-    not looked at. Raises UnreadableTable, now or while it is read, if it is no text.
+    not looked at. Raises UnreadableTable, now or while it is read, if it is not text.
     """
     first, pieces = _begin(raw)
     if first.startswith(GZIP):

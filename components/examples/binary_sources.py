@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 
 from common.errors import DataError
-from common.tables.columns import Dtype, dtype_of
+from common.tables.dtypes import Dtype, dtype_of
 from common.tables.encoding import GZIP, starts_with
-from components.examples.columns import BadValues, Block, check_names, check_same_names, to_common, value_fault, widest
+from components.examples.blocks import BadValues, Block, check_names, check_same_names, to_common, value_fault, widest
 from components.examples.request import ReadRequest
 
 BATCH_ROWS = 8192
@@ -44,12 +44,12 @@ class ParquetSource(_NumberedRows):
     def __init__(self, files: Sequence[Path], request: ReadRequest) -> None:
         self._request = request
         self._files = {file: _open_parquet(file) for file in files}
-        kept = {}
+        names: dict[Path, frozenset[str]] = {}
         for file, parquet in self._files.items():
             check_names(parquet.schema_arrow.names, file, request)
-            kept[file] = frozenset(parquet.schema_arrow.names) - set(request.ignore)
-        check_same_names(kept)
-        self._names = [name for name in next(iter(self._files.values())).schema_arrow.names if name in kept[files[0]]]
+            names[file] = frozenset(parquet.schema_arrow.names) - set(request.ignore)
+        check_same_names(names)
+        self._names = [name for name in next(iter(self._files.values())).schema_arrow.names if name in names[files[0]]]
 
     def blocks(self) -> Iterator[Block]:
         """Read all rows."""

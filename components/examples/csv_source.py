@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from common.errors import DataError
-from common.tables.columns import ARROW_TYPES, Dtype
 from common.tables.csv_file import CsvFile, Fault
+from common.tables.dtypes import ARROW_TYPES, Dtype
 from common.tables.encoding import PARQUET, starts_with
-from components.examples.columns import (
+from components.examples.blocks import (
     FLOAT32_LIMIT,
     BadValues,
     Block,

@@ -17,7 +17,7 @@ from tfx.types import artifact_utils
 from tfx.types import standard_component_specs as keys
 from tfx.utils import proto_utils
 
-from components.examples.columns import Source
+from components.examples.blocks import Source
 from components.examples.labels import check_totals, count_labels, reconcile
 from components.examples.reading import open_source
 from components.examples.request import ReadRequest

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from common.errors import DataError
 from common.tables.csv_file import LISTED, Fault
 from common.text import nearest
-from components.examples.columns import Block, Source
+from components.examples.blocks import Block, Source
 from components.examples.request import ReadRequest
 
 
@@ -62,10 +62,10 @@ def check_totals(classes: Mapping[str, int], splits: Mapping[str, int], request:
 def reconcile(read: int, written: Mapping[str, int], counted: int | None) -> None:
     """Refuse to go on if a row was lost or doubled. `counted` is what was counted without parsing, if it was."""
     if sum(written.values()) != read or counted not in (None, read):
-        told = "" if counted is None else f", {counted} counted apart"
+        counted_apart = "" if counted is None else f", {counted} counted apart"
         raise DataError(
             "rows were lost or doubled on the way",
-            got=f"{read} read{told}, {dict(written)} written",
+            got=f"{read} read{counted_apart}, {dict(written)} written",
             wanted="the same number everywhere",
             fix="was the file being written? Else report it with the file",
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from common.errors import DataError
 from components.examples.binary_sources import ParquetSource, TfRecordSource
-from components.examples.columns import Source
+from components.examples.blocks import Source
 from components.examples.csv_source import CsvSource
 from components.examples.request import ReadRequest
 
@@ -32,11 +32,11 @@ def base_and_pattern(source: Path, data_format: str) -> tuple[Path, str]:
 
 def open_source(files: Sequence[Path], pattern: str, request: ReadRequest) -> Source:
     """Return the reader for files. Raises DataError if there are none or their columns are wrong."""
-    found = sorted(file for file in files if file.is_file() and not file.name.startswith((".", "_")))
-    if not found:
+    data_files = sorted(file for file in files if file.is_file() and not file.name.startswith((".", "_")))
+    if not data_files:
         raise DataError(
             "there are no examples to read",
             got=f"no file matches {pattern}",
             fix="correct data.source (relative to the YAML file)",
         )
-    return _SOURCES[request.format](found, request)
+    return _SOURCES[request.format](data_files, request)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from common.tables.columns import Dtype
+from common.tables.dtypes import Dtype
 from config.settings import Frozen, Settings
 
 

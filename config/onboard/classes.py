@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from common.errors import ConfigError, DataError
 from common.text import NULL_TEXTS, nearest
-from config.onboard.columns import RawTable
 from config.onboard.guesses import guess_positive
+from config.onboard.profile import RawTable
 
 MOST_CLASSES = 50
 LEAST_ROWS_OF_CLASS = 5
@@ -20,12 +20,14 @@ def read_classes(raw: RawTable, label: str) -> dict[str, int]:
     Raises DataError if the label cannot be learned.
     """
     counts = raw.counts(label)
-    unlabelled = sum(count for text, count in counts.items() if text in NULL_TEXTS and text != "None")
-    if unlabelled:
+    marks = [text for text in counts if text in NULL_TEXTS and text != "None"]
+    if marks:
+        unlabelled = sum(counts[text] for text in marks)
         raise DataError(
             f"{raw.path}: rows without a label in {label!r}",
-            got=f"{unlabelled} of {raw.table.num_rows}",
-            fix="label them or take them out",
+            got=f"{unlabelled} of {raw.table.num_rows} hold {', '.join(map(repr, marks))}, which mean: missing",
+            wanted="a class in every row",
+            fix="label them or take them out; a class needs another name than those",
         )
     numbers = [_number(text) for text in counts]
     is_numeric = None not in numbers

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from config.onboard.columns import FEW_VALUES, Column
+from config.onboard.profile import FEW_VALUES, Column
 
 POSITIVE_WORDS = frozenset(
     {"1", "1.0", "yes", "ja", "oui", "true", "positive", "pos", "malignant", "disease", "diseased", "sick", "ill"}
@@ -38,7 +38,7 @@ def guess_positive(classes: Mapping[str, int]) -> tuple[str, str]:
 
 
 def why_ignored(column: Column, is_given: bool) -> str | None:
-    """Return why a column is no use to the model, or None if it is."""
+    """Return why a column should be left out, or None."""
     is_discrete = column.type != "float"
     looks_named = ID_NAME.search(column.name) is not None and is_discrete
     values = column.rows - column.missing
@@ -118,6 +118,6 @@ def thresholds(classes: Mapping[str, int], positive: str | None, test_rows: floa
 
 def _auc_deviation(auc: float, positives: float, negatives: float) -> float:
     """Hanley and McNeil (1982), The meaning and use of the area under a ROC curve, Radiology 143: 29-36."""
-    one, two = auc / (2 - auc), 2 * auc**2 / (1 + auc)
-    spread = auc * (1 - auc) + (positives - 1) * (one - auc**2) + (negatives - 1) * (two - auc**2)
+    above_both, below_both = auc / (2 - auc), 2 * auc**2 / (1 + auc)
+    spread = auc * (1 - auc) + (positives - 1) * (above_both - auc**2) + (negatives - 1) * (below_both - auc**2)
     return math.sqrt(spread / (positives * negatives))

@@ -17,8 +17,8 @@ from common.tables.dialect import BLANKS_BETWEEN_COLUMNS
 from common.text import NULL_TEXTS, nearest
 from config.load import CONFIG_NAME, load_settings
 from config.onboard.classes import choose_positive, read_classes, shortened
-from config.onboard.columns import FEW_VALUES, Column, RawTable, look, read_table
 from config.onboard.guesses import presence_floor, split_weights, thresholds, training, why_ignored
+from config.onboard.profile import FEW_VALUES, Column, RawTable, look, read_table
 from config.onboard.template import pipeline_text, schema_text
 from config.schema import check_schema, read_schema
 

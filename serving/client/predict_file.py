@@ -34,7 +34,7 @@ def predict_file(
     version_spec: VersionSpec,
     path: Path,
     out: TextIO,
-    told: Callable[[Chunk], None],
+    report: Callable[[Chunk], None],
     *,
     as_json: bool = False,
 ) -> int:
@@ -62,7 +62,7 @@ def predict_file(
             else:
                 writer.writerow(safe_text(value) if isinstance(value, str) else value for value in row)
         rows += len(chunk)
-        told(chunk)
+        report(chunk)
     return rows
 
 

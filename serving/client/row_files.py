@@ -49,9 +49,9 @@ def read_chunks(path: Path, signature: Signature, chunk_rows: int = CHUNK_ROWS) 
     with open_file(path) as raw:
         rows = _rows(path, raw, readers)
         first = 1
-        while taken := list(islice(rows, chunk_rows)):
-            yield Chunk(first, _columns(path, first, taken, readers), raw.tell())
-            first += len(taken)
+        while chunk := list(islice(rows, chunk_rows)):
+            yield Chunk(first, _columns(path, first, chunk, readers), raw.tell())
+            first += len(chunk)
     if first == 1:
         raise DataError(f"{path} holds no rows", wanted="a row at least", fix="export it again")
 
@@ -79,7 +79,7 @@ def _parquet_rows(path: Path, raw: BinaryIO, readers: Readers) -> Iterator[Mappi
     import pyarrow as pa
     from pyarrow import parquet
 
-    from common.tables.columns import as_texts, decoded
+    from common.tables.dtypes import as_texts, decoded
 
     try:
         file = parquet.ParquetFile(raw)

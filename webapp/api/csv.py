@@ -59,16 +59,16 @@ def predict_csv() -> Response:
     """
     check_media_type(request, (CSV, MULTIPART))
     here = services()
-    asked = asked_by("csv", _sticky())
+    who = asked_by("csv", _sticky())
     limits = Limits(here.settings.max_upload_bytes, here.settings.max_upload_rows)
     upload = Upload(model_asked(here), _stream(request), limits)
     folder = here.settings.var / UPLOADS
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         file = stack.enter_context(tempfile.TemporaryFile(dir=folder))  # nameless: nothing is left after a crash
-        result = score_csv(here.predictor, upload, asked, file)
+        result = score_csv(here.predictor, upload, who, file)
         if request.accept_mimetypes.best_match((CSV, JSON), CSV) == JSON:
-            return answer(_summary(result, asked.request_id))
+            return answer(_summary(result, who.request_id))
         stack.pop_all()
     values = (result.model, result.version, result.rows, result.failed)
     headers = dict(zip(HEADERS, map(str, values), strict=True))
@@ -84,14 +84,14 @@ def _sticky() -> str:
     )
 
 
-def _stream(asked: Request) -> BinaryIO:
+def _stream(sent: Request) -> BinaryIO:
     """Return the CSV in the body. A form's file waits on disk if it is large."""
-    if asked.mimetype == CSV:
-        return cast(BinaryIO, asked.stream)
-    if PART not in asked.files:
-        given = shown(", ".join(map(str, [*asked.files, *asked.form])))  # a part may be without a name
+    if sent.mimetype == CSV:
+        return cast(BinaryIO, sent.stream)
+    if PART not in sent.files:
+        given = shown(", ".join(map(str, [*sent.files, *sent.form])))  # a part may be without a name
         raise InvalidInput([Problem(PART, "must be the form's field with the CSV", given, "file=@rows.csv")])
-    return cast(BinaryIO, asked.files[PART].stream)
+    return cast(BinaryIO, sent.files[PART].stream)
 
 
 def _summary(result: BulkResult, request_id: str) -> CsvSummary:

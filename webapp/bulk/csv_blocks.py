@@ -124,7 +124,7 @@ class CsvBlocks:
             raise TooLarge(f"must not have more than {self._limits.max_rows} rows, empty ones included", "more")
         starts = np.append(0, ends[:-1])
         is_row = ends - starts > 1 + ((letters[starts] == RETURN) & (letters[ends - 1] == NEW_LINE))
-        is_row[0] &= first_row > self.dialect.line  # the header is none
+        is_row[0] &= first_row > self.dialect.line  # the header is not a row
         numbers = first_row + np.flatnonzero(is_row)
         content = np.frombuffer(content, np.uint8)[np.repeat(is_row, ends - starts)].tobytes()
         table, ragged, problems = self._table(content, numbers, np.cumsum((ends - starts)[is_row]))

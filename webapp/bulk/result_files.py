@@ -18,12 +18,12 @@ from common.errors import VouchError
 from common.files import write_text
 
 KEPT_S = 24 * 3600
-TOLD_EVERY_S = 0.3
+NOTED_EVERY_S = 0.3
 TOKEN = re.compile(r"[A-Za-z0-9_-]{32}")
 
 
 class NoSuchBatch(VouchError):
-    """There is no such result, no longer, or not for whoever asks."""
+    """There is no such result, it has expired, or it is somebody else's."""
 
     http_status = 404
 
@@ -54,18 +54,18 @@ class BatchFiles:
         self._write(token, Progress(owner, model))
         return token
 
-    def teller(self, token: str, owner: str, model: str) -> Callable[[int, int, int], None]:
-        """Return what is to be told of rows and bytes done, and bytes in all; it keeps note a few times a second."""
+    def reporter(self, token: str, owner: str, model: str) -> Callable[[int, int, int], None]:
+        """Return what notes rows and bytes done, and bytes in all, a few times a second."""
         last_s = 0.0
 
-        def tell(rows: int, done_bytes: int, size_bytes: int) -> None:
+        def report(rows: int, done_bytes: int, size_bytes: int) -> None:
             nonlocal last_s
-            if time.monotonic() - last_s >= TOLD_EVERY_S:
+            if time.monotonic() - last_s >= NOTED_EVERY_S:
                 last_s = time.monotonic()
                 share = min(1.0, done_bytes / size_bytes) if size_bytes else 0.0
                 self._write(token, Progress(owner, model, rows, share))
 
-        return tell
+        return report
 
     @contextmanager
     def new_result(self, token: str) -> Iterator[BinaryIO]:

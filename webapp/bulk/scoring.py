@@ -27,7 +27,7 @@ from webapp.types import Problem, RequestInfo
 
 CHUNK_ROWS = 8192
 IN_FLIGHT = 2  # the model server works on one while the next is made ready
-Told = Callable[[int, int, int], None]
+Report = Callable[[int, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,12 @@ def score_csv(
     upload: Upload,
     asked: RequestInfo,
     result: BinaryIO,
-    told: Told = lambda rows, done, total: None,
+    report: Report = lambda rows, done, total: None,
 ) -> BulkResult:
     """Predict every row of a file and write the result as CSV.
 
-    `told` hears of rows and bytes done, and of bytes in all. Raises InvalidInput if the file is none that can be
-    predicted, before anything is; TooLarge; and what the stream and Predictor.predict raise.
+    `report` is called with rows and bytes done, and bytes in all. Raises InvalidInput if the file cannot be
+    predicted, before any row is; TooLarge; and what the stream and Predictor.predict raise.
     """
     started = time.perf_counter()
     blocks = CsvBlocks(upload.stream, upload.limits)
@@ -75,7 +75,7 @@ def score_csv(
     _require(model_version, blocks.dialect.names)
     writer = _Writer(model_version, blocks.dialect, result)
     job = _Job(predictor, model_version, choice, asked, writer, blocks.dialect.has_decimal_commas)
-    _run(job, blocks, upload, told)
+    _run(job, blocks, upload, report)
     result.flush()
     return BulkResult(
         model_version.model,
@@ -91,14 +91,14 @@ def score_csv(
     )
 
 
-def _run(job: _Job, blocks: CsvBlocks, upload: Upload, told: Told) -> None:
+def _run(job: _Job, blocks: CsvBlocks, upload: Upload, report: Report) -> None:
     with ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="bulk") as pool:
         waiting: deque[tuple[_Chunk, Future[tuple[Scored, float]]]] = deque()
 
         def finish() -> None:
             chunk, future = waiting.popleft()
             job.finish(chunk, *future.result())
-            told(job.rows, chunk.end_bytes, upload.size_bytes)
+            report(job.rows, chunk.end_bytes, upload.size_bytes)
 
         for block in blocks:
             for chunk in job.taken(block):
@@ -182,7 +182,7 @@ class _Writer:
 
     def write(self, chunk: _Chunk, scored: Scored) -> None:
         """Append rows."""
-        given = [
+        columns = [
             column if name in self._is_number else self._quoted(safe_texts(column))
             for name, column in zip(chunk.table.column_names, chunk.table.columns, strict=True)
         ]
@@ -190,7 +190,7 @@ class _Writer:
         per_class = scored.probabilities.T if self._model_version.positive is None else ()
         version = np.full(len(scored.labels), self._model_version.version)
         numbers = [scored.scores(self._model_version), *per_class, version, chunk.cautions]
-        self._write([*given, labels, *(pc.cast(pa.array(values), pa.string()) for values in numbers)])
+        self._write([*columns, labels, *(pc.cast(pa.array(values), pa.string()) for values in numbers)])
 
     def _write(self, columns: list[Any]) -> None:
         lines = pc.binary_join_element_wise(*columns, self._delimiter)

@@ -116,9 +116,9 @@ def _scored(model_version: ModelVersion, stream: IO[bytes]) -> Job:
     limits = Limits(settings.max_upload_bytes, settings.max_upload_rows)
     upload = Upload(model_version.model, cast(BinaryIO, stream), limits, size_bytes)
     try:
-        tell = files.teller(token, who, model_version.model)
+        report = files.reporter(token, who, model_version.model)
         with files.new_result(token) as file:
-            result = score_csv(services().predictor, upload, frame.asked("batch"), file, tell)
+            result = score_csv(services().predictor, upload, frame.asked("batch"), file, report)
     except InvalidInput as error:
         return Job(refusal=error)
     except VouchError as error:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from components.examples.columns import Source
+from components.examples.blocks import Source
 from components.examples.reading import open_source
 from components.examples.request import ReadRequest
 

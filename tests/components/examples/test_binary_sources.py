@@ -14,7 +14,7 @@ import pyarrow.parquet
 import pytest
 
 from common.errors import DataError
-from components.examples.columns import Source
+from components.examples.blocks import Source
 from components.examples.labels import count_labels
 from components.examples.reading import open_source
 from components.examples.request import ReadRequest

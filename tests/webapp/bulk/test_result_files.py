@@ -29,7 +29,7 @@ def test_a_result_is_found_by_its_owner_only(tmp_path: Path) -> None:
 def test_progress_is_told_between_workers(tmp_path: Path) -> None:
     one, other = BatchFiles(tmp_path / "batches"), BatchFiles(tmp_path / "batches")
     token = one.begin(new_token(), "ana", "cells")
-    one.teller(token, "ana", "cells")(500, 40, 80)
+    one.reporter(token, "ana", "cells")(500, 40, 80)
     assert other.progress(token, "ana") == Progress("ana", "cells", 500, 0.5)
 
 

@@ -41,12 +41,12 @@ def content(made: Made, rows: int, delimiter: str = ",", **extra: list[str]) -> 
 
 
 def score(bench: Bench, model: str, file: bytes, folder: Path, **given: Any) -> BulkResult:
-    told = given.pop("told", lambda *_: None)
+    report = given.pop("report", lambda *_: None)
     limits = Limits(given.pop("max_bytes", 1 << 24), given.pop("max_rows", 10_000))
     upload = Upload(model, io.BytesIO(file), limits, len(file), **given)
     folder.mkdir(exist_ok=True)
     with (folder / RESULT).open("wb") as result:
-        return score_csv(bench.predictor, upload, ASKED, result, told)
+        return score_csv(bench.predictor, upload, ASKED, result, report)
 
 
 def rows_of(folder: Path, delimiter: str = ",") -> list[dict[str, str]]:
@@ -128,7 +128,7 @@ def test_large_files_go_in_parts_by_one_version(
     monkeypatch.setattr(bulk, "CHUNK_ROWS", 64)
     told: list[tuple[int, int, int]] = []
     file = content(made["cells"], 300)
-    score(bench, "cells", file, tmp_path, told=lambda *now: told.append(now))
+    score(bench, "cells", file, tmp_path, report=lambda *now: told.append(now))
     assert [len(batch.labels) for batch in bench.kept.batches] == [64, 64, 64, 64, 44]
     assert [batch.first_row for batch in bench.kept.batches] == [0, 64, 128, 192, 256]
     assert len(fake.asked) == 5
@@ -184,7 +184,7 @@ def test_a_model_server_that_fails_half_way_ends_it(
         fake.mood = "nan"
 
     with pytest.raises(BadAnswer):
-        score(bench, "cells", content(made["cells"], 300), tmp_path, told=spoil)
+        score(bench, "cells", content(made["cells"], 300), tmp_path, report=spoil)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("bulk")]
 
 

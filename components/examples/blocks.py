@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from common.errors import DataError
-from common.tables.columns import ARROW_TYPES, DTYPES, Dtype, as_texts, decoded
 from common.tables.csv_file import LISTED, Fault
 from common.tables.dialect import BLANKS_BETWEEN_COLUMNS, check_distinct
+from common.tables.dtypes import ARROW_TYPES, DTYPES, Dtype, as_texts, decoded
 from common.text import nearest
 from components.examples.request import ReadRequest
 
@@ -48,7 +48,7 @@ class Source(Protocol):
         """Return where rows (indices into the file's rows) stand, in words. May be slow."""
 
     def independent_count(self) -> int | None:
-        """Return the number of rows as told without parsing them, or None where that is not cheap."""
+        """Return the number of rows without parsing them, or None where that is not cheap."""
 
 
 def widest(dtypes: Iterable[Dtype | None]) -> Dtype:
