@@ -189,7 +189,7 @@ def predict(
     from serving.show import progress, whole_file
 
     with _client(edge, by) as client, whole_file(out) as file, progress(path) as told:
-        rows = predict_file(client, model, _which(version, label), path, file, told, as_json=as_json)
+        rows = predict_file(client, model, _which(version, label), path, file, told, root=edge.root, as_json=as_json)
     click.echo(f"{rows} rows", err=True)
 
 

@@ -66,40 +66,38 @@ def find_dialect(head: bytes, file: str, delimiter: str | None = None) -> Dialec
     likely = excels_delimiter or _sniff(text[start:])
     if comment is not None and 1 < _width(text[comment:], likely) == _width(text[start:], likely):
         start, line = comment, line - 1  # a header whose first name begins with #
-    chosen = delimiter or likely
+    header = _header(text[start:], file, line, delimiter or likely)
+    if delimiter and len(header) == 1:
+        _check_delimiter(text[start:], file, line, delimiter, likely)
+    check_distinct(header, file, line)
+    return Dialect(delimiter or likely, tuple(header), line)
+
+
+def _header(text: str, file: str, line: int, delimiter: str) -> list[str]:
+    wanted = "a header with the names of the columns"
     try:
-        header, *rows = islice(_records(text[start:], chosen), 2)
+        header, *rows = islice(_records(text, delimiter), 2)
     except csv.Error as error:
-        raise UnreadableTable(
-            file,
-            line,
-            "the header cannot be read",
-            got=error,
-            wanted="a header with the names of the columns",
-            fix="close the quote that is left open",
-        ) from None
-    if len(header) == 1 and chosen != likely and (width := _width(text[start:], likely)) > 1:
-        raise UnreadableTable(
-            file,
-            line,
-            f"the delimiter is another than {chosen!r}",
-            got=f"one column {header[0][:80]!r}",
-            wanted=f"{width} columns split by {likely!r}",
-            fix=f"set data.delimiter: {DELIMITERS.get(likely, likely)}",
-        )
+        what, fix = "the header cannot be read", "close the quote that is left open"
+        raise UnreadableTable(file, line, what, got=error, wanted=wanted, fix=fix) from None
     if not header[-1] and rows and len(rows[0]) == len(header) - 1:
         header = header[:-1]  # Kaggle's way: the header ends in a delimiter, the rows do not
     if not any(map(str.strip, header)):
+        fix = "write it into the first line"
+        raise UnreadableTable(file, line, "no column has a name", got=header, wanted=wanted, fix=fix)
+    return header
+
+
+def _check_delimiter(text: str, file: str, line: int, delimiter: str, likely: str) -> None:
+    if likely != delimiter and (width := _width(text, likely)) > 1:
         raise UnreadableTable(
             file,
             line,
-            "no column has a name",
-            got=header,
-            wanted="a header with the names of the columns",
-            fix="write it into the first line",
+            f"the delimiter is another than {delimiter!r}",
+            got=f"one column {text.partition(chr(10))[0][:80]!r}",
+            wanted=f"{width} columns split by {likely!r}",
+            fix=f"set data.delimiter: {DELIMITERS.get(likely, likely)}",
         )
-    check_distinct(header, file, line)
-    return Dialect(chosen, tuple(header), line)
 
 
 def check_distinct(names: Sequence[str], file: str, line: int = 0) -> None:
@@ -117,7 +115,7 @@ def check_distinct(names: Sequence[str], file: str, line: int = 0) -> None:
 
 
 def _header_place(text: str) -> tuple[int, int, int | None, str]:
-    """Return where the header begins, its line, where a comment right before it begins, and what `sep=` says."""
+    """Return where the header begins, its line, where the line before begins if it is `#…`, and what `sep=` says."""
     line, comment, excels_delimiter = 1, None, ""
     for match in _LINE.finditer(text):
         content = match[0].strip()
@@ -125,7 +123,7 @@ def _header_place(text: str) -> tuple[int, int, int | None, str]:
             excels_delimiter = excels[1]
         elif content and not content.startswith("#"):
             return match.start(), line, comment, excels_delimiter
-        comment = match.start() if content.startswith("#") else None
+        comment = match.start() if content.startswith("#") and content[1:2] != " " else None
         line += 1
     return len(text), line, comment, excels_delimiter
 

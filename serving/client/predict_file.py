@@ -15,6 +15,7 @@ from serving.client.errors import InvalidRequest, ModelNotFound
 from serving.client.row_files import Chunk, read_chunks
 from serving.client.types import DEFAULT_SIGNATURE, NEWEST, Metadata, ModelClient, Outputs, Signature, VersionSpec
 from serving.release.state import STABLE
+from serving.repository.layout import TRAINING
 
 
 def resolve(client: ModelClient, model: str, version_spec: VersionSpec) -> tuple[VersionSpec, Metadata]:
@@ -36,11 +37,13 @@ def predict_file(
     out: TextIO,
     report: Callable[[Chunk], None],
     *,
+    root: Path,
     as_json: bool = False,
 ) -> int:
     """Write row number, outputs and version for every row of a file, as CSV or as a line of JSON each; return how many.
 
-    Raises what the client and `read_chunks` raise; rows written by then are right.
+    What means missing is read from the version's folder under `root`, if it is there. Raises what the client and
+    `read_chunks` raise; rows written by then are right.
     """
     pinned, metadata = resolve(client, model, version_spec)
     if DEFAULT_SIGNATURE not in metadata.signatures:
@@ -50,7 +53,7 @@ def predict_file(
     signature = metadata.signatures[DEFAULT_SIGNATURE]
     writer = csv.writer(out, lineterminator="\n")
     rows = 0
-    for chunk in read_chunks(path, signature):
+    for chunk in read_chunks(path, signature, null_texts=trained_null_texts(root / model / str(metadata.version))):
         table = as_table(client.predict(model, chunk.columns, pinned), signature)
         names = ["row", *table, "version"]
         if not rows and not as_json:
@@ -64,6 +67,15 @@ def predict_file(
         rows += len(chunk)
         report(chunk)
     return rows
+
+
+def trained_null_texts(folder: Path) -> frozenset[str] | None:
+    """Return the texts that meant missing in the training data of a version; None where that is not known."""
+    try:
+        training = json.loads((folder / TRAINING).read_text(encoding="utf-8"))
+        return frozenset(training["settings"]["data"]["null_values"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def as_table(outputs: Outputs, signature: Signature) -> dict[str, list[Any]]:

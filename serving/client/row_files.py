@@ -40,17 +40,22 @@ class Chunk:
 Readers = Mapping[str, Callable[[Any], Any]]
 
 
-def read_chunks(path: Path, signature: Signature, chunk_rows: int = CHUNK_ROWS) -> Iterator[Chunk]:
+def read_chunks(
+    path: Path, signature: Signature, chunk_rows: int = CHUNK_ROWS, null_texts: Collection[str] | None = None
+) -> Iterator[Chunk]:
     """Yield a file's rows, at least one, numbered from 1, with the signature's inputs only.
 
-    Raises DataError with file, row and column: a column is missing, or a value does not fit its input's type.
+    `null_texts` mean: missing; without them the usual ones do where a number belongs. Raises DataError with file, row
+    and column: a column is missing, or a value does not fit its input's type.
     """
     readers = {name: reader_of(info.dtype) for name, info in signature.inputs.items()}
+    usual = {name: () if read is _text else NULL_TEXTS for name, read in readers.items()}
+    nulls = usual if null_texts is None else dict.fromkeys(readers, null_texts)
     with open_file(path) as raw:
         rows = _rows(path, raw, readers)
         first = 1
         while chunk := list(islice(rows, chunk_rows)):
-            yield Chunk(first, _columns(path, first, chunk, readers), raw.tell())
+            yield Chunk(first, _columns(path, first, chunk, readers, nulls), raw.tell())
             first += len(chunk)
     if first == 1:
         raise DataError(f"{path} holds no rows", wanted="a row at least", fix="export it again")
@@ -109,7 +114,9 @@ def _json_rows(path: Path, raw: BinaryIO) -> Iterator[Mapping[str, Any]]:
         yield row
 
 
-def _columns(path: Path, first: int, rows: list[Mapping[str, Any]], readers: Readers) -> dict[str, list[Any]]:
+def _columns(
+    path: Path, first: int, rows: list[Mapping[str, Any]], readers: Readers, nulls: Mapping[str, Collection[str]]
+) -> dict[str, list[Any]]:
     columns: dict[str, list[Any]] = {name: [] for name in readers}
     for number, row in enumerate(rows, start=first):
         if not row.keys() >= readers.keys():
@@ -117,7 +124,7 @@ def _columns(path: Path, first: int, rows: list[Mapping[str, Any]], readers: Rea
         for name, read in readers.items():
             value = row[name]
             try:
-                columns[name].append(read(None if read is not _text and value in NULL_TEXTS else value))
+                columns[name].append(read(None if isinstance(value, str) and value in nulls[name] else value))
             except (TypeError, ValueError) as error:
                 raise DataError(f"{path}: row {number}, column {name}: {error}", got=repr(value)[:80]) from None
     return columns

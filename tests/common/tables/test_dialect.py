@@ -22,6 +22,7 @@ from common.tables.encoding import UnreadableTable
         (b"SEP=,,,\na,b\n", Dialect(",", ("a", "b"), 2)),
         (b"# one, two, three\n#\n\na,b\n1,2\n", Dialect(",", ("a", "b"), 4)),
         (b"# by me\n#,Name,Type\n1,Bulbasaur,Grass\n", Dialect(",", ("#", "Name", "Type"), 2)),
+        (b"# a, b\na,b\n1,2\n", Dialect(",", ("a", "b"), 2)),
         (b'"#a",b\n1,2\n', Dialect(",", ("#a", "b"), 1)),
         (b'"a\n""x""",b\n1,2\n', Dialect(",", ('a\n"x"', "b"), 1)),
         (b"a,,b,\n1,2,3,\n", Dialect(",", ("a", "", "b", ""), 1)),

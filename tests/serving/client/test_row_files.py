@@ -10,7 +10,7 @@ import pytest
 
 from common.errors import DataError
 from common.text import MISSING_CODE
-from serving.client.predict_file import as_table
+from serving.client.predict_file import as_table, trained_null_texts
 from serving.client.row_files import read_chunks
 from serving.client.types import Signature, TensorInfo
 
@@ -57,6 +57,20 @@ def test_parquet_rows(tmp_path: Path) -> None:
     [chunk] = read_chunks(tmp_path / "rows.data", SIGNATURE)
     assert math.isnan(chunk.columns["x"].pop())
     assert chunk.columns == {"x": [1.5], "code": [3, MISSING_CODE], "text": ["7", ""], "flag": [True, False]}
+
+
+def test_the_training_data_s_marks_mean_missing_in_every_column(tmp_path: Path) -> None:
+    version = tmp_path / "1"
+    (version / "assets.extra").mkdir(parents=True)
+    assert trained_null_texts(version) is None
+    training = {"settings": {"data": {"null_values": ["", "-"]}}}
+    (version / "assets.extra" / "training.json").write_text(json.dumps(training))
+    path = write(tmp_path, HEAD + "1,-,-,-,1\n")
+    [chunk] = read_chunks(path, SIGNATURE, null_texts=trained_null_texts(version))
+    assert math.isnan(chunk.columns["x"][0])
+    assert (chunk.columns["code"], chunk.columns["text"]) == ([MISSING_CODE], [""])
+    with pytest.raises(DataError, match="column x"):
+        list(read_chunks(write(tmp_path, HEAD + "1,?,1,a,1\n"), SIGNATURE, null_texts=["", "-"]))
 
 
 @pytest.mark.parametrize("wrap", [lambda rows: rows, lambda rows: {"instances": rows}], ids=["list", "instances"])
