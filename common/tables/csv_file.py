@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -45,9 +46,11 @@ class CsvFile:
         if fault := undecodable(header, header):
             raise fault.at([f"{path}:{self.dialect.line}"])
 
-    def open(self) -> BinaryIO:
-        """Return the file's bytes in UTF-8. Raises DataError."""
-        return utf8_stream(open_file(self.path), str(self.path))
+    @contextmanager
+    def open(self) -> Iterator[BinaryIO]:
+        """Give the file's bytes in UTF-8. Raises DataError."""
+        with open_file(self.path) as raw:
+            yield utf8_stream(raw, str(self.path))
 
     def arrow_options(self) -> tuple[arrow_csv.ReadOptions, arrow_csv.ParseOptions]:
         """Return how Arrow is to read what `open` returns; the columns are the dialect's."""
