@@ -1,13 +1,20 @@
-"""The nearest name to a misspelt one, and the marks that mean: missing."""
+"""Words and numbers as people write them: nearest names, decimal commas, marks that mean missing."""
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 MISSING_CODE = -(2**63)  # of an integer code; exact as a double too. Numbers have NaN, text the empty text
 
 NULL_TEXTS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?")  # mean: missing, unless settings differ
+DECIMAL_COMMA = r"^\s*([+-]?[0-9]+),([0-9]+)\s*$"
+
+
+def with_point(text: str) -> str:
+    """Return `12,76` as `12.76`; what has several commas, or a point too, as it is: nobody knows what it means."""
+    return re.sub(DECIMAL_COMMA, r"\1.\2", text)
 
 
 def nearest(word: str, words: Iterable[str]) -> str | None:

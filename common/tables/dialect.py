@@ -15,7 +15,6 @@ from common.tables.encoding import UnreadableTable
 
 DELIMITERS = {",": "','", ";": "';'", "\t": '"\\t"', "|": "'|'"}  # as YAML has them
 BLANKS_BETWEEN_COLUMNS = "only blanks part the columns: write the file with commas, semicolons, tabs or bars"
-DECIMAL_COMMA = r"^\s*([+-]?[0-9]+),([0-9]+)\s*$"  # one comma and no point: "1,5" in a file that has others for columns
 HEAD_BYTES = 4 << 20  # a header must fit
 SNIFFED_ROWS = 20
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|\Z)")

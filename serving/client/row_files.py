@@ -6,7 +6,6 @@ Errors name row and column.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,9 +15,8 @@ from typing import Any, BinaryIO
 
 from common.errors import DataError
 from common.tables.csv_file import CsvFile, ragged, read_rows, undecodable
-from common.tables.dialect import DECIMAL_COMMA
 from common.tables.encoding import PARQUET, open_file, starts_with, utf8_stream
-from common.text import MISSING_CODE, NULL_TEXTS
+from common.text import MISSING_CODE, NULL_TEXTS, with_point
 from serving.client.types import Signature
 
 CHUNK_ROWS = 1024
@@ -76,7 +74,7 @@ def _csv_rows(path: Path, raw: BinaryIO, readers: Readers) -> Iterator[Mapping[s
         if fault := ragged(values, dialect) or undecodable(readers, [row[name] for name in readers]):
             raise fault.at([f"{path}:{line}"])
         for name in numbers:
-            row[name] = re.sub(DECIMAL_COMMA, r"\1.\2", row[name])
+            row[name] = with_point(row[name])
         yield row
 
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from common.tables.dialect import DECIMAL_COMMA
+from common.text import DECIMAL_COMMA
 from webapp.models.catalog import ModelVersion
 from webapp.predict.rules import FieldRules, Refused, rules_of
 from webapp.predict.validation import MAX_PROBLEMS

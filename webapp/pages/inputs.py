@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.errors import DataError
+from common.text import with_point
 from webapp.models.catalog import Field, ModelVersion
 from webapp.pages import wording
 from webapp.types import Caution, Problem
@@ -69,13 +70,6 @@ def with_points(model_version: ModelVersion, texts: Mapping[str, str]) -> dict[s
     """Return a form's texts with the decimal commas of its numbers as points, where they can mean nothing else."""
     decimals = {field.name for field in model_version.fields if field.dtype == "float"}
     return {name: with_point(text) if name in decimals else text for name, text in texts.items()}
-
-
-def with_point(text: str) -> str:
-    """Return `12,76` as `12.76`; what has several commas, or a point too, as it is: nobody knows what it means."""
-    whole, comma, decimals = text.strip().partition(",")
-    is_decimal = whole.lstrip("+-").isdecimal() and decimals.isdecimal() and text.isascii()
-    return f"{whole}.{decimals}" if comma and is_decimal else text
 
 
 def as_text(value: Any) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from common.errors import DataError
+from common.text import with_point
 from serving.release.state import State
-from webapp.pages.inputs import with_point
 
 WHATS = ("promote", "canary", "rollback")
 
