@@ -101,6 +101,7 @@ def _start(start: Start, states: dict[str, State]) -> Running:
     if program.note:
         start.say(f"note: {program.note}")
     with (start.root / LOG).open("ab") as output:
+        log_start = output.tell()
         process = subprocess.Popen(
             program.command,
             cwd=ROOT,
@@ -111,7 +112,7 @@ def _start(start: Start, states: dict[str, State]) -> Running:
             start_new_session=True,  # Ctrl-C is for us to pass on
         )
         addresses = Addresses(f"http://{HOST}:{rest_port}", f"{HOST}:{grpc_port}")
-        return Running(program, process, addresses, states, start.root, log_start=output.tell())
+        return Running(program, process, addresses, states, start.root, log_start)
 
 
 def _released(start: Start) -> dict[str, State]:

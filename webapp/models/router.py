@@ -93,7 +93,8 @@ class Router:
 
     def _nothing(self, model: str) -> VouchError:
         if MODEL_NAME.fullmatch(model) and versions(self._serving / model):
-            return NothingReleased(f"{model} has versions, and none is released yet", fix="python -m serving start")
+            fix = f"promote one on the models page, or: python -m serving promote {model}"
+            return NothingReleased(f"{model} has versions, and none is released yet", fix=fix)
         there = ", ".join(models(self._serving)) or "none has been pushed yet"
         return ModelNotFound("there is no such model", got=repr(model[:80]), wanted=f"one of: {there}")
 

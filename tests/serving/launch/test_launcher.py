@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import stat
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from common.errors import DataError, EnvironmentProblem, GateRefused
+from common.files import locked
 from serving.launch.backends import REAL, Places, choose
-from serving.launch.launcher import Start, launch
+from serving.launch.launcher import LOCK, LOG, Start, launch
 from tests.support.serving.versions import bare_version
 
 PLACES = Places(Path("/var/serving"), Path("/config"), 8501, 8500)
@@ -91,6 +93,25 @@ def test_a_server_that_dies_is_told_with_its_last_words(tmp_path: Path, monkeypa
     ):
         pytest.fail("it started")
     assert said[0] == f"starting TensorFlow Serving: {tmp_path / REAL} is on PATH"
+
+
+def test_a_second_server_on_the_same_folder_is_refused_with_the_first_ones_process(tmp_path: Path) -> None:
+    bare_version(tmp_path / "m", 1)
+    with (
+        locked(tmp_path / LOCK, "a server"),
+        pytest.raises(EnvironmentProblem, match=f"a model server runs on .* already\n  got: process {os.getpid()}"),
+    ):
+        started(tmp_path)
+
+
+def test_the_log_of_earlier_servers_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare_version(tmp_path / "serving" / "m", 1)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    for word in ("first", "second"):
+        program(tmp_path, REAL, f"echo the {word} one; exit 3")
+        with pytest.raises(EnvironmentProblem, match=f"ended with exit code 3\n  got: \n    the {word} one\n"):
+            started(tmp_path / "serving")
+    assert (tmp_path / "serving" / LOG).read_text() == "the first one\nthe second one\n"
 
 
 @pytest.mark.slow

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import DataError, EnvironmentProblem
+from common.errors import DataError, EnvironmentProblem, VouchError
 from serving.release import commands as release
 from serving.release.context import ReleaseContext
 from serving.release.state import (
     CONFIG,
+    HOLDER,
+    LOCK,
     LOG,
     STATE,
     Entry,
@@ -25,7 +27,7 @@ from serving.release.state import (
     one_at_a_time,
     routing,
 )
-from serving.repository.layout import models
+from serving.repository.layout import MANIFEST, models
 from serving.repository.manifest import GateVerdict
 from tests.support.serving.configs import parse_config
 from tests.support.serving.versions import BLESSED, bare_version
@@ -135,6 +137,75 @@ def test_a_stable_version_that_was_removed_is_replaced(store: Store) -> None:
     store.write(Record(State(7, 6)))
     assert release.prepare(context(store.base.parent)) == {"m": State(2)}
     assert [(e.what, e.before, e.after) for e in store.history()] == [("replace", State(7, 6), State(2))]
+
+
+def test_in_place_of_a_lost_version_comes_the_last_that_was_stable_and_not_the_newest(store: Store) -> None:
+    bare_version(store.base, 3)
+    store.log(replace(ENTRY, id="0", before=None, after=State(1)))
+    store.log(replace(ENTRY, id="2", after=State(3), outcome="undone: its answers are wrong"))
+    store.write(Record(State(7)))
+    assert release.prepare(context(store.base.parent)) == {"m": State(1)}
+    store.write(Record(State(7, 2)))
+    assert release.prepare(context(store.base.parent)) == {"m": State(2)}, "what was kept for a rollback"
+
+
+def test_a_candidate_or_a_previous_version_that_is_lost_or_changed_is_let_go_of(store: Store) -> None:
+    bare_version(store.base, 3).joinpath("saved_model.pb").write_bytes(b"other")
+    store.write(Record(State(2, 1, 3, 10.0)))
+    assert release.prepare(context(store.base.parent)) == {"m": State(2, 1)}
+    (store.base / "1" / "more").write_text("")
+    assert release.prepare(context(store.base.parent)) == {"m": State(2)}
+
+
+@pytest.mark.parametrize("text", [None, "", "{", '{"state": {"stable": "1"}, "intent": null}'])
+def test_a_start_restores_a_lost_state_and_does_not_guess(store: Store, text: str | None) -> None:
+    bare_version(store.base, 3)
+    store.log(ENTRY)
+    if text is not None:
+        (store.base / STATE).write_text(text)
+    assert release.prepare(context(store.base.parent)) == {"m": State(2, 1)}
+    assert store.read() == Record(State(2, 1))
+
+
+def test_without_state_and_log_it_is_what_the_config_says(store: Store) -> None:
+    store.write(Record(State(1)))
+    release.prepare(context(store.base.parent))
+    for name in (STATE, LOG):
+        (store.base / name).unlink(missing_ok=True)
+    assert release.prepare(context(store.base.parent)) == {"m": State(1)}
+
+
+def test_one_models_trouble_is_told_and_stops_no_other(store: Store) -> None:
+    root = store.base.parent
+    for name, value in {"list": "[]", "checksums": "null"}.items():
+        manifest = bare_version(root / name, 1) / MANIFEST
+        values = json.loads(manifest.read_text())
+        manifest.write_text(value if name == "list" else json.dumps(values | {"checksums": None}))
+    bare_version(root / "log", 1)
+    (root / "log" / LOG).mkdir()
+    (root / "loop").symlink_to(root / "loop")
+    (root / "m" / "20261129213046123456").mkdir()
+    refused: dict[str, VouchError] = {}
+    assert release.prepare(context(root), refused.__setitem__) == {"m": State(2)}
+    assert set(refused) == {"list", "checksums", "log", "loop"}
+    assert [config.name for config in parse_config((root / CONFIG).read_text()).model_config_list.config] == ["m"]
+
+
+@pytest.mark.parametrize("name", [LOCK, f"m/{STATE}", f"m/{LOG}"])
+def test_what_cannot_be_written_is_one_sentence(store: Store, name: str) -> None:
+    store.write(Record(State(1)))
+    path = store.base.parent / name
+    path.unlink(missing_ok=True)
+    path.mkdir()
+    with pytest.raises(EnvironmentProblem, match=r"cannot be|could not be") as told:
+        release.promote(context(store.base.parent), "m", 2)
+    assert told.value.exit_code == 5
+
+
+def test_a_release_needs_no_name_of_its_holder(store: Store) -> None:
+    store.write(Record(State(1)))
+    (store.base.parent / HOLDER).mkdir()
+    assert release.promote(context(store.base.parent), "m", 2) == State(2, 1)
 
 
 def test_the_files_are_left_alone_by_a_model_server(store: Store) -> None:
