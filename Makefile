@@ -70,6 +70,7 @@ docs: setup ## Write the references of configuration and settings
 	mv docs/.configuration.md docs/configuration.md
 	$(PY) -m webapp.reference >docs/.web-settings.md
 	mv docs/.web-settings.md docs/web-settings.md
+	$(PY) -m webapp.reference --environment >.env.example
 
 screenshots: setup ## Take the pictures of the web app for the documentation; needs a pushed model and chromium
 	$(PY) -m serving start --rest-port 0 --grpc-port 0 --run "$(PY) -m tests.support.web.screenshots"

@@ -27,6 +27,7 @@ from granian.log import LogLevels
 from common.errors import EnvironmentProblem
 from webapp.auth.accounts import Accounts
 from webapp.http.admission import SLOW_CLIENTS, WATCHERS, Admission
+from webapp.http.logs import configuration
 from webapp.settings import WebSettings, read_settings
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def make_server(target: str, settings: WebSettings, address: str, port: int) -> 
             header_read_timeout=int(1000 * settings.read_timeout_s), max_buffer_size=HEAD_BYTES
         ),
         log_level=LogLevels.error,
-        log_dictconfig=_logging(),
+        log_dictconfig=configuration(settings),
         respawn_failed_workers=True,
         workers_kill_timeout=DRAIN_S,
     )
@@ -178,14 +179,3 @@ def _forget_dead_workers() -> None:
         if not Path(f"/proc/{pid}").exists():
             with suppress(OSError):
                 mark_process_dead(pid)  # type: ignore[no-untyped-call]  # it carries no types
-
-
-def _logging() -> dict[str, Any]:
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(process)d %(name)s %(message)s"}},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-        "root": {"level": os.environ.get("VOUCH_LOG_LEVEL", "WARNING"), "handlers": ["stderr"]},
-        "loggers": {},
-    }

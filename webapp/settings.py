@@ -6,7 +6,7 @@ import ipaddress
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 
@@ -87,6 +87,10 @@ class WebSettings(Frozen):
     metrics_networks: tuple[str, ...] = Field(
         ("127.0.0.0/8", "::1/128"), description="With auth: networks that may read /metrics without a login."
     )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "WARNING", description="Of the app's log on standard error; INFO: a line for each request, too."
+    )
+    log_format: Literal["text", "json"] = Field("text", description="Of the app's log; json: an object a line.")
     prometheus_url: str = Field("", description="Linked from the monitoring page.")
     grafana_url: str = Field("", description="Linked from the monitoring page.")
 

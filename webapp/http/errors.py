@@ -38,7 +38,7 @@ def answer_vouch_error(error: VouchError) -> Response:
     """Answer an error that we know, with its own status; a model server down or slow is a 503 to come back to."""
     status = error.http_status
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        log.warning("%s answered with %d: %s", g.get("request_id", "-"), status, error)
+        log.warning("answered with %d: %s", status, error)
     return _answer(status, error, retry_after_s=_retry_after_s(error, status))
 
 
@@ -96,7 +96,7 @@ def _words(error: HTTPException) -> str:
 
 
 def _answer_surprise(error: Exception) -> Response:
-    log.error("%s failed: %s %s", g.get("request_id", "-"), request.method, request.path, exc_info=error)
+    log.error("%s %s failed", request.method, request.path, exc_info=error)
     return _answer(
         HTTPStatus.INTERNAL_SERVER_ERROR,
         VouchError(

@@ -38,5 +38,5 @@ def _end(response: Response) -> Response:
     metrics.requests.labels(route, request.method if request.url_rule else "-", response.status_code).inc()
     metrics.request_seconds.labels(route).observe(seconds)
     response.headers[HEADER] = g.request_id
-    log.info("%s %s %s %d %.1f ms", g.request_id, request.method, request.path, response.status_code, 1000 * seconds)
+    log.info("%s %s %d %.1f ms", request.method, request.path, response.status_code, 1000 * seconds)
     return response
