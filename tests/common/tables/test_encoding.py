@@ -45,6 +45,7 @@ def test_lone_carriage_returns_are_line_ends_where_there_are_no_others() -> None
         ("a,b\n".encode("utf-16")[:-1], "UTF-16 text"),
         (b"\xff\xfe\x00\xd8a\x00", "UTF-16 text"),
     ],
+    ids=["Parquet", "xlsx", "xls", "zipped xlsx", "torn gzip", "no gzip", "no mark", "half a letter", "surrogate"],
 )
 def test_what_is_no_text_is_told_with_the_cure(content: bytes, told: str) -> None:
     with pytest.raises(UnreadableTable, match=told) as caught:
