@@ -49,10 +49,10 @@ def read_as(kind: type[Body], request: Request, settings: WebSettings) -> Body:
     return understood(kind, read_json(request, settings))
 
 
-def understood(kind: type[Body], found: Any) -> Body:
+def understood(kind: type[Body], payload: Any) -> Body:
     """Return the parsed JSON as what it should be. Raises InvalidInput that names each key that is wrong."""
     try:
-        return kind.model_validate(found)
+        return kind.model_validate(payload)
     except ValidationError as error:
         problems = [_problem(kind, problem) for problem in error.errors(include_url=False)]
         raise InvalidInput(problems) from None

@@ -58,15 +58,15 @@ def predict_csv() -> Response:
     `Accept: application/json` the answer is a summary that says which, and why, instead of the rows.
     """
     check_media_type(request, (CSV, MULTIPART))
-    here = services()
+    app_services = services()
     who = asked_by("csv", _sticky())
-    limits = Limits(here.settings.max_upload_bytes, here.settings.max_upload_rows)
-    upload = Upload(model_asked(here), _stream(request), limits)
-    folder = here.settings.var / UPLOADS
+    limits = Limits(app_services.settings.max_upload_bytes, app_services.settings.max_upload_rows)
+    upload = Upload(model_asked(app_services), _stream(request), limits)
+    folder = app_services.settings.var / UPLOADS
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         file = stack.enter_context(tempfile.TemporaryFile(dir=folder))  # nameless: nothing is left after a crash
-        result = score_csv(here.predictor, upload, who, file)
+        result = score_csv(app_services.predictor, upload, who, file)
         if request.accept_mimetypes.best_match((CSV, JSON), CSV) == JSON:
             return answer(_summary(result, who.request_id))
         stack.pop_all()

@@ -22,8 +22,8 @@ CREATED = 201
 )
 def feedback() -> Response:
     """Keep the true label of a row that was predicted, for monitoring and retraining. The last word counts."""
-    here = services()
-    told = read_as(Feedback, request, here.settings)
-    model = told.model or here.catalog.default(here.settings.model)
-    History(here).add_feedback(model, told.request_id, told.row, told.label, identity().name)
-    return answer(FeedbackKept(model=model, request_id=told.request_id, row=told.row, label=told.label), CREATED)
+    app_services = services()
+    body = read_as(Feedback, request, app_services.settings)
+    model = body.model or app_services.catalog.default(app_services.settings.model)
+    History(app_services).add_feedback(model, body.request_id, body.row, body.label, identity().name)
+    return answer(FeedbackKept(model=model, request_id=body.request_id, row=body.row, label=body.label), CREATED)

@@ -30,12 +30,12 @@ def parse_json(text: bytes, max_depth: int) -> Any:
     if _is_deeper(plain, max_depth):
         raise _invalid(f"must nest at most {max_depth} objects and lists", "more of them", EXAMPLE)
     try:
-        found = orjson.loads(text)
+        parsed = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise _not_json(error) from None
-    if plain.count(b":") != _keys(found):
+    if plain.count(b":") != _keys(parsed):
         raise _twice(text)
-    return found
+    return parsed
 
 
 def _without_strings(text: bytes) -> bytes:
@@ -53,9 +53,9 @@ def _is_deeper(plain: bytes, max_depth: int) -> bool:
     return b"[]" in brackets or brackets.count(b"[") > max_depth
 
 
-def _keys(found: Any) -> int:
+def _keys(parsed: Any) -> int:
     """Return how many keys all objects in it have together; goes down level by level."""
-    level, keys = [found] if type(found) in (dict, list) else [], 0
+    level, keys = [parsed] if type(parsed) in (dict, list) else [], 0
     while level:
         keys += sum(len(value) for value in level if type(value) is dict)
         inner = chain.from_iterable(value.values() if type(value) is dict else value for value in level)

@@ -23,10 +23,10 @@ class LoginsOff(VouchError):
 
 @route("POST", "/auth/login", Operation("Log in", TAG, Role.PUBLIC, Tokens, Login, refusals=(401, 409)))
 def login() -> Response:
-    """Change a name and a password for tokens. Wrong ones are told alike, whatever was wrong, and cost time."""
-    here = _with_logins()
-    told = read_as(Login, request, here.settings)
-    return _tokens(tokens.login(here.accounts, told.username, told.password, request.remote_addr or ""))
+    """Change a name and a password for tokens. Wrong ones are answered alike, whatever was wrong, and cost time."""
+    app_services = _with_logins()
+    body = read_as(Login, request, app_services.settings)
+    return _tokens(tokens.login(app_services.accounts, body.username, body.password, request.remote_addr or ""))
 
 
 @route("POST", "/auth/refresh", Operation("Refresh", TAG, Role.PUBLIC, Tokens, RefreshToken, refusals=(401, 409)))
@@ -50,10 +50,10 @@ def validate() -> Response:
 
 
 def _with_logins() -> Services:
-    here = services()
-    if not here.settings.auth:
+    app_services = services()
+    if not app_services.settings.auth:
         raise LoginsOff("logins are off: everybody may use the open demo", fix="set VOUCH_AUTH=on to have them")
-    return here
+    return app_services
 
 
 def _tokens(pair: tokens.Pair) -> Response:

@@ -36,11 +36,13 @@ NAME = Parameter("name", "Name of the model.", {"type": "string", "pattern": MOD
 @route("GET", "/models", Operation("List the models", TAG, Role.VIEWER, ModelList))
 def models() -> Response:
     """Tell the models, their versions, and which of them answer."""
-    here = services()
+    app_services = services()
     default = None
     with suppress(ModelNotFound):
-        default = here.catalog.default(here.settings.model)
-    return answer(ModelList(default=default, models=[_summary(here, name) for name in here.catalog.models()]))
+        default = app_services.catalog.default(app_services.settings.model)
+    return answer(
+        ModelList(default=default, models=[_summary(app_services, name) for name in app_services.catalog.models()])
+    )
 
 
 @route(
@@ -50,37 +52,37 @@ def models() -> Response:
 )
 def model(name: str) -> Response:
     """Tell what a model predicts and reads, and of each version what it was measured at and what the gates said."""
-    here = services()
-    model_version = shown_version(here, name)
-    labels = _labels(here, name)
+    app_services = services()
+    model_version = shown_version(app_services, name)
+    labels = _labels(app_services, name)
     return answer(
         ModelDetail(
-            **_summary(here, name).model_dump(),
+            **_summary(app_services, name).model_dump(),
             description=model_version.description,
             label=model_version.label,
             classes=list(model_version.classes),
             positive=model_version.positive,
             features=[_feature(rules) for rules in rules_of(model_version)],
             version_details=[
-                _version(here.settings.serving / name / str(number), labels.get(number, []))
-                for number in reversed(here.catalog.versions(name))
+                _version(app_services.settings.serving / name / str(number), labels.get(number, []))
+                for number in reversed(app_services.catalog.versions(name))
             ],
         )
     )
 
 
-def shown_version(here: Services, name: str) -> ModelVersion:
+def shown_version(app_services: Services, name: str) -> ModelVersion:
     """Return the card of the stable version, else of the newest. Raises ModelNotFound, DataError."""
-    newest = here.catalog.versions(name)[-1]
-    released = _routing(here, name)
-    return here.catalog.model_version(name, released.stable if released else newest)
+    newest = app_services.catalog.versions(name)[-1]
+    released = _routing(app_services, name)
+    return app_services.catalog.model_version(name, released.stable if released else newest)
 
 
-def _summary(here: Services, name: str) -> ModelSummary:
-    versions = here.catalog.versions(name)
-    released = _routing(here, name) or Routing(0, None, 0.0)
+def _summary(app_services: Services, name: str) -> ModelSummary:
+    versions = app_services.catalog.versions(name)
+    released = _routing(app_services, name) or Routing(0, None, 0.0)
     with suppress(DataError, ModelNotFound):
-        title = shown_version(here, name).title
+        title = shown_version(app_services, name).title
         return _summed(name, title, versions, released)
     return _summed(name, name, versions, released)
 
@@ -96,17 +98,17 @@ def _summed(name: str, title: str, versions: list[int], released: Routing) -> Mo
     )
 
 
-def _routing(here: Services, name: str) -> Routing | None:
+def _routing(app_services: Services, name: str) -> Routing | None:
     """Return what is released, None if nothing is or the state file cannot be read."""
     with suppress(DataError):
-        return routing(here.settings.serving, name)
+        return routing(app_services.settings.serving, name)
     return None
 
 
-def _labels(here: Services, name: str) -> dict[int, list[str]]:
+def _labels(app_services: Services, name: str) -> dict[int, list[str]]:
     """Return the labels of each version."""
     with suppress(DataError):
-        if record := Store(here.settings.serving, name).read():
+        if record := Store(app_services.settings.serving, name).read():
             state: State = record.state
             held = {"stable": state.stable, "candidate": state.candidate, "previous": state.previous}
             return {
@@ -119,17 +121,17 @@ def _labels(here: Services, name: str) -> dict[int, list[str]]:
 
 def _version(folder: Path, labels: list[str]) -> VersionItem:
     try:
-        told = Manifest.read(folder)
+        manifest = Manifest.read(folder)
     except DataError as error:
         return VersionItem(version=int(folder.name), labels=labels, problem=error.what)
     return VersionItem(
         version=int(folder.name),
         labels=labels,
-        created=told.created,
-        run_id=told.run_id,
-        threshold=(told.operating_point or {}).get("threshold"),
-        verdicts=told.sentences,
-        metrics={name: _metric(value) for name, value in told.metrics.items()},
+        created=manifest.created,
+        run_id=manifest.run_id,
+        threshold=(manifest.operating_point or {}).get("threshold"),
+        verdicts=manifest.sentences,
+        metrics={name: _metric(value) for name, value in manifest.metrics.items()},
     )
 
 

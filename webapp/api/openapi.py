@@ -58,20 +58,20 @@ STICKY = {
 }
 
 
-def openapi(app: Flask, here: Services) -> dict[str, Any]:
+def openapi(app: Flask, app_services: Services) -> dict[str, Any]:
     """Return the document (OpenAPI 3.1) of the app as it is right now."""
-    found = [*_declared(app)]
+    operations = [*_declared(app)]
     document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": "Vouch", "version": "1", "description": ABOUT},
         "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
         "paths": {},
         "components": {
-            "schemas": _schemas(operation for _, _, operation, _ in found) | _model_schemas(here),
+            "schemas": _schemas(operation for _, _, operation, _ in operations) | _model_schemas(app_services),
             "responses": _refusals(),
         },
     }
-    if here.settings.auth:
+    if app_services.settings.auth:
         document["components"]["securitySchemes"] = {
             TOKEN: {
                 "type": "http",
@@ -80,9 +80,9 @@ def openapi(app: Flask, here: Services) -> dict[str, Any]:
                 "description": "From /api/v1/auth/login.",
             }
         }
-    for path, method, operation, view in found:
-        told = _operation(operation, view, is_guarded=here.settings.auth)
-        document["paths"].setdefault(path, {})[method] = told
+    for path, method, operation, view in operations:
+        described = _operation(operation, view, is_guarded=app_services.settings.auth)
+        document["paths"].setdefault(path, {})[method] = described
     return document
 
 
@@ -97,7 +97,7 @@ def _declared(app: Flask) -> Iterator[tuple[str, str, Operation, Any]]:
 
 
 def _operation(operation: Operation, view: Any, is_guarded: bool) -> dict[str, Any]:
-    told: dict[str, Any] = {
+    described: dict[str, Any] = {
         "operationId": view.__name__,
         "summary": operation.summary,
         "tags": [operation.tag],
@@ -107,11 +107,11 @@ def _operation(operation: Operation, view: Any, is_guarded: bool) -> dict[str, A
         | {str(status): {"$ref": f"#/components/responses/{status}"} for status in _statuses(operation, is_guarded)},
     }
     if operation.has_body:
-        told["requestBody"] = {"required": True, "content": _content(operation)}
+        described["requestBody"] = {"required": True, "content": _content(operation)}
     if is_guarded:
-        told["security"] = [{TOKEN: []}] if operation.role > Role.PUBLIC else []
-        told["x-required-role"] = operation.role.name.lower()
-    return told
+        described["security"] = [{TOKEN: []}] if operation.role > Role.PUBLIC else []
+        described["x-required-role"] = operation.role.name.lower()
+    return described
 
 
 def _statuses(operation: Operation, is_guarded: bool) -> list[int]:
@@ -125,14 +125,14 @@ def _statuses(operation: Operation, is_guarded: bool) -> list[int]:
 
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:
-    told = {
+    described = {
         "name": parameter.name,
         "in": "path" if parameter.in_path else "query",
         "required": parameter.in_path,
         "description": parameter.description,
         "schema": parameter.schema,
     }
-    return told | ({} if parameter.example is None else {"example": parameter.example})
+    return described | ({} if parameter.example is None else {"example": parameter.example})
 
 
 def _content(operation: Operation) -> dict[str, Any]:
@@ -172,31 +172,33 @@ def _schemas(operations: Iterable[Operation]) -> dict[str, Any]:
         kinds[operation.answer, "serialization"] = None
         if operation.body and not isinstance(operation.body, str):
             kinds[operation.body, "validation"] = None
-    _, found = models_json_schema(list(kinds), ref_template=REFERENCE)
-    return dict(found["$defs"])
+    _, schemas = models_json_schema(list(kinds), ref_template=REFERENCE)
+    return dict(schemas["$defs"])
 
 
-def _model_schemas(here: Services) -> dict[str, Any]:
+def _model_schemas(app_services: Services) -> dict[str, Any]:
     """Return the schemas of the models' rows, and of the body that holds them."""
-    model_versions, default = [*_model_versions(here)], None
+    model_versions, default = [*_model_versions(app_services)], None
     with suppress(ModelNotFound):
-        default = here.catalog.default(here.settings.model)
-    asked = request_schema(model_versions, default, here.settings.max_rows, STICKY)
+        default = app_services.catalog.default(app_services.settings.model)
+    body = request_schema(model_versions, default, app_services.settings.max_rows, STICKY)
     return {row_name(model_version.model): row_schema(model_version) for model_version in model_versions} | {
-        PREDICT_REQUEST: asked
+        PREDICT_REQUEST: body
     }
 
 
-def _model_versions(here: Services) -> Iterator[ModelVersion]:
-    for name in here.catalog.models():
+def _model_versions(app_services: Services) -> Iterator[ModelVersion]:
+    for name in app_services.catalog.models():
         with suppress(VouchError):  # a version that cannot be read is told of by /models
-            yield shown_version(here, name)
+            yield shown_version(app_services, name)
 
 
 def _refusals() -> dict[str, Any]:
     schema = {PROBLEM_JSON: {"schema": _reference(ProblemDocument)}}
-    told: dict[str, Any] = {str(status): {"description": text, "content": schema} for status, text in REFUSALS.items()}
+    refusals: dict[str, Any] = {
+        str(status): {"description": text, "content": schema} for status, text in REFUSALS.items()
+    }
     for status in ("429", "503"):
-        told[status]["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
-    told["401"]["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}}}
-    return told
+        refusals[status]["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
+    refusals["401"]["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}}}
+    return refusals

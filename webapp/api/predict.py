@@ -51,10 +51,12 @@ def predict() -> Response:
     for the case, by which the history finds it again. A value outside what the model was trained on is answered with a
     warning; a value that breaks a rule refuses the whole request and names every such value.
     """
-    here = services()
-    asked = rows_asked(read_json(request, here.settings), here.settings.max_rows)
-    model = asked.model or here.catalog.default(here.settings.model)
-    return answer(_told(here.predictor.predict(model, asked.rows, asked_by("api", asked.sticky, asked.reference))))
+    app_services = services()
+    body = rows_asked(read_json(request, app_services.settings), app_services.settings.max_rows)
+    model = body.model or app_services.catalog.default(app_services.settings.model)
+    return answer(
+        _document(app_services.predictor.predict(model, body.rows, asked_by("api", body.sticky, body.reference)))
+    )
 
 
 @route(
@@ -64,13 +66,13 @@ def predict() -> Response:
 )
 def predict_by_index(i: str) -> Response:
     """Answer a row of the test split, which the model never saw in training, beside its true label."""
-    here = services()
+    app_services = services()
     if not _INDEX.fullmatch(i):
         raise InvalidInput([Problem("i", "must be a whole number from 0, of at most 9 digits", shown(i), "0")])
-    model, number = model_asked(here), int(i)
-    asked = asked_by("index", sticky=g.request_id)  # so that the version whose row it is answers it
-    model_version = here.predictor.routed(
-        model, asked, lambda choice: here.catalog.model_version(model, choice.version)
+    model, number = model_asked(app_services), int(i)
+    asker = asked_by("index", sticky=g.request_id)  # so that the version whose row it is answers it
+    model_version = app_services.predictor.routed(
+        model, asker, lambda choice: app_services.catalog.model_version(model, choice.version)
     )
     showcase = showcase_of(model_version)
     if showcase is None or number >= len(showcase.test):
@@ -79,10 +81,10 @@ def predict_by_index(i: str) -> Response:
             f"{model} has no held-out row {number}", wanted=f"0 to {count - 1}" if count else "none are kept"
         )
     row = showcase.test.row(number)
-    told = _told(here.predictor.predict(model, [row], asked))
-    [prediction] = told.pop("predictions")
+    document = _document(app_services.predictor.predict(model, [row], asker))
+    [prediction] = document.pop("predictions")
     return answer(
-        told
+        document
         | {
             "index": number,
             "rows": len(showcase.test),
@@ -93,10 +95,10 @@ def predict_by_index(i: str) -> Response:
     )
 
 
-def model_asked(here: Services) -> str:
+def model_asked(app_services: Services) -> str:
     """Return the model that the query names, else the default."""
     named = request.args.get("model")
-    return here.catalog.default(here.settings.model) if named is None else named
+    return app_services.catalog.default(app_services.settings.model) if named is None else named
 
 
 def asked_by(source: Source, sticky: str = "", reference: str = "") -> RequestInfo:
@@ -107,14 +109,14 @@ def asked_by(source: Source, sticky: str = "", reference: str = "") -> RequestIn
     return RequestInfo(g.request_id, who.name, source, sticky, reference)
 
 
-def _told(found: Answer) -> dict[str, Any]:
+def _document(reply: Answer) -> dict[str, Any]:
     return {
-        "model": found.model,
-        "version": found.version,
-        "route": found.route,
-        "threshold": found.threshold,
-        "request_id": found.request_id,
-        "predictions": [_prediction(outcome) for outcome in found.outcomes],
+        "model": reply.model,
+        "version": reply.version,
+        "route": reply.route,
+        "threshold": reply.threshold,
+        "request_id": reply.request_id,
+        "predictions": [_prediction(outcome) for outcome in reply.outcomes],
     }
 
 

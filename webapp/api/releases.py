@@ -23,27 +23,27 @@ def _operation(summary: str, body: type[Sent]) -> Operation:
 @route("POST", "/models/<name>/promote", _operation("Promote a version", Promotion))
 def promote(name: str) -> Response:
     """Make a version stable, once it has loaded and answered its golden rows; a trial ends with it."""
-    here = services()
-    told = read_as(Promotion, request, here.settings)
-    who = _operator(told.password)
-    return _released(name, releases.promote(here, name, who, told.version))
+    app_services = services()
+    body = read_as(Promotion, request, app_services.settings)
+    who = _operator(body.password)
+    return _released(name, releases.promote(app_services, name, who, body.version))
 
 
 @route("POST", "/models/<name>/rollback", _operation("Roll back", Rollback))
 def rollback(name: str) -> Response:
     """End the trial if there is one, else make the previous version stable again."""
-    here = services()
-    who = _operator(read_as(Rollback, request, here.settings).password)
-    return _released(name, releases.rollback(here, name, who))
+    app_services = services()
+    who = _operator(read_as(Rollback, request, app_services.settings).password)
+    return _released(name, releases.rollback(app_services, name, who))
 
 
 @route("POST", "/models/<name>/canary", _operation("Try a version", Canary))
 def canary(name: str) -> Response:
     """Give a share of the requests to a version beside the stable one, once it has answered its golden rows."""
-    here = services()
-    told = read_as(Canary, request, here.settings)
-    who = _operator(told.password)
-    return _released(name, releases.canary(here, name, who, told.percent, told.version))
+    app_services = services()
+    body = read_as(Canary, request, app_services.settings)
+    who = _operator(body.password)
+    return _released(name, releases.canary(app_services, name, who, body.percent, body.version))
 
 
 def _operator(password: str | None) -> str:

@@ -25,38 +25,38 @@ class RowsRequest:
     reference: str = ""
 
 
-def rows_asked(found: Any, max_rows: int) -> RowsRequest:
+def rows_asked(payload: Any, max_rows: int) -> RowsRequest:
     """Understand parsed JSON: `{"rows": […]}` or `{"row": {…}}`, each with `model`, `sticky` and `reference` if
     wanted; else a row or a list of rows for the default model. What has a key `row` or `rows` is always of the first
     two forms.
 
     Raises InvalidInput.
     """
-    if isinstance(found, list):
-        return RowsRequest(_checked(found, max_rows))
-    if not isinstance(found, dict):
-        raise InvalidInput([Problem("", "must be an object or a list of objects", shown(found), EXAMPLE)])
-    if "rows" not in found and "row" not in found:
-        return RowsRequest([found])
+    if isinstance(payload, list):
+        return RowsRequest(_checked(payload, max_rows))
+    if not isinstance(payload, dict):
+        raise InvalidInput([Problem("", "must be an object or a list of objects", shown(payload), EXAMPLE)])
+    if "rows" not in payload and "row" not in payload:
+        return RowsRequest([payload])
     problems = [
         Problem(shown(key), f"must be one of {', '.join(_KEYS)}", "a key that means nothing here", EXAMPLE)
-        for key in found
+        for key in payload
         if key not in _KEYS
     ]
-    if "rows" in found and "row" in found:
+    if "rows" in payload and "row" in payload:
         problems.append(Problem("row", "must be left out when there are rows", "both", EXAMPLE))
-    model, sticky, reference = (_text(found, key, problems) for key in ("model", "sticky", "reference"))
+    model, sticky, reference = (_text(payload, key, problems) for key in ("model", "sticky", "reference"))
     if problems:
         raise InvalidInput(problems)
-    rows = found["rows"] if "rows" in found else [found["row"]]
+    rows = payload["rows"] if "rows" in payload else [payload["row"]]
     if not isinstance(rows, list):
         raise InvalidInput([Problem("rows", "must be a list of objects", shown(rows), EXAMPLE)])
     return RowsRequest(_checked(rows, max_rows), model, sticky, reference)
 
 
-def _text(found: dict[str, Any], key: str, problems: list[Problem]) -> str:
-    value = found.get(key, "")
-    if isinstance(value, str) and (key not in found or 0 < len(value) <= STICKY_LENGTH):
+def _text(payload: dict[str, Any], key: str, problems: list[Problem]) -> str:
+    value = payload.get(key, "")
+    if isinstance(value, str) and (key not in payload or 0 < len(value) <= STICKY_LENGTH):
         return value
     problems.append(Problem(key, f"must be text of 1 to {STICKY_LENGTH} characters", shown(value), f'"{key}": "abc"'))
     return ""

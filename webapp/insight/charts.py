@@ -55,39 +55,42 @@ def gauge(probability: float, threshold: float | None, label: str) -> Markup:
         box(across(0), 26, at - across(0), 16, f"chart-bar chart-bar--{'up' if is_over else 'down'}", min(8, at / 2)),
     ]
     parts += [text(across(v), 62, f"{v:.0%}", anchor=_anchor(across(v))) for v in (0.0, 0.25, 0.5, 0.75, 1.0)]
-    told = f"The probability of {label} is {wording.probability(probability)}."
+    description = f"The probability of {label} is {wording.probability(probability)}."
     if threshold is not None:
         place, told_threshold = across(threshold), wording.percent(threshold)
         parts.append(path([(place, 20), (place, 48)], "chart-rule"))
         name = f"threshold {told_threshold}"
         parts.append(text(min(max(place, 62), WIDTH - 62), 14, name, "chart-rule-name", "middle"))
-        told += " " + f"From {told_threshold} on, {label} is said."
-    return figure("gauge", 68, (f"Probability of {label}", told), parts)
+        description += " " + f"From {told_threshold} on, {label} is said."
+    return figure("gauge", 68, (f"Probability of {label}", description), parts)
 
 
-def waterfall(found: Explanation, label: str, most: int = MOST_BARS) -> Markup:
+def waterfall(explanation: Explanation, label: str, most: int = MOST_BARS) -> Markup:
     """Return the way from the usual case's probability to this one's; beyond `most` steps, the last is of all others.
 
     `label`: what people call the class whose probability it is.
     """
-    steps = [(_named(effect), effect.effect) for effect in found.effects]
+    steps = [(_named(effect), effect.effect) for effect in explanation.effects]
     if len(steps) > most:
-        rest = found.effects[most - 1 :]
+        rest = explanation.effects[most - 1 :]
         others = sum(len(effect.fields) for effect in rest)
         steps = [*steps[: most - 1], (f"{others} others", sum(effect.effect for effect in rest))]
-    levels = [found.base, *(found.base + sum(effect for _name, effect in steps[: n + 1]) for n in range(len(steps)))]
+    levels = [
+        explanation.base,
+        *(explanation.base + sum(effect for _name, effect in steps[: n + 1]) for n in range(len(steps))),
+    ]
     across = Scale(min(0.0, *levels), max(1.0, *levels), *BARS)
     digits = 1 if max(abs(effect) for _name, effect in [("", 0.0), *steps]) >= 0.01 else 2
-    parts = [_level(26, across, "usual case", found.base)]
+    parts = [_level(26, across, "usual case", explanation.base)]
     for number, (name, effect) in enumerate(steps):
         parts.append(
             _step(26 + STEP * (number + 1), across, (name, wording.points(effect, digits)), levels[number : number + 2])
         )
-    parts.append(_level(26 + STEP * (len(steps) + 1), across, "this case", found.probability))
+    parts.append(_level(26 + STEP * (len(steps) + 1), across, "this case", explanation.probability))
     parts.insert(0, text(BARS[0], 12, f"Probability of {clipped(label, 14)}"))
-    told = "; ".join(f"{name} {wording.points(effect, digits)}" for name, effect in steps)
-    told = f"From {wording.probability(found.base)} to {wording.probability(found.probability)}: {told}"
-    return figure("waterfall", 30 + STEP * (len(steps) + 2), ("What drives this answer", told), parts)
+    description = f"From {wording.probability(explanation.base)} to {wording.probability(explanation.probability)}: "
+    description += "; ".join(f"{name} {wording.points(effect, digits)}" for name, effect in steps)
+    return figure("waterfall", 30 + STEP * (len(steps) + 2), ("What drives this answer", description), parts)
 
 
 def scatter(plane: Projection, here: tuple[float, float] | None, classes: Mapping[str, str]) -> Markup:
@@ -112,9 +115,9 @@ def scatter(plane: Projection, here: tuple[float, float] | None, classes: Mappin
     first, second = (f"component {i}, {share:.0%} of the variance" for i, share in enumerate(plane.shares, start=1))
     bottom = top + height
     parts += [text((14 + RIGHT) / 2, bottom + 24, first, anchor="middle"), _upright(9, (top + bottom) / 2, second)]
-    told = f"{len(plane.labels)} training rows on their two principal components."
-    told += " " + _nearest(plane, here, classes) if here is not None else ""
-    return figure("scatter", bottom + 30, ("This case among the training data", told), parts)
+    description = f"{len(plane.labels)} training rows on their two principal components."
+    description += " " + _nearest(plane, here, classes) if here is not None else ""
+    return figure("scatter", bottom + 30, ("This case among the training data", description), parts)
 
 
 def histogram(
@@ -137,9 +140,9 @@ def histogram(
         parts.append(text(across(value) + shift, 14 + 15 * number, name, "chart-rule-name", anchor))
     parts.append(text((LEFT + RIGHT) / 2, bottom + 36, x_title, anchor="middle"))
     busiest = max(bins, key=lambda found: found[2])
-    told = f"Most often from {wording.short(busiest[0])} to {wording.short(busiest[1])}."
-    told += "".join(f" {name}: {wording.short(value)}." for name, value in rules.items())
-    return figure("histogram", bottom + 42, (title, told), parts)
+    description = f"Most often from {wording.short(busiest[0])} to {wording.short(busiest[1])}."
+    description += "".join(f" {name}: {wording.short(value)}." for name, value in rules.items())
+    return figure("histogram", bottom + 42, (title, description), parts)
 
 
 def lines(title: str, times: Sequence[str], series: Sequence[Series], y_title: str = "") -> Markup:
@@ -161,8 +164,8 @@ def lines(title: str, times: Sequence[str], series: Sequence[Series], y_title: s
             parts.append(path(points if len(points) > 1 else [points[0], points[0]], kind))
     if not known:
         parts.append(text((LEFT + RIGHT) / 2, (top + bottom) / 2, "nothing yet", anchor="middle"))
-    told = " ".join(_last(each) for each in series)
-    return figure("lines", bottom + 24, (title, told), parts)
+    description = " ".join(_last(each) for each in series)
+    return figure("lines", bottom + 24, (title, description), parts)
 
 
 def _frame(up: Scale, bottom: float) -> list[Markup]:
@@ -175,11 +178,11 @@ def _frame(up: Scale, bottom: float) -> list[Markup]:
 
 def _level(top: float, across: Scale, name: str, probability: float) -> Markup:
     """Return a row that tells where the way begins, or ends."""
-    told = wording.probability(probability)
+    value = wording.probability(probability)
     start, end = sorted((across(0), across(probability)))
     bar = box(start, top, end - start, 10, "chart-bar chart-bar--level", 2)
     return group(
-        [text(6, top + 9, name, "chart-label"), bar, text(WIDTH - 6, top + 9, told, "chart-value", "end")], told
+        [text(6, top + 9, name, "chart-label"), bar, text(WIDTH - 6, top + 9, value, "chart-value", "end")], value
     )
 
 

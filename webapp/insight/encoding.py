@@ -42,10 +42,10 @@ class Encoder:
         scales, commons = {}, {}
         for field in fields:
             if field.kind == "numeric":
-                there = numbers_of(columns[field.name])
-                there = there[np.isfinite(there)]
-                if len(there) and there.std() > 0:
-                    scales[field.name] = (float(there.mean()), float(there.std()))
+                numbers = numbers_of(columns[field.name])
+                numbers = numbers[np.isfinite(numbers)]
+                if len(numbers) and numbers.std() > 0:
+                    scales[field.name] = (float(numbers.mean()), float(numbers.std()))
             else:
                 counts = Counter(str(value) for value in columns[field.name] if not is_missing(value))
                 commons[field.name] = tuple(value for value, _ in counts.most_common(COMMON_VALUES))
@@ -53,11 +53,11 @@ class Encoder:
 
     def encode(self, columns: Mapping[str, Sequence[Any]], rows: int) -> Floats:
         """Return [rows, width]; a missing number stands at the mean, a missing or rare text nowhere."""
-        found = [self._number(name, columns[name]) for name in self.scales]
+        parts = [self._number(name, columns[name]) for name in self.scales]
         for name, values in self.commons.items():
             texts = np.array([str(value) for value in columns[name]], object)
-            found += [(texts == value).astype(float) for value in values]
-        return np.column_stack(found) if found else np.zeros((rows, 0))
+            parts += [(texts == value).astype(float) for value in values]
+        return np.column_stack(parts) if parts else np.zeros((rows, 0))
 
     def _number(self, name: str, values: Sequence[Any]) -> Floats:
         mean, deviation = self.scales[name]

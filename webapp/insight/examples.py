@@ -60,13 +60,13 @@ def _typical(model_version: ModelVersion, sample: Sample) -> list[tuple[str, int
     encoded = Encoder.fit(model_version.fields, sample.columns).encode(sample.columns, len(sample))
     labels = np.array(sample.labels)
     gaps = np.array([len(model_version.fields) - len(sample.row(i)) for i in range(len(sample))])
-    found = []
+    rows = []
     for label in model_version.classes[:MOST_CLASSES]:
         of_class = np.flatnonzero(labels == label)
         if len(of_class):
             distances = np.square(encoded[of_class] - encoded[of_class].mean(axis=0)).sum(axis=1)
-            found.append((label, int(of_class[np.lexsort((distances, gaps[of_class]))[0]])))
-    return found
+            rows.append((label, int(of_class[np.lexsort((distances, gaps[of_class]))[0]])))
+    return rows
 
 
 class Borderlines:

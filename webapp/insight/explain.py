@@ -82,17 +82,17 @@ def explain(model_version: ModelVersion, row: Mapping[str, Any], ask: Ask) -> Ex
     steps = np.diff(probabilities[places.ravel(), index].reshape(len(orders), len(parts) + 1).astype(float), axis=1)
     effects = np.zeros(len(parts))
     np.add.at(effects, orders, steps / len(orders))
-    found = [
+    listed = [
         Effect(part, float(e), usual[part[0].name] if len(part) == 1 else None)
         for part, e in zip(parts, effects, strict=True)
     ]
-    found += [Effect((field,), 0.0, usual[field.name]) for field in _unmoved(model_version, row, usual)]
-    found.sort(key=lambda effect: (effect.is_group, -abs(effect.effect)))
+    listed += [Effect((field,), 0.0, usual[field.name]) for field in _unmoved(model_version, row, usual)]
+    listed.sort(key=lambda effect: (effect.is_group, -abs(effect.effect)))
     return Explanation(
         model_version.classes[index],
         float(probabilities[base, index]),
         float(probabilities[own, index]),
-        tuple(found),
+        tuple(listed),
         len(orders),
         len(model_version.fields) - len(usual),
     )
@@ -115,8 +115,8 @@ def asker(predictor: Predictor, model_version: ModelVersion) -> Ask:
 @lru_cache(KEPT_VERSIONS)
 def usual_values(model_version: ModelVersion) -> Mapping[str, Any]:
     """Return each field's training mean or most frequent value; a field of which neither is known is left out."""
-    found = {field.name: _usual(model_version, field) for field in model_version.fields}
-    return {name: value for name, value in found.items() if value is not None}
+    values = {field.name: _usual(model_version, field) for field in model_version.fields}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _parts(model_version: ModelVersion, row: Mapping[str, Any], usual: Mapping[str, Any]) -> list[tuple[Field, ...]]:

@@ -65,9 +65,9 @@ def _fit(model_version: ModelVersion, sample: Sample) -> Projection:
     encoder = Encoder.fit(model_version.fields, sample.columns)
     encoded = encoder.encode(sample.columns, len(sample))
     centre = encoded.mean(axis=0)
-    _, strengths, found = np.linalg.svd(encoded - centre, full_matrices=False)
+    _, strengths, directions = np.linalg.svd(encoded - centre, full_matrices=False)
     variances, axes = np.zeros(2), np.zeros((2, len(centre)))  # a single feature spans no plane
-    variances[: len(strengths)], axes[: len(found)] = strengths[:2] ** 2, found[:2]
+    variances[: len(strengths)], axes[: len(directions)] = strengths[:2] ** 2, directions[:2]
     axes *= _signs((encoded - centre) @ axes.T, sample.labels, model_version.positive or model_version.classes[-1])
     first, second = variances / max(float((strengths**2).sum()), 1e-12)
     points = (encoded - centre) @ axes.T

@@ -83,8 +83,8 @@ def _is_here(endpoint: str) -> bool:
 
 def _model() -> str | None:
     named: str | None = (request.view_args or {}).get("model")
-    found = services().catalog.models()
-    if named in found:
+    models = services().catalog.models()
+    if named in models:
         return named
     try:
         return services().catalog.opening(services().settings.model)
@@ -95,7 +95,9 @@ def _model() -> str | None:
 def _other_models() -> list[Entry]:
     """Return this page for each model, where there is a choice."""
     arguments, rule = request.view_args or {}, request.url_rule
-    here, found = arguments.get("model"), services().catalog.models()
-    if rule is None or "GET" not in (rule.methods or ()) or set(arguments) != {"model"} or here not in found:
+    model, models = arguments.get("model"), services().catalog.models()
+    if rule is None or "GET" not in (rule.methods or ()) or set(arguments) != {"model"} or model not in models:
         return []
-    return [Entry(name, url_for(rule.endpoint, model=name), name == here) for name in found] if len(found) > 1 else []
+    return (
+        [Entry(name, url_for(rule.endpoint, model=name), name == model) for name in models] if len(models) > 1 else []
+    )

@@ -171,9 +171,9 @@ def _moment(
     if not texts[name]:
         return None
     try:
-        told = datetime.fromisoformat(texts[name])
+        time = datetime.fromisoformat(texts[name])
         zone = ZoneInfo(texts["zone"]) if texts["zone"] else timezone.utc
-        return (told if told.tzinfo else told.replace(tzinfo=zone)).astimezone(timezone.utc) + later
+        return (time if time.tzinfo else time.replace(tzinfo=zone)).astimezone(timezone.utc) + later
     except (ValueError, OverflowError):
         problems[name] = "This is no time; one is 2026-11-21T14:30."
         return None

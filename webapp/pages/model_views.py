@@ -59,14 +59,14 @@ class VersionView:
     @property
     def metrics(self) -> list[Metric]:
         """What it was measured at."""
-        told = self.manifest.metrics if self.manifest else {}
-        return [_metric(str(METRICS.get(name, name)), value) for name, value in told.items()]
+        metrics = self.manifest.metrics if self.manifest else {}
+        return [_metric(str(METRICS.get(name, name)), value) for name, value in metrics.items()]
 
     @property
     def verdicts(self) -> list[tuple[str, str]]:
         """Each gate with what it said."""
-        told = self.manifest.sentences if self.manifest else {}
-        return [(str(GATES.get(gate, gate)), said) for gate, said in told.items()]
+        sentences = self.manifest.sentences if self.manifest else {}
+        return [(str(GATES.get(gate, gate)), said) for gate, said in sentences.items()]
 
 
 @dataclass(frozen=True)
@@ -89,15 +89,15 @@ class ModelView:
 
 def rolled_back(history: Iterable[Entry]) -> dict[int, str]:
     """Return the versions that were rolled back and not released since, each with the time. `history`: oldest first."""
-    found: dict[int, str] = {}
+    times: dict[int, str] = {}
     for entry in history:
         if entry.outcome != "done":
             continue
         released = {entry.after.stable, entry.after.candidate}
         if entry.what == "rollback" and entry.before:
-            found |= dict.fromkeys(entry.before.labels.values(), entry.time)
-        found = {version: time for version, time in found.items() if version not in released}
-    return found
+            times |= dict.fromkeys(entry.before.labels.values(), entry.time)
+        times = {version: time for version, time in times.items() if version not in released}
+    return times
 
 
 def model_view(services: Services, name: str) -> ModelView:

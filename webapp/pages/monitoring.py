@@ -48,67 +48,67 @@ class ServerView:
 @requires(Role.VIEWER)
 def page() -> str:
     """Show the numbers; to the page's script, only the part that changes."""
-    here, now = services(), datetime.now(timezone.utc)
-    counted = traffic(here.metrics.text().decode())
+    app_services, now = services(), datetime.now(timezone.utc)
+    counted = traffic(app_services.metrics.text().decode())
     before, present = Seen.read(request.args.get("since", "")), _seen(counted)
     start = before if before and 0 <= present.at_s - before.at_s < WINDOW_S else present
-    names = here.catalog.models()
-    model = request.args["model"] if request.args.get("model") in names else _default(here)
+    names = app_services.catalog.models()
+    model = request.args["model"] if request.args.get("model") in names else _default(app_services)
     return render_template(
         "_monitoring_live.html" if frame.is_partial() else "monitoring.html",
         now=now,
         traffic=counted,
         rate=_rate(before, present),
-        server=_server(here, model),
+        server=_server(app_services, model),
         model=model,
         models=names,
         refresh_s=REFRESH_S,
         next_url=url_for(".page", model=model, since=str(start)),
-        settings=here.settings,
-        **_shown(here, model, now),
+        settings=app_services.settings,
+        **_shown(app_services, model, now),
     )
 
 
-def _default(here: Services) -> str | None:
+def _default(app_services: Services) -> str | None:
     try:
-        return here.catalog.opening(here.settings.model)
+        return app_services.catalog.opening(app_services.settings.model)
     except VouchError:
         return None
 
 
-def _shown(here: Services, model: str | None, now: datetime) -> dict[str, Any]:
+def _shown(app_services: Services, model: str | None, now: datetime) -> dict[str, Any]:
     """Return the model's last hour, and its charts."""
     if model is None:
         return {"recent": None}
-    found = recent(History(here).base(model), now)
+    hour = recent(History(app_services).base(model), now)
     try:
         model_version = frame.form_version(model)
     except VouchError:
         model_version = None  # nothing is released: the numbers stand without names
     return {
-        "recent": found,
+        "recent": hour,
         "about": model_version,
-        "rows_chart": _rows_chart(found, now),
-        "scores_chart": _scores_chart(model_version, found),
+        "rows_chart": _rows_chart(hour, now),
+        "scores_chart": _scores_chart(model_version, hour),
     }
 
 
-def _rows_chart(found: Recent, now: datetime) -> Markup:
-    minutes = [now - timedelta(minutes=age) for age in range(found.minutes - 1, -1, -1)]
-    series = [charts.Series("Rows a minute", found.per_minute)]
+def _rows_chart(hour: Recent, now: datetime) -> Markup:
+    minutes = [now - timedelta(minutes=age) for age in range(hour.minutes - 1, -1, -1)]
+    series = [charts.Series("Rows a minute", hour.per_minute)]
     return charts.lines("Rows predicted a minute (UTC)", [minute.strftime("%H:%M") for minute in minutes], series)
 
 
-def _scores_chart(model_version: ModelVersion | None, found: Recent) -> Markup | None:
+def _scores_chart(model_version: ModelVersion | None, hour: Recent) -> Markup | None:
     """Return how the probabilities spread, with the threshold if the model's is known; None without any."""
-    if not found.rows:
+    if not hour.rows:
         return None
     named, rules = "Probability", {}
     if model_version and model_version.positive:
         named = f"Probability of {model_version.called(model_version.positive)}"
     if model_version and model_version.threshold is not None:
         rules = {"threshold": model_version.threshold}
-    return charts.histogram("Spread of the probabilities", named, found.scores, rules)
+    return charts.histogram("Spread of the probabilities", named, hour.scores, rules)
 
 
 def _seen(counted: Traffic) -> Seen:
@@ -123,10 +123,10 @@ def _rate(before: Seen | None, now: Seen) -> Rate | None:
     return Rate(requests / seconds, (now.failed - before.failed) / requests if requests else None, seconds)
 
 
-def _server(here: Services, model: str | None) -> ServerView:
+def _server(app_services: Services, model: str | None) -> ServerView:
     try:
-        counted = served(here.settings.model_server_rest)
-        found = here.client.status(model) if model else ()
+        counted = served(app_services.settings.model_server_rest)
+        statuses = app_services.client.status(model) if model else ()
     except VouchError as error:
         return ServerView({}, (), error.what)
-    return ServerView(counted, tuple(status.version for status in found if status.state == "AVAILABLE"))
+    return ServerView(counted, tuple(status.version for status in statuses if status.state == "AVAILABLE"))

@@ -91,17 +91,17 @@ def _decide(model_version: ModelVersion, texts: Mapping[str, str]) -> Case:
 
 def _page(model_version: ModelVersion, case: Case) -> str:
     inputs = inputs_of(model_version, case.texts, case.problems, case.cautions)
-    told = {"model_version": model_version, "case": case, "inputs": inputs, "problem_links": problem_links(inputs)}
+    context = {"model_version": model_version, "case": case, "inputs": inputs, "problem_links": problem_links(inputs)}
     if frame.is_partial():
-        return render_template("_predict_parts.html", **told)
-    return render_template("predict.html", **told, groups=_grouped(inputs), examples=_examples(model_version))
+        return render_template("_predict_parts.html", **context)
+    return render_template("predict.html", **context, groups=_grouped(inputs), examples=_examples(model_version))
 
 
 def _grouped(inputs: tuple[Input, ...]) -> dict[str, list[Input]]:
-    found: dict[str, list[Input]] = {}
+    groups: dict[str, list[Input]] = {}
     for each in inputs:
-        found.setdefault(each.field.group or "Values", []).append(each)
-    return found
+        groups.setdefault(each.field.group or "Values", []).append(each)
+    return groups
 
 
 def _examples(model_version: ModelVersion) -> list[dict[str, Any]]:
@@ -112,8 +112,8 @@ def _examples(model_version: ModelVersion) -> list[dict[str, Any]]:
 
 
 def _example_texts(model_version: ModelVersion, key: str) -> dict[str, str]:
-    found = [example["texts"] for example in _examples(model_version) if example["key"] == key] if key else []
-    return found[0] if found else {}
+    texts = [example["texts"] for example in _examples(model_version) if example["key"] == key] if key else []
+    return texts[0] if texts else {}
 
 
 def _texts(model_version: ModelVersion, row: Mapping[str, Any]) -> dict[str, str]:

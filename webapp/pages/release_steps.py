@@ -95,25 +95,25 @@ def seen(state: State | None) -> str:
 
 def sentence(state: State) -> str:
     """Return what is released, in a sentence of the reader's language."""
-    told = f"version {state.stable} is stable"
+    words = f"version {state.stable} is stable"
     if state.candidate:
-        told += f", version {state.candidate} gets {state.weight_percent:g}% of the requests"
+        words += f", version {state.candidate} gets {state.weight_percent:g}% of the requests"
     if state.previous:
-        told += f"; version {state.previous} is kept loaded for a rollback"
-    return str(told)
+        words += f"; version {state.previous} is kept loaded for a rollback"
+    return str(words)
 
 
 def change_told(what: str) -> str:
     """Return what the release log calls a change, in the reader's language; what is not known as it is."""
     kind, _space, share = what.partition(" ")
-    told = {
+    names = {
         "first": "first release",
         "replace": "replacement",
         "promote": "made stable",
         "rollback": "rolled back",
         "canary": "canary",
     }
-    return f"{told.get(kind, kind)} {share}".strip()
+    return f"{names.get(kind, kind)} {share}".strip()
 
 
 def _number(text: str, name: str, least: float, most: float, *, whole: bool = False) -> float:

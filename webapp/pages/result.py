@@ -61,8 +61,8 @@ class Result:
         model_version, threshold = self.model_version, self.answer.threshold
         if model_version.positive is None:
             return wording.probability(self.outcome.probability)
-        told = f"{model_version.called(model_version.positive)} {wording.probability(self.outcome.probability)}"
-        return told if threshold is None else f"{told}, threshold {wording.percent(threshold)}"
+        probability = f"{model_version.called(model_version.positive)} {wording.probability(self.outcome.probability)}"
+        return probability if threshold is None else f"{probability}, threshold {wording.percent(threshold)}"
 
     @property
     def rival(self) -> str | None:

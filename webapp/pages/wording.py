@@ -33,8 +33,8 @@ def short(value: float) -> str:
 
 def seen_range(field: Field) -> str:
     """Return from where to where the training data reach, and their median; nothing for text and codes."""
-    found = (field.stats.minimum, field.stats.maximum, field.stats.median)
-    low, high, median = (None if each is None else number(each, HINT_DIGITS) for each in found)
+    bounds = (field.stats.minimum, field.stats.maximum, field.stats.median)
+    low, high, median = (None if each is None else number(each, HINT_DIGITS) for each in bounds)
     if low is None or high is None:
         return ""
     return f"{low} – {high} · {median}" if median else f"{low} – {high}"
@@ -94,8 +94,8 @@ def sentence(text: str) -> str:
 def moment(time: datetime | str) -> Markup:
     """Return a time, or ISO 8601 text of one, in UTC; the pages' script tells it in the reader's zone instead."""
     utc = (datetime.fromisoformat(time) if isinstance(time, str) else time).astimezone(timezone.utc)
-    told = f"{utc.day} {utc:%b %Y, %H:%M:%S} UTC"
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(f"{utc:%Y-%m-%dT%H:%M:%SZ}", told, told)
+    text = f"{utc.day} {utc:%b %Y, %H:%M:%S} UTC"
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(f"{utc:%Y-%m-%dT%H:%M:%SZ}", text, text)
 
 
 def value(given: Any) -> str:
