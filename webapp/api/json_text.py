@@ -1,4 +1,4 @@
-"""JSON from strangers: bounded in depth before it is parsed, no key twice, no number that is none."""
+"""JSON from strangers: bounded in depth before it is parsed, no key twice, neither NaN nor infinity."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from common.draw.svg import (
     ticks,
 )
 from webapp.insight.explain import Effect, Explanation
-from webapp.insight.projection import Projection
+from webapp.insight.neighbours import Projection
 from webapp.pages import wording
 
 MOST_BARS = 10

@@ -13,8 +13,8 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from common.errors import VouchError
-from webapp.insight.encoding import Encoder
 from webapp.insight.explain import Ask, asker
+from webapp.insight.neighbours import Encoder
 from webapp.models.catalog import ModelVersion
 from webapp.models.sample import Sample, showcase_of
 from webapp.services import Services

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from webapp.insight.encoding import is_missing
+from webapp.insight.neighbours import is_missing
 from webapp.models.catalog import Field, ModelVersion
 from webapp.models.sample import KEPT_VERSIONS, showcase_of
 from webapp.predict.predictor import Predictor

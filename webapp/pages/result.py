@@ -13,7 +13,7 @@ from markupsafe import Markup
 from common.errors import VouchError
 from webapp.insight import charts
 from webapp.insight.explain import Explanation, asker, explain
-from webapp.insight.projection import Neighbour, Projection, projection_of
+from webapp.insight.neighbours import Neighbour, Projection, projection_of
 from webapp.models.catalog import ModelVersion
 from webapp.pages import wording
 from webapp.services import services

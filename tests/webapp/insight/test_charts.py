@@ -12,7 +12,7 @@ from common.draw.svg import LETTER, WIDTH, Scale, clipped, ticks
 from tests.support.paths import ROOT
 from webapp.insight.charts import BARS, MOST_BARS, Series, gauge, histogram, lines, scatter, waterfall
 from webapp.insight.explain import Effect, Explanation
-from webapp.insight.projection import Projection, projection_of
+from webapp.insight.neighbours import Projection, projection_of
 from webapp.models.catalog import Catalog, Field
 from webapp.models.statistics import Stats
 from webapp.pages.wording import short
