@@ -169,8 +169,8 @@ def test_the_contributions_of_a_case_add_up_to_its_probability(demo: Site, open_
     page = open_page(f"{demo.url}/predict/{MODEL}")
     predict_example(page, example)
     page.get_by_text("The numbers").click()
-    cells = page.locator("#result details tbody tr td:last-child").all_inner_texts()
-    levels = page.locator(".chart--waterfall .chart-value").all_inner_texts()
+    cells = page.locator("#result details:has-text('Shapley') tbody tr td:last-child").all_text_contents()
+    levels = page.locator(".chart--waterfall .chart-value").all_text_contents()
     base, probability = (float(re.sub(r"[<>% ]", "", text)) for text in (levels[0], levels[-1]))
     assert len(cells) == 30
     assert sum(float(cell.replace("−", "-")) for cell in cells) == pytest.approx(probability - base, abs=0.3)

@@ -94,7 +94,7 @@ def test_the_history_is_searched_by_class_and_read_by_name(app: App, browser: Fl
         "B": "benign",
         "M": "malignant",
     }
-    assert texts(page, "#predictions tbody td:nth-child(3)")[0] == "malignant"
+    assert texts(page, "#predictions tbody td:nth-child(2)")[0] == "malignant"
     assert "Probability of malignant" in texts(page, "#predictions th")
     link = page.select_one("#predictions tbody a")
     assert link

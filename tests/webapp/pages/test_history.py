@@ -124,7 +124,7 @@ def test_a_case_is_found_again_by_the_askers_own_reference(make_app: Callable[..
     client.post("/api/v1/predict", json={"row": row})
     assert services.log.flush(5)
     found = page_of(client, "/history/cells?text=sample 17")
-    assert [row.select("td")[1].text for row in found.select("#predictions tbody tr")] == ["Sample 17/b"]
+    assert [name.text for name in found.select("#predictions tbody tr .reference")] == ["Sample 17/b"]
     assert "Sample 17/b" in page_of(client, str(found.select_one("tbody a")["href"])).text  # type: ignore[index]
     exported = csv.DictReader(io.StringIO(client.get("/history/cells/export.csv").text))
     assert sorted(row["reference"] for row in exported) == ["", "Sample 17/b", "sample 18"]
