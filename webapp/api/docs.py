@@ -28,7 +28,6 @@ _FILES = {
 @blueprint.get("/openapi.json")
 @requires(Role.VIEWER)
 def openapi_json() -> Response:
-    """Return the document."""
     servers = [{"url": request.script_root}] if request.script_root else []
     return answer(openapi(current_app, services()) | ({"servers": servers} if servers else {}))
 
@@ -44,7 +43,6 @@ def docs() -> str:
 @blueprint.get("/docs/static/<name>")
 @public
 def docs_static(name: str) -> Response:
-    """Send a file of the page."""
     if name not in _FILES:
         abort(404)
     return send_file(_FILES[name], max_age=MAX_AGE_S)

@@ -24,7 +24,6 @@ def row_name(model: str) -> str:
 
 
 def row_schema(model_version: ModelVersion) -> dict[str, Any]:
-    """Return the schema of one row."""
     return {
         "type": "object",
         "title": f"A row for {model_version.model}",
@@ -66,7 +65,6 @@ def request_schema(
 
 
 def field_schema(rules: FieldRules) -> dict[str, Any]:
-    """Return the schema of one value."""
     field = rules.field
     schema: dict[str, Any] = {"type": TYPES[field.dtype], "title": field.title, "description": _description(field)}
     if not rules.is_text:
@@ -91,7 +89,6 @@ def example_row(model_version: ModelVersion) -> dict[str, Any]:
 
 
 def example_value(field: Field) -> str | int | float:
-    """Return a value as in the training data."""
     return {"int": int, "float": float, "string": str}[field.dtype](field.example)
 
 

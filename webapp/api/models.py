@@ -106,7 +106,6 @@ def _routing(app_services: Services, name: str) -> Routing | None:
 
 
 def _labels(app_services: Services, name: str) -> dict[int, list[str]]:
-    """Return the labels of each version."""
     with suppress(DataError):
         if record := Store(app_services.settings.serving, name).read():
             state: State = record.state

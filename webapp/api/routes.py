@@ -64,12 +64,10 @@ class Operation:
 
     @property
     def has_body(self) -> bool:
-        """Whether a body is read."""
         return self.body is not None or bool(self.takes)
 
     @property
     def query(self) -> frozenset[str]:
-        """The names that may stand in the query."""
         return frozenset(parameter.name for parameter in self.parameters if not parameter.in_path)
 
     def check(self, asked: Request) -> None:
@@ -112,6 +110,5 @@ def route(method: str, rule: str, operation: Operation) -> Callable[[View], View
 
 
 def answer(document: BaseModel | Mapping[str, Any], status: int = 200) -> Response:
-    """Return a JSON answer."""
     plain = document.model_dump(mode="json") if isinstance(document, BaseModel) else document
     return Response(orjson.dumps(plain), status, content_type=JSON)

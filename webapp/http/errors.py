@@ -87,7 +87,7 @@ def _answer_http_error(error: HTTPException) -> Response:
 
 
 def _words(error: HTTPException) -> str:
-    """Return what went wrong; that there is no such page in the reader's language, if nobody said it better."""
+    """Return what went wrong; that there is no such page, if nobody said it better."""
     if isinstance(error, CSRFError) and request.scheme == "http" and current_app.config["SESSION_COOKIE_SECURE"]:
         return "the login's cookie goes over HTTPS only; use https, or set VOUCH_SECURE_COOKIES=off for a trial"
     if error.description == NotFound.description:

@@ -177,7 +177,6 @@ def _frame(up: Scale, bottom: float) -> list[Markup]:
 
 
 def _level(top: float, across: Scale, name: str, probability: float) -> Markup:
-    """Return a row that tells where the way begins, or ends."""
     value = wording.probability(probability)
     start, end = sorted((across(0), across(probability)))
     bar = box(start, top, end - start, 10, "chart-bar chart-bar--level", 2)

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Example:
-    """A training row, its gaps left out. `key` names it in an address; `title` is in the reader's language."""
+    """A training row, its gaps left out. `key` names it in an address."""
 
     key: str
     title: str

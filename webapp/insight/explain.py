@@ -45,7 +45,6 @@ class Effect:
 
     @property
     def is_group(self) -> bool:
-        """Whether it is of several values together."""
         return len(self.fields) > 1
 
     @property

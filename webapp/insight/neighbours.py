@@ -32,7 +32,6 @@ def is_missing(value: object) -> bool:
 
 
 def numbers_of(values: Sequence[Any]) -> Floats:
-    """Return a column of numbers, [rows], with NaN for missing ones."""
     return np.array([np.nan if is_missing(value) else float(value) for value in values], float)
 
 
@@ -45,7 +44,6 @@ class Encoder:
 
     @staticmethod
     def fit(fields: Sequence[Field], columns: Mapping[str, Sequence[Any]]) -> Encoder:
-        """Return the encoder of some rows."""
         scales, commons = {}, {}
         for field in fields:
             if field.kind == "numeric":
@@ -98,7 +96,6 @@ class Projection:
         return float(x), float(y)
 
     def nearest(self, row: Mapping[str, object], most: int = NEAREST) -> list[Neighbour]:
-        """Return the training rows nearest to a row, the nearest first."""
         squares = np.square(self.encoded - self._encode(row)).sum(axis=1)
         distances = np.sqrt(squares / max(self.encoded.shape[1], 1))
         return [Neighbour(float(distances[i]), self.labels[i]) for i in np.argsort(distances, kind="stable")[:most]]

@@ -47,7 +47,6 @@ class Traffic:
 
     @property
     def requests(self) -> float:
-        """All of them."""
         return sum(route.requests for route in self.routes.values())
 
     @property
@@ -69,7 +68,6 @@ class Seen:
 
     @staticmethod
     def read(text: str) -> Seen | None:
-        """Return what an address holds, None if it is something else."""
         found = _SEEN.fullmatch(text)
         return Seen(*map(int, found.groups())) if found else None
 

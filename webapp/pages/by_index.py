@@ -34,7 +34,6 @@ class Pick:
 
     @property
     def others(self) -> dict[str, int]:
-        """Where the links lead."""
         last = self.rows - 1
         return {
             "previous": max(self.number - 1, 0),

@@ -27,8 +27,6 @@ PAGES = (
 
 @dataclass(frozen=True)
 class Entry:
-    """One link of the navigation."""
-
     title: str
     url: str
     is_here: bool
@@ -93,7 +91,6 @@ def _model() -> str | None:
 
 
 def _other_models() -> list[Entry]:
-    """Return this page for each model, where there is a choice."""
     arguments, rule = request.view_args or {}, request.url_rule
     model, models = arguments.get("model"), services().catalog.models()
     if rule is None or "GET" not in (rule.methods or ()) or set(arguments) != {"model"} or model not in models:

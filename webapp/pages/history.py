@@ -43,14 +43,12 @@ class Search:
 
     @property
     def query(self) -> str:
-        """The filters as part of an address."""
         return urlencode({name: text for name, text in self.texts.items() if text})
 
 
 @blueprint.get("/history/<model>")
 @requires(Role.VIEWER)
 def page(model: str) -> AnyResponse:
-    """Show the predictions that pass the filters, newest first."""
     model_version = frame.form_version(model)
     search = _read_search(request.args)
     found = None if search.problems else History(services()).search(model, search.filters, Page(search.page))
@@ -72,14 +70,12 @@ def page(model: str) -> AnyResponse:
 @blueprint.get("/history/<model>/prediction")
 @requires(Role.VIEWER)
 def one(model: str) -> str:
-    """Show one prediction: what went in, what came out, and what turned out to be true."""
     return _one_page(model, _asked_for(model, request.args))
 
 
 @blueprint.post("/history/<model>/feedback")
 @requires(Role.OPERATOR)
 def feedback(model: str) -> AnyResponse:
-    """Write down the true label of a prediction."""
     logged = _asked_for(model, request.form)
     try:
         History(services()).tell(logged, request.form.get("label", ""), identity().name)
@@ -94,7 +90,6 @@ def feedback(model: str) -> AnyResponse:
 @blueprint.get("/history/<model>/export.csv")
 @requires(Role.VIEWER)
 def export_csv(model: str) -> Response:
-    """Send all predictions that pass the filters, newest first, as CSV."""
     base, search = History(services()).base(model), _read_search(request.args)
     if search.problems:
         raise DataError("these filters mean nothing", got="; ".join(search.problems.values()))

@@ -51,20 +51,17 @@ class VersionView:
 
     @property
     def created(self) -> datetime | None:
-        """When it was pushed."""
         with suppress(ValueError):
             return datetime.fromisoformat(self.manifest.created) if self.manifest else None
         return None
 
     @property
     def metrics(self) -> list[Metric]:
-        """What it was measured at."""
         metrics = self.manifest.metrics if self.manifest else {}
         return [_metric(str(METRICS.get(name, name)), value) for name, value in metrics.items()]
 
     @property
     def verdicts(self) -> list[tuple[str, str]]:
-        """Each gate with what it said."""
         sentences = self.manifest.sentences if self.manifest else {}
         return [(str(GATES.get(gate, gate)), said) for gate, said in sentences.items()]
 
@@ -83,7 +80,6 @@ class ModelView:
 
     @property
     def sentence(self) -> str:
-        """What is released."""
         return sentence(self.state) if self.state else "nothing is released yet"
 
 
@@ -101,7 +97,6 @@ def rolled_back(history: Iterable[Entry]) -> dict[int, str]:
 
 
 def model_view(services: Services, name: str) -> ModelView:
-    """Gather what is known of a model. Raises ModelNotFound."""
     numbers = services.catalog.versions(name)
     state, trouble = _state(services, name)
     loading, unreached = _loading(services, name)

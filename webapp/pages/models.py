@@ -29,7 +29,6 @@ blueprint.add_app_template_filter(change_told, "change")
 @blueprint.get("/models")
 @requires(Role.VIEWER)
 def page() -> str:
-    """List the models."""
     return render_template("models.html", models=[model_view(services(), name) for name in services().catalog.models()])
 
 
@@ -66,7 +65,6 @@ def report(model: str, version: int) -> Response:
 @blueprint.get("/models/<model>/release")
 @requires(Role.OPERATOR)
 def confirm(model: str) -> AnyResponse:
-    """Say what a change would do, and ask whether it is meant."""
     step = _read(model, request.args.get("what", ""), request.args)
     return make_response(_confirm_page(model, step))
 
@@ -74,21 +72,18 @@ def confirm(model: str) -> AnyResponse:
 @blueprint.post("/models/<model>/promote")
 @requires(Role.OPERATOR)
 def promote(model: str) -> AnyResponse:
-    """Make a version stable."""
     return _changed(model, "promote")
 
 
 @blueprint.post("/models/<model>/canary")
 @requires(Role.OPERATOR)
 def canary(model: str) -> AnyResponse:
-    """Give a version a share of the requests, or end that."""
     return _changed(model, "canary")
 
 
 @blueprint.post("/models/<model>/rollback")
 @requires(Role.OPERATOR)
 def rollback(model: str) -> AnyResponse:
-    """Take the last step back."""
     return _changed(model, "rollback")
 
 

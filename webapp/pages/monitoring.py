@@ -28,8 +28,6 @@ WINDOW_S = 60  # the rate is over the time since the last look, but not longer f
 
 @dataclass(frozen=True)
 class Rate:
-    """What happened since the page was last looked at."""
-
     per_s: float
     failed_share: float | None
     seconds: int
@@ -77,7 +75,6 @@ def _default(app_services: Services) -> str | None:
 
 
 def _shown(app_services: Services, model: str | None, now: datetime) -> dict[str, Any]:
-    """Return the model's last hour, and its charts."""
     if model is None:
         return {"recent": None}
     hour = recent(History(app_services).base(model), now)

@@ -39,14 +39,12 @@ class Case:
 
     @property
     def cautions(self) -> tuple[Caution, ...]:
-        """What is unusual about the values."""
         return self.result.outcome.cautions if self.result else ()
 
 
 @blueprint.get("/")
 @requires(Role.VIEWER)
 def home() -> AnyResponse:
-    """Go to the form of the model to open with."""
     model = services().catalog.opening(services().settings.model)
     return redirect(url_for(".page", model=model))
 
@@ -54,7 +52,6 @@ def home() -> AnyResponse:
 @blueprint.route("/predict/<model>", methods=["GET", "POST"])
 @requires(Role.VIEWER)
 def page(model: str) -> Response:
-    """Show the form, and after it was sent what came of it."""
     model_version = frame.form_version(model)
     if request.method == "GET":
         return make_response(_page(model_version, Case(_example_texts(model_version, request.args.get("example", "")))))
@@ -69,7 +66,6 @@ def page(model: str) -> Response:
 @blueprint.post("/predict/<model>/paste")
 @requires(Role.VIEWER)
 def paste(model: str) -> Response:
-    """Show the form filled with a row that was copied from a sheet."""
     model_version, pasted = frame.form_version(model), request.form.get("pasted", "")
     try:
         return make_response(_page(model_version, Case(pasted_texts(model_version, pasted))))

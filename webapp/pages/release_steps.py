@@ -23,7 +23,6 @@ class Step:
 
     @property
     def title(self) -> str:
-        """What it is called."""
         if self.what == "promote":
             return f"Make version {self.version} stable"
         if self.what == "rollback":
@@ -42,7 +41,6 @@ class Step:
 
     @property
     def consequences(self) -> list[str]:
-        """What else there is to know."""
         if self.what == "promote":
             return [
                 "The version is loaded and must give its golden answers first; until then nothing changes.",
@@ -75,7 +73,7 @@ class Step:
 
 
 def read_step(what: str, given: Mapping[str, str], before: State | None) -> Step:
-    """Return the step that a form or an address asks for. Raises DataError in words if that is none."""
+    """Return the step that a form or an address asks for. Raises DataError if there is no such step."""
     if what not in WHATS:
         raise DataError("there is no such change", got=repr(what[:40]), wanted=", ".join(WHATS))
     if what == "rollback":
@@ -94,7 +92,7 @@ def seen(state: State | None) -> str:
 
 
 def sentence(state: State) -> str:
-    """Return what is released, in a sentence of the reader's language."""
+    """Return what is released, in a sentence."""
     words = f"version {state.stable} is stable"
     if state.candidate:
         words += f", version {state.candidate} gets {state.weight_percent:g}% of the requests"
@@ -104,7 +102,7 @@ def sentence(state: State) -> str:
 
 
 def change_told(what: str) -> str:
-    """Return what the release log calls a change, in the reader's language; what is not known as it is."""
+    """Return what the release log calls a change; what is not known, as it is."""
     kind, _space, share = what.partition(" ")
     names = {
         "first": "first release",

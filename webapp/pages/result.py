@@ -47,12 +47,10 @@ class Result:
 
     @property
     def outcome(self) -> Outcome:
-        """What the model says of the row."""
         return self.answer.outcomes[0]
 
     @property
     def ranking(self) -> list[tuple[str, float]]:
-        """The classes, the likeliest first."""
         return sorted(self.outcome.probabilities.items(), key=lambda pair: -pair[1])
 
     @property

@@ -76,18 +76,15 @@ def points(effect: float, digits: int = 1) -> str:
 
 
 def named_classes(model_version: ModelVersion) -> dict[str, str]:
-    """Return each class with what people call it."""
     return {label: model_version.called(label) for label in model_version.classes}
 
 
 def words(name: str) -> str:
-    """Return a column's name as words."""
     spaced = name.replace("_", " ").strip()
     return spaced[:1].upper() + spaced[1:]
 
 
 def sentence(text: str) -> str:
-    """Return a rule as a sentence of its own."""
     return f"{text[:1].upper()}{text[1:]}."
 
 
@@ -99,7 +96,7 @@ def moment(time: datetime | str) -> Markup:
 
 
 def value(given: Any) -> str:
-    """Return a feature's value for reading: numbers as `number` does, a dash where there is none."""
+    """Return a feature's value for reading: numbers as `number` does, a dash where it is missing."""
     if given is None or given == "":
         return "–"
     return number(given) if isinstance(given, int | float) else str(given)
