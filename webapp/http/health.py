@@ -27,37 +27,33 @@ KEPT_S = 1.0  # an answer about readiness is as good for so long
 
 
 class Readiness:
-    """Whether predictions can be made, found out at most once a second however many ask."""
+    """Which models can be asked for predictions, found out at most once a second however many want to know."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._reasons: list[str] = []
+        self._reasons: dict[str, str] = {}
         self._looked_at = float("-inf")
 
-    def reasons(self, found: Services) -> list[str]:
-        """Return why predictions cannot be made; none if they can."""
+    def reasons(self, services: Services) -> dict[str, str]:
+        """Return for each model why it cannot be asked, the empty text if it can."""
         with self._lock:
             if time.monotonic() - self._looked_at > KEPT_S:
-                self._reasons = _reasons(found)
+                self._reasons = _reasons(services)
                 self._looked_at = time.monotonic()
             return self._reasons
 
 
-def _reasons(found: Services) -> list[str]:
+def _reasons(services: Services) -> dict[str, str]:
     """Ask for the status of every model, and for a golden row: a server may be up and answer nonsense."""
+    reasons = {}
     try:
-        models = found.catalog.models()
+        for model in services.catalog.models():
+            try:
+                reasons[model] = _why_not(services, model)
+            except VouchError as error:
+                reasons[model] = error.what
     except VouchError as error:
-        return [error.what]
-    if not models:
-        return ["no model was pushed yet"]
-    reasons = []
-    for model in models:
-        try:
-            if why := _why_not(found, model):
-                reasons.append(f"{model}: {why}")
-        except VouchError as error:
-            reasons.append(f"{model}: {error.what}")
+        return {"models": error.what}
     return reasons
 
 
@@ -78,17 +74,18 @@ def livez() -> Response:
 
 
 def make_readyz(readiness: Readiness) -> Any:
-    """Return the view that says whether predictions can be made."""
+    """Return the view that says whether predictions can be made: by any model, or by the one of `?model=`."""
 
     @public
     def readyz() -> Response:
         reasons = readiness.reasons(services())
-        answer = _json(
-            {"status": "ready"} if not reasons else {"status": "not ready", "reasons": reasons},
-            200 if not reasons else 503,
-        )
-        if reasons:
-            answer.headers["Retry-After"] = "2"
+        if model := request.args.get("model"):
+            reasons = {model: reasons.get(model, "there is no such model")}
+        problems = [f"{name}: {why}" for name, why in reasons.items() if why]
+        if any(not why for why in reasons.values()):  # one broken model takes no other away
+            return _json({"status": "ready", **({"reasons": problems} if problems else {})})
+        answer = _json({"status": "not ready", "reasons": problems or ["no model was pushed yet"]}, 503)
+        answer.headers["Retry-After"] = "2"
         return answer
 
     return readyz

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,22 @@ def test_it_is_not_ready_when_the_golden_answers_are_others(
     release(serving, "cells", 1)
     app, _ = make_app(serving=serving)
     assert "wrong" in app.test_client().get("/readyz").json["reasons"][0]
+
+
+def test_one_broken_model_takes_no_other_away(
+    make_app: Callable[..., App], made: dict[str, Made], webapp_root: Path, tmp_path: Path
+) -> None:
+    serving = tmp_path / "serving"
+    shutil.copytree(webapp_root / "serving" / "cells", serving / "cells")
+    make_version(serving, replace(made["cells"], name="broken"), 1)
+    app, _ = make_app(serving=serving)
+    client = app.test_client()
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json["status"]) == (200, "ready")
+    assert [reason.partition(":")[0] for reason in answer.json["reasons"]] == ["broken"]
+    assert client.get("/readyz?model=cells").json == {"status": "ready"}
+    assert client.get("/readyz?model=broken").status_code == 503
+    assert client.get("/readyz?model=other").json["reasons"] == ["other: there is no such model"]
 
 
 def test_without_a_pushed_model_it_is_alive_and_says_what_is_missing(
