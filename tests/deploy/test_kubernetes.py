@@ -13,10 +13,16 @@ import pytest
 import yaml
 
 from tests.support.paths import ROOT
+from webapp.settings import read_settings
 
 FOLDERS = sorted(path.parent for path in (ROOT / "deploy" / "kubernetes").glob("*/kustomization.yaml"))
 LABEL = "app.kubernetes.io/name"
 each_folder = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+each_built = pytest.mark.parametrize(
+    "folder",
+    [folder for folder in FOLDERS if "kind: Component" not in (folder / "kustomization.yaml").read_text("utf-8")],
+    ids=lambda folder: folder.name,
+)
 
 
 def documents(path: Path) -> list[dict[str, Any]]:
@@ -26,6 +32,7 @@ def documents(path: Path) -> list[dict[str, Any]]:
 def referenced(folder: Path) -> Iterator[str]:
     kustomization = documents(folder / "kustomization.yaml")[0]
     yield from kustomization["resources"]
+    yield from kustomization.get("components", [])
     yield from (patch["path"] for patch in kustomization.get("patches", []))
     yield from (file for entry in kustomization.get("configMapGenerator", []) for file in entry.get("files", []))
 
@@ -126,6 +133,56 @@ def test_prometheus_operator_reads_the_metrics_where_they_are() -> None:
     )
 
 
+def in_folder(name: str) -> dict[str, dict[str, Any]]:
+    """The documents of a folder by kind."""
+    folder = ROOT / "deploy" / "kubernetes" / name
+    paths = [path for path in folder.glob("*.yaml") if path.name != "kustomization.yaml"]
+    return {document["kind"]: document for path in paths for document in documents(path)}
+
+
+def variables(container: dict[str, Any]) -> dict[str, str]:
+    return {entry["name"]: entry["value"] for entry in container["env"]}
+
+
+def test_the_web_app_sees_the_models_where_the_model_server_does_and_may_write_them() -> None:
+    [server] = in_folder("shared-models")["Deployment"]["spec"]["template"]["spec"]["containers"]
+    [webapp] = in_folder("webapp")["Deployment"]["spec"]["template"]["spec"]["containers"]
+    path = variables(server)["MODEL_BASE_PATH"]
+    assert path == variables(webapp)["VOUCH_VAR"] + "/serving"
+    assert {mount["mountPath"]: mount.get("readOnly", False) for mount in server["volumeMounts"]} == {path: True}
+    assert {"name": "models", "mountPath": path} in webapp["volumeMounts"]
+
+
+def test_the_web_app_can_be_started_with_what_it_is_told() -> None:
+    [kustomization] = documents(ROOT / "deploy" / "kubernetes" / "webapp" / "kustomization.yaml")
+    told = dict(text.split("=", 1) for entry in kustomization["configMapGenerator"] for text in entry["literals"])
+    settings = read_settings({**told, "VOUCH_SECRET_KEY": "tO7k-9f2mZq8Xw1vRb5nJc3hLd6sYp0aGe4uKi", "PORT": "8080"})
+    assert settings.auth
+    assert settings.secure_cookies
+    services = {name for kind, name in BASE if kind == "Service"}
+    hosts = {settings.model_server_rest.split("//")[1].split(":")[0], settings.model_server_grpc.split(":")[0]}
+    assert hosts == services
+    folder = in_folder("webapp")
+    [rule] = folder["Ingress"]["spec"]["rules"]
+    assert settings.trusted_hosts == (rule["host"],)
+    assert settings.trusted_proxies == 1
+    assert rule["http"]["paths"][0]["backend"]["service"]["name"] == folder["Service"]["metadata"]["name"]
+
+
+def test_the_web_app_is_one_pod_without_more_rights_than_it_needs() -> None:
+    folder = in_folder("webapp")
+    spec = folder["Deployment"]["spec"]
+    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})  # its accounts are in SQLite
+    pod = spec["template"]["spec"]
+    assert pod["securityContext"] == POD["securityContext"]
+    [container] = pod["containers"]
+    assert container["securityContext"] == CONTAINER["securityContext"]
+    labels = spec["template"]["metadata"]["labels"]
+    policy = folder["NetworkPolicy"]["spec"]
+    assert folder["Service"]["spec"]["selector"] == labels == policy["podSelector"]["matchLabels"]
+    assert policy["egress"][0]["to"] == [{"podSelector": {"matchLabels": {LABEL: "model-server"}}}]
+
+
 def without_nothing(value: Any) -> Any:
     """Drop what is empty, as the client library does when it writes."""
     if isinstance(value, Mapping):
@@ -139,7 +196,7 @@ def built(check_with: Callable[..., str]) -> Callable[[Path], list[dict[str, Any
 
 
 @pytest.mark.slow
-@each_folder
+@each_built
 def test_kubernetes_knows_every_field(built: Callable[[Path], list[dict[str, Any]]], folder: Path) -> None:
     from kubernetes import client
 
@@ -154,17 +211,19 @@ def test_kubernetes_knows_every_field(built: Callable[[Path], list[dict[str, Any
 
 
 @pytest.mark.slow
-@each_folder
+@each_built
 def test_a_pod_mounts_volumes_that_exist(built: Callable[[Path], list[dict[str, Any]]], folder: Path) -> None:
     documents = built(folder)
     names = {(document["kind"], document["metadata"]["name"]) for document in documents}
-    [pod] = [document["spec"]["template"]["spec"] for document in documents if document["kind"] == "Deployment"]
-    volumes = {volume["name"]: volume for volume in pod["volumes"]}
-    for container in pod["containers"]:
-        assert {mount["name"] for mount in container["volumeMounts"]} == set(volumes)
-        assert {("ConfigMap", source["configMapRef"]["name"]) for source in container["envFrom"]} <= names
-    for volume in volumes.values():
-        if "configMap" in volume:
-            assert ("ConfigMap", volume["configMap"]["name"]) in names
-        if "persistentVolumeClaim" in volume:
-            assert ("PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"]) in names
+    pods = [document["spec"]["template"]["spec"] for document in documents if document["kind"] == "Deployment"]
+    assert pods
+    for pod in pods:
+        volumes = {volume["name"]: volume for volume in pod["volumes"]}
+        for container in pod["containers"]:
+            assert {mount["name"] for mount in container["volumeMounts"]} == set(volumes)
+            assert {("ConfigMap", source["configMapRef"]["name"]) for source in container["envFrom"]} <= names
+        for volume in volumes.values():
+            if "configMap" in volume:
+                assert ("ConfigMap", volume["configMap"]["name"]) in names
+            if "persistentVolumeClaim" in volume:
+                assert ("PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"]) in names

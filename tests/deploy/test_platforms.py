@@ -14,6 +14,7 @@ import yaml
 
 from config.load import load_settings
 from tests.support.paths import ROOT
+from webapp.settings import read_settings
 
 DEPLOY = ROOT / "deploy"
 SETTINGS = dict(re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", (ROOT / "serving" / "entrypoint.sh").read_text("utf-8")))
@@ -75,8 +76,22 @@ def test_systemd_runs_the_entry_point_and_lets_only_this_machine_in() -> None:
     assert int(SETTINGS["VOUCH_DRAIN_S"]) < int(service["TimeoutStopSec"])
 
 
+def test_systemd_runs_the_web_app_on_the_same_models_and_keeps_its_secret() -> None:
+    text = (DEPLOY / "systemd" / "vouch-webapp.service").read_text(encoding="utf-8")
+    variables = dict(
+        word.split("=") for line in re.findall(r"^Environment=(.*)$", text, flags=re.M) for word in line.split()
+    )
+    assert f"MODEL_BASE_PATH={variables['VOUCH_VAR']}/serving" in UNIT.read_text(encoding="utf-8")
+    assert variables["VOUCH_SECRET_KEY_FILE"] == "%d/secret-key"
+    assert f"ReadWritePaths={variables['VOUCH_VAR']}\n" in text
+    given = {"VOUCH_AUTH": variables["VOUCH_AUTH"], "VOUCH_SECRET_KEY": "tO7k-9f2mZq8Xw1vRb5nJc3hLd6sYp0aGe4uKi"}
+    assert read_settings({**given, "PORT": variables["PORT"]}).auth
+
+
 @pytest.mark.slow
-def test_systemd_itself_understands_the_unit(check_with: Callable[..., str], tmp_path: Path) -> None:
-    unit = tmp_path / UNIT.name
-    unit.write_text(UNIT.read_text(encoding="utf-8").replace("/opt/vouch", str(ROOT)), encoding="utf-8")
+@pytest.mark.parametrize("name", ["vouch-model-server", "vouch-webapp"])
+def test_systemd_itself_understands_the_unit(check_with: Callable[..., str], tmp_path: Path, name: str) -> None:
+    unit = tmp_path / f"{name}.service"
+    text = (DEPLOY / "systemd" / unit.name).read_text(encoding="utf-8")
+    unit.write_text(text.replace("/opt/vouch", str(ROOT)), encoding="utf-8")
     check_with("systemd-analyze", "verify", "--man=no", unit)
