@@ -148,11 +148,15 @@ def _show_running(running: Running, as_json: bool) -> None:
 @JSON
 @click.pass_obj
 def status(edge: Edge, model: str | None, as_json: bool) -> None:
-    """Show what the server has loaded of MODEL, or of all models, and what the labels point to."""
+    """Show what the server has loaded of MODEL, or of all models, and what the labels point to.
+
+    Exit code 1 if a server has something else than is released.
+    """
     from serving.show import show_status
 
-    with _client(edge) as client:
-        show_status(client, edge.root, model, as_json)
+    with _client(edge) as client, _context(edge) as context:
+        is_in_step = show_status(client, context, model, as_json)
+    click.get_current_context().exit(0 if is_in_step else 1)
 
 
 @main.command()
@@ -289,6 +293,33 @@ def push(edge: Edge, model: str, folder: Path, version: int | None, as_json: boo
         )
     else:
         click.echo(f"{model} {version} is {'now' if is_new else 'already'} in {folder}")
+
+
+@main.command()
+@MODEL
+@click.option("--keep", required=True, type=click.IntRange(min=1), help="So many of the newest stay.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@JSON
+@click.pass_obj
+def prune(edge: Edge, model: str, keep: int, dry_run: bool, as_json: bool) -> None:
+    """Remove old versions of MODEL, never one that is stable, candidate, or kept for a rollback."""
+    from serving.release.context import utc_now
+    from serving.release.retention import removable
+    from serving.release.state import one_at_a_time
+    from serving.repository.layout import models
+    from serving.repository.transfer import remove_version
+
+    if model not in models(edge.root):
+        raise DataError(f"there is no model {model!r} under {edge.root}", wanted=", ".join(models(edge.root)) or "one")
+    with one_at_a_time(edge.root, edge.who, utc_now()):
+        old = removable(edge.root, model, keep)
+        for version in () if dry_run else old:
+            remove_version(edge.root / model / str(version))
+    if as_json:
+        _print_json({"model": model, "removed": [] if dry_run else old, "removable": old})
+    else:
+        numbers = ", ".join(map(str, old)) or "nothing"
+        click.echo(f"{'would be removed' if dry_run else 'removed'} from {model}: {numbers}")
 
 
 @main.command()

@@ -20,19 +20,26 @@ from common.errors import DataError, EnvironmentProblem
 from serving.client.predict_file import resolve
 from serving.client.row_files import Chunk
 from serving.client.types import ModelClient, TensorInfo, VersionSpec
+from serving.release.commands import differences
+from serving.release.context import ReleaseContext
 from serving.release.state import Store, routing
 from serving.repository.layout import models
 
 
-def show_status(client: ModelClient, root: Path, model: str | None, as_json: bool) -> None:
-    """Print each version's state on the server, with its labels."""
+def show_status(client: ModelClient, context: ReleaseContext, model: str | None, as_json: bool) -> bool:
+    """Print each version's state on the server, with its labels, and how each server differs from what is released.
+
+    Returns whether none does.
+    """
+    root = context.root
     names = [model] if model else models(root)
     if not names:
         raise DataError(f"no model was pushed to {root} yet", fix="name one that the server has, or make demo")
-    found = [_status(client, root, name) for name in names]
+    found = [{**_status(client, root, name), "servers": differences(context, name)} for name in names]
+    is_in_step = not any(difference for one in found for difference in one["servers"].values())
     if as_json:
         click.echo(json.dumps(found, indent=2))
-        return
+        return is_in_step
     table = _table("model", "version", "state", "labels", "share", "error")
     for one in found:
         for version in one["versions"]:
@@ -46,6 +53,11 @@ def show_status(client: ModelClient, root: Path, model: str | None, as_json: boo
                 version["error"],
             )
     Console(highlight=False).print(table)
+    for one in found:
+        for address, difference in one["servers"].items():
+            if difference:
+                click.secho(f"{one['model']} on {address} is not as released: {difference}", fg="yellow")
+    return is_in_step
 
 
 def show_metadata(client: ModelClient, model: str, version_spec: VersionSpec, as_json: bool) -> None:

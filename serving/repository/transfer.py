@@ -62,6 +62,16 @@ def add_version(folder: Path, fill: Callable[[Path], object]) -> bool:
     return True
 
 
+def remove_version(folder: Path) -> None:
+    """Remove a version, which vanishes at once: no server sees half of it. Raises EnvironmentProblem."""
+    gone = folder.with_name(f"{STAGING}removed-{folder.name}")
+    try:
+        os.rename(folder, gone)
+        shutil.rmtree(gone)
+    except OSError as error:
+        raise EnvironmentProblem(f"{folder} cannot be removed", got=error.strerror or error) from None
+
+
 def check_whole(folder: Path) -> None:
     """Raise GateRefused if a version's files are not those of its manifest."""
     if wrong := problems(folder):

@@ -21,6 +21,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from serving.cli import main
+from serving.repository.layout import versions
 from tests.support.paths import ROOT
 from tests.support.programs import program
 from tests.support.serving.versions import bare_version, copy_version
@@ -101,6 +102,20 @@ def test_a_deployment_is_prepared_pushed_elsewhere_backed_up_and_restored(tmp_pa
     done = run("restore", tmp_path / "backup.tar", var=tmp_path)
     assert (done.exit_code, done.stdout) == (0, f"m 1: brought back from {tmp_path / 'backup.tar'}\n")
     assert 'key: "stable"' in (tmp_path / "serving" / "models.config").read_text()
+
+
+def test_old_versions_are_pruned_but_never_what_is_released(tmp_path: Path) -> None:
+    for version in (1, 2):
+        bare_version(tmp_path / "serving" / "m", version)
+        run("prepare", var=tmp_path)  # the first is stable
+    for version in (3, 4):
+        bare_version(tmp_path / "serving" / "m", version)
+    done = run("prune", "m", "--keep", "1", "--dry-run", "--json", var=tmp_path)
+    assert json.loads(done.stdout) == {"model": "m", "removed": [], "removable": [2, 3]}
+    assert versions(tmp_path / "serving" / "m") == [1, 2, 3, 4]
+    assert run("prune", "m", "--keep", "1", var=tmp_path).stdout == "removed from m: 2, 3\n"
+    assert sorted(child.name for child in (tmp_path / "serving" / "m").glob("[!.]*")) == ["1", "4"]
+    assert run("prune", "other", "--keep", "1", var=tmp_path).exit_code == 3
 
 
 def test_every_command_in_the_documents_exists() -> None:
@@ -203,6 +218,7 @@ def test_the_start_shows_predictions_by_both_protocols(served: Served) -> None:
 @pytest.mark.slow
 def test_what_is_served_is_shown(served: Served) -> None:
     [status] = json.loads(served.run("status", "--json").stdout)
+    assert status["servers"] == {served.grpc: ""}
     assert status["versions"][0] | {"share_percent": 100} == {
         "version": 1,
         "state": "AVAILABLE",
@@ -287,3 +303,8 @@ def test_the_release_guides_commands_work(served: Served) -> None:
     told = [line.split() for line in served.shell("bash", "-c", history).splitlines()]
     assert [words[3] for words in told[1:]] == ["rollback", "rollback", "canary", "promote", "first"]
     assert served.run("rollback", MODEL).exit_code == 3
+    (served.var / "serving" / MODEL / ".release.json").write_text(
+        (served.var / "serving" / MODEL / ".release.json").read_text().replace('"stable": 1', '"stable": 2')
+    )
+    done = served.run("status")
+    assert (done.exit_code, "is not as released: label stable answers with version 1" in done.stdout) == (1, True)
