@@ -178,11 +178,12 @@ def test_a_release_reaches_every_server_and_each_is_compared(hall: Hall, second:
 
 def test_with_a_server_that_is_down_no_label_moves(hall: Hall) -> None:
     model = hall.model(1, 2)
+    with closing(GrpcClient("127.0.0.1:1")) as nobody, pytest.raises(ModelServerDown, match=r"127\.0\.0\.1:1"):
+        release.promote(replace(hall.context, clients=(hall.client, nobody)), model, 2)
     with closing(GrpcClient("127.0.0.1:1")) as nobody:
-        context = replace(hall.context, clients=(hall.client, nobody))
-        with pytest.raises(ModelServerDown, match=r"127\.0\.0\.1:1"):
-            release.promote(context, model, 2)
-        assert "no answer" in release.differences(context, model)["127.0.0.1:1"]
+        differences = release.differences(replace(hall.context, clients=(hall.client, nobody)), model)
+    assert differences[hall.client.address] == ""
+    assert "no answer" in differences["127.0.0.1:1"]
     assert Store(hall.context.root, model).read() == Record(State(1))
     assert hall.version(model, "stable") == 1
 
