@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flask import current_app
 
 from serving.client.retry import Policy
 from serving.client.types import Addresses, ModelClient, connect
 from webapp.auth.accounts import Accounts
+from webapp.history.last_hour import LastHour
 from webapp.http.metrics import Metrics
 from webapp.models.catalog import Catalog
 from webapp.models.router import Router
@@ -29,6 +30,7 @@ class Services:
     log: PredictionLog
     accounts: Accounts
     metrics: Metrics
+    last_hour: LastHour = field(default_factory=LastHour)
 
     def close(self) -> None:
         """Write what the log still holds and close all connections."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from common.records.reader import Filters, Reader
 
 MINUTES = 60
+KEPT_S = 5.0
 MOST_ROWS = 20_000  # a busy hour is told by its last rows
 COLUMNS = ["time", "row", "version", "label", "latency_ms", "probability"]
 QUANTILES = (0.5, 0.95, 0.99)
@@ -31,6 +33,22 @@ class Recent:
     latency_ms: tuple[float, ...]  # QUANTILES over requests; empty without any
     answers: tuple[tuple[int, str, int], ...]  # version, label, rows; the newest version first
     scores: tuple[tuple[float, float, float], ...]  # low, high, rows
+
+
+class LastHour:
+    """The numbers of each model's last hour, found out once in `KEPT_S` however many look at them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[Path, tuple[datetime, Recent]] = {}
+
+    def of(self, base: Path, now: datetime) -> Recent:
+        """Return the numbers of the hour before `now`, or a little earlier, of a model's log."""
+        with self._lock:  # who comes meanwhile waits for the same numbers
+            known = self._known.get(base)
+            if known is None or not timedelta(0) <= now - known[0] < timedelta(seconds=KEPT_S):
+                known = self._known[base] = (now, recent(base, now))
+            return known[1]
 
 
 def recent(base: Path, now: datetime) -> Recent:

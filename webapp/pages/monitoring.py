@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from common.errors import VouchError
 from webapp.auth import requires
-from webapp.history.last_hour import Recent, recent
+from webapp.history.last_hour import Recent
 from webapp.history.search import History
 from webapp.insight import charts
 from webapp.insight.traffic import Seen, Served, Traffic, served, traffic
@@ -77,7 +77,7 @@ def _default(app_services: Services) -> str | None:
 def _shown(app_services: Services, model: str | None, now: datetime) -> dict[str, Any]:
     if model is None:
         return {"recent": None}
-    hour = recent(History(app_services).base(model), now)
+    hour = app_services.last_hour.of(History(app_services).base(model), now)
     try:
         model_version = frame.form_version(model)
     except VouchError:
