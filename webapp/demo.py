@@ -19,7 +19,8 @@ def ask_once(url: str) -> str:
     """
     _wait_until_ready(url)
     page = _answer(url, "/")
-    predicted = _answer(url, "/api/v1/predict/by-index/0").json()
+    model = _answer(url, "/api/v1/models").json()["models"][0]["name"]
+    predicted = _answer(url, f"/api/v1/predict/by-index/0?model={model}").json()
     first = predicted["prediction"]
     return (
         f"  page      {page.status_code}, {len(page.content)} bytes\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import faulthandler
+import logging
 import multiprocessing
 import os
 import re
@@ -13,6 +14,7 @@ import socket
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from functools import partial
@@ -117,11 +119,18 @@ def make_worker_app() -> Flask:
     values.ValueClass = values.MultiProcessValue(partial(int, os.getpid()))  # type: ignore[no-untyped-call]
     settings = read_settings()
     app = create_app(settings)
-    atexit.register(app.extensions["vouch"].close)
+    atexit.register(_end, app.extensions["vouch"].close)
     start_watch(app.extensions["admission"], settings.worker_timeout_s)
     get_arrow_ready()
     spare_collections()
     return app
+
+
+def _end(close: Callable[[], None]) -> None:
+    """End a worker: granian's threads, which may still be there, must not meet an interpreter that is taken down."""
+    close()
+    logging.shutdown()
+    os._exit(0)
 
 
 def start_watch(admission: Admission, stand_still_s: float) -> None:

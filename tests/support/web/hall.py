@@ -28,7 +28,7 @@ class Hall:
 
     def __init__(self) -> None:
         self.let_go = threading.Event()
-        self.seen = {"inside": 0, "shed": 0, "closed": 0, "cut_off": 0}
+        self.seen = {"inside": 0, "shed": 0, "closed": 0, "reading": 0, "cut_off": 0}
 
     def shed(self) -> None:
         self.seen["shed"] += 1
@@ -62,11 +62,14 @@ class Hall:
         return iter([answer])
 
     def _read(self, environ: dict[str, Any]) -> tuple[HTTPStatus, bytes]:
+        self.seen["reading"] += 1
         try:
             body = environ["wsgi.input"].read()
         except VouchError as error:
             self.seen["cut_off"] += type(error).__name__ == "CutOff"
             return HTTPStatus(error.http_status), str(error).encode()
+        finally:
+            self.seen["reading"] -= 1
         if environ["PATH_INFO"] == "/keep":
             self._hold()
         return HTTPStatus.OK, b"%d %d" % (len(body), sum(body) % 251)

@@ -157,10 +157,11 @@ def test_a_client_that_does_not_take_its_answer_is_cut(hall: str) -> None:
 
 def test_a_client_that_leaves_in_the_middle_harms_nobody(hall: str) -> None:
     cut_off = state(hall)["cut_off"]
-    for _ in range(2 * WAITING):
+    for number in range(1, 2 * WAITING + 1):
         with connect(hall) as client:
             client.sendall(SLOW)
-    until(lambda: state(hall)["cut_off"] == cut_off + 2 * WAITING)
+            until(lambda: state(hall)["reading"] == 1)
+        until(lambda number=number: state(hall)["cut_off"] == cut_off + number)  # type: ignore[misc]
     assert requests.get(f"{hall}/size", timeout=10).status_code == 200
 
 
