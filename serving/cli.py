@@ -370,7 +370,7 @@ def _show_report(report: Report, where: str, as_json: bool) -> None:
 
 @contextmanager
 def _client(edge: Edge, protocol: str = "rest") -> Iterator[ModelClient]:
-    from serving.client.types import connect
+    from serving.client.connect import connect
 
     with closing(connect(edge.addresses, protocol)) as client:
         yield client

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 from flask import current_app
 
+from serving.client.connect import connect
 from serving.client.retry import Policy
-from serving.client.types import Addresses, ModelClient, connect
+from serving.client.types import Addresses, ModelClient
 from webapp.auth.accounts import Accounts
 from webapp.history.last_hour import LastHour
 from webapp.http.metrics import Metrics

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from common.errors import VouchError
 
+UNKNOWN_LABEL = "Unrecognized servable version label"  # TensorFlow Serving calls it a bad request
 START = "start it: python -m serving start"
 
 

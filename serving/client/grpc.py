@@ -11,6 +11,7 @@ import grpc
 from common.errors import VouchError
 from serving.client.checks import as_columns, checked, count_rows
 from serving.client.errors import (
+    UNKNOWN_LABEL,
     BadAnswer,
     InvalidRequest,
     ModelNotFound,
@@ -18,7 +19,6 @@ from serving.client.errors import (
     ModelServerFailed,
     ModelServerTimeout,
 )
-from serving.client.rest import UNKNOWN_LABEL
 from serving.client.retry import Caller, Clock, Policy
 from serving.client.tensors import from_tensor, to_tensor
 from serving.client.types import (
@@ -39,7 +39,7 @@ OPTIONS = {
     "grpc.enable_retries": 0,  # the policy's are the only ones
     "grpc.initial_reconnect_backoff_ms": 100,
     "grpc.max_reconnect_backoff_ms": 1000,
-    "grpc.keepalive_time_ms": 60_000,  # finds a peer that vanished without a word
+    "grpc.keepalive_time_ms": 310_000,  # finds a peer that vanished; more than one in 300 s, and the server hangs up
     "grpc.keepalive_timeout_ms": 10_000,
     "grpc.max_receive_message_length": -1,
     "grpc.max_send_message_length": -1,
@@ -57,6 +57,7 @@ _CODE_ERRORS: dict[grpc.StatusCode, type[VouchError]] = {
     grpc.StatusCode.OUT_OF_RANGE: InvalidRequest,
     grpc.StatusCode.UNIMPLEMENTED: InvalidRequest,
 }
+_TOO_LARGE = "larger than max"  # grpcio has no other sign of it; by REST it is 413
 RELOAD_BUDGET_S = 600.0  # answered once newly named models are loaded
 
 
@@ -163,6 +164,8 @@ class GrpcClient:
             code, details = error.code(), error.details() or ""
             if code is grpc.StatusCode.UNAVAILABLE:
                 raise ModelServerDown(f"no answer from a model server at {self.address}", got=details) from None
+            if code is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in details:
+                raise InvalidRequest("the request is too large for the model server", got=details) from None
             if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
                 raise ModelServerDown("the model server cannot answer now", got=details, fix="later again") from None
             if code is grpc.StatusCode.DEADLINE_EXCEEDED:

@@ -18,6 +18,7 @@ import orjson
 from common.errors import VouchError
 from serving.client.checks import as_columns, checked, count_rows
 from serving.client.errors import (
+    UNKNOWN_LABEL,
     BadAnswer,
     InvalidRequest,
     ModelNotFound,
@@ -25,8 +26,7 @@ from serving.client.errors import (
     ModelServerFailed,
     ModelServerTimeout,
 )
-from serving.client.http_pool import HttpPool
-from serving.client.http_reply import Limits, NoHttp, NotReached, Reply, TooLate
+from serving.client.http import HttpPool, Limits, NoHttp, NotReached, Reply, TooLate
 from serving.client.retry import Caller, Clock, Policy
 from serving.client.types import (
     DEFAULT_SIGNATURE,
@@ -42,7 +42,6 @@ from serving.client.types import (
 
 CONNECT_TIMEOUT_S = 1.0
 HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "Content-Type": "application/json"}
-UNKNOWN_LABEL = "Unrecognized servable version label"  # TensorFlow Serving calls it a bad request
 _STATUS_ERRORS: dict[int, type[VouchError]] = {
     400: InvalidRequest,
     404: ModelNotFound,

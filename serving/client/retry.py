@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from serving.client import waiting
 from serving.client.errors import CircuitOpen, ModelServerDown, ModelServerTimeout
 
 T = TypeVar("T")
@@ -32,7 +31,7 @@ class Clock:
     """Time and chance, so that tests can bring their own. `now` must never step back."""
 
     now: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = waiting.sleep
+    sleep: Callable[[float], None] = time.sleep
     chance: Callable[[], float] = random.random
 
 

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from common.errors import ConfigError
-from serving.client.retry import Policy
 from serving.repository.layout import DEFAULT_SIGNATURE as DEFAULT_SIGNATURE
 
 Columns = Mapping[str, Sequence[Any]]  # input: a value for each row; bytes, NaN and numpy arrays are welcome
@@ -102,14 +101,3 @@ class Addresses:
             raise ConfigError("this is no REST address", got=repr(self.rest), wanted="such as http://127.0.0.1:8501")
         if "://" in self.grpc.removeprefix("unix://") or not self.grpc:
             raise ConfigError("this is no gRPC address", got=repr(self.grpc), wanted="such as 127.0.0.1:8500")
-
-
-def connect(addresses: Addresses, protocol: str = "rest", policy: Policy | None = None) -> ModelClient:
-    """Return a client for `rest` or `grpc`. Nothing is sent yet."""
-    if protocol == "grpc":
-        from serving.client.grpc import GrpcClient
-
-        return GrpcClient(addresses.grpc.split(",")[0], policy)  # of several servers any can answer
-    from serving.client.rest import RestClient
-
-    return RestClient(addresses.rest, policy)

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from common.errors import ConfigError
-from serving.client.types import DEFAULT_SIGNATURE, VersionSpec, connect
+from serving.client.connect import connect
+from serving.client.types import DEFAULT_SIGNATURE, VersionSpec
 from serving.launch.launcher import Running, end
 from serving.release.checks import read_golden
 from serving.release.state import STABLE

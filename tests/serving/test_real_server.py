@@ -24,7 +24,8 @@ import pytest
 import requests
 import yaml
 
-from serving.client.types import Addresses, VersionSpec, connect
+from serving.client.connect import connect
+from serving.client.types import Addresses, VersionSpec
 from serving.launch.ports import free
 from serving.repository.golden import Golden, plain
 from tests.support.paths import ROOT

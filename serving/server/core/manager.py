@@ -82,6 +82,10 @@ class Manager(Generic[T]):
         """Return the names of the configured models."""
         return frozenset(self._configs)
 
+    def is_configured(self, name: str) -> bool:
+        """Return whether a model of this name is to be served."""
+        return name in self._configs
+
     def status(self, name: str, version: int | None = None) -> list[VersionStatus]:
         """Return all versions ever seen of a model, newest first, or the one. Raises StatusError NOT_FOUND."""
         with self._transitions.changed:

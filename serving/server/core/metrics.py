@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 MAX_POINTS = 1000  # a client that asks for made-up models must not fill the memory
-OTHER = "(other)"
+OTHER = "(other)"  # also stands for all models that are not served: any client can make up names
 Labels = tuple[str, ...]
 
 

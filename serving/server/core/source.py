@@ -68,7 +68,7 @@ def _versions(model: ModelConfig, problems: list[str]) -> dict[int, Path]:
     base_path = local_path(model.base_path)
     try:
         with os.scandir(base_path) as children:
-            names = sorted(child.name for child in children if child.is_dir())
+            names = sorted(child.name for child in children)  # a file is taken for a version, too, and fails to load
     except OSError as error:
         raise invalid_argument(
             f"Could not find base path {model.base_path} for servable {model.name} with error {error}"

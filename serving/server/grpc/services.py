@@ -20,7 +20,9 @@ from tensorflow_serving.apis import (
 
 from serving.server.core.classify import examples_of
 from serving.server.core.inference import Classified, Inference, ModelSpec, Task
-from serving.server.core.metrics import ServingMetrics
+from serving.server.core.manager import Manager
+from serving.server.core.metrics import OTHER, ServingMetrics
+from serving.server.core.servable import Servable
 from serving.server.core.status import Code, as_status, invalid_argument
 from serving.server.core.tensors import from_protos, to_proto
 from serving.server.grpc.messages import (
@@ -32,7 +34,6 @@ from serving.server.grpc.messages import (
     fill_spec,
     spec_of,
 )
-from serving.server.rest.routes import Statuses
 
 PREDICTION = "tensorflow.serving.PredictionService"
 MODEL = "tensorflow.serving.ModelService"
@@ -50,13 +51,13 @@ class Services:
     def __init__(
         self,
         inference: Inference,
-        statuses: Statuses,
+        manager: Manager[Servable],
         reload: Reload,
         metrics: ServingMetrics,
         as_content: bool = False,
     ) -> None:
         self._inference = inference
-        self._statuses = statuses
+        self._manager = manager
         self._reload = reload
         self._metrics = metrics
         self._as_content = as_content
@@ -104,7 +105,8 @@ class Services:
     def _count(self, model: str, api: str, code: Code, started: float) -> None:
         if not api:
             return
-        self._metrics.request_count.cell(model, code.name).add()
+        known = model if not model or self._manager.is_configured(model) else OTHER
+        self._metrics.request_count.cell(known, code.name).add()
         if code is Code.OK:
             self._metrics.request_latency.cell(model, api, "GRPC").add((time.perf_counter() - started) * 1e6)
 
@@ -159,7 +161,7 @@ class Services:
             raise invalid_argument("Missing ModelSpec")
         spec = request.model_spec
         version = spec.version.value if spec.HasField("version") else None
-        return as_status_answer(self._statuses.status(spec.name, version))
+        return as_status_answer(self._manager.status(spec.name, version))
 
     def _reload_config(self, request: Any, timeout_s: float | None) -> Any:
         self._reload(request.config, timeout_s)

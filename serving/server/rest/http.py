@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from serving.server.core.metrics import Registry
 from serving.server.rest.json_writer import write_error
 from serving.server.rest.routes import CORS, Answer, RestApi
-from serving.wire.http_protocol import BoundedProtocol
 
+_OFFER = re.compile(
+    rb"\r\nupgrade:", re.IGNORECASE
+)  # Java's client makes it with each request; httptools drops the body
+MAX_HEAD_BYTES = 1 << 16  # of a request line and headers, but for the piece that brings their end
 LINGER_S = 2.0  # for a client to end what it sends in vain
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -30,7 +36,7 @@ class HttpOptions:
     metrics_path: str = ""
     cors: bool = False
     max_body_bytes: int = 64 << 20  # also of an unpacked one
-    read_timeout_s: float = 30.0  # for a whole request, or for a client to take anything of its answer; 0: no limit
+    read_timeout_s: float = 30.0  # for a request's head, and as long for its body; 0: no limit
     keep_alive_s: int = 120
 
 
@@ -40,6 +46,10 @@ class TooLarge(Exception):
     def __init__(self, message: str, is_coming: bool) -> None:
         super().__init__(message)
         self.is_coming = is_coming
+
+
+class TooLate(Exception):
+    """The client has not sent its whole request in time."""
 
 
 class Disconnected(Exception):
@@ -63,6 +73,9 @@ class HttpApp:
         try:
             body = await self._body(headers, receive)
         except Disconnected:
+            return
+        except TooLate:
+            await _send(send, Answer(408, write_error("The request did not come in time.")), {"connection": "close"})
             return
         except TooLarge as error:
             leftover = receive if error.is_coming and b"expect" not in headers else None
@@ -91,24 +104,51 @@ class HttpApp:
         return Answer(404, b"<html><head><title>404 Not Found</title></head></html>", "text/html")
 
     async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
-        """Return the request's body, unpacked. Raises TooLarge before it is held, Disconnected, zlib.error."""
+        """Return the request's body, unpacked. Raises TooLarge before it is held, TooLate, Disconnected, zlib.error."""
         limit = self._options.max_body_bytes
         declared = headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > limit:
             raise TooLarge(f"Request body of {int(declared)} bytes is larger than the limit of {limit}.", True)
-        body, more = await _piece(receive)
-        if more:
-            chunks, size = [body], len(body)
-            while more:
-                chunk, more = await _piece(receive)
-                chunks.append(chunk)
-                size += len(chunk)
-                if size > limit:
-                    raise TooLarge(f"Request body is larger than the limit of {limit} bytes.", more)
-            body = b"".join(chunks)
+        body = await self._in_time(_whole(receive, limit))
         if body and b"gzip" in headers.get(b"content-encoding", b"").lower():
             return await asyncio.get_running_loop().run_in_executor(None, inflate, body, limit)
         return body
+
+    async def _in_time(self, reading: Awaitable[bytes]) -> bytes:
+        """Read within the limit. A timer and no `wait_for`: that would cost a task for each request."""
+        limit_s, task = self._options.read_timeout_s, asyncio.current_task()
+        if limit_s <= 0 or task is None:
+            return await reading
+        timers: list[asyncio.TimerHandle] = []
+
+        def end() -> None:
+            timers.clear()
+            task.cancel()
+
+        timers.append(asyncio.get_running_loop().call_later(limit_s, end))
+        try:
+            return await reading
+        except asyncio.CancelledError:
+            if timers:
+                raise
+            raise TooLate from None
+        finally:
+            for timer in timers:
+                timer.cancel()
+
+
+async def _whole(receive: Receive, limit: int) -> bytes:
+    body, more = await _piece(receive)
+    if not more:
+        return body
+    chunks, size = [body], len(body)
+    while more:
+        chunk, more = await _piece(receive)
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > limit:
+            raise TooLarge(f"Request body is larger than the limit of {limit} bytes.", more)
+    return b"".join(chunks)
 
 
 async def _piece(receive: Receive) -> tuple[bytes, bool]:
@@ -121,12 +161,14 @@ async def _piece(receive: Receive) -> tuple[bytes, bool]:
 def inflate(packed: bytes, limit: int) -> bytes:
     """Return the unpacked bytes of a gzip body. Raises TooLarge once they are over `limit`, zlib.error."""
     unpacker = zlib.decompressobj(wbits=31)
-    found = unpacker.decompress(packed, limit + 1)
-    if len(found) > limit:
+    body = unpacker.decompress(packed, limit + 1)
+    if len(body) > limit:
         raise TooLarge(f"Request body is larger than the limit of {limit} bytes once unpacked.", False)
     if not unpacker.eof:
         raise zlib.error("incomplete stream")
-    return found
+    if unpacker.unused_data:  # a second member, or anything else
+        raise zlib.error("something follows the stream")
+    return body
 
 
 def _preflight(headers: Mapping[bytes, bytes]) -> Answer:
@@ -157,14 +199,70 @@ async def _discard(receive: Receive) -> None:
         pass
 
 
+class Connection(HttpToolsProtocol):
+    """uvicorn's connection, with a limit for a request's head, whose client may close its own side after the request.
+
+    uvicorn offers neither; docs/decisions/private-interfaces.md says what of its protocol is relied upon.
+    """
+
+    def __init__(self, read_timeout_s: float, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._read_timeout_s = read_timeout_s
+        self._head_bytes = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Wait for a request."""
+        super().connection_made(transport)
+        self._wait_for_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, unless no head comes of it."""
+        if not self._is_answering() and b"pgrade:" in data:
+            head, end, body = data.partition(b"\r\n\r\n")
+            data = _OFFER.sub(b"\r\nx-declined:", head) + end + body
+        super().data_received(data)
+        if self._is_answering():
+            self._forget_head()
+            return
+        self._wait_for_head()
+        self._head_bytes += len(data)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self.transport.abort()
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio.Protocol has it
+        """Keep the connection until the answer is sent, if the request is whole."""
+        if not self._is_answering() or self.cycle.more_body:
+            return False
+        self.shutdown()  # once the answer is sent
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._forget_head()
+        super().connection_lost(exc)
+
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _wait_for_head(self) -> None:
+        if self._timer is None and self._read_timeout_s > 0:
+            self._timer = self.loop.call_later(self._read_timeout_s, self.transport.abort)
+
+    def _forget_head(self) -> None:
+        self._head_bytes = 0
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
 class HttpServer:
     """uvicorn in a loop of ours, on a socket of ours; we own the signals."""
 
     def __init__(self, app: HttpApp, options: HttpOptions) -> None:
-        self._options = options
         config = uvicorn.Config(
             app,
-            http=BoundedProtocol,
+            http=partial(Connection, options.read_timeout_s),  # type: ignore[arg-type]  # called as a class is
             ws="none",
             lifespan="off",
             interface="asgi3",
@@ -175,28 +273,14 @@ class HttpServer:
             timeout_keep_alive=options.keep_alive_s,
         )
         self._server = uvicorn.Server(config)
-        self._sweeper: asyncio.Task[None] | None = None
 
     async def start(self, listening: socket.socket) -> None:
         """Serve the socket from now on."""
         self._server.config.load()
         self._server.lifespan = self._server.config.lifespan_class(self._server.config)
         await self._server.startup(sockets=[listening])
-        if self._options.read_timeout_s > 0:
-            self._sweeper = asyncio.create_task(self._sweep())
 
     async def stop(self, timeout_s: float) -> None:
         """Take no more connections, finish requests under way, then leave."""
-        if self._sweeper:
-            self._sweeper.cancel()
         self._server.config.timeout_graceful_shutdown = timeout_s  # type: ignore[assignment]  # need not be whole
         await self._server.shutdown()
-
-    async def _sweep(self) -> None:
-        """Cut whoever keeps the server waiting."""
-        limit_s = self._options.read_timeout_s
-        while True:
-            await asyncio.sleep(min(1.0, limit_s / 2))
-            for connection in list(self._server.server_state.connections):
-                if isinstance(connection, BoundedProtocol) and connection.is_stuck(limit_s):
-                    connection.transport.abort()

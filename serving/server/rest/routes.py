@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TypeVar
 from urllib.parse import unquote
 
 from serving.server.core.inference import Inference, ModelSpec
-from serving.server.core.metrics import ServingMetrics
+from serving.server.core.manager import Manager
+from serving.server.core.metrics import OTHER, ServingMetrics
+from serving.server.core.servable import Servable
 from serving.server.core.status import Code, StatusError, as_status, http_status, invalid_argument
-from serving.server.core.versions import VersionStatus
 from serving.server.rest.json_examples import read_examples
 from serving.server.rest.json_tensors import read_predict
 from serving.server.rest.json_writer import (
@@ -49,13 +50,6 @@ class Answer:
     content_type: str = JSON
 
 
-class Statuses(Protocol):
-    """The part of the manager that knows every version ever seen."""
-
-    def status(self, name: str, version: int | None = None) -> list[VersionStatus]:
-        """Return a model's versions, newest first. Raises StatusError."""
-
-
 @dataclass(frozen=True)
 class Target:
     """A parsed request target."""
@@ -68,10 +62,15 @@ class RestApi:
     """Answer requests below `/v1/`."""
 
     def __init__(
-        self, inference: Inference, statuses: Statuses, metrics: ServingMetrics, timeout_s: float | None, pool: Executor
+        self,
+        inference: Inference,
+        manager: Manager[Servable],
+        metrics: ServingMetrics,
+        timeout_s: float | None,
+        pool: Executor,
     ) -> None:
         self._inference = inference
-        self._statuses = statuses
+        self._manager = manager
         self._metrics = metrics
         self._timeout_s = timeout_s
         self._pool = pool
@@ -88,7 +87,8 @@ class RestApi:
         except Exception as error:  # the edge: whatever goes wrong must be an answer
             failed = as_status(error)
             code, output = failed.code, write_error(failed.message)
-        self._metrics.request_count.cell(name, code.name).add()
+        known = name if not name or self._manager.is_configured(name) else OTHER
+        self._metrics.request_count.cell(known, code.name).add()
         if code is Code.OK and method == "POST":
             elapsed_us = (time.perf_counter() - started) * 1e6
             self._metrics.request_latency.cell(name, verb, "REST").add(elapsed_us)
@@ -98,7 +98,7 @@ class RestApi:
         if method == "GET":
             if target.verb == "metadata":
                 return write_metadata(self._inference.metadata(target.spec))
-            return write_status(self._statuses.status(target.spec.name, target.spec.version))
+            return write_status(self._manager.status(target.spec.name, target.spec.version))
         if target.verb == "predict":
             return await self._predict(target.spec, body)
         return await self._on_examples(target, body)

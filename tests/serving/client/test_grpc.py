@@ -19,7 +19,7 @@ from serving.client.errors import (
     ModelServerFailed,
     ModelServerTimeout,
 )
-from serving.client.grpc import GrpcClient
+from serving.client.grpc import OPTIONS, GrpcClient
 from serving.client.retry import Policy
 from serving.client.types import VersionSpec
 from serving.wire.messages import message
@@ -146,6 +146,34 @@ def test_grpc_refusals_are_typed(
     with pytest.raises(error):
         grpc_client.predict("m", ROWS)
     assert len(grpc_stub.asked) == tries
+
+
+def test_a_request_too_large_for_the_server_is_invalid_and_no_outage(grpc_stub: GrpcStub) -> None:
+    small = grpc.server(
+        futures.ThreadPoolExecutor(4), handlers=[grpc_stub], options=[("grpc.max_receive_message_length", 10_000)]
+    )
+    address = f"127.0.0.1:{small.add_insecure_port('127.0.0.1:0')}"
+    small.start()
+    grpc_stub.predict = lambda request, context: outputs(
+        y={"dtype": 1, "float_val": [1, 2, 3], "tensor_shape": shaped(3)}
+    )
+    client = GrpcClient(address, Policy(budget_s=5, failures_to_open=1))
+    with pytest.raises(InvalidRequest, match="too large"):
+        client.predict("m", {"x": [1.0] * 10_000})
+    assert client.predict("m", ROWS) == {"y": [1, 2, 3]}  # the breaker is closed
+    client.close()
+    small.stop(None)
+
+
+def test_a_server_that_is_exhausted_is_asked_again(grpc_stub: GrpcStub, grpc_client: GrpcClient) -> None:
+    grpc_stub.predict = lambda request, context: context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many")
+    with pytest.raises(ModelServerDown):
+        grpc_client.predict("m", ROWS)
+    assert len(grpc_stub.asked) == QUICK.tries
+
+
+def test_the_client_pings_no_more_often_than_a_server_bears() -> None:
+    assert OPTIONS["grpc.keepalive_time_ms"] >= 300_000  # below, the core hangs up after two: "too_many_pings"
 
 
 def test_a_version_with_other_types_is_noticed(grpc_stub: GrpcStub, grpc_client: GrpcClient) -> None:

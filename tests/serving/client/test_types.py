@@ -5,9 +5,10 @@ import socket
 import pytest
 
 from common.errors import ConfigError
+from serving.client.connect import connect
 from serving.client.errors import ModelServerDown
 from serving.client.retry import Policy
-from serving.client.types import Addresses, connect
+from serving.client.types import Addresses
 
 
 @pytest.mark.parametrize("protocol", ["rest", "grpc"])

@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 
 from common.errors import ConfigError, DataError, EnvironmentProblem, GateRefused, VouchError
+from serving.client.connect import connect
 from serving.client.errors import ModelServerDown
 from serving.client.grpc import GrpcClient
-from serving.client.types import ModelClient, VersionSpec, connect
+from serving.client.types import ModelClient, VersionSpec
 from serving.release import commands as release
 from serving.release.state import Record, Routing, State, Store, routing
 from serving.release.transaction import STEPS

@@ -276,8 +276,9 @@ def test_asked_to_end_the_server_answers_what_is_under_way_and_refuses_what_is_n
         stub.Predict(predict_request(), timeout=30)
         by_grpc = stub.Predict.future(predict_request("slow", x=[0.5]), timeout=30)
         asking.sendall(b'POST /v1/models/slow:predict HTTP/1.1\r\nContent-Length: 19\r\n\r\n{"instances":[0.5]}')
+        stub.Predict(predict_request(), timeout=30)  # on the same connection: by then the first has been read as well
         for _ in range(2):
-            late.states("slow")  # by then the first requests have been read as well
+            late.states("slow")  # the same by REST
         late.process.terminate()
         wait_for(lambda: not is_open(late.rest_port) and not is_open(late.grpc_port), 5, late.log.read_text)
         assert late.process.poll() is None

@@ -19,11 +19,12 @@ def folders(base: Path, *names: str) -> Path:
     return base
 
 
-def test_folders_named_by_a_whole_int64_are_versions(tmp_path: Path) -> None:
+def test_what_is_named_by_a_whole_int64_is_a_version(tmp_path: Path) -> None:
     names = ("00000123", "7", "-1", "9223372036854775807", "9223372036854775808", "1a", "v2", "1.0", "٣", "0x1")
     folders(tmp_path, *names)
-    (tmp_path / "99").write_text("a file")
-    expected = {-1: "-1", 7: "7", 123: "00000123", 9223372036854775807: "9223372036854775807"}
+    (tmp_path / "99").write_text("a file, which fails to load")
+    (tmp_path / "98").symlink_to("nowhere")
+    expected = {-1: "-1", 7: "7", 98: "98", 99: "99", 123: "00000123", 9223372036854775807: "9223372036854775807"}
     assert found(tmp_path, All()) == expected
     assert found(tmp_path) == {9223372036854775807: "9223372036854775807"}
 

@@ -9,7 +9,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,7 +19,6 @@ from serving.server.core.metrics import Registry
 from serving.server.listen import listen
 from serving.server.rest.http import HttpApp, HttpOptions, HttpServer
 from serving.server.rest.routes import Answer
-from serving.wire.http_protocol import WholeAnswers
 from tests.support.serving.running import wait_for
 
 LIMIT = 1 << 20
@@ -59,10 +58,6 @@ class Served:
 
     def run(self, work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
-
-    @property
-    def connections(self) -> int:
-        return len(self.server._server.server_state.connections)
 
     def end(self) -> None:
         self.loop.call_soon_threadsafe(self.loop.stop)
@@ -178,18 +173,21 @@ REFUSED: list[tuple[str, bytes, int]] = [
     ("a gzip body that is none", with_length(b"abc", b"Content-Encoding: gzip"), 400),
     ("a gzip body that ends early", with_length(gzip.compress(b"abc")[:-4], b"Content-Encoding: gzip"), 400),
     ("a gzip body torn", with_length(gzip.compress(b"abc" * 99)[:15] + b"torn" * 9, b"Content-Encoding: gzip"), 400),
+    ("a second gzip member", with_length(gzip.compress(b"ab") + gzip.compress(b"c"), b"Content-Encoding: gzip"), 400),
+    ("something after the gzip body", with_length(gzip.compress(b"abc") + b"junk", b"Content-Encoding: gzip"), 400),
     ("a gzip bomb", with_length(gzip.compress(bytes(200 * LIMIT), compresslevel=1), b"Content-Encoding: gzip"), 413),
     ("the API's root with a star", b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 404),
 ]
 
 
 @pytest.mark.parametrize(("sent", "status"), [c[1:] for c in REFUSED], ids=[c[0] for c in REFUSED])
-def test_a_broken_request_is_refused_in_json(served: Served, sent: bytes, status: int) -> None:
+def test_a_broken_request_is_refused(served: Served, sent: bytes, status: int) -> None:
     answer = served.ask(sent)
     assert statuses(answer) == [status], answer
-    if status != 404:
+    if b"content-type: application/json" in answer:
         assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
-        assert b"content-type: application/json" in answer
+    else:  # what is no HTTP never comes as far as the API
+        assert status == 404 or b"Invalid HTTP request" in answer
     assert still_answers(served)
 
 
@@ -205,24 +203,15 @@ def test_a_body_too_large_is_refused_while_it_comes_and_the_sender_reads_why(ser
 
 
 def test_a_body_longer_than_its_length_is_not_read_as_one(served: Served) -> None:
-    answers = served.ask(POST + b"Content-Length: 3\r\n\r\nabc" + bytes(20), 2)
-    assert statuses(answers) == [200]
-
-
-def test_a_body_without_a_length_is_none(served: Served) -> None:
-    assert statuses(served.ask(POST + b"\r\n" + b"x" * 20, 2)) == [200]
+    for length in (b"Content-Length: 3\r\n\r\nabc", b"\r\n"):
+        assert statuses(served.ask(POST + length + b"x" * 20, 2)) == [400]
+    assert still_answers(served)
 
 
 @pytest.mark.parametrize(
     "endless",
-    [
-        (b"GET /v1/x HTTP/1.1\r\nX: ", b"a"),
-        (b"GET /v1/", b"a"),
-        (b"GET /v1/x HTTP/1.1\r\n", b"X: a\r\n"),
-        (CHUNKED + chunked(b"ab") + b"0\r\n", b"X: a\r\n"),
-        (CHUNKED + b"2;", b"a"),
-    ],
-    ids=["a header", "a path", "headers", "trailers", "a chunk's extension"],
+    [(b"GET /v1/x HTTP/1.1\r\nX: ", b"a"), (b"GET /v1/", b"a"), (b"GET /v1/x HTTP/1.1\r\n", b"X: a\r\n")],
+    ids=["a header", "a path", "headers"],
 )
 def test_what_never_ends_is_cut(served: Served, endless: tuple[bytes, bytes]) -> None:
     start, more = endless
@@ -232,6 +221,37 @@ def test_what_never_ends_is_cut(served: Served, endless: tuple[bytes, bytes]) ->
         with pytest.raises(ConnectionError):  # long before: the kernel buffers some megabytes
             to.sendall(more * ((64 << 20) // len(more)))
     assert len(served.api.seen) == count
+
+
+@pytest.mark.parametrize("sent", [with_length(b"abc"), CHUNKED + chunked(b"abc", b"")], ids=["length", "chunks"])
+def test_who_closes_its_own_side_after_the_request_gets_its_answer(served: Served, sent: bytes) -> None:
+    with served.connect() as to:
+        to.sendall(sent)
+        to.shutdown(socket.SHUT_WR)
+        assert drained(to).endswith(b'["POST", "/v1/x", "abc", 3]')
+
+
+def test_who_closes_its_own_side_while_its_answer_is_made_gets_it() -> None:
+    served = Served(HttpOptions())
+    with served.connect() as to:
+        to.sendall(b"GET /v1/wait HTTP/1.1\r\nHost: a\r\n\r\n")
+        wait_for(lambda: bool(served.api.seen), 5, lambda: "the request did not arrive")
+        to.shutdown(socket.SHUT_WR)
+        assert still_answers(served)  # so the end of the other connection has been seen
+        served.api.go.set()
+        assert statuses(drained(to)) == [200]
+    served.run(served.server.stop(5))
+    served.end()
+
+
+def test_an_offer_of_another_protocol_is_passed_over_each_time(served: Served) -> None:
+    offer = with_length(b"abc", b"Connection: Upgrade", b"uPGRADE: h2c")
+    with served.connect() as to:
+        for _ in range(2):
+            to.sendall(offer)
+            assert received(to).endswith(b'["POST", "/v1/x", "abc", 3]')
+        to.sendall(with_length(b"Upgrade: d"))
+        assert received(to).endswith(b'["POST", "/v1/x", "Upgrade: d", 10]')
 
 
 def test_pipelined_requests_are_answered_in_order(served: Served) -> None:
@@ -261,27 +281,6 @@ def test_a_head_has_no_body_and_the_connection_stays_in_step(served: Served) -> 
     assert answer.endswith(b'["GET", "/v1/y", "", 0]')
 
 
-class Packets:
-    """What a transport would send at once."""
-
-    def __init__(self) -> None:
-        self.sent: list[bytes] = []
-
-    def write(self, data: bytes) -> None:
-        self.sent.append(data)
-
-    def writelines(self, pieces: Iterable[bytes]) -> None:
-        self.sent.append(b"".join(pieces))
-
-
-def test_a_head_goes_out_with_its_body_and_all_else_at_once() -> None:
-    to = Packets()
-    answers = WholeAnswers(to)
-    for data in (b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 is a body", b"more"):
-        answers.write(data)
-    assert to.sent == [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 is a body", b"more"]
-
-
 def test_who_waits_to_be_asked_for_the_body_is_asked_unless_it_is_too_large(served: Served) -> None:
     with served.connect() as to:
         to.sendall(POST + b"Expect: 100-continue\r\nContent-Length: 3\r\n\r\n")
@@ -302,19 +301,11 @@ def test_slow_senders_are_cut_and_idle_ones_do_not_hold_up_the_others(impatient:
     for connection, start in zip(slow, starts, strict=True):
         connection.sendall(start)
     assert still_answers(impatient)
+    told = [statuses(drained(connection)) for connection in (*slow, *idle)]  # within the socket's own timeout
+    assert told == [[], [408], [408], *[[]] * len(idle)]
     for connection in (*slow, *idle):
-        with connection:
-            assert connection.recv(1000) == b""  # within the socket's own timeout
+        connection.close()
     assert impatient.api.seen[count:] == [("GET", "/v1/y", 0)]
-
-
-@pytest.mark.slow
-def test_who_does_not_take_its_answer_is_cut(impatient: Served) -> None:
-    with impatient.connect() as to:
-        to.sendall(b"GET /v1/large HTTP/1.1\r\nHost: a\r\n\r\n")
-        wait_for(lambda: impatient.connections == 1, 5, lambda: "no connection")
-        wait_for(lambda: impatient.connections == 0, 5, lambda: "the answer is kept for ever")
-        assert len(drained(to)) < LARGE
 
 
 @pytest.mark.slow

@@ -263,6 +263,15 @@ def test_metrics_count_what_was_asked(server: Running) -> None:
     assert [counted(line) for line in (fine, timed, wrong)] == [before[0] + 1, before[1] + 1, before[2] + 1]
 
 
+def test_made_up_models_share_one_point_of_the_metrics(server: Running) -> None:
+    for number in range(3):
+        requests.get(f"{server.url}/v1/models/made_up_{number}", timeout=30)
+        server.predict(f"made_up_{number}", {"instances": [2.0]})
+    page = requests.get(server.url + "/monitoring/prometheus/metrics", timeout=30).text
+    assert "made_up" not in page
+    assert ':tensorflow:serving:request_count{model_name="(other)",status="NOT_FOUND"}' in page
+
+
 def test_a_query_on_the_metrics_is_refused(server: Running) -> None:
     path = "/monitoring/prometheus/metrics"
     answer = requests.get(f"{server.url}{path}?x=1", timeout=30)
