@@ -218,10 +218,8 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on, unless no head comes of it."""
-        if not self._is_answering() and b"pgrade:" in data:
-            head, end, body = data.partition(b"\r\n\r\n")
-            data = _OFFER.sub(b"\r\nx-declined:", head) + end + body
-        super().data_received(data)
+        head = b"" if self._is_answering() else data[: data.find(b"\r\n\r\n") + 2]
+        super().data_received(_OFFER.sub(b"\r\nx-declined:", head) + data[len(head) :] if _OFFER.search(head) else data)
         if self._is_answering():
             self._forget_head()
             return
