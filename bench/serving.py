@@ -21,7 +21,7 @@ from bench.load import Load, Shot, drive, drive_at, require_generator
 from bench.pipeline import RunFailed, positive
 from bench.processes import end_on_sigterm, wait_until_idle
 from bench.rivals import mlflow_server as rivals
-from bench.serving_result import GRPC, LIMIT, REST, UNBATCHED, Measurement, markdown, summary
+from bench.serving_result import GRPC, LIMIT, REST, STEADY_PER_S, UNBATCHED, Measurement, markdown, summary
 from common.errors import DataError, VouchError
 from common.files import write_text
 from common.paths import Paths, var_root
@@ -147,7 +147,7 @@ def fastest_ways(
 
 
 def measure(field: Field, plan: Plan, turn: int) -> list[Measurement]:
-    """Drive each contender in turn with each shape of request, and ours at half of what it reached."""
+    """Drive each contender in turn with each shape of request, and ours at a steady rate."""
     found = []
     for shape in SHAPES:
         for concurrency in plan.concurrencies:
@@ -159,7 +159,7 @@ def measure(field: Field, plan: Plan, turn: int) -> list[Measurement]:
             found += [_as_measured(name, shape, concurrency, turn, load) for name, load in loads.items()]
             if shape is ROW and concurrency == PEAK:
                 for name, shots in ((REST, field.batched.rest), (GRPC, field.batched.grpc)):
-                    found.append(half_load(field.batched, shots[ROW], name, loads[name].per_s / 2, plan, turn))
+                    found.append(steady_load(field.batched, shots[ROW], name, plan, turn))
     return found
 
 
@@ -186,13 +186,14 @@ def drive_all(field: Field, shape: Shape, concurrency: int, seconds: float) -> d
     return loads
 
 
-def half_load(served: ours.Served, shot: Shot, name: str, per_s: float, plan: Plan, turn: int) -> Measurement:
-    """Drive at a rate, evenly. Raises RunFailed if the rate was not kept."""
-    load = counted(served, shot, PEAK, plan.seconds, per_s)
-    say(f"turn {turn}, {name} at {per_s:,.0f}/s: p99 {load.p99_ms:.1f} ms")
-    if load.per_s < ENOUGH_OF_PACE * per_s:
-        raise RunFailed(f"{name} did not keep half of its own peak", got=f"{load.per_s:.0f}/s", wanted=f"{per_s:.0f}/s")
-    return _as_measured(name, ROW, PEAK, turn, load, per_s)
+def steady_load(served: ours.Served, shot: Shot, name: str, plan: Plan, turn: int) -> Measurement:
+    """Drive at the steady rate, evenly. Raises RunFailed if it was not kept."""
+    load = counted(served, shot, PEAK, plan.seconds, STEADY_PER_S)
+    say(f"turn {turn}, {name} at {STEADY_PER_S:,.0f}/s: p99 {load.p99_ms:.1f} ms")
+    if load.per_s < ENOUGH_OF_PACE * STEADY_PER_S:
+        wanted = f"{STEADY_PER_S:.0f}/s"
+        raise RunFailed(f"{name} did not keep the steady rate", got=f"{load.per_s:.0f}/s", wanted=wanted)
+    return _as_measured(name, ROW, PEAK, turn, load, STEADY_PER_S)
 
 
 def counted(served: ours.Served, shot: Shot, concurrency: int, seconds: float, per_s: float | None = None) -> Load:

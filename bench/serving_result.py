@@ -12,7 +12,7 @@ from bench.bodies import BATCH_1024, ROW, Shape
 from bench.rivals.mlflow_server import MLFLOW
 
 LIMIT, REST, GRPC, UNBATCHED = "in process (a)", "REST", "gRPC", "REST, no batching"
-P99_MS = 10.0  # at half load
+P99_MS, STEADY_PER_S = 10.0, 500.0  # single rows at this rate
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,11 @@ class Bar:
 
 BARS = (
     Bar(REST, MLFLOW, ROW, 64, 5.0),
-    Bar(REST, LIMIT, ROW, 64, 0.35),
-    Bar(GRPC, LIMIT, ROW, 64, 0.25),
-    Bar(REST, LIMIT, BATCH_1024, 8, 0.5),
+    Bar(GRPC, MLFLOW, ROW, 64, 3.0),
+    Bar(REST, LIMIT, ROW, 64, 0.6),
+    Bar(GRPC, LIMIT, ROW, 64, 0.2),
+    Bar(REST, LIMIT, BATCH_1024, 8, 0.3),
+    Bar(GRPC, LIMIT, BATCH_1024, 8, 0.5),
 )
 
 
@@ -67,17 +69,17 @@ def summary(found: Sequence[Measurement]) -> dict[str, Any]:
         if each:
             kept = statistics.median(each) >= bar.at_least
             bars.append({**asdict(bar), "shape": str(bar.shape), "ratios": each, "kept": kept})
-    half = []
+    steady = []
     for contender in (REST, GRPC):
         each = [one.p99_ms for one in found if one.contender == contender and one.at is not None]
         if each:
             kept = statistics.median(each) <= P99_MS
-            half.append({"contender": contender, "p99_ms": each, "at_most_ms": P99_MS, "kept": kept})
+            steady.append({"contender": contender, "p99_ms": each, "at_most_ms": P99_MS, "kept": kept})
     return {
         "bars": bars,
-        "half_load": half,
+        "steady": steady,
         "cores": os.cpu_count(),
-        "passed": bool(bars) and bool(half) and all(one["kept"] for one in (*bars, *half)),
+        "passed": bool(bars) and bool(steady) and all(one["kept"] for one in (*bars, *steady)),
     }
 
 
@@ -102,8 +104,8 @@ def markdown(found: Sequence[Measurement], result: dict[str, Any]) -> str:
     for bar in result["bars"]:
         what = f"{bar['ours']} over {bar['other']}, {bar['shape']}, {bar['concurrency']} at once"
         lines.append(_bar_line(what, bar["ratios"], f"≥ {bar['at_least']:g}", bar["kept"]))
-    for one in result["half_load"]:
-        what = f"p99 of {one['contender']} at half load, {ROW}, ms"
+    for one in result["steady"]:
+        what = f"p99 of {one['contender']} at {STEADY_PER_S:g} a second, {ROW}, ms"
         lines.append(_bar_line(what, one["p99_ms"], f"≤ {one['at_most_ms']:g}", one["kept"]))
     return "\n".join(lines)
 

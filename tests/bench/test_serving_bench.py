@@ -124,10 +124,12 @@ def test_good_and_bad_requests_are_told_apart() -> None:
 
 def turn(number: int, limit: float = 1000, **changed: float) -> list[Measurement]:
     """Return a turn in which every bar is just kept, but for what is changed."""
-    rates = {"rest": 350.0, "grpc": 250.0, "mlflow": 70.0, "batch": 500.0, "p99": 10.0} | changed
+    rates = {"rest": 600.0, "grpc": 360.0, "mlflow": 120.0, "rest_batch": 300.0, "grpc_batch": 500.0, "p99": 10.0}
+    rates |= changed
     one = {REST: rates["rest"], GRPC: rates["grpc"], MLFLOW: rates["mlflow"], LIMIT: limit}
     found = [Measurement(name, ROW, 64, number, rate, 1.0, 2.0) for name, rate in one.items()]
-    found += [Measurement(REST, BATCH_1024, 8, number, rates["batch"], 1.0, 2.0)]
+    found += [Measurement(REST, BATCH_1024, 8, number, rates["rest_batch"], 1.0, 2.0)]
+    found += [Measurement(GRPC, BATCH_1024, 8, number, rates["grpc_batch"], 1.0, 2.0)]
     found += [Measurement(LIMIT, BATCH_1024, 8, number, limit, 1.0, 2.0)]
     return found + [Measurement(name, ROW, 64, number, 100, 1.0, rates["p99"], at=100) for name in (REST, GRPC)]
 
@@ -135,10 +137,12 @@ def turn(number: int, limit: float = 1000, **changed: float) -> list[Measurement
 @pytest.mark.parametrize(
     "changed",
     [
-        pytest.param({"mlflow": 71}, id="MLflow"),
-        pytest.param({"rest": 349, "mlflow": 1}, id="REST of the limit"),
-        pytest.param({"grpc": 249}, id="gRPC of the limit"),
-        pytest.param({"batch": 499}, id="batches"),
+        pytest.param({"rest": 599}, id="REST of MLflow"),
+        pytest.param({"grpc": 359}, id="gRPC of MLflow"),
+        pytest.param({"rest": 599, "mlflow": 1}, id="REST of the limit"),
+        pytest.param({"grpc": 199, "mlflow": 1}, id="gRPC of the limit"),
+        pytest.param({"rest_batch": 299}, id="batches by REST"),
+        pytest.param({"grpc_batch": 499}, id="batches by gRPC"),
         pytest.param({"p99": 10.1}, id="p99"),
     ],
 )
@@ -155,14 +159,14 @@ def test_the_median_turn_counts() -> None:
 
 
 def test_ratios_are_taken_within_a_turn() -> None:
-    found = [*turn(1, limit=1000), *turn(2, limit=700)]
-    assert ratios(found, REST, LIMIT, ROW, 64) == [0.35, 0.5]
+    found = [*turn(1, limit=1000), *turn(2, limit=750)]
+    assert ratios(found, REST, LIMIT, ROW, 64) == [0.6, 0.8]
     assert ratios(found, REST, LIMIT, PACKED_ROW, 64) == []
 
 
 def test_without_rivals_the_rest_is_judged() -> None:
     found = [one for one in turn(1) if one.contender != MLFLOW]
-    assert [bar["other"] for bar in summary(found)["bars"]] == [LIMIT] * 3
+    assert [bar["other"] for bar in summary(found)["bars"]] == [LIMIT] * 4
     assert not summary([])["passed"]
 
 
