@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from serving.server.config.files import follow
 from serving.server.config.models import from_proto
-from serving.server.config.polled_file import follow
 from serving.server.core.loading import Core
 from serving.server.core.metrics import Registry, serving_metrics
 from serving.server.core.periodic import Periodic

@@ -1,17 +1,22 @@
-"""What the files named by flags say, read before TensorFlow is imported: a mistake in them shows at once."""
+"""What the files named by flags say, read before TensorFlow is imported, and the model config's file followed later."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from serving.server.config.models import ModelConfig, from_proto, single_model
 from serving.server.config.protos import read_batching, read_model_config, read_monitoring_config, read_ssl_config
+from serving.server.core.periodic import Periodic
+from serving.server.core.status import StatusError
 
 if TYPE_CHECKING:
     from serving.server.flags import Options
     from serving.server.run.options import BatchingOptions
 
+LOG = logging.getLogger("serving")
 METRICS_PATH = "/monitoring/prometheus/metrics"
 
 
@@ -33,6 +38,27 @@ class Files:
             metrics_path=_metrics_path(options),
             tls=read_ssl_config(options.ssl_config_file) if options.ssl_config_file else None,
         )
+
+
+def follow(path: str, wait_s: float, apply: Callable[[Any], object]) -> Periodic:
+    """Return a thread, not started, that reads a config file every so often and applies it, changed or not.
+
+    A label that had to wait for its version is set by a later reading. A file that cannot be read or applied is logged
+    and passed over: what is served stays.
+    """
+
+    def read() -> None:
+        try:
+            config = read_model_config(path)
+        except StatusError as error:
+            LOG.error("Failed to read ModelServerConfig file: %s", error.message)
+            return
+        try:
+            apply(config)
+        except StatusError as error:
+            LOG.error("Failed to apply ModelServerConfig file %s: %s", path, error.message)
+
+    return Periodic("serving-config", read, wait_s)
 
 
 def _models(options: Options) -> tuple[ModelConfig, ...] | None:

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from serving.server.config.models import ModelConfig
-from serving.server.core.labels import assign
 from serving.server.core.periodic import Periodic
 from serving.server.core.source import Source
-from serving.server.core.status import Code, StatusError, not_found
+from serving.server.core.status import Code, StatusError, failed_precondition, not_found
 from serving.server.core.transitions import TICK_S, Closable, ManagerOptions, Transitions
 from serving.server.core.versions import State, Version, VersionId, VersionStatus
 
@@ -61,7 +60,7 @@ class Manager(Generic[T]):
         configs = {model.name: model for model in models}
         available = self._transitions.available
         with self._transitions.changed:
-            labels = assign(
+            labels = _assigned(
                 configs.values(), available.labels, self._is_available, self._options.allows_labels_for_unavailable
             )
             old, self._configs = self._configs, configs
@@ -139,3 +138,29 @@ class Manager(Generic[T]):
     def _is_available(self, name: str, version: int) -> bool:
         found = self._transitions.versions.get(name, {}).get(version)
         return found is not None and found.state is State.AVAILABLE
+
+
+def _assigned(
+    models: Iterable[ModelConfig],
+    current: Callable[[str], Mapping[str, int]],
+    is_available: Callable[[str, int], bool],
+    allows_unavailable: bool = False,
+) -> dict[str, Mapping[str, int]]:
+    """Return all models' labels as a new config has them; those it leaves out vanish.
+
+    A label points to an available version; with `allows_unavailable` a new one may point anywhere, and one in use may
+    stay where it is. Raises StatusError FAILED_PRECONDITION otherwise.
+    """
+    labels: dict[str, Mapping[str, int]] = {}
+    for model in models:
+        in_use = current(model.name)
+        for label, version in model.labels.items():
+            may_point_anywhere = allows_unavailable and in_use.get(label, version) == version
+            if not may_point_anywhere and not is_available(model.name, version):
+                raise failed_precondition(
+                    f"Request to assign label to version {version} of model {model.name}, "
+                    "which is not currently available for inference"
+                )
+        if model.labels:
+            labels[model.name] = dict(model.labels)
+    return labels

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.server.core.status import Code, StatusError, invalid_argument, unimplemented
+from serving.server.core.status import invalid_argument, unimplemented
 from serving.server.rest.json_reader import as_bytes, read_matrices, read_object, shown, signature_of
 
 Arrays = dict[str, NDArray[Any]]
 InputsOf = Callable[[str], Mapping[str, int]]
 
-MAX_DIMENSIONS = 31  # numpy's limit of 32, less the batch's
+MAX_DIMENSIONS = 32  # numpy's limit
 _MISSING = object()
 _FLOAT, _DOUBLE, _STRING, _BOOL, _UINT64 = 1, 2, 7, 10, 23
 _TYPES: dict[int, tuple[str, Any]] = {  # DataType: its name, numpy's
@@ -71,6 +71,7 @@ def read_predict(body: bytes, inputs_of: InputsOf) -> PredictBody:
         raise invalid_argument(
             f"The request must have {wanted}, but it has {'neither' if inputs is _MISSING else 'both'}"
         )
+    _check_types(types, is_row=inputs is _MISSING)
     if instances is _MISSING:
         return PredictBody(name, _from_inputs(inputs, types), is_row=False)
     if type(instances) is not list or not instances:
@@ -103,6 +104,13 @@ def _input_types(name: str, inputs_of: InputsOf) -> Mapping[str, int]:
     if not types:
         raise invalid_argument(f"The signature {name or 'by default'} has no inputs")
     return types
+
+
+def _check_types(types: Mapping[str, int], is_row: bool) -> None:
+    for name, data_type in types.items():
+        if data_type not in _TYPES:
+            error = invalid_argument if is_row else unimplemented
+            raise error(f"The input {name!r} is of DataType {data_type}, which JSON cannot hold: ask by gRPC")
 
 
 def _from_matrices(
@@ -157,9 +165,7 @@ def _from_instances(instances: list[Any], types: Mapping[str, int]) -> Arrays:
         if len(types) > 1:
             wanted = f"an object with the keys {_listed(types)}"
             raise invalid_argument(f"instances[0] must be {wanted}, but it is {shown(instances[0])}")
-        ((name, data_type),) = types.items()
-        array = _dense(instances, data_type)
-        return {name: _stacked(instances, data_type) if array is None else array}
+        return {name: _array(instances, data_type, "instances") for name, data_type in types.items()}
     columns = _columns(instances, types)
     if columns is not None:
         return columns
@@ -170,7 +176,8 @@ def _from_instances(instances: list[Any], types: Mapping[str, int]) -> Arrays:
             keys = _listed(row) or "none"
             raise invalid_argument(f"instances[{index}] must have the keys {_listed(types)}, but it has {keys}")
     return {
-        name: _stacked([row[name] for row in instances], data_type, f"[{name!r}]") for name, data_type in types.items()
+        name: _array([row[name] for row in instances], data_type, "instances", f"[{name!r}]")
+        for name, data_type in types.items()
     }
 
 
@@ -199,30 +206,14 @@ def _columns(rows: list[Any], types: Mapping[str, int]) -> Arrays | None:
     return arrays
 
 
-def _stacked(values: list[Any], data_type: int, key: str = "") -> NDArray[Any]:
-    """Return one input of all rows as an array, row by row: for bytes, and for the error of one that is wrong."""
-    arrays: list[NDArray[Any]] = []
-    for index, value in enumerate(values):
-        where = f"instances[{index}]{key}"
-        if not key and _is_object(value):
-            raise invalid_argument(f"{where} must be a value or a list as instances[0] is, but it is an object")
-        try:
-            arrays.append(_array(value, data_type, where))
-        except StatusError as error:
-            raise StatusError(Code.INVALID_ARGUMENT, error.message) from error  # whatever it was
-        if arrays[0].shape != arrays[-1].shape:
-            shapes = [list(array.shape) for array in (arrays[-1], arrays[0])]
-            raise invalid_argument(f"{where} has the shape {shapes[0]}, but instances[0]{key} has {shapes[1]}")
-    return np.stack(arrays)
-
-
 # --- values
 
 
-def _array(value: Any, data_type: int, where: str) -> NDArray[Any]:
-    """Return a value as an array, whose shape is that of its first elements. Raises StatusError, which says `where`."""
-    if data_type not in _TYPES:
-        raise unimplemented(f"{where} cannot be read: inputs of DataType {data_type} are not supported in JSON")
+def _array(value: Any, data_type: int, where: str, key: str = "") -> NDArray[Any]:
+    """Return a value as an array, whose shape is that of its first elements.
+
+    Raises INVALID_ARGUMENT, which names the place: `where`, with `key` after the first index.
+    """
     array = _dense(value, data_type)
     if array is not None:
         return array
@@ -233,7 +224,7 @@ def _array(value: Any, data_type: int, where: str) -> NDArray[Any]:
         first = first[0] if first else None
     if len(shape) > MAX_DIMENSIONS:
         raise invalid_argument(f"{where} is nested {len(shape)} lists deep, but {MAX_DIMENSIONS} are supported at most")
-    flat = _flat_array(_leaves(value, data_type, where, shape), data_type)
+    flat = _flat_array(_leaves(value, data_type, where, shape, key), data_type)
     assert flat is not None  # every leaf was checked
     return flat.reshape(shape)
 
@@ -254,7 +245,7 @@ def _dense(value: Any, data_type: int) -> NDArray[Any] | None:
     return None if flat is None else flat.reshape(shape)
 
 
-def _leaves(value: Any, data_type: int, where: str, shape: list[int]) -> list[Any]:
+def _leaves(value: Any, data_type: int, where: str, shape: list[int], key: str = "") -> list[Any]:
     """Return the scalars of nested lists in order, bytes for {"b64": ...}. Recurses as deep as `shape` is long."""
     if not shape:
         return [_leaf(value, data_type, where)]
@@ -264,7 +255,7 @@ def _leaves(value: Any, data_type: int, where: str, shape: list[int]) -> list[An
         raise invalid_argument(f"{where} must be a list of {shape[0]} as the first one, but it has {len(value)}")
     leaves: list[Any] = []
     for index, item in enumerate(value):
-        leaves += _leaves(item, data_type, f"{where}[{index}]", shape[1:])
+        leaves += _leaves(item, data_type, f"{where}[{index}]{key}", shape[1:])
     return leaves
 
 

@@ -161,16 +161,17 @@ def test_other_types_are_not_implemented(data_type: int) -> None:
 @pytest.mark.parametrize(
     ("instances", "words"),
     [
-        ([[1, 2], [3, 4], [5, 6, 7]], "instances[2] has the shape [3], but instances[0] has [2]"),
-        ([[1, 2], [3, 4], [[5, 6]]], "instances[2] has the shape [1, 2], but instances[0] has [2]"),
-        ([1, [1]], "instances[1] has the shape [1], but instances[0] has []"),
+        ([[1, 2], [3, 4], [5, 6, 7]], "instances[2] must be a list of 2 as the first one, but it has 3"),
+        ([[1, 2], [3, 4], [[5, 6]]], "instances[2] must be a list of 2 as the first one, but it has 1"),
+        ([1, [1]], "instances[1] must be of type int32"),
         ([[1, [2]]], "instances[0][1] must be of type int32"),
         ([[[1], [2, 3]]], "instances[0][1] must be a list of 1 as the first one, but it has 2"),
         ([[[1], 2]], "instances[0][1] must be a list of 1, but it is 2"),
-        ([{"x": 1}, {"x": [1, 2]}], "instances[1]['x'] has the shape [2], but instances[0]['x'] has []"),
+        ([{"x": 1}, {"x": [1, 2]}], "instances[1]['x'] must be of type int32"),
+        ([{"x": [1]}, {"x": [1, 2]}], "instances[1]['x'] must be a list of 1 as the first one, but it has 2"),
         ([{"x": 1, "z": 2}], "instances[0] must have the keys 'x', but it has 'x', 'z'"),
         ([{"x": 1}, [2]], "instances[1] must be an object as instances[0] is, but it is a list"),
-        ([[2], {"x": 1}], "instances[1] must be a value or a list as instances[0] is, but it is an object"),
+        ([[2], {"x": 1}], "instances[1] must be a list of 1, but it is an object"),
         ([{"x": 1}, {}], "instances[1] must have the keys 'x', but it has none"),
     ],
     ids=lambda value: str(value)[:24],
@@ -251,13 +252,13 @@ def _deep(form: bytes, depth: int) -> bytes:
     return form + b"[" * depth + b"1" + b"]" * depth + b"}"
 
 
-@pytest.mark.parametrize(("form", "depth"), [(b'{"inputs":', 32), (b'{"instances":', 33)], ids=str)
+@pytest.mark.parametrize(("form", "depth"), [(b'{"inputs":', 33), (b'{"instances":', 33)], ids=str)
 def test_depth_beyond_any_tensor_is_an_error_and_no_crash(form: bytes, depth: int) -> None:
-    assert "31 are supported at most" in _fault(_deep(form, depth), {"x": FLOAT})
-    assert "31 are supported at most" in _fault(_deep(form, 5_000), {"x": FLOAT})
+    assert "32 are supported at most" in _fault(_deep(form, depth), {"x": FLOAT})
+    assert "32 are supported at most" in _fault(_deep(form, 5_000), {"x": FLOAT})
     assert "must be of type float, but it is a list" in _fault(_deep(form + b"[[1,", 5_000)[:-1] + b"]]}", {"x": FLOAT})
 
 
-def test_31_dimensions_are_taken() -> None:
-    assert _read(_deep(b'{"inputs":', 31), {"x": FLOAT}).inputs["x"].shape == (1,) * 31
+def test_32_dimensions_are_taken() -> None:
+    assert _read(_deep(b'{"inputs":', 32), {"x": FLOAT}).inputs["x"].shape == (1,) * 32
     assert _read(_deep(b'{"instances":', 32), {"x": FLOAT}).inputs["x"].shape == (1,) * 32

@@ -144,7 +144,14 @@ ERRORS: list[tuple[str, str, str, Any, int, str]] = [
     ("text for a number", "POST", "half:predict", {"instances": ["x"]}, 400, "instances[0] must be of type float"),
     ("a missing input", "POST", "two:predict", {"instances": [{"a": 1}]}, 400, "instances[0] must have the keys"),
     ("a list with no element", "POST", "half:predict", {"instances": []}, 400, "instances"),
-    ("ragged rows", "POST", "half:predict", {"instances": [[1.0], [1.0, 2.0]]}, 400, "instances[1] has the shape [2]"),
+    (
+        "ragged rows",
+        "POST",
+        "half:predict",
+        {"instances": [[1.0], [1.0, 2.0]]},
+        400,
+        "instances[1] must be a list of 1",
+    ),
     ("no examples", "POST", "half:regress", {"signature_name": "regress_x_to_y", "examples": []}, 400, "empty"),
     (
         "an unfit signature",

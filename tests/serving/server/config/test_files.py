@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from serving.server.config.polled_file import follow
+from serving.server.config.files import follow
 from serving.server.core.status import failed_precondition
 from tests.support.serving.fakes import LIMIT_S, eventually
 
