@@ -14,7 +14,9 @@ from webapp.settings import read_settings
 
 
 @pytest.fixture(autouse=True)
-def _log_as_it_was() -> Iterator[None]:
+def _log_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    # dictConfig closes every handler there is, and absl's, where TensorFlow was imported, closes pytest's own stream
+    monkeypatch.setattr(logging, "_handlerList", [])
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
