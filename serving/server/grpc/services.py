@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -90,7 +91,7 @@ class Services:
             try:
                 request = request_type.FromString(data)
                 model = request.model_spec.name if counted else ""
-                answer: bytes = api(request, context.time_remaining()).SerializeToString()
+                answer: bytes = api(request, _time_left(context)).SerializeToString()
             except DecodeError:
                 context.abort(grpc.StatusCode.INTERNAL, f"Failed to parse the {request_type.DESCRIPTOR.name}")
             except Exception as error:  # the edge: whatever goes wrong must be a status
@@ -168,6 +169,12 @@ class Services:
         answer = model_management_pb2.ReloadConfigResponse()
         answer.status.error_code = 0
         return answer
+
+
+def _time_left(context: grpc.ServicerContext) -> float | None:
+    """Return the seconds until the deadline, None without one: grpcio then tells more than a lock can wait."""
+    left_s: float | None = context.time_remaining()
+    return None if left_s is None or left_s > threading.TIMEOUT_MAX else left_s
 
 
 def _spec_of_task(task: Any, index: int) -> ModelSpec:

@@ -217,6 +217,10 @@ def test_a_deadline_ends_the_wait(client: Client) -> None:
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
+def test_a_call_without_a_deadline_is_answered(client: Client) -> None:
+    assert client.prediction.Predict(predict_request()).outputs["y"].float_val[0] == 3.0
+
+
 def test_classify_and_regress(client: Client) -> None:
     from tensorflow_serving.apis import classification_pb2, regression_pb2
 
