@@ -10,7 +10,8 @@ from markupsafe import Markup
 
 WIDTH = 312.0  # of every chart, so that letters are equally large in all of them, and large enough on a phone
 LETTER, BOLD_LETTER = 7.0, 8.0  # widths, about; there is no ruler on a server
-COLOURS = 6  # in charts.css
+PALETTE = ("#2f6fd6", "#d8690b", "#21875a", "#9a4fb5", "#b08900", "#c23d6a")  # as in charts.css, on a light page
+COLOURS = len(PALETTE)
 SHAPES = (  # of points; a class is told by more than its colour
     "M0-3.4a3.4 3.4 0 1 0 .01 0z",
     "M0-4.2L3.9 2.8H-3.9z",
@@ -31,7 +32,6 @@ class Scale:
     end: float
 
     def __call__(self, value: float) -> float:
-        """Return a value's place."""
         share = (value - self.low) / ((self.high - self.low) or 1.0)
         return self.start + min(max(share, 0.0), 1.0) * (self.end - self.start)
 
@@ -61,12 +61,21 @@ def path(points: Sequence[tuple[float, float]], kind: str) -> Markup:
     return Markup('<path class="{}" d="M{}"/>').format(kind, "L".join(f"{x:.1f} {y:.1f}" for x, y in points))
 
 
+def circle(x: float, y: float, radius: float, kind: str) -> Markup:
+    return Markup('<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="{:.3g}"/>').format(kind, x, y, radius)
+
+
 def shape(x: float, y: float, number: int) -> Markup:
     """Return a point in the colour and shape of a class."""
     kind = number % COLOURS
-    return Markup('<path class="chart-point chart-point--{}" transform="translate({:.1f} {:.1f})" d="{}"/>').format(
+    return Markup('<path class="chart-point chart-fill--{}" transform="translate({:.1f} {:.1f})" d="{}"/>').format(
         kind, x, y, SHAPES[kind]
     )
+
+
+def line_kind(number: int) -> str:
+    """Return the classes of a line in the colour of a series."""
+    return f"chart-line chart-line--{number % COLOURS}"
 
 
 def group(parts: Iterable[str], title: str) -> Markup:
@@ -74,16 +83,16 @@ def group(parts: Iterable[str], title: str) -> Markup:
     return Markup("<g><title>{}</title>{}</g>").format(title, Markup("").join(parts))
 
 
-def legend(names: Sequence[str], y: float, mark: str) -> tuple[Markup, float]:
-    """Return a legend that begins at `y`, and where it ends. `mark`: point or line."""
+def legend(symbols: Sequence[tuple[Markup, str]], y: float) -> tuple[Markup, float]:
+    """Return a legend that begins at `y`, and where it ends. `symbols`: each drawn around 0, 0, and its name."""
     parts, x = [], 4.0
-    for number, name in enumerate(names):
+    for symbol, name in symbols:
         shown = clipped(name, 38)
         width = 22 + LETTER * len(shown) + 14
         if x > 4.0 and x + width > WIDTH:
             x, y = 4.0, y + 20
-        line = path([(x - 2, y), (x + 12, y)], f"chart-line chart-line--{number % COLOURS}")
-        parts += [shape(x + 5, y, number) if mark == "point" else line, text(x + 18, y + 4.5, shown, "chart-key")]
+        parts.append(Markup('<g transform="translate({:.1f} {:.1f})">{}</g>').format(x + 5, y, symbol))
+        parts.append(text(x + 18, y + 4.5, shown, "chart-key"))
         x += width
     return Markup("").join(parts), y + 14
 
@@ -97,6 +106,11 @@ def ticks(low: float, high: float, about: int = 4) -> list[float]:
     step = next(power * m for m in (1, 2, 2.5, 5, 10) if power * m >= span / about * 0.999)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [round(number * step, 12) for number in range(first, last + 1)]
+
+
+def anchor_at(x: float) -> str:
+    """Return how a text at a place stays within the chart."""
+    return "start" if x < 24 else "end" if x > WIDTH - 24 else "middle"
 
 
 def clipped(name: str, most: int) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
+from common.draw.charts import STYLE, Chart
 from components.report import figures
 from components.report.facts import Facts, Metric
 
@@ -23,12 +25,13 @@ def render_html(facts: Facts) -> str:
         .get_template(TEMPLATE)
         .render(
             facts=facts,
-            learning=[chart for chart in figures.learning_curves(facts) if not chart.is_empty],
-            discrimination=[chart for chart in figures.discrimination(facts) if not chart.is_empty],
-            calibration=figures.calibration(facts),
+            learning=_drawn(figures.learning_curves(facts)),
+            discrimination=_drawn([figures.roc(facts), figures.precision_recall(facts)]),
+            calibration=_drawn([figures.calibration(facts)]),
             histograms=figures.histograms(facts),
             scale_start=scale_start(facts.metrics),
             stage_seconds=sum(stage.seconds for stage in facts.stages),
+            chart_style=Markup(STYLE.read_text(encoding="utf-8")),
             longest=max((stage.seconds for stage in facts.stages), default=0.0),
         )
     )
@@ -67,6 +70,10 @@ def interval(metric: Metric, start: float) -> dict[str, float] | None:
     return {
         key: round(100 * min(max((v - start) / (1 - start), 0.0), 1.0), 2) for key, v in place.items() if v is not None
     }
+
+
+def _drawn(charts: Iterable[Chart]) -> list[Chart]:
+    return [chart for chart in charts if not chart.is_empty]
 
 
 @cache

@@ -1,4 +1,4 @@
-"""One picture of a run, for people who just look."""
+"""One picture of a run, for people who just look: the page's own figures, drawn by matplotlib."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from common.draw.charts import Chart
+from common.draw.svg import PALETTE
+from components.report import figures
 from components.report.facts import Facts
 
 WIDTH_PX, HEIGHT_PX, DPI = 1200, 640, 100
 INK, SOFT, LINE = "#1b2330", "#5b6676", "#dfe3e9"
-BLUE, ORANGE, GREEN, RED = "#2f6fd6", "#d8690b", "#17703f", "#b3261e"
-SERIES = (BLUE, ORANGE, "#21875a", "#9a4fb5", "#b08900", "#c23d6a")
+GREEN, RED = "#17703f", "#b3261e"
 MOST_COUNTED = 6  # classes whose counts fit into the matrix
 
 
@@ -24,15 +26,18 @@ def write_png(facts: Facts, path: Path) -> None:
     canvas = FigureCanvasAgg(figure)
     _words(figure, facts)
     left, middle, right = (figure.add_axes((x, 0.12, 0.25, 0.48)) for x in (0.065, 0.395, 0.72))
-    _roc(left, facts)
+    _chart(left, figures.roc(facts))
     _confusion(middle, facts)
-    _loss(right, facts)
+    for chart in figures.learning_curves(facts)[:1]:
+        _chart(right, chart)
     canvas.print_png(path)
 
 
 def _words(figure: Any, facts: Facts) -> None:
+    from matplotlib.patches import Rectangle
+
     colour = RED if facts.pushed_version is None else GREEN
-    figure.add_artist(_box(figure, (0.0, 0.7), 0.012, 0.3, colour))
+    figure.add_artist(Rectangle((0.0, 0.7), 0.012, 0.3, transform=figure.transFigure, color=colour))
     figure.text(0.04, 0.925, _dollarless(facts.name), fontsize=19, fontweight="bold", color=INK)
     figure.text(0.04, 0.87, facts.headline, fontsize=15, fontweight="bold", color=colour)
     sentence = textwrap.shorten(" ".join((*facts.reasons, *facts.overrides)), 330, placeholder=" …")
@@ -43,37 +48,25 @@ def _words(figure: Any, facts: Facts) -> None:
     figure.text(0.96, 0.93, f"run {facts.run_id}", fontsize=9.5, color=SOFT, ha="right")
 
 
-def _box(figure: Any, at: tuple[float, float], width: float, height: float, colour: str) -> Any:
-    from matplotlib.patches import Rectangle
-
-    return Rectangle(at, width, height, transform=figure.transFigure, color=colour)
-
-
-def _roc(axes: Any, facts: Facts) -> None:
-    _style(axes, "ROC", "false-positive rate", "recall")
-    axes.set(xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
-    axes.plot((0, 1), (0, 1), color=SOFT, linewidth=1, linestyle=":")
-    drawn = [c for c in facts.curves[: len(SERIES)] if c.roc]
-    for curves, colour in zip(drawn, SERIES, strict=False):
-        x, y = zip(*curves.roc, strict=True)
-        axes.plot(x, y, color=colour, linewidth=2, label=_dollarless(f"{curves.name} ({curves.auc:.3f})"))
-    point = facts.operating_point
-    if point:
-        axes.plot(
-            point.false_positive_rate,
-            point.recall,
-            "o",
-            markersize=8,
-            markerfacecolor="white",
-            markeredgecolor=INK,
-            markeredgewidth=2,
-            linestyle="none",
-            label=f"threshold {point.threshold:.3f}",
-        )
-    if drawn:
-        axes.legend(loc="lower right", frameon=False, fontsize=9.5)
-    else:
-        axes.text(0.5, 0.6, "not defined:\none class only", ha="center", color=SOFT)
+def _chart(axes: Any, chart: Chart) -> None:
+    _style(axes, chart.title, chart.x.title, chart.y.title)
+    axes.set(xlim=(chart.x.low, chart.x.high), ylim=(chart.y.low, chart.y.high))
+    axes.set_xticks([*chart.x.ticks], [*chart.x.ticks.values()])
+    axes.set_yticks([*chart.y.ticks], [*chart.y.ticks.values()])
+    if chart.is_empty:
+        axes.text(0.5, 0.6, "not defined", ha="center", color=SOFT, transform=axes.transAxes)
+        return
+    if chart.diagonal:
+        axes.plot((chart.x.low, chart.x.high), (chart.y.low, chart.y.high), color=SOFT, linewidth=1, linestyle=":")
+    for line, colour in zip(chart.lines, PALETTE, strict=False):
+        x, y = zip(*line.points, strict=True)
+        axes.plot(x, y, color=colour, linewidth=2, clip_on=False, label=_dollarless(line.name))
+    for name, place in chart.rules.items():
+        axes.axvline(place, color=INK, linewidth=1, linestyle="--", label=_dollarless(name))
+    for mark in chart.marks:
+        look = {"markersize": 8, "markerfacecolor": "white", "markeredgecolor": INK, "markeredgewidth": 2}
+        axes.plot(mark.x, mark.y, "o", linestyle="none", clip_on=False, zorder=3, label=mark.name, **look)
+    axes.legend(loc="lower right" if chart.diagonal else "upper right", frameon=False, fontsize=9.5)
 
 
 def _confusion(axes: Any, facts: Facts) -> None:
@@ -82,7 +75,7 @@ def _confusion(axes: Any, facts: Facts) -> None:
     at = f" at {facts.operating_point.threshold:.3f}" if facts.operating_point else ""
     _style(axes, f"Confusion on {facts.test_rows} test rows{at}", "called", "true")
     shares = [[count / max(sum(row), 1) for count in row] for row in facts.confusion]
-    colours = LinearSegmentedColormap.from_list("blues", ["#f3f6fb", BLUE])
+    colours = LinearSegmentedColormap.from_list("blues", ["#f3f6fb", PALETTE[0]])
     axes.imshow(shares, cmap=colours, vmin=0, vmax=1, aspect="auto")
     axes.grid(visible=False)
     places = range(len(facts.classes))
@@ -91,30 +84,12 @@ def _confusion(axes: Any, facts: Facts) -> None:
         axes.set_xticks(places, names)
         axes.set_yticks(places, names)
     if len(facts.classes) <= MOST_COUNTED:
+        size = 17 if len(facts.classes) < 4 else 11
         for row in places:
             for column in places:
                 colour = "white" if shares[row][column] > 0.55 else INK
-                axes.text(
-                    column,
-                    row,
-                    str(facts.confusion[row][column]),
-                    ha="center",
-                    va="center",
-                    color=colour,
-                    fontsize=17 if len(facts.classes) < 4 else 11,
-                    fontweight="bold",
-                )
-
-
-def _loss(axes: Any, facts: Facts) -> None:
-    _style(axes, f"Loss; epoch {facts.history.kept_epoch} was kept", "epoch", "loss")
-    drawn = (("train", "loss", BLUE), ("eval", "val_loss", ORANGE))
-    for name, key, colour in drawn:
-        values = facts.history.values.get(key, ())
-        axes.plot(range(1, len(values) + 1), values, color=colour, linewidth=2, label=name)
-    axes.axvline(facts.history.kept_epoch, color=INK, linewidth=1, linestyle="--")
-    axes.legend(loc="upper center", frameon=False, fontsize=9.5)
-    axes.locator_params(nbins=4)  # drawing ticks is what takes the time
+                count = str(facts.confusion[row][column])
+                axes.text(column, row, count, ha="center", va="center", color=colour, fontsize=size, fontweight="bold")
 
 
 def _style(axes: Any, title: str, x: str, y: str) -> None:

@@ -15,7 +15,6 @@ import yaml
 
 from common.errors import ConfigError
 from components.report.card import render_card
-from components.report.charts import Axis, Chart, Line, ticks
 from components.report.curves import class_curves
 from components.report.facts import History, Metric, Network, SliceFacts, SplitFacts
 from components.report.html import render_html
@@ -107,7 +106,8 @@ def test_page_can_be_read_without_seeing_it(make_facts: Any) -> None:
     assert len(page.all("h1")) == 1
     charts = [svg for svg in page.all("svg") if svg.get("aria-hidden") != "true"]
     assert charts
-    assert all(svg["role"] == "img" and len(svg["aria-label"] or "") > 20 for svg in charts)
+    assert all(svg["role"] == "img" for svg in charts)
+    assert len(page.all("desc")) == len(charts)
     assert all("scope" in header for header in page.all("th"))
     assert {link["href"] for link in page.all("a")} <= {f"#{s['id']}" for s in page.all("section")}
 
@@ -189,18 +189,3 @@ def test_card_with_a_hole_is_refused(make_facts: Any, changes: dict[str, str]) -
 
 def test_card_without_a_description_says_that_nobody_gave_one(make_facts: Any) -> None:
     assert "has not said for whom" in render_card(make_facts(description=" "))
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "wanted"),
-    [(0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1.0]), (1, 100, [20, 40, 60, 80, 100]), (3, 3, [3]), (0, math.inf, [0])],
-    ids=["unit", "epochs", "a point", "no end"],
-)
-def test_ticks_are_round(low: float, high: float, wanted: list[float]) -> None:
-    assert ticks(low, high) == wanted
-
-
-def test_undefined_points_are_left_out_of_a_drawing() -> None:
-    drawing = Chart("t", "d", Axis("x"), Axis("y"), [Line("l", [(0, 0.5), (0.5, math.nan), (1, math.inf)])]).svg()
-    assert "nan" not in drawing
-    assert "inf" not in drawing

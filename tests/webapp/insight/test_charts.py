@@ -4,11 +4,10 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree
 
-import numpy as np
 import pytest
 from markupsafe import Markup
 
-from common.draw.svg import LETTER, WIDTH, Scale, clipped, ticks
+from common.draw.svg import LETTER, WIDTH
 from tests.support.paths import ROOT
 from webapp.insight.charts import BARS, MOST_BARS, Series, gauge, histogram, lines, scatter, waterfall
 from webapp.insight.explain import Effect, Explanation
@@ -162,7 +161,7 @@ def test_every_training_row_is_a_point_of_its_class_and_the_case_is_marked(plane
     drawn = scatter(plane, (float(plane.points[0, 0]), float(plane.points[0, 1])), names)
     for number, name in enumerate(names):
         assert f"Iris {name}" in words(drawn)
-        assert len(classed(drawn, f"chart-point--{number}")) == plane.labels.count(name) + 1, "and one in the legend"
+        assert len(classed(drawn, f"chart-fill--{number}")) == plane.labels.count(name) + 1, "and one in the legend"
     assert len(classed(drawn, "chart-here--ring")) == 1
     assert "this case" in words(drawn)
     assert "Of the 10 nearest to this case: 10 Iris setosa." in described(drawn)
@@ -209,25 +208,7 @@ def test_lines_without_a_value_say_so(values: list[None]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "wanted"),
-    [(0, 1, [0, 0.25, 0.5, 0.75, 1]), (-3, 7, [-2.5, 0, 2.5, 5]), (0, 0.003, [0, 0.001, 0.002, 0.003]), (5, 5, [5])],
-)
-def test_ticks_are_round_numbers(low: float, high: float, wanted: list[float]) -> None:
-    np.testing.assert_allclose(ticks(low, high), wanted)
-
-
-@pytest.mark.parametrize(
     ("value", "wanted"), [(0.123456, "0.1235"), (1500, "1,500"), (15_000, "15k"), (2.5e6, "2.5M"), (1e12, "1e+12")]
 )
 def test_numbers_are_told_in_four_digits(value: float, wanted: str) -> None:
     assert short(value) == wanted
-
-
-def test_a_place_off_the_scale_is_at_its_end() -> None:
-    scale = Scale(0, 10, 100, 200)
-    assert [scale(value) for value in (-5, 0, 5, 99)] == [100, 100, 150, 200]
-    assert Scale(3, 3, 100, 200)(3) == 100
-
-
-def test_a_long_name_is_cut() -> None:
-    assert (clipped("abcdef", 6), clipped("abcdefg", 6)) == ("abcdef", "abcde…")
