@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,8 @@ from rich.table import Table
 
 from common.errors import DataError, VouchError
 from common.paths import Paths, new_run_id, var_root
+from components import names
 from config.settings import Settings
-from pipeline.screen import output_to
 
 if TYPE_CHECKING:
     from pipeline.orchestrators.local import Progress
@@ -26,12 +27,12 @@ MARKS = {"ran": "[green]✓[/]", "cached": "[cyan]=[/]", "failed": "[red]✗[/]"
 
 
 def run_pipeline(settings: Settings, *, override: str, beam_args: list[str], verbose: bool) -> bool:
-    """Run the pipeline, tell of it, and return whether the model is now pushed."""
+    """Run the pipeline, show how it goes, and return whether the model is now pushed."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     paths = Paths(var_root(), settings.name)
     started = time.monotonic()
-    with ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         run_id = new_run_id()
         log = paths.run(run_id) / "run.log"
         console = Console(highlight=False)
@@ -48,13 +49,13 @@ def run_pipeline(settings: Settings, *, override: str, beam_args: list[str], ver
         console.print(f"  {MARKS['ran']} {'start-up':<18}{time.monotonic() - started:7.1f} s")
         graph = create_pipeline(settings, paths, override=override, beam_args=beam_args)
         try:
-            run(graph, paths, run_id, _teller(console, status), believe_push=is_in_place(paths.serving))
+            run(graph, paths, run_id, _reporter(console, status), trust_push=is_in_place(paths.serving))
         except VouchError:
             console.print(f"  full log: {_relative(log)}", soft_wrap=True)
             raise
         if status:
             status.stop()
-        return _tell_outcome(console, paths, run_id, time.monotonic() - started)
+        return _print_outcome(console, paths, run_id, time.monotonic() - started)
 
 
 def _spinner(console: Console) -> Live:
@@ -64,8 +65,8 @@ def _spinner(console: Console) -> Live:
     )
 
 
-def _teller(console: Console, status: Any) -> Any:
-    def tell(progress: Progress) -> None:
+def _reporter(console: Console, status: Any) -> Callable[[Progress], None]:
+    def report(progress: Progress) -> None:
         if progress.state == "started":
             if status:
                 status.update(Spinner("dots", progress.component))
@@ -73,10 +74,10 @@ def _teller(console: Console, status: Any) -> Any:
         time_taken = "   cached" if progress.state == "cached" else f"{progress.seconds:7.1f} s"
         console.print(f"  {MARKS[progress.state]} {progress.component:<18}{time_taken}")
 
-    return tell
+    return report
 
 
-def _tell_outcome(console: Console, paths: Paths, run_id: str, seconds: float) -> bool:
+def _print_outcome(console: Console, paths: Paths, run_id: str, seconds: float) -> bool:
     """Print metrics, verdicts and places; return whether the model is pushed."""
     from pipeline.history.runs import find_run, verdicts
     from pipeline.history.show import print_verdicts
@@ -86,8 +87,8 @@ def _tell_outcome(console: Console, paths: Paths, run_id: str, seconds: float) -
     version = run.pushed_version
     places = {
         "model": _relative(paths.serving / str(version)) if version else None,
-        "report": _relative(Path(run.uri("RunReport", "report") or "") / "report.html"),
-        "model card": _relative(Path(run.uri("RunReport", "report") or "") / "model_card.md"),
+        "report": _relative(Path(run.uri(names.REPORT, names.REPORT_FILES) or "") / names.HTML),
+        "model card": _relative(Path(run.uri(names.REPORT, names.REPORT_FILES) or "") / names.CARD),
         "full log": _relative(paths.run(run_id) / "run.log"),
         "lineage": _relative(paths.metadata),
     }
@@ -107,17 +108,19 @@ def predict_test_rows(settings: Settings, rows: int) -> None:
     with output_to(Path(os.devnull)):
         from pipeline.history.runs import list_runs
 
-        found = versions(paths.serving)
+        numbers = versions(paths.serving)
         run = next((run for run in list_runs(paths.metadata, settings.name) if run.pushed_version), None)
-        examples = run.uri("FileBasedExampleGen", "examples") if run else None
-        if not found or not examples:
+        examples = run.uri(names.EXAMPLE_GEN, names.EXAMPLES) if run else None
+        if not numbers or not examples:
             raise DataError(
                 f"no version of {settings.name!r} is pushed", got=paths.serving, fix="local_runner.py run first"
             )
         from pipeline.scoring import score_rows  # TensorFlow: only once there is something to score
 
-        scored = score_rows(paths.serving / str(found[-1]), examples, settings, rows)
-    table = Table(title=f"{settings.title or settings.name}, version {found[-1]}: {len(scored)} rows of the test split")
+        scored = score_rows(paths.serving / str(numbers[-1]), examples, settings, rows)
+    table = Table(
+        title=f"{settings.title or settings.name}, version {numbers[-1]}: {len(scored)} rows of the test split"
+    )
     table.add_column("row", justify="right")
     table.add_column(f"true {settings.data.label}")
     for signature in scored[0].by_signature:
@@ -129,6 +132,23 @@ def predict_test_rows(settings: Settings, rows: int) -> None:
     console.print(table)
     shown = f"probability of {settings.data.positive_class}" if settings.data.is_binary else "highest probability"
     console.print(f"label at the operating point, and {shown}")
+
+
+@contextlib.contextmanager
+def output_to(log: Path) -> Iterator[int]:
+    """Send all output of this process, that of C++ code too, to a file; yield a descriptor of the old stdout."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    screen, errors = os.dup(1), os.dup(2)
+    with log.open("ab", buffering=0) as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    try:
+        yield screen
+    finally:
+        os.dup2(screen, 1)
+        os.dup2(errors, 2)
+        os.close(screen)
+        os.close(errors)
 
 
 def _relative(path: Path) -> str:

@@ -18,15 +18,17 @@ from tfx.types.standard_artifacts import Model, ModelBlessing
 from common.files import write_text
 from common.paths import Paths
 from components.data_gate.component import DataGate
-from components.evaluation.gate import eval_config
+from components.evaluation.blessed import BlessedBeforeStrategy
+from components.evaluation.tfma_config import eval_config
 from components.examples import make_example_gen
+from components.names import BLESSED_MODEL
 from components.probe.component import ServingProbe
 from components.pusher.component import AtomicPusher
 from components.report.component import RunReport
 from config.load import settings_hash
 from config.schema import check_schema, read_schema
 from config.settings import DataGateSettings, Settings, ShowcaseSettings, TunerSettings
-from pipeline.baseline import BlessedBeforeStrategy
+from pipeline.beam import with_runner
 
 TRAIN, EVAL, TEST = ["train"], ["eval"], ["test"]
 
@@ -86,7 +88,7 @@ def create_pipeline(
         candidate=trainer.outputs["model"],
         model=Channel(type=Model),
         model_blessing=Channel(type=ModelBlessing),
-    ).with_id("LatestBlessedModel")
+    ).with_id(BLESSED_MODEL)
     evaluator = Evaluator(
         examples=examples.outputs["examples"],
         model=trainer.outputs["model"],
@@ -151,20 +153,6 @@ def create_pipeline(
         metadata_connection_config=sqlite_metadata_connection_config(str(paths.metadata)),
         beam_pipeline_args=with_runner([*settings.beam_args, *(beam_args or [])]),
     )
-
-
-# Beam's in-process runner by its own name: its default first looks for a faster one to fetch from the network. An image
-# is named because TFX would else build a source package for each component; the local runner uses neither.
-LOCAL_BEAM_ARGS = [
-    "--runner=apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner",
-    "--direct_running_mode=in_memory",
-    "--sdk_container_image=unused",
-]
-
-
-def with_runner(beam_args: list[str]) -> list[str]:
-    """Return Beam's arguments, with ours for this machine in front unless they name a runner of their own."""
-    return beam_args if any(arg.startswith("--runner") for arg in beam_args) else [*LOCAL_BEAM_ARGS, *beam_args]
 
 
 def _by_content(schema_file: Path, root: Path) -> Path:

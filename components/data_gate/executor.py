@@ -24,6 +24,7 @@ from components.data_gate.export import export, name_files
 from components.data_gate.finding import RawFinding, locate
 from components.data_gate.judge import judge
 from components.data_gate.scan import TRAIN, Columns, Scan, scan_rows
+from components.names import DATA_VERDICT
 from components.splits import split_files
 from components.verdict import Verdict
 from config.settings import DataGateSettings
@@ -71,7 +72,7 @@ class Executor(base_executor.BaseExecutor):
         verdict = judge(located, names, settings, evidence.scan.rows, exec_properties["override"].strip())
 
         artifact = artifact_utils.get_single_instance(output_dict["verdict"])
-        refused = Path(exec_properties["reports_uri"]) / str(self._context.pipeline_run_id) / "data_gate"
+        refused = Path(exec_properties["reports_uri"]) / str(self._context.pipeline_run_id) / DATA_VERDICT
         folder = Path(artifact.uri) if verdict.passed else refused
         export(located, names, folder, settings.max_exported_rows)
         verdict.write(folder)

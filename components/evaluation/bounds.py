@@ -87,7 +87,7 @@ def evaluate(
     calibration error has plain percentiles.
     """
     rng = np.random.default_rng(seed)
-    found = {}
+    bounded = {}
     occupied = np.flatnonzero(tally.scores.sum(axis=(0, 1)))
     scores, probability = tally.scores[:, :, occupied], _bucket_probability()[occupied]
     confusion = tally.confusion[None]
@@ -108,8 +108,8 @@ def evaluate(
             rows = _denominator(metric, tally.confusion, positive_index)
             wilson = _wilson(point, rows, confidence)
             bounds = (min(bounds[0], wilson[0]), max(bounds[1], wilson[1]))
-        found[metric] = Bounded(point, min(bounds[0], point), max(bounds[1], point))
-    return found
+        bounded[metric] = Bounded(point, min(bounds[0], point), max(bounds[1], point))
+    return bounded
 
 
 def auc(scores: Counts) -> Floats:

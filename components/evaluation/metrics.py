@@ -61,7 +61,7 @@ def _computations(
     **_: Any,
 ) -> list[metric_types.MetricComputation]:
     options = {"positive_index": positive_index, "confidence": confidence, "samples": samples, "seed": seed}
-    found = []
+    computations = []
     # `example_weighted` is None in the keys of thresholds given by name
     for model_name in model_names or [""]:
         keys = [
@@ -70,8 +70,8 @@ def _computations(
             for end in ("", LOWER, UPPER)
         ]
         combiner = _TallyRows(model_name, classes, metrics, options)
-        found.append(metric_types.MetricComputation(keys=keys, preprocessors=None, combiner=combiner))
-    return found
+        computations.append(metric_types.MetricComputation(keys=keys, preprocessors=None, combiner=combiner))
+    return computations
 
 
 class _TallyRows(beam.CombineFn):
@@ -102,10 +102,10 @@ class _TallyRows(beam.CombineFn):
 
     def extract_output(self, accumulator: tuple[Tally, list[Any]]) -> dict[metric_types.MetricKey, float]:
         tally, _ = _flush(*accumulator)
-        found = evaluate(tally, self._metrics, **self._options)
+        values = evaluate(tally, self._metrics, **self._options)
         return {
             metric_types.MetricKey(metric + end, model_name=self._model_name, example_weighted=None): v
-            for metric, bounded in found.items()
+            for metric, bounded in values.items()
             for end, v in (("", bounded.value), (LOWER, bounded.lower), (UPPER, bounded.upper))
         }
 

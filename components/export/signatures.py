@@ -1,4 +1,4 @@
-"""Export one graph under three signatures (DESIGN 3), so that TensorFlow Serving's session loader accepts it."""
+"""Export one graph under three signatures, so that TensorFlow Serving's session loader accepts it."""
 
 from __future__ import annotations
 

@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from tfx import types
-from tfx.components.infra_validator import executor as infra_validator
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.utils import path_utils
 
 from components.artifacts import VerdictArtifact
-from components.evaluation.gate import OVERALL, read_metrics
-from components.probe.judge import judge, reconcile
+from components.evaluation.verdict import OVERALL, read_metrics
+from components.probe.judge import judge, row_losses
 from components.probe.process import run_child
 from config.settings import ProbeSettings
 from serving.repository.layout import TRAINING
+
+BLESSED = "blessed"  # what TFX reads of an InfraBlessing: model_utils.is_infra_validated
 
 
 class ServingProbeSpec(component_spec.ComponentSpec):
@@ -36,7 +37,7 @@ class ServingProbeSpec(component_spec.ComponentSpec):
 
 
 class Executor(base_executor.BaseExecutor):
-    """Run the child process, judge its report, reconcile the rows, bless or not."""
+    """Run the child process, judge its report, compare the numbers of rows, bless or not."""
 
     def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
         """See ServingProbeSpec."""
@@ -44,14 +45,11 @@ class Executor(base_executor.BaseExecutor):
         folder = Path(path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict["model"])))
         evaluation_uri = artifact_utils.get_single_uri(input_dict["evaluation"])
         examples = artifact_utils.get_single_instance(input_dict["examples"])
-        rows = reconcile(_row_counts(examples, folder, evaluation_uri))
+        rows = row_losses(_row_counts(examples, folder, evaluation_uri))
         verdict = judge(run_child(folder, settings.timeout_s), settings, rows)
         verdict.write(Path(artifact_utils.get_single_uri(output_dict["verdict"])))
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
-        if verdict.passed:
-            infra_validator._mark_blessed(blessing)
-        else:
-            infra_validator._mark_not_blessed(blessing)
+        blessing.set_int_custom_property(BLESSED, int(verdict.passed))
 
 
 class ServingProbe(base_component.BaseComponent):

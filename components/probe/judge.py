@@ -35,29 +35,30 @@ def judge(report: ProbeReport, settings: ProbeSettings, row_findings: Iterable[F
     return Verdict("serving", True, sentence, tuple(findings))
 
 
-def _of_signature(seen: SignatureReport, settings: ProbeSettings) -> list[Finding]:
-    name = seen.signature
-    if seen.error:
-        return [Finding("SIGNATURE_FAILED", "error", f"Signature {name} failed: {seen.error}.")]
-    numbers = {"largest_difference": seen.largest_difference, "latency_ms": seen.latency_ms}
+def _of_signature(report: SignatureReport, settings: ProbeSettings) -> list[Finding]:
+    name = report.signature
+    if report.error:
+        return [Finding("SIGNATURE_FAILED", "error", f"Signature {name} failed: {report.error}.")]
+    numbers = {"largest_difference": report.largest_difference, "latency_ms": report.latency_ms}
     findings = [Finding("SIGNATURE_ANSWERED", "info", f"Signature {name} answered.", details=numbers)]
-    if not seen.largest_difference <= settings.tolerance:
+    if not report.largest_difference <= settings.tolerance:
         sentence = (
-            f"Signature {name} differs from Transform and Keras by {seen.largest_difference:.1e}, "
+            f"Signature {name} differs from Transform and Keras by {report.largest_difference:.1e}, "
             f"more than {settings.tolerance:.0e}."
         )
         findings.append(Finding("WRONG_VALUES", "error", sentence, details=numbers))
-    elif seen.wrong_labels:
-        findings.append(Finding("WRONG_LABELS", "error", f"Signature {name} gave {seen.wrong_labels} other labels."))
-    if seen.latency_ms > settings.max_latency_ms:
+    elif report.wrong_labels:
+        findings.append(Finding("WRONG_LABELS", "error", f"Signature {name} gave {report.wrong_labels} other labels."))
+    if report.latency_ms > settings.max_latency_ms:
         sentence = (
-            f"Signature {name} takes {seen.latency_ms:.1f} ms for one row; {settings.max_latency_ms:g} ms are allowed."
+            f"Signature {name} takes {report.latency_ms:.1f} ms for one row; "
+            f"{settings.max_latency_ms:g} ms are allowed."
         )
         findings.append(Finding("TOO_SLOW", "error", sentence, details=numbers))
     return findings
 
 
-def reconcile(counts: Mapping[str, tuple[int, int]]) -> list[Finding]:
+def row_losses(counts: Mapping[str, tuple[int, int]]) -> list[Finding]:
     """Return an error for each step that saw another number of rows than the one before: `step: (wanted, got)`."""
     return [
         Finding("ROW_LOSS", "error", f"{step} saw {got} rows where ExampleGen wrote {wanted}.")

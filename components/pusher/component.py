@@ -16,7 +16,7 @@ from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.utils import path_utils
 
 from components.artifacts import VerdictArtifact
-from components.evaluation.gate import OVERALL, SliceMetrics, read_metrics, read_verdict
+from components.evaluation.verdict import OVERALL, SliceMetrics, read_metrics, read_verdict
 from components.export.sample import showcase
 from components.pusher.push import push
 from components.splits import SplitTables

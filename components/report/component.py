@@ -11,6 +11,7 @@ from tfx.types import artifact_utils, component_spec, standard_artifacts
 
 from common.files import write_text
 from components.artifacts import ReportArtifact, VerdictArtifact
+from components.names import CARD, EVALUATION_VERDICT, HTML, JSON, PNG, XLSX
 from components.report.card import render_card
 from components.report.facts import Facts
 from components.report.gather import gather, read_stages
@@ -18,8 +19,6 @@ from components.report.html import render_html
 from components.report.picture import write_png
 from components.report.xlsx import write_xlsx
 from config.settings import Settings
-
-HTML, JSON, XLSX, PNG, CARD = "report.html", "report.json", "report.xlsx", "report.png", "model_card.md"
 
 
 class RunReportSpec(component_spec.ComponentSpec):
@@ -70,7 +69,7 @@ def write_report(facts: Facts, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for verdict in facts.verdicts:
         if verdict.gate == "evaluation":
-            verdict.write(folder / verdict.gate)
+            verdict.write(folder / EVALUATION_VERDICT)
     write_text(folder / CARD, render_card(facts))
     write_text(folder / JSON, facts.as_json())
     write_text(folder / HTML, render_html(facts))

@@ -19,7 +19,7 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx.utils import path_utils
 
 from components.evaluation.baselines import MAX_FIT_ROWS, compare
-from components.evaluation.gate import OVERALL, SliceMetrics, read_metrics, read_verdict
+from components.evaluation.verdict import OVERALL, SliceMetrics, read_metrics, read_verdict
 from components.report import facts as f
 from components.report.curves import Scored, class_curves, confusion_matrix, point_on_test
 from components.splits import SplitTables

@@ -11,6 +11,8 @@ from typing import Any, Literal
 from ml_metadata.proto import metadata_store_pb2
 
 from common.errors import DataError
+from components import names
+from components.verdict import FILE_NAME as VERDICT_FILE
 from components.verdict import Verdict
 from pipeline.history import store
 
@@ -47,7 +49,7 @@ class Run:
         """Whether all of it ran."""
         if any(step.state in ("FAILED", "CANCELED") for step in self.steps):
             return "failed"
-        done = self.step("RunReport")
+        done = self.step(names.REPORT)
         return "complete" if done and done.state in ("COMPLETE", "CACHED") else "incomplete"
 
     @property
@@ -58,8 +60,8 @@ class Run:
     @property
     def pushed_version(self) -> int | None:
         """The version this run pushed or found pushed, None if it was refused."""
-        step = self.step("AtomicPusher")
-        for artifact in step.outputs.get("pushed_model", []) if step else []:
+        step = self.step(names.PUSHER)
+        for artifact in step.outputs.get(names.PUSHED_MODEL, []) if step else []:
             properties = artifact.custom_properties
             if properties["pushed"].int_value:
                 return int(properties["version"].int_value)
@@ -89,33 +91,23 @@ def list_runs(metadata: Path, model: str | None = None) -> list[Run]:
 def find_run(metadata: Path, run_id: str | None, model: str | None = None) -> Run:
     """Return a run by its id or the start of it, the newest without one. Raises DataError if there is none."""
     runs = list_runs(metadata, model)
-    found = [run for run in runs if run_id is None or run.run_id.startswith(run_id)]
-    if not found:
+    matching = [run for run in runs if run_id is None or run.run_id.startswith(run_id)]
+    if not matching:
         known = ", ".join(run.run_id for run in runs[:5]) or "none yet"
         raise DataError("no such run", got=run_id, wanted=f"one of: {known}", fix="local_runner.py runs lists them all")
-    return found[0]
+    return matching[0]
 
 
 def verdicts(run: Run, report_folder: Path) -> list[Verdict]:
     """Return what each gate said in a run, as far as it got: data, evaluation, serving."""
-    refused = report_folder / "data_gate"
-    found = []
-    for component, kept in (("DataGate", refused), ("ServingProbe", None)):
-        uri = run.uri(component, "verdict")
-        folder = Path(uri) if uri and Path(uri).is_dir() else kept
-        if folder and (folder / "verdict.json").is_file():
-            found.append(Verdict.read(folder))
-    judged = _evaluation_verdict(run)
-    return sorted(
-        [*found, *([judged] if judged else [])], key=lambda v: ("data", "evaluation", "serving").index(v.gate)
+    data, report = run.uri(names.DATA_GATE, names.VERDICT), run.uri(names.REPORT, names.REPORT_FILES)
+    serving = run.uri(names.PROBE, names.VERDICT)
+    folders = (
+        Path(data) if data and Path(data).is_dir() else report_folder / names.DATA_VERDICT,
+        Path(report) / names.EVALUATION_VERDICT if report else None,
+        Path(serving) if serving else None,
     )
-
-
-def _evaluation_verdict(run: Run) -> Verdict | None:
-    """Return the verdict the report kept, so that explaining needs no TensorFlow."""
-    report = run.uri("RunReport", "report")
-    folder = Path(report) / "evaluation" if report else None
-    return Verdict.read(folder) if folder and (folder / "verdict.json").is_file() else None
+    return [Verdict.read(folder) for folder in folders if folder and (folder / VERDICT_FILE).is_file()]
 
 
 def _read(opened: Any, context: Any, types: dict[int, str]) -> Run | None:

@@ -18,7 +18,7 @@ GATES = {"data": "data gate", "evaluation": "evaluation gate", "serving": "servi
 
 def show_runs(model: str | None, limit: int, as_json: bool) -> None:
     """Print the newest runs."""
-    found = list_runs(Paths(var_root(), model or "").metadata, model)[:limit]
+    runs = list_runs(Paths(var_root(), model or "").metadata, model)[:limit]
     if as_json:
         rows = [
             {
@@ -30,16 +30,16 @@ def show_runs(model: str | None, limit: int, as_json: bool) -> None:
                 "version": r.pushed_version,
                 "steps": {s.component: {"state": s.state, "seconds": s.seconds} for s in r.steps},
             }
-            for r in found
+            for r in runs
         ]
         print(json.dumps(rows, indent=2))
         return
     console = Console(highlight=False)
-    if not found:
+    if not runs:
         console.print("no runs yet: local_runner.py run config/NAME")
         return
     table = Table(Column("run", no_wrap=True), "model", "state", "version", "ran/cached", "seconds")
-    for run in found:
+    for run in runs:
         ran = sum(step.state == "COMPLETE" for step in run.steps)
         cached = sum(step.state == "CACHED" for step in run.steps)
         version = str(run.pushed_version or "–")
@@ -51,14 +51,14 @@ def explain_run(run_id: str | None, model: str | None, as_json: bool) -> None:
     """Print what each gate said and how far the run got."""
     paths = Paths(var_root(), model or "")
     run = find_run(paths.metadata, run_id, model)
-    said = verdicts(run, Paths(paths.var, run.model).run(run.run_id))
+    judged = verdicts(run, Paths(paths.var, run.model).run(run.run_id))
     if as_json:
         values = {
             "run_id": run.run_id,
             "model": run.model,
             "state": run.state,
             "version": run.pushed_version,
-            "verdicts": [asdict(verdict) for verdict in said],
+            "verdicts": [asdict(verdict) for verdict in judged],
         }
         print(json.dumps(values, indent=2))
         return
@@ -72,13 +72,13 @@ def explain_run(run_id: str | None, model: str | None, as_json: bool) -> None:
                 f"{Paths(paths.var, run.model).run(run.run_id) / 'run.log'}",
                 soft_wrap=True,
             )
-    print_verdicts(console, said, details=True)
+    print_verdicts(console, judged, details=True)
 
 
-def print_verdicts(console: Console, said: Sequence[Verdict], *, details: bool = False) -> None:
-    """Print one line a gate, and its findings if asked or if it said no."""
+def print_verdicts(console: Console, judged: Sequence[Verdict], *, details: bool = False) -> None:
+    """Print one line a gate, and its findings with `details` or if it refused."""
     console.print()
-    for verdict in said:
+    for verdict in judged:
         mark = "[green]passed [/]" if verdict.passed else "[red]refused[/]"
         console.print(f"{mark} {GATES[verdict.gate]}: {verdict.sentence}", soft_wrap=True)
         if verdict.override:

@@ -25,7 +25,7 @@ def check(path: Path) -> None:
     try:
         with sqlite3.connect(path, timeout=LOCK_TIMEOUT_S) as connection:
             connection.execute("BEGIN IMMEDIATE")
-            found = connection.execute("PRAGMA quick_check(1)").fetchone()
+            checked = connection.execute("PRAGMA quick_check(1)").fetchone()
             connection.rollback()
     except sqlite3.OperationalError as error:
         raise EnvironmentProblem(
@@ -35,8 +35,8 @@ def check(path: Path) -> None:
         ) from None
     except sqlite3.DatabaseError as error:
         raise _corrupt(path, error) from None
-    if found != ("ok",):
-        raise _corrupt(path, found)
+    if checked != ("ok",):
+        raise _corrupt(path, checked)
 
 
 def open_store(path: Path) -> metadata_store.MetadataStore:

@@ -1,4 +1,4 @@
-"""Run the pipeline on this machine: component by component, with progress told and nothing left running."""
+"""Run the pipeline on this machine: component by component, with progress reported and nothing left running."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from common.errors import VouchError
 from common.files import locked
 from common.paths import Paths
+from components import names
 from components.probe import process
 from pipeline.history import store
 
@@ -46,12 +47,12 @@ class ComponentFailed(VouchError):
 
 
 def run(
-    pipeline: Pipeline, paths: Paths, run_id: str, tell: Callable[[Progress], None], *, believe_push: bool = True
+    pipeline: Pipeline, paths: Paths, run_id: str, report: Callable[[Progress], None], *, trust_push: bool = True
 ) -> None:
     """Run every component in order; unchanged ones come from TFX's cache.
 
-    Follows tfx.orchestration.local.LocalDagRunner, which tells nothing and leaves interrupted executions RUNNING.
-    `believe_push=False` runs the pusher even if nothing changed.
+    Follows tfx.orchestration.local.LocalDagRunner, which reports nothing and leaves interrupted executions RUNNING.
+    `trust_push=False` runs the pusher even if nothing changed.
     Raises what a gate or our component raised, else ComponentFailed; EnvironmentProblem if the model is being run.
     """
     with locked(paths.pipeline / ".run_lock", f"a run of {paths.model!r} is going on already"), _interruptible():
@@ -65,10 +66,10 @@ def run(
         try:
             for node in ir.nodes:
                 component = node.pipeline_node.node_info.id
-                if component == "AtomicPusher" and not believe_push:
+                if component == names.PUSHER and not trust_push:
                     node.pipeline_node.execution_options.caching_options.enable_cache = False
-                state = _launch(ir, node.pipeline_node, deployment, connection, component, tell)
-                if component == "Trainer" and state == "ran":
+                state = _launch(ir, node.pipeline_node, deployment, connection, component, report)
+                if component == names.TRAINER and state == "ran":
                     process.warm_up()  # the probe will run: let it import TensorFlow meanwhile
         finally:
             process.dismiss()
@@ -76,10 +77,10 @@ def run(
 
 
 def _launch(
-    ir: Any, node: Any, deployment: Any, connection: Any, component: str, tell: Callable[[Progress], None]
+    ir: Any, node: Any, deployment: Any, connection: Any, component: str, report: Callable[[Progress], None]
 ) -> State:
     started = time.monotonic()
-    tell(Progress(component, "started"))
+    report(Progress(component, "started"))
     try:
         info = launcher.Launcher(
             pipeline_node=node,
@@ -90,7 +91,7 @@ def _launch(
             custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, component),
         ).launch()
     except BaseException as error:
-        tell(Progress(component, "failed", time.monotonic() - started))
+        report(Progress(component, "failed", time.monotonic() - started))
         if not isinstance(error, Exception):  # Ctrl-C
             raise
         logging.getLogger(__name__).exception("%s failed", component)  # the traceback is for the log alone
@@ -99,7 +100,7 @@ def _launch(
             raise ours from error
         raise ComponentFailed(component, error) from error
     state: State = "cached" if info and store.is_cached(connection, info.execution_id) else "ran"
-    tell(Progress(component, state, time.monotonic() - started))
+    report(Progress(component, state, time.monotonic() - started))
     return state
 
 

@@ -84,7 +84,7 @@ def test_version_1_is_pushed_whole(pipeline_run: Any) -> None:
 
 
 def test_the_manifest_says_what_the_version_is(pipeline_run: Any) -> None:
-    from components.evaluation.gate import OVERALL, read_metrics
+    from components.evaluation.verdict import OVERALL, read_metrics
 
     manifest = Manifest.read(pipeline_run.serving / "1")
     examples = pipeline_run.run.step("FileBasedExampleGen").outputs["examples"][0]
@@ -134,7 +134,7 @@ def test_the_report_is_there(pipeline_run: Any, name: str) -> None:
 def test_no_row_is_lost_on_the_way(pipeline_run: Any) -> None:
     import tensorflow as tf
 
-    from components.evaluation.gate import OVERALL, read_metrics
+    from components.evaluation.verdict import OVERALL, read_metrics
 
     found = pipeline_run.run.step("FileBasedExampleGen").outputs["examples"][0].custom_properties
     rows = {split: found[f"rows_{split}"].int_value for split in ("train", "eval", "test")}

@@ -1,27 +1,36 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from config.load import settings_hash
+from common.paths import Paths
+from config.load import load_settings, settings_hash
 from config.settings import Settings
+from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.slow  # TFX's import
 
 
-def test_an_argument_more_keeps_the_runner_of_this_machine() -> None:
-    from pipeline.pipeline import LOCAL_BEAM_ARGS, with_runner
+def test_components_bear_the_names_that_history_looks_for(tmp_path: Path) -> None:
+    from components import artifacts, names
+    from pipeline.pipeline import create_pipeline
 
-    assert with_runner([]) == LOCAL_BEAM_ARGS
-    assert with_runner(["--direct_num_workers=2"]) == [*LOCAL_BEAM_ARGS, "--direct_num_workers=2"]
-
-
-def test_a_runner_named_gets_its_arguments_alone() -> None:
-    from pipeline.pipeline import with_runner
-
-    named = ["--runner=PortableRunner", "--job_endpoint=localhost:8099"]
-    assert with_runner(named) == named
+    graph = create_pipeline(load_settings(ROOT / "config" / "breast_cancer"), Paths(tmp_path, "breast_cancer"))
+    components = {component.id: component for component in graph.components}
+    for component, output in (
+        (names.EXAMPLE_GEN, names.EXAMPLES),
+        (names.DATA_GATE, names.VERDICT),
+        (names.TRAINER, "model"),
+        (names.BLESSED_MODEL, "model"),
+        (names.PROBE, names.VERDICT),
+        (names.PUSHER, names.PUSHED_MODEL),
+        (names.REPORT, names.REPORT_FILES),
+    ):
+        assert output in components[component].outputs
+    types = [artifacts.VerdictArtifact.TYPE_NAME, artifacts.ReportArtifact.TYPE_NAME]
+    assert types == [names.VERDICT_TYPE, names.REPORT_TYPE]
 
 
 @pytest.mark.parametrize(
@@ -39,7 +48,7 @@ def test_what_only_people_see_does_not_make_another_model(display: dict[str, Any
     from pipeline.pipeline import _without_display
 
     plain = {"name": "toy", "data": {"source": "toy.csv", "label": "y", "classes": ["a", "b"]}}
-    told = Settings.model_validate(plain | display)
-    assert told != Settings.model_validate(plain)
-    assert _without_display(told) == _without_display(Settings.model_validate(plain))
-    assert settings_hash(_without_display(told)) == settings_hash(_without_display(Settings.model_validate(plain)))
+    shown = Settings.model_validate(plain | display)
+    assert shown != Settings.model_validate(plain)
+    assert _without_display(shown) == _without_display(Settings.model_validate(plain))
+    assert settings_hash(_without_display(shown)) == settings_hash(_without_display(Settings.model_validate(plain)))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from components.probe.child import ProbeReport, SignatureReport
-from components.probe.judge import judge, reconcile
+from components.probe.judge import judge, row_losses
 from config.settings import ProbeSettings
 
 GOOD = SignatureReport("serving_default", largest_difference=1e-8, wrong_labels=0, latency_ms=0.2)
@@ -39,6 +39,6 @@ def test_each_fault_is_refused(report: ProbeReport, kind: str) -> None:
 
 
 def test_a_lost_row_is_refused() -> None:
-    rows = reconcile({"Trainer (train)": (10, 9), "Evaluator (test)": (5, 5)})
+    rows = row_losses({"Trainer (train)": (10, 9), "Evaluator (test)": (5, 5)})
     assert [finding.kind for finding in rows] == ["ROW_LOSS"]
     assert not judge(REPORT, ProbeSettings(), rows).passed

@@ -31,7 +31,7 @@ class Evaluated:
 
     @property
     def overall(self) -> Any:
-        from components.evaluation.gate import read_metrics
+        from components.evaluation.verdict import read_metrics
 
         return read_metrics(self.uri)[0]
 
@@ -122,7 +122,8 @@ def evaluate(examples: Any, tmp_path_factory: pytest.TempPathFactory) -> Callabl
         from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
         from tfx.types import standard_artifacts
 
-        from components.evaluation.gate import eval_config, read_verdict
+        from components.evaluation.tfma_config import eval_config
+        from components.evaluation.verdict import read_verdict
 
         asked = asked or settings()
         folder = tmp_path_factory.mktemp("evaluation")
@@ -244,7 +245,7 @@ def test_our_metrics_are_those_of_tfma(first: Evaluated, table: dict[str, Any], 
 
 
 def test_slices_part_the_rows(first: Evaluated, table: dict[str, Any]) -> None:
-    from components.evaluation.gate import OVERALL, read_metrics
+    from components.evaluation.verdict import OVERALL, read_metrics
 
     overall, *slices = read_metrics(first.uri)
     assert overall.name == OVERALL
@@ -256,7 +257,7 @@ def test_slices_part_the_rows(first: Evaluated, table: dict[str, Any]) -> None:
 
 
 def test_fewer_rows_have_wider_bounds(first: Evaluated) -> None:
-    from components.evaluation.gate import read_metrics
+    from components.evaluation.verdict import read_metrics
 
     overall, *slices = read_metrics(first.uri)
     for part in slices:

@@ -1,0 +1,27 @@
+"""The names by which a run's parts are known in ML Metadata and under the pipeline's root, free of TensorFlow."""
+
+from __future__ import annotations
+
+# Component ids
+EXAMPLE_GEN = "FileBasedExampleGen"
+DATA_GATE = "DataGate"
+TRAINER = "Trainer"
+BLESSED_MODEL = "LatestBlessedModel"
+PROBE = "ServingProbe"
+PUSHER = "AtomicPusher"
+REPORT = "RunReport"
+
+# Outputs of components, of which others know by key
+EXAMPLES = "examples"
+VERDICT = "verdict"
+PUSHED_MODEL = "pushed_model"
+REPORT_FILES = "report"
+
+# Artifact types of our own
+VERDICT_TYPE = "Verdict"
+REPORT_TYPE = "Report"
+
+# Files of a report
+HTML, JSON, XLSX, PNG, CARD = "report.html", "report.json", "report.xlsx", "report.png", "model_card.md"
+EVALUATION_VERDICT = "evaluation"  # its folder in a report, so that explaining needs no TensorFlow
+DATA_VERDICT = "data_gate"  # its folder among a run's logs, if it stopped the run
