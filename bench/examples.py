@@ -110,10 +110,10 @@ def measure(reader: str, source: Path, rows: int, out: Path) -> Run:
     )
     if done.returncode:
         raise SystemExit(f"{reader} failed at {rows} rows:\n{done.stderr[-2000:]}")
-    told = json.loads(done.stdout.splitlines()[-1])
-    if told["rows"] != rows:
-        raise SystemExit(f"{reader} wrote {told['rows']} of {rows} rows")
-    return Run(reader, rows, round(told["do_s"], 2), round(told["end"] - begin, 2), round(told["peak_mb"]))
+    reported = json.loads(done.stdout.splitlines()[-1])
+    if reported["rows"] != rows:
+        raise SystemExit(f"{reader} wrote {reported['rows']} of {rows} rows")
+    return Run(reader, rows, round(reported["do_s"], 2), round(reported["end"] - begin, 2), round(reported["peak_mb"]))
 
 
 def child(reader: str, source: str, out: str) -> None:

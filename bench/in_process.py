@@ -23,14 +23,14 @@ def main(version: Path) -> None:
     servable = Servable.load(version)
     columns = json.loads((version / "assets.extra" / "golden.json").read_text(encoding="utf-8"))["inputs"]
     for line in sys.stdin:
-        asked = json.loads(line)
-        signature, rows = asked["signature"], asked["rows"]
+        order = json.loads(line)
+        signature, rows = order["signature"], order["rows"]
         inputs = {
             name: np.resize(array, (rows, *array.shape[1:]))
             for name, values in columns[signature].items()
             for array in [as_array(values, servable.dtype(signature, name))]
         }
-        print(json.dumps(measured(servable, signature, inputs, asked["threads"], asked["seconds"])), flush=True)
+        print(json.dumps(measured(servable, signature, inputs, order["threads"], order["seconds"])), flush=True)
 
 
 def measured(

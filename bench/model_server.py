@@ -121,10 +121,10 @@ class Limit:
         return self._ask(shape, self.threads[shape], seconds)
 
     def _ask(self, shape: Shape, threads: int, seconds: float) -> Load:
-        asked = {"signature": shape.signature, "rows": shape.rows, "threads": threads, "seconds": seconds}
+        order = {"signature": shape.signature, "rows": shape.rows, "threads": threads, "seconds": seconds}
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(asked) + "\n")
+        self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
         is_there, _, _ = select.select([self._process.stdout], [], [], seconds + START_S)
         line = self._process.stdout.readline() if is_there else ""

@@ -115,12 +115,12 @@ def _family(first: int) -> dict[int, int]:
             fields = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
             pid = int(stat.parent.name)
             parents[pid], groups[pid], ticks[pid] = int(fields[1]), int(fields[2]), int(fields[11]) + int(fields[12])
-    found: set[int] = set()
+    family: set[int] = set()
     new = {pid for pid in parents if first in (pid, groups[pid])}
     while new:
-        found |= new
-        new = {pid for pid, parent in parents.items() if parent in found} - found
-    return {pid: ticks[pid] for pid in found}
+        family |= new
+        new = {pid for pid, parent in parents.items() if parent in family} - family
+    return {pid: ticks[pid] for pid in family}
 
 
 def _end(process: subprocess.Popen[str]) -> None:

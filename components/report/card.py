@@ -113,10 +113,10 @@ def _data(facts: Facts) -> str:
         [f"`{_cell(f.name)}`", _cell(f.unit), f.kind, str(f.missing), *map(_brief, (f.minimum, f.mean, f.maximum))]
         for f in facts.features
     ]
-    found = f"{len(facts.anomalies)} anomalies were found" if facts.anomalies else "No anomaly was found"
+    anomalies = f"{len(facts.anomalies)} anomalies were found" if facts.anomalies else "No anomaly was found"
     return (
         f"`{_cell(facts.source)}`, {facts.rows_in} rows (sha256 of their content `{facts.source_digest}`), split by a "
-        f"hash of {by}. {found} against the schema.\n\n{_table(header, rows)}\n\n"
+        f"hash of {by}. {anomalies} against the schema.\n\n{_table(header, rows)}\n\n"
         "Features, on the train split:\n\n"
         + _table(["Feature", "Unit", "Kind", "Missing", "Least", "Mean", "Most"], features)
     )

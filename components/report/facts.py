@@ -78,7 +78,7 @@ class FeatureFacts:
 
 @dataclass(frozen=True)
 class AnomalyFacts:
-    """What ExampleValidator found."""
+    """An anomaly that ExampleValidator reported."""
 
     split: str
     feature: str

@@ -54,7 +54,7 @@ def gather(
 ) -> f.Facts:
     """Return all facts of a run.
 
-    `artifacts`: the component's inputs by key; `root`: the pipeline's root, which places are told relative to.
+    `artifacts`: the component's inputs by key; `root`: the pipeline's root, which places are relative to.
     """
     uris = {key: Path(artifact.uri) for key, artifact in artifacts.items()}
     model = Path(path_utils.serving_model_path(str(uris["model"])))

@@ -25,11 +25,11 @@ COLUMNS = {
 
 
 def anomaly(name: str, kind: str, words: str = "TFDV's words") -> anomalies_pb2.Anomalies:
-    found = anomalies_pb2.Anomalies()
-    info = found.anomaly_info[name]
+    anomalies = anomalies_pb2.Anomalies()
+    info = anomalies.anomaly_info[name]
     info.path.step.append(name)
     info.reason.add(type=anomalies_pb2.AnomalyInfo.Type.Value(kind), description=words)
-    return found
+    return anomalies
 
 
 @pytest.mark.parametrize(
@@ -48,28 +48,28 @@ def anomaly(name: str, kind: str, words: str = "TFDV's words") -> anomalies_pb2.
     ],
 )
 def test_anomalies_in_plain_words_with_their_rows(make_block, name, kind, said, rows):
-    (found,) = schema_anomalies({"train": anomaly(name, kind)}, SCHEMA, ())
-    assert (found.kind, found.feature, found.splits) == (kind, name, ("train",))
-    assert found.text.startswith(f"In train, {name!r} ")
-    assert said in found.text
-    assert found.where(make_block("train", COLUMNS)).nonzero()[0].tolist() == rows
+    (finding,) = schema_anomalies({"train": anomaly(name, kind)}, SCHEMA, ())
+    assert (finding.kind, finding.feature, finding.splits) == (kind, name, ("train",))
+    assert finding.text.startswith(f"In train, {name!r} ")
+    assert said in finding.text
+    assert finding.where(make_block("train", COLUMNS)).nonzero()[0].tolist() == rows
 
 
 def test_a_value_of_another_type_is_found(make_block):
-    (found,) = schema_anomalies({"train": anomaly("age", "INT_TYPE_INT_EXPECTED")}, SCHEMA, ())
-    assert found.where(make_block("train", {"age": ["five", None]})).tolist() == [True, False]
+    (finding,) = schema_anomalies({"train": anomaly("age", "INT_TYPE_INT_EXPECTED")}, SCHEMA, ())
+    assert finding.where(make_block("train", {"age": ["five", None]})).tolist() == [True, False]
 
 
 def test_the_same_anomaly_in_several_splits_is_told_once():
     told = {split: anomaly("color", "ENUM_TYPE_UNEXPECTED_STRING_VALUES", f"12 % in {split}") for split in "ab"}
-    (found,) = schema_anomalies(told, SCHEMA, ())
-    assert found.splits == ("a", "b")
+    (finding,) = schema_anomalies(told, SCHEMA, ())
+    assert finding.splits == ("a", "b")
 
 
 def test_other_anomalies_are_told_in_tfdvs_words():
-    (found,) = schema_anomalies({"test": anomaly("new", "SCHEMA_NEW_COLUMN", "New column. ")}, SCHEMA, ())
-    assert found.text == "In test, 'new': New column"
-    assert found.where is None
+    (finding,) = schema_anomalies({"test": anomaly("new", "SCHEMA_NEW_COLUMN", "New column. ")}, SCHEMA, ())
+    assert finding.text == "In test, 'new': New column"
+    assert finding.where is None
 
 
 def test_ignored_columns_may_be_anything():

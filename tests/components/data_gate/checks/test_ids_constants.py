@@ -100,9 +100,9 @@ def words(name: str, *values: str, missing: int = 0, present: int = 10):
 )
 def test_constants(feature, said):
     statistics = Statistics(10, {"x": feature})
-    found = constant_features(statistics, ["x"])
-    assert [s.kind for s in found] == (["CONSTANT_FEATURE"] if said else [])
-    assert said is None or said in found[0].text
+    findings = constant_features(statistics, ["x"])
+    assert [s.kind for s in findings] == (["CONSTANT_FEATURE"] if said else [])
+    assert said is None or said in findings[0].text
     assert constant_features(statistics, ["other"]) == []
 
 

@@ -78,9 +78,9 @@ def test_the_threshold_is_the_settings(mixed):
 
 
 def test_copies_are_called_copies(mixed):
-    (found,) = label_leaks({**mixed, "c": pa.array(labels_of(mixed))}, "y", 0.995, seed=1)
-    assert found.details["is_copy"]
-    assert "'c' is a copy of 'y'" in found.text
+    (finding,) = label_leaks({**mixed, "c": pa.array(labels_of(mixed))}, "y", 0.995, seed=1)
+    assert finding.details["is_copy"]
+    assert "'c' is a copy of 'y'" in finding.text
 
 
 def test_ten_classes_by_a_number():
