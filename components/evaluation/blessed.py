@@ -21,5 +21,5 @@ class BlessedBeforeStrategy(LatestBlessedModelStrategy):
         candidates = input_dict[CANDIDATE]
         newest = max((artifact.id for artifact in candidates), default=0)
         older = [model for model in input_dict[MODEL] if model.id < newest]
-        resolved = self._resolve({MODEL: older, BLESSING: input_dict[BLESSING]}, MODEL, BLESSING)
+        resolved = super().resolve_artifacts(store, {MODEL: older, BLESSING: input_dict[BLESSING]})
         return {CANDIDATE: candidates, **resolved}

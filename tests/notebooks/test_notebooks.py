@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -59,6 +60,28 @@ def test_a_notebook_is_short_and_stripped_of_outputs(path: Path) -> None:
 def test_a_notebook_holds_no_logic(path: Path) -> None:
     for lines in (cell["source"] for cell in cells_of(path) if cell["cell_type"] == "code"):
         assert not any(line.startswith(("def ", "class ", "@")) for line in lines), lines
+
+
+@each
+def test_what_a_notebook_takes_from_our_modules_is_there(path: Path) -> None:
+    code = "\n".join("".join(cell["source"]) for cell in cells_of(path) if cell["cell_type"] == "code")
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom) and node.module and (ROOT / node.module.split(".")[0]).is_dir():
+            assert {alias.name for alias in node.names} <= names_in(ROOT.joinpath(*node.module.split("."))), node.module
+
+
+def names_in(module: Path) -> set[str]:
+    """What can be imported from a module or package, read without running it."""
+    file = module / "__init__.py" if module.is_dir() else module.with_suffix(".py")
+    names = {child.stem for child in module.glob("*.py")}
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            names |= {name.id for name in ast.walk(node) if isinstance(name, ast.Name)}
+    return names
 
 
 @pytest.mark.slow
