@@ -36,6 +36,11 @@ class Paths:
         return self.var / "pipeline" / self.model
 
     @property
+    def run_reports(self) -> Path:
+        """One folder a report, named by the execution that wrote it."""
+        return self.pipeline / "RunReport" / "report"
+
+    @property
     def serving(self) -> Path:
         """Base path for the model server: one numeric folder a version."""
         return self.var / "serving" / self.model

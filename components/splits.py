@@ -10,12 +10,11 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from components.evaluation.baselines import Table
+from components.table import NO_INTEGER, Table
 from config.schema import Feature
 
 BATCH = 4096
 FIRST_ROWS = 10_000  # that a few rows are chosen from
-NO_INTEGER = -(2**63)  # stands for a missing integer; TF's parser has no other way
 
 
 def split_files(examples: str | Path, split: str) -> list[str]:
@@ -50,11 +49,7 @@ class SplitTables:
         """Return a split's rows, evenly thinned to at most `most` of its `rows`."""
         every = max(1, -(-rows // most))
         parts = [self._table(batch) for batch in self._serialized(split, every)]
-        if not parts:
-            return Table(
-                np.zeros((0, len(self._numbers))), np.zeros((0, len(self._texts)), object), np.zeros(0, np.int64)
-            )
-        return Table(*(np.concatenate(columns) for columns in zip(*map(_columns, parts), strict=True)))
+        return Table.joined(parts, len(self._numbers), len(self._texts))
 
     def batches(self, split: str, every: int = 1) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
         """Yield serialized rows and their classes, of each `every` rows the first."""
@@ -89,7 +84,3 @@ def _column(feature: Feature) -> tf.io.FixedLenFeature:
     if feature.dtype == "int":
         return tf.io.FixedLenFeature([], tf.int64, NO_INTEGER)
     return tf.io.FixedLenFeature([], tf.float32, float("nan"))
-
-
-def _columns(table: Table) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    return table.numbers, table.texts, table.classes

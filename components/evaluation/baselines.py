@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.evaluation.bounds import Tally, evaluate
-from components.report.facts import Baseline, Metric
+from components.evaluation.bounds import Metric, Tally, evaluate
+from components.table import Table
 from components.training import operating_point
 from config.settings import Settings
 
@@ -21,12 +21,14 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Table:
-    """Rows as read: `[rows, n] float64` numbers with NaN for missing, `[rows, k] object` texts, `[rows]` classes."""
+class Baseline:
+    """A plain model on the same splits. `threshold` was chosen on eval as the network's was; None if multi-class."""
 
-    numbers: Floats
-    texts: NDArray[Any]
-    classes: NDArray[np.int64]
+    name: str
+    fit_rows: int
+    test_rows: int
+    threshold: float | None
+    metrics: tuple[Metric, ...]
 
 
 def compare(train: Table, evaluation: Table, test: Table, settings: Settings) -> tuple[Baseline, ...]:

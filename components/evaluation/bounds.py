@@ -17,6 +17,15 @@ BUCKETS = 4000
 LOG_ODDS_LIMIT = 20.0  # a float32 probability says nothing beyond
 CHUNK_CELLS = 2_000_000  # resampled counts held at once
 
+METRIC_NAMES = {
+    "auc": "AUC",
+    "precision": "Precision",
+    "recall": "Recall",
+    "accuracy": "Accuracy",
+    "binary_accuracy": "Accuracy",
+    "calibration_error": "Calibration error",
+}
+
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
@@ -28,6 +37,27 @@ class Bounded:
     value: float
     lower: float
     upper: float
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric on test rows with one-sided bounds; `asked` is the least the lower bound may be, if any."""
+
+    name: str
+    value: float
+    lower: float
+    upper: float
+    asked: float | None = None
+
+    @property
+    def title(self) -> str:
+        """The name for people."""
+        return METRIC_NAMES.get(self.name, self.name)
+
+    @property
+    def is_met(self) -> bool | None:
+        """Whether the lower bound reaches what is asked, None if nothing is."""
+        return None if self.asked is None else self.lower >= self.asked
 
 
 @dataclass

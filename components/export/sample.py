@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from components.evaluation.baselines import Table
-from components.splits import NO_INTEGER, SplitTables
+from components.splits import SplitTables
+from components.table import NO_INTEGER, Table
 from config.schema import Feature
 
 MOST_VALUES = 1_000_000  # of a split, so that wide rows do not make a file that no page can read

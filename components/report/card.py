@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 
 from common.errors import ConfigError
-from components.report.facts import Facts, Metric
+from components.evaluation.bounds import Metric
+from components.report.facts import Facts
 
 
 def render_card(facts: Facts) -> str:

@@ -8,38 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from components.evaluation.baselines import Baseline
+from components.evaluation.bounds import Metric
 from components.report.curves import ClassCurves
 from components.verdict import Verdict
-
-METRIC_NAMES = {
-    "auc": "AUC",
-    "precision": "Precision",
-    "recall": "Recall",
-    "accuracy": "Accuracy",
-    "binary_accuracy": "Accuracy",
-    "calibration_error": "Calibration error",
-}
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A metric on test rows with one-sided bounds; `asked` is the least the lower bound may be, if any."""
-
-    name: str
-    value: float
-    lower: float
-    upper: float
-    asked: float | None = None
-
-    @property
-    def title(self) -> str:
-        """The name for people."""
-        return METRIC_NAMES.get(self.name, self.name)
-
-    @property
-    def is_met(self) -> bool | None:
-        """Whether the lower bound reaches what is asked, None if nothing is."""
-        return None if self.asked is None else self.lower >= self.asked
 
 
 @dataclass(frozen=True)
@@ -84,17 +56,6 @@ class AnomalyFacts:
     feature: str
     kind: str
     sentence: str
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """A plain model on the same splits. `threshold` was chosen on eval as the network's was; None if multi-class."""
-
-    name: str
-    fit_rows: int
-    test_rows: int
-    threshold: float | None
-    metrics: tuple[Metric, ...]
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx.utils import path_utils
 
 from components.evaluation.baselines import MAX_FIT_ROWS, compare
+from components.evaluation.bounds import Metric
 from components.evaluation.verdict import OVERALL, SliceMetrics, read_metrics, read_verdict
 from components.report import facts as f
 from components.report.curves import Scored, class_curves, confusion_matrix, point_on_test
@@ -141,7 +142,7 @@ def environment() -> dict[str, str]:
 
 def _slice(metrics: SliceMetrics, evaluation: EvaluationSettings | None) -> f.SliceFacts:
     thresholds = evaluation.thresholds if evaluation else {}
-    bounded = tuple(f.Metric(name, *values, asked=thresholds.get(name)) for name, values in metrics.values.items())
+    bounded = tuple(Metric(name, *values, asked=thresholds.get(name)) for name, values in metrics.values.items())
     return f.SliceFacts(metrics.name, metrics.rows, bounded)
 
 

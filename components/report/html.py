@@ -12,8 +12,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from common.draw.charts import STYLE, Chart
+from components.evaluation.bounds import Metric
 from components.report import figures
-from components.report.facts import Facts, Metric
+from components.report.facts import Facts
 
 TEMPLATE = "report.html.j2"
 

@@ -29,6 +29,8 @@ def test_components_bear_the_names_that_history_looks_for(tmp_path: Path) -> Non
         (names.REPORT, names.REPORT_FILES),
     ):
         assert output in components[component].outputs
+    paths = Paths(tmp_path, "breast_cancer")
+    assert paths.run_reports == paths.pipeline / names.REPORT / names.REPORT_FILES
     types = [artifacts.VerdictArtifact.TYPE_NAME, artifacts.ReportArtifact.TYPE_NAME]
     assert types == [names.VERDICT_TYPE, names.REPORT_TYPE]
 

@@ -12,7 +12,7 @@ from common.paths import Paths
 def reports(var: Path, model: str) -> dict[str, Path]:
     """Return a model's reports, as pages, by the id of the run that wrote them."""
     found = {}
-    for facts in (Paths(var, model).pipeline / "RunReport" / "report").glob("*/report.json"):
+    for facts in Paths(var, model).run_reports.glob("*/report.json"):
         with suppress(OSError, ValueError, KeyError, TypeError):
             page = facts.with_name("report.html")
             if page.is_file():

@@ -1,4 +1,4 @@
-"""Counters and histograms under TensorFlow Serving's names, and the page Prometheus reads (contract, section 7)."""
+"""Counters and histograms under TensorFlow Serving's names, and the page Prometheus reads."""
 
 from __future__ import annotations
 

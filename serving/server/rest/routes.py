@@ -1,4 +1,4 @@
-"""The REST skin: method, target and body in, status and body out; no socket here (contract, sections 4 and 5)."""
+"""The REST skin: method, target and body in, status and body out; no socket here."""
 
 from __future__ import annotations
 

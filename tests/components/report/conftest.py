@@ -6,16 +6,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from components.evaluation.baselines import Baseline
+from components.evaluation.bounds import Metric
 from components.report import facts as f
 from components.report.curves import Scored, class_curves, confusion_matrix, point_on_test
 from components.verdict import Finding, Verdict
 
 FactsMaker = Callable[..., f.Facts]
 METRICS = (
-    f.Metric("auc", 0.9961, 0.9912, 0.9992, asked=0.97),
-    f.Metric("precision", 0.9512, 0.8841, 0.9833),
-    f.Metric("recall", 0.975, 0.9159, 0.9957),
-    f.Metric("binary_accuracy", 0.9732, 0.9401, 0.9896, asked=0.93),
+    Metric("auc", 0.9961, 0.9912, 0.9992, asked=0.97),
+    Metric("precision", 0.9512, 0.8841, 0.9833),
+    Metric("recall", 0.975, 0.9159, 0.9957),
+    Metric("binary_accuracy", 0.9732, 0.9401, 0.9896, asked=0.93),
 )
 
 
@@ -83,7 +85,7 @@ def make_facts() -> FactsMaker:
                 kept_epoch=4,
             ),
             "network": f.Network((256, 128, 64, 32, 1), (256, 128, 64, 32, 1), 53_377),
-            "baselines": (f.Baseline("Logistic regression", 339, rows, 0.5, METRICS),),
+            "baselines": (Baseline("Logistic regression", 339, rows, 0.5, METRICS),),
             "stages": (f.Stage("CsvExampleGen", "CACHED", 0.0, 1), f.Stage("Trainer", "COMPLETE", 8.25, 2)),
             "lineage": (f.ArtifactFacts("examples", "Examples", 1, "CsvExampleGen/examples/1"),),
             "environment": {"Python": "3.11.7", "TFX": "1.16.0"},

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from components.report.facts import Baseline, Metric
+from components.evaluation.baselines import Baseline
+from components.evaluation.bounds import Metric
 from components.verdict import Verdict
 
 
