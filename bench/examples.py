@@ -33,8 +33,6 @@ _CHUNK_ROWS = 50_000
 
 @dataclass(frozen=True)
 class Run:
-    """One measured process."""
-
     reader: str
     rows: int
     do_s: float
@@ -43,7 +41,6 @@ class Run:
 
     @property
     def rows_per_s(self) -> float:
-        """Rows a second within the executor."""
         return self.rows / self.do_s
 
 
@@ -148,7 +145,6 @@ def summary(runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def markdown(runs: Sequence[Run], result: dict[str, Any]) -> str:
-    """Return the table and what it means."""
     names = {"ours": "Vouch", "stock": "CsvExampleGen"}
     lines = ["| reader | rows | rows/s | Do, s | process, s | peak MB |", "|---|---|---|---|---|---|"]
     lines += [

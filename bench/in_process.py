@@ -36,7 +36,6 @@ def main(version: Path) -> None:
 def measured(
     servable: Servable, signature: str, inputs: dict[str, Any], threads: int, seconds: float
 ) -> dict[str, float]:
-    """Call from so many threads for so long."""
     servable.run(signature, inputs)
     took: list[list[float]] = [[] for _ in range(threads)]
     begin = time.perf_counter()

@@ -113,11 +113,9 @@ class Limit:
         self.threads: dict[Shape, int] = {}
 
     def choose_threads(self, shape: Shape, seconds: float) -> None:
-        """Find the best number of threads."""
         self.threads[shape] = max(THREADS, key=lambda threads: self._ask(shape, threads, seconds).per_s)
 
     def measure(self, shape: Shape, seconds: float) -> Load:
-        """Call for so long."""
         return self._ask(shape, self.threads[shape], seconds)
 
     def _ask(self, shape: Shape, threads: int, seconds: float) -> Load:
@@ -136,7 +134,6 @@ class Limit:
 
 @contextmanager
 def limit(version: Path, work: Path) -> Iterator[Limit]:
-    """Load the version in a process of its own."""
     words = [sys.executable, "-m", "bench.in_process", str(version)]
     with running(Command(words, work / "limit.log", is_asked=True)) as process:
         yield Limit(process)

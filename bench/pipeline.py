@@ -39,8 +39,6 @@ class RunFailed(VouchError):
 
 @dataclass(frozen=True)
 class Run:
-    """One measured process tree."""
-
     contender: str
     turn: int
     wall_s: float
@@ -65,7 +63,6 @@ def main() -> None:
 
 
 def arguments() -> argparse.ArgumentParser:
-    """Return the command line's parser."""
     parser = argparse.ArgumentParser(prog="python -m bench.pipeline", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--runs", type=positive, default=3, help="counted turns (%(default)s)")
     parser.add_argument("--config", type=Path, default=Path("config/breast_cancer"), help="%(default)s")
@@ -123,7 +120,6 @@ def measure(
 
 
 def command(contender: str, config: Path, overrides: Sequence[str], settings: Path, out: Path) -> list[str]:
-    """Return what to start for one contender."""
     if contender == OURS:
         sets = [word for override in overrides for word in ("--set", override)]
         return [sys.executable, str(ROOT / "local_runner.py"), "run", str(config.resolve()), *sets]

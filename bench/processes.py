@@ -97,7 +97,6 @@ def wait_until_idle(first: int, timeout_s: float = IDLE_WAIT_S) -> None:
 
 
 def failed(command: Command, how: str) -> RunFailed:
-    """Return the error, with the end of the log."""
     lines = command.log.read_text(encoding="utf-8", errors="replace").splitlines()
     return RunFailed(f"{' '.join(command.words)} {how}", got="\n".join(lines[-LAST_LINES:]))
 

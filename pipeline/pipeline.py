@@ -165,7 +165,6 @@ def _by_content(schema_file: Path, root: Path) -> Path:
 
 
 def _about_features(settings: Settings) -> dict[str, Any]:
-    """Return what `preprocessing_fn` needs to know."""
     left_out = [settings.data.label, *settings.data.ignore]
     if settings.split.group_by:
         left_out.append(settings.split.group_by)

@@ -47,7 +47,6 @@ class Axis:
 
     @property
     def ticks(self) -> dict[float, str]:
-        """What stands where."""
         return dict(self.words) or {value: self.form(value) for value in ticks(self.low, self.high)}
 
 
@@ -76,8 +75,6 @@ class Bars:
 
 @dataclass(frozen=True)
 class Mark:
-    """A point with a name."""
-
     name: str
     x: float
     y: float

@@ -57,7 +57,6 @@ def box(x: float, y: float, width: float, height: float, kind: str, radius: floa
 
 
 def path(points: Sequence[tuple[float, float]], kind: str) -> Markup:
-    """Return a line through points."""
     return Markup('<path class="{}" d="M{}"/>').format(kind, "L".join(f"{x:.1f} {y:.1f}" for x, y in points))
 
 

@@ -43,7 +43,6 @@ def file_name(kind: str, feature: str | None) -> str:
 
 
 def cell(value: object) -> str:
-    """Return a value as CSV text."""
     if value is None:
         return ""
     if isinstance(value, str):

@@ -30,7 +30,6 @@ class Columns(Frozen):
     group_by: str | None = None
 
     def features(self, schema: schema_pb2.Schema) -> tuple[str, ...]:
-        """Return what the model reads."""
         left_out = {self.label, self.group_by, *self.ignore}
         return tuple(
             feature.name
@@ -51,12 +50,10 @@ class Scan:
 
     @property
     def rows(self) -> dict[str, int]:
-        """Rows read of each split."""
         return {split: len(hashes) for split, hashes in self.content.items()}
 
     @property
     def sampled_rows(self) -> int:
-        """Training rows in the sample."""
         return len(next(iter(self.sample.values()), ()))
 
 

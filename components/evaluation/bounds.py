@@ -51,7 +51,6 @@ class Metric:
 
     @property
     def title(self) -> str:
-        """The name for people."""
         return METRIC_NAMES.get(self.name, self.name)
 
     @property
@@ -74,7 +73,6 @@ class Tally:
 
     @staticmethod
     def empty(classes: int, positive_index: int | None) -> Tally:
-        """Return a tally of no rows."""
         ranked = tuple(range(classes)) if positive_index is None else (positive_index,)
         return Tally(np.zeros((classes, classes), np.int64), np.zeros((len(ranked), 2, BUCKETS), np.int64), ranked)
 
@@ -85,18 +83,15 @@ class Tally:
             np.add.at(self.scores[place], ((true == index).astype(int), bucket(probabilities[:, index])), 1)
 
     def merge(self, other: Tally) -> None:
-        """Count another tally's rows too."""
         self.confusion += other.confusion
         self.scores += other.scores
 
     @property
     def rows(self) -> int:
-        """All rows counted."""
         return int(self.confusion.sum())
 
 
 def bucket(probability: Floats) -> NDArray[np.int64]:
-    """Return the bucket of each probability."""
     place = (_log_odds(probability.astype(np.float64)) + LOG_ODDS_LIMIT) / (2 * LOG_ODDS_LIMIT) * BUCKETS
     return np.clip(place.astype(np.int64), 0, BUCKETS - 1)
 

@@ -52,7 +52,6 @@ class Scorer(tf.Module):
         return {f.name: tf.TensorSpec([None], _dtype(f)) for f in self._features}
 
     def save(self, folder: Path) -> None:
-        """Write the SavedModel with its signatures."""
         aliases = {feature.name: _alias(feature.name, i) for i, feature in enumerate(self._features)}
         columns = {aliases[name]: spec for name, spec in self.column_specs().items()}
 

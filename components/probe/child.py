@@ -40,7 +40,6 @@ class ProbeReport:
 
 
 def probe(folder: Path) -> ProbeReport:
-    """Load the model and replay every signature's golden rows."""
     import tensorflow as tf
 
     from serving.repository.golden import Golden

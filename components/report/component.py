@@ -78,8 +78,6 @@ def write_report(facts: Facts, folder: Path) -> None:
 
 
 class RunReport(base_component.BaseComponent):
-    """Write one run's report: HTML, JSON, XLSX, PNG and the model card."""
-
     SPEC_CLASS = RunReportSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
 

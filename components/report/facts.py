@@ -16,8 +16,6 @@ from components.verdict import Verdict
 
 @dataclass(frozen=True)
 class SliceFacts:
-    """The metrics of a part of the test split."""
-
     name: str
     rows: int
     metrics: tuple[Metric, ...]
@@ -102,7 +100,6 @@ class History:
 
     @property
     def epochs(self) -> int:
-        """Epochs run."""
         return max((len(series) for series in self.values.values()), default=0)
 
 
@@ -122,8 +119,6 @@ class OperatingPointFacts:
 
 @dataclass(frozen=True)
 class Facts:
-    """One run."""
-
     model: str
     title: str
     description: str
@@ -159,12 +154,10 @@ class Facts:
 
     @property
     def name(self) -> str:
-        """The model's name for people."""
         return self.title or self.model
 
     @property
     def headline(self) -> str:
-        """What came of the run, in a few words."""
         return "Not pushed" if self.pushed_version is None else f"Pushed as version {self.pushed_version}"
 
     @property

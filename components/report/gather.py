@@ -135,7 +135,6 @@ def saved_widths(model: Path) -> tuple[int, ...]:
 
 
 def environment() -> dict[str, str]:
-    """Return the versions that a run depends on."""
     versions = {title: packages.version(name) for title, name in PACKAGES.items()}
     return {"Python": platform.python_version(), **versions, "Platform": platform.platform()}
 

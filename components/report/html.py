@@ -20,7 +20,6 @@ TEMPLATE = "report.html.j2"
 
 
 def render_html(facts: Facts) -> str:
-    """Return the page."""
     return (
         _environment()
         .get_template(TEMPLATE)
@@ -53,7 +52,6 @@ def brief(value: float | None) -> str:
 
 
 def percent(part: float, whole: float) -> str:
-    """Return a share in per cent."""
     return f"{100 * part / whole:.1f}\u202f%" if whole and math.isfinite(part) else "–"
 
 

@@ -17,7 +17,6 @@ BOUNDS = ("", " at least", " at most")
 
 
 def write_xlsx(facts: Facts, path: Path) -> None:
-    """Write the workbook."""
     from openpyxl import Workbook
     from openpyxl.utils import get_column_letter
 

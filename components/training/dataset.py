@@ -29,7 +29,6 @@ class Split:
 
     @property
     def rows(self) -> int:
-        """All rows of the split."""
         return sum(self.class_counts)
 
 

@@ -20,7 +20,6 @@ class OperatingPoint:
 
     @property
     def reached(self) -> bool:
-        """Whether the target recall was reached on eval."""
         return self.recall >= self.target_recall
 
 

@@ -37,8 +37,6 @@ class Step:
 
 @dataclass(frozen=True)
 class Run:
-    """One run of one model's pipeline."""
-
     run_id: str
     model: str
     started: datetime
@@ -46,7 +44,6 @@ class Run:
 
     @property
     def state(self) -> RunState:
-        """Whether all of it ran."""
         if any(step.state in ("FAILED", "CANCELED") for step in self.steps):
             return "failed"
         done = self.step(names.REPORT)
@@ -68,7 +65,6 @@ class Run:
         return None
 
     def step(self, component: str) -> Step | None:
-        """Return a component of the run, if it got that far."""
         return next((step for step in self.steps if step.component == component), None)
 
     def uri(self, component: str, key: str) -> str | None:

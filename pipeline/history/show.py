@@ -17,7 +17,6 @@ GATES = {"data": "data gate", "evaluation": "evaluation gate", "serving": "servi
 
 
 def show_runs(model: str | None, limit: int, as_json: bool) -> None:
-    """Print the newest runs."""
     runs = list_runs(Paths(var_root(), model or "").metadata, model)[:limit]
     if as_json:
         rows = [

@@ -52,7 +52,6 @@ def open_store(path: Path) -> metadata_store.MetadataStore:
 
 
 def is_cached(connection: metadata_store_pb2.ConnectionConfig, execution_id: int) -> bool:
-    """Return whether an execution's outputs came from the cache."""
     [execution] = metadata_store.MetadataStore(connection).get_executions_by_id([execution_id])
     return bool(execution.last_known_state == metadata_store_pb2.Execution.CACHED)
 

@@ -165,5 +165,4 @@ def learning_rate(settings: ModelSettings, epoch: int) -> float:
 
 
 def _half_cosine(share: float) -> float:
-    """Return the smooth way from 0 to 1."""
     return 0.5 * (1 - math.cos(math.pi * share))
