@@ -74,10 +74,7 @@ def waterfall(explanation: Explanation, label: str, most: int = MOST_BARS) -> Ma
         rest = explanation.effects[most - 1 :]
         others = sum(len(effect.fields) for effect in rest)
         steps = [*steps[: most - 1], (f"{others} others", sum(effect.effect for effect in rest))]
-    levels = [
-        explanation.base,
-        *(explanation.base + sum(effect for _name, effect in steps[: n + 1]) for n in range(len(steps))),
-    ]
+    levels = [*accumulate((effect for _name, effect in steps), initial=explanation.base)]
     across = Scale(min(0.0, *levels), max(1.0, *levels), *BARS)
     digits = 1 if max(abs(effect) for _name, effect in [("", 0.0), *steps]) >= 0.01 else 2
     parts = [_level(26, across, "usual case", explanation.base)]
