@@ -117,9 +117,9 @@ def digest(model):
 def test_two_processes_predict_the_same_bits(model):
     code = f"""
 import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
-import test_model
-from components import model
-print(test_model.digest(model))
+import test_dense
+from components.training.models import dense as model
+print(test_dense.digest(model))
 """
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert other.stdout.split()[-1] == digest(model)
