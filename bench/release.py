@@ -38,8 +38,7 @@ from serving.client.types import Addresses
 from serving.launch.launcher import Start, launch
 from serving.release.commands import promote, rollback
 from serving.release.context import ReleaseContext
-from serving.release.state import STABLE
-from serving.repository.layout import MANIFEST
+from serving.repository.layout import MANIFEST, STABLE
 from serving.repository.manifest import Manifest
 from serving.wire.messages import message
 

@@ -21,7 +21,6 @@ def create_app(settings: WebSettings | None = None, services: Services | None = 
     from webapp import auth
     from webapp.http import admission, errors, health, limits, security
     from webapp.http import request_log as requests
-    from webapp.services import make_services
 
     settings = settings or _from_environment()
     app = Flask(__name__)
@@ -39,6 +38,30 @@ def create_app(settings: WebSettings | None = None, services: Services | None = 
     app.add_url_rule("/readyz", "readyz", health.make_readyz(health.Readiness()))
     auth.check_every_route_has_a_role(app)
     return app
+
+
+def make_services(settings: WebSettings) -> Services:
+    """Return the services that the settings describe. Nothing is asked of the model server yet."""
+    from serving.client.retry import Policy
+    from serving.client.connect import connect
+    from serving.client.types import Addresses
+    from webapp.auth.accounts import Accounts
+    from webapp.history.last_hour import LastHour
+    from webapp.http.metrics import Metrics
+    from webapp.models.catalog import Catalog
+    from webapp.models.router import Router
+    from webapp.predict.log_writer import PredictionLog
+    from webapp.predict.predictor import Predictor
+    from webapp.services import Services
+
+    addresses = Addresses(settings.model_server_rest, settings.model_server_grpc)
+    client = connect(addresses, policy=Policy(budget_s=settings.model_server_timeout_s))
+    catalog, router = Catalog(settings.serving, settings.models), Router(settings.serving)
+    metrics = Metrics()
+    log = PredictionLog(settings, metrics)
+    predictor = Predictor(catalog, router, client, log, metrics)
+    accounts = Accounts(settings.database)
+    return Services(settings, client, catalog, router, predictor, log, accounts, metrics, LastHour())
 
 
 def _from_environment() -> WebSettings:

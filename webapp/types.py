@@ -1,4 +1,4 @@
-"""What passes between the rooms of the web app: values without behaviour."""
+"""What passes between the rooms of the web app: values without behaviour, and the one error that names problems."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import VouchError
+
+MAX_PROBLEMS = 100
 Source = Literal["page", "index", "batch", "api", "csv"]
 
 
@@ -41,6 +44,20 @@ class Problem:
     got: str
     example: str
     row: int | None = None
+
+
+class InvalidInput(VouchError):
+    """What was sent cannot be predicted. `problems` are the first hundred."""
+
+    exit_code = 3
+    http_status = 400
+
+    def __init__(self, problems: Sequence[Problem], what: str = "the input is not valid") -> None:
+        self.problems = tuple(problems[:MAX_PROBLEMS])
+        first = self.problems[0]
+        first_rule = f"{first.field}: {first.rule}" if first.field else first.rule
+        more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+        super().__init__(what, got=first.got + more, wanted=first_rule)
 
 
 @dataclass(frozen=True)

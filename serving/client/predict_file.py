@@ -14,8 +14,7 @@ from common.tables.safe import safe_text
 from serving.client.errors import InvalidRequest, ModelNotFound
 from serving.client.row_files import Chunk, read_chunks
 from serving.client.types import DEFAULT_SIGNATURE, NEWEST, Metadata, ModelClient, Outputs, Signature, VersionSpec
-from serving.release.state import STABLE
-from serving.repository.layout import TRAINING
+from serving.repository.layout import STABLE, TRAINING
 
 
 def resolve(client: ModelClient, model: str, version_spec: VersionSpec) -> tuple[VersionSpec, Metadata]:

@@ -16,7 +16,7 @@ from serving.client.connect import connect
 from serving.client.types import DEFAULT_SIGNATURE, VersionSpec
 from serving.launch.launcher import Running, end
 from serving.release.checks import read_golden
-from serving.release.state import STABLE
+from serving.repository.layout import STABLE
 
 PROTOCOLS = {"rest": "by REST", "grpc": "by gRPC"}
 LOOK_EVERY_S = 0.2

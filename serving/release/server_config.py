@@ -11,8 +11,8 @@ from typing import Any
 from google.protobuf import text_format
 
 from common.files import write_text
-from serving.release.state import CONFIG, DONE, STABLE, Record, State, Store
-from serving.repository.layout import models, unreadable
+from serving.release.state import CONFIG, DONE, Record, State, Store
+from serving.repository.layout import STABLE, models, unreadable
 from serving.wire.messages import message
 
 HEADER = "# Written by `python -m serving`; changes made by hand are lost at the next release.\n"

@@ -22,8 +22,8 @@ from serving.client.types import VersionSpec, VersionStatus
 from serving.release.checks import wait_available
 from serving.release.context import ReleaseContext
 from serving.release.server_config import Plan, make_config, recorded, write_config
-from serving.release.state import CANDIDATE, STABLE, State
-from serving.repository.layout import models, unreadable
+from serving.release.state import State
+from serving.repository.layout import CANDIDATE, STABLE, models, unreadable
 
 LET_GO_S = 0.5  # what a server may take to notice that it is no longer asked for a version
 

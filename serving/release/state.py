@@ -15,12 +15,11 @@ from pydantic import ConfigDict, Field, TypeAdapter
 
 from common.errors import DataError, EnvironmentProblem
 from common.files import locked, write_text
-from serving.repository.layout import MAX_VERSION
+from serving.repository.layout import CANDIDATE, MAX_VERSION, STABLE
 
 STATE, LOG = ".release.json", ".release.jsonl"  # no numbers, so no model server takes them for versions
 LOCK, HOLDER = ".release_lock", ".release_holder.json"
 CONFIG = "models.config"
-STABLE, CANDIDATE = "stable", "candidate"
 DONE = "done"
 
 _STRICT = ConfigDict(strict=True, extra="forbid")

@@ -20,6 +20,8 @@ DEFAULT_SIGNATURE = "serving_default"  # named raw features
 EXAMPLES_SIGNATURE = "serving_examples"  # serialized tf.Example
 PACKED_SIGNATURE = "serving_packed"  # one dense matrix
 
+STABLE, CANDIDATE = "stable", "candidate"  # the labels that a release gives to versions
+
 MAX_VERSION = 2**63 - 1
 
 

@@ -13,8 +13,8 @@ from tests.support.programs import skip_without
 from tests.support.web.apps import App, app_settings
 from tests.support.web.fake_model_server import FakeModelServer
 from tests.support.web.models import Made, cells, flowers, make_version, patients, release
-from webapp import create_app
-from webapp.services import Services, make_services
+from webapp import create_app, make_services
+from webapp.services import Services
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -13,12 +13,11 @@ from flask.testing import FlaskClient
 
 from tests.support.web.apps import app_settings
 from tests.support.web.small_app import PASSWORD, SECRET, add_users, csrf_token, log_in
-from webapp import create_app
+from webapp import create_app, make_services
 from webapp.auth import tokens
 from webapp.auth.accounts import Accounts
 from webapp.auth.passwords import Passwords
 from webapp.auth.roles import required_role
-from webapp.services import make_services
 
 PUBLIC, VIEWER, OPERATOR, ADMIN = "public", "viewer", "operator", "admin"
 

@@ -10,9 +10,8 @@ from pydantic import BaseModel, ValidationError
 from common.errors import VouchError
 from webapp.api.json_text import parse_json
 from webapp.predict.rules import shown
-from webapp.predict.validation import InvalidInput
 from webapp.settings import WebSettings
-from webapp.types import Problem
+from webapp.types import InvalidInput, Problem
 
 JSON, CSV, MULTIPART = "application/json", "text/csv", "multipart/form-data"
 _CHARSETS = ("utf-8", "utf8")

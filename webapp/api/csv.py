@@ -16,9 +16,8 @@ from webapp.api.schemas import STICKY_LENGTH, CsvSummary, ProblemItem, RuleCount
 from webapp.bulk.csv_blocks import Limits
 from webapp.bulk.scoring import BulkResult, Upload, score_csv
 from webapp.predict.rules import shown
-from webapp.predict.validation import InvalidInput
 from webapp.services import services
-from webapp.types import Problem, Role
+from webapp.types import InvalidInput, Problem, Role
 
 PART, UPLOADS = "file", "uploads"
 PIECE_BYTES = 1 << 16

@@ -11,8 +11,7 @@ from typing import Any
 import orjson
 
 from webapp.predict.rules import shown
-from webapp.predict.validation import InvalidInput
-from webapp.types import Problem
+from webapp.types import InvalidInput, Problem
 
 EXAMPLE = '{"rows": [{"feature": 1.5}]}'
 _NOT_A_NUMBER = re.compile("-?(NaN|Infinity|nan|inf)|-$")

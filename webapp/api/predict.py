@@ -15,9 +15,8 @@ from webapp.api.schemas import MODEL_NAME, HeldOut, Predictions
 from webapp.auth import identity
 from webapp.models.sample import showcase_of
 from webapp.predict.rules import shown
-from webapp.predict.validation import InvalidInput
 from webapp.services import Services, services
-from webapp.types import Answer, Outcome, Problem, RequestInfo, Role, Source
+from webapp.types import Answer, InvalidInput, Outcome, Problem, RequestInfo, Role, Source
 
 TAG = "predictions"
 PREDICT_REQUEST = "PredictRequest"  # a schema that depends on the models

@@ -15,8 +15,7 @@ from common.errors import VouchError
 from webapp.api.body import JSON
 from webapp.auth import requires
 from webapp.predict.rules import shown
-from webapp.predict.validation import InvalidInput
-from webapp.types import Problem, Role
+from webapp.types import InvalidInput, Problem, Role
 
 PREFIX = "/api"
 VERSION = "/v1"

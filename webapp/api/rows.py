@@ -8,8 +8,7 @@ from typing import Any
 
 from webapp.api.schemas import STICKY_LENGTH
 from webapp.predict.rules import shown
-from webapp.predict.validation import InvalidInput
-from webapp.types import Problem
+from webapp.types import InvalidInput, Problem
 
 EXAMPLE = '{"rows": [{"feature": 1.5}]}'
 _KEYS = ("model", "reference", "row", "rows", "sticky")

@@ -19,8 +19,7 @@ from common.tables.csv_file import undecodable
 from common.tables.dialect import find_dialect
 from common.tables.encoding import utf8_stream
 from webapp.predict.rules import shown
-from webapp.predict.validation import MAX_PROBLEMS, InvalidInput
-from webapp.types import Problem
+from webapp.types import MAX_PROBLEMS, InvalidInput, Problem
 
 BLOCK_BYTES = 1 << 20
 MAX_RECORD_BYTES = 4 << 20

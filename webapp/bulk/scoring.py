@@ -22,8 +22,7 @@ from webapp.bulk.csv_columns import CheckedTable, check_table
 from webapp.models.catalog import ModelVersion
 from webapp.models.router import Choice
 from webapp.predict.predictor import Predictor, Scored
-from webapp.predict.validation import MAX_PROBLEMS, InvalidInput
-from webapp.types import Problem, RequestInfo
+from webapp.types import MAX_PROBLEMS, InvalidInput, Problem, RequestInfo
 
 CHUNK_ROWS = 8192
 IN_FLIGHT = 2  # the model server works on one while the next is made ready

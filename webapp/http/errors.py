@@ -14,8 +14,7 @@ from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException, NotFound
 
 from common.errors import EnvironmentProblem, VouchError
-from webapp.predict.validation import InvalidInput
-from webapp.types import Problem
+from webapp.types import InvalidInput, Problem
 
 PROBLEM_JSON = "application/problem+json"
 RETRY_AFTER_S = 5  # where nobody said anything better

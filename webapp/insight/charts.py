@@ -27,9 +27,9 @@ from common.draw.svg import (
     shape,
     text,
 )
+from webapp import wording
 from webapp.insight.explain import Effect, Explanation
 from webapp.insight.neighbours import Projection
-from webapp.pages import wording
 
 MOST_BARS = 10
 BARS = (176.0, WIDTH - 54.0)  # of the waterfall: from where to where

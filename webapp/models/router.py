@@ -13,8 +13,8 @@ from pathlib import Path
 
 from common.errors import DataError, VouchError
 from serving.client.errors import ModelNotFound
-from serving.release.state import CANDIDATE, STABLE, STATE, Routing, Store, routing
-from serving.repository.layout import models, versions
+from serving.release.state import STATE, Routing, Store, routing
+from serving.repository.layout import CANDIDATE, STABLE, models, versions
 
 MODEL_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")  # config.settings.Settings.name; no path can be made of it
 logger = logging.getLogger(__name__)

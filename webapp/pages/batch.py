@@ -24,9 +24,8 @@ from webapp.models.catalog import ModelVersion
 from webapp.models.sample import showcase_of
 from webapp.pages import frame
 from webapp.pages.inputs import as_text
-from webapp.predict.validation import InvalidInput
 from webapp.services import services
-from webapp.types import Problem, Role
+from webapp.types import InvalidInput, Problem, Role
 
 blueprint = Blueprint("batch", __name__)
 EXAMPLE_ROWS = 3

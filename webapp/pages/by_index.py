@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from flask import Blueprint, Response, make_response, render_template, request
 
 from common.errors import VouchError
+from webapp import wording
 from webapp.auth import requires
 from webapp.http.errors import answer_vouch_error
 from webapp.models.catalog import ModelVersion
 from webapp.models.sample import Sample, showcase_of
-from webapp.pages import frame, wording
+from webapp.pages import frame
 from webapp.pages.result import Result, result_of
 from webapp.services import services
 from webapp.types import Role

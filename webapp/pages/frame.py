@@ -9,9 +9,9 @@ from flask import g, request, url_for
 from flask.sansio.app import App
 
 from common.errors import VouchError
+from webapp import wording
 from webapp.auth import identity
 from webapp.models.catalog import ModelVersion
-from webapp.pages import wording
 from webapp.services import services
 from webapp.types import RequestInfo, Role, Source
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from common.errors import DataError
 from common.text import with_point
+from webapp import wording
 from webapp.models.catalog import Field, ModelVersion
-from webapp.pages import wording
 from webapp.types import Caution, Problem
 
 MOST_OPTIONS = 50  # beyond, values are typed, not picked

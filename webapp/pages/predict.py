@@ -17,9 +17,9 @@ from webapp.models.catalog import ModelVersion
 from webapp.pages import frame
 from webapp.pages.inputs import Input, as_text, inputs_of, pasted_texts, problem_links, with_points
 from webapp.pages.result import Result, result_of
-from webapp.predict.validation import InvalidInput, parse_text
+from webapp.predict.validation import parse_text
 from webapp.services import services
-from webapp.types import Caution, Problem, Role
+from webapp.types import Caution, InvalidInput, Problem, Role
 
 REFERENCE, REFERENCE_LENGTH = "__reference", 200  # no feature is called so
 blueprint = Blueprint("predict", __name__)

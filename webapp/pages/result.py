@@ -11,11 +11,11 @@ from typing import Any
 from markupsafe import Markup
 
 from common.errors import VouchError
+from webapp import wording
 from webapp.insight import charts
 from webapp.insight.explain import Explanation, asker, explain
 from webapp.insight.neighbours import Neighbour, Projection, projection_of
 from webapp.models.catalog import ModelVersion
-from webapp.pages import wording
 from webapp.services import services
 from webapp.types import Answer, Outcome
 

@@ -7,29 +7,13 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from common.errors import VouchError
 from common.text import nearest
 from webapp.models.catalog import ModelVersion
 from webapp.predict.rules import FieldRules, Refused, rules_of, shown
-from webapp.types import Caution, Problem
+from webapp.types import MAX_PROBLEMS, Caution, InvalidInput, Problem
 
-MAX_PROBLEMS = 100
 Cautions = tuple[Caution, ...]
 _ABSENT = object()
-
-
-class InvalidInput(VouchError):
-    """What was sent cannot be predicted. `problems` are the first hundred."""
-
-    exit_code = 3
-    http_status = 400
-
-    def __init__(self, problems: Sequence[Problem], what: str = "the input is not valid") -> None:
-        self.problems = tuple(problems[:MAX_PROBLEMS])
-        first = self.problems[0]
-        told = f"{first.field}: {first.rule}" if first.field else first.rule
-        more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
-        super().__init__(what, got=first.got + more, wanted=told)
 
 
 @dataclass(frozen=True)

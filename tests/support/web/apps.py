@@ -11,8 +11,8 @@ from typing import Any
 from flask import Flask
 from flask.testing import FlaskClient
 
-from webapp import create_app
-from webapp.services import Services, make_services
+from webapp import create_app, make_services
+from webapp.services import Services
 from webapp.settings import WebSettings, read_settings
 
 App = tuple[Flask, Services]

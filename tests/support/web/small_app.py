@@ -11,14 +11,12 @@ from typing import Any
 from flask import Blueprint, Flask, Response, jsonify, render_template, request
 
 from tests.support.web.apps import app_settings
-from webapp import auth
+from webapp import auth, make_services, wording
 from webapp.auth import identity, pages, public, requires
 from webapp.auth.accounts import Accounts
 from webapp.auth.passwords import Passwords
 from webapp.http import admission, errors, limits, security
 from webapp.http import request_log as requests
-from webapp.pages import wording
-from webapp.services import make_services
 from webapp.types import Role
 
 SECRET = "a secret of this test, 0123456789 abcdefghij"

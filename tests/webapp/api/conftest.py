@@ -10,8 +10,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.support.web.fake_model_server import FakeModelServer
-from webapp import create_app
-from webapp.services import make_services
+from webapp import create_app, make_services
 from webapp.settings import read_settings
 
 

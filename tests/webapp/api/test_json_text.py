@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from webapp.api.json_text import parse_json
-from webapp.predict.validation import InvalidInput
+from webapp.types import InvalidInput
 
 DEPTH = 8
 WHOLE = st.integers(-(2**63), 2**64 - 1)

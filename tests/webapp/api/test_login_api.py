@@ -13,11 +13,10 @@ from flask.testing import FlaskClient
 
 from tests.support.web.fake_model_server import FakeModelServer
 from tests.support.web.models import Made
-from webapp import create_app
+from webapp import create_app, make_services
 from webapp.api.schemas import Tokens
 from webapp.auth import accounts, database
 from webapp.auth.passwords import Passwords
-from webapp.services import make_services
 from webapp.settings import read_settings
 from webapp.types import Role
 

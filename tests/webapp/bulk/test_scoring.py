@@ -17,7 +17,7 @@ from tests.support.web.predicting import ASKED, Bench
 from webapp.bulk import scoring as bulk
 from webapp.bulk.csv_blocks import Limits, TooLarge
 from webapp.bulk.scoring import BulkResult, Upload, score_csv
-from webapp.predict.validation import InvalidInput
+from webapp.types import InvalidInput
 
 RESULT = "result.csv"
 

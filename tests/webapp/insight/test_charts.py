@@ -14,7 +14,7 @@ from webapp.insight.explain import Effect, Explanation
 from webapp.insight.neighbours import Projection, projection_of
 from webapp.models.catalog import Catalog, Field
 from webapp.models.statistics import Stats
-from webapp.pages.wording import short
+from webapp.wording import short
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = '<script>alert("1")</script> & co'

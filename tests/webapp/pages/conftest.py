@@ -11,8 +11,7 @@ from flask.testing import FlaskClient
 
 from tests.support.web.apps import app_settings
 from tests.support.web.fake_model_server import FakeModelServer
-from webapp import create_app
-from webapp.services import make_services
+from webapp import create_app, make_services
 
 
 @pytest.fixture(scope="session")

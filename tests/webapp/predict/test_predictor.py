@@ -19,7 +19,7 @@ from tests.support.web.fake_model_server import FakeModelServer, probabilities_o
 from tests.support.web.models import Made, labels_of, make_version, release
 from tests.support.web.predicting import ASKED, Bench
 from webapp.models.router import Choice
-from webapp.predict.validation import InvalidInput
+from webapp.types import InvalidInput
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 from common.text import MISSING_CODE
 from tests.support.web.models import Made
 from webapp.models.catalog import Catalog, ModelVersion
-from webapp.predict.validation import InvalidInput, check_rows, parse_text
-from webapp.types import Problem
+from webapp.predict.validation import check_rows, parse_text
+from webapp.types import InvalidInput, Problem
 
 BEYOND_FLOAT32, BEYOND_INT64 = 1e39, 2**63
 

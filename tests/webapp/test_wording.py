@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from webapp.pages import wording
+from webapp import wording
 
 
 @pytest.mark.parametrize(
