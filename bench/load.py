@@ -83,14 +83,14 @@ def _measured(shot: Shot, parts: Sequence[_Part], seconds: float) -> Load:
             for part, log in zip(parts, logs, strict=True):
                 words = _command(shot, part, seconds, log)
                 processes.append(subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
-            told = [process.communicate(timeout=LEAD_S + seconds + PATIENCE_S)[0] for process in processes]
+            outputs = [process.communicate(timeout=LEAD_S + seconds + PATIENCE_S)[0] for process in processes]
         except subprocess.TimeoutExpired:
             raise RunFailed(f"{PROGRAM} did not end in time", got=shot.url) from None
         finally:
             for process in processes:
                 process.kill()
                 process.wait()
-        for process, words_told in zip(processes, told, strict=True):
+        for process, words_told in zip(processes, outputs, strict=True):
             if process.returncode:
                 raise RunFailed(f"{PROGRAM} ended with exit code {process.returncode}", got=words_told[-500:])
         entries = np.concatenate([read_log(log.read_text(encoding="ascii")) for log in logs])

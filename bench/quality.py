@@ -62,26 +62,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--seed", type=int, default=1000, help="of folds and networks (%(default)s); the recipe was chosen on 0 to 4"
     )
     parser.add_argument("--out", type=Path, help="write every fold's values as JSON")
-    given = parser.parse_args(arguments)
-    settings = load_settings(given.config, given.overrides)
+    options = parser.parse_args(arguments)
+    settings = load_settings(options.config, options.overrides)
     scores = []
-    for score in cross_validate(settings, given.repeats, given.folds, given.seed):
+    for score in cross_validate(settings, options.repeats, options.folds, options.seed):
         scores.append(score)
         if score.model == NETWORK:
             print(f"fold {score.fold}: AUC {score.auc:.4f}, accuracy {score.accuracy:.4f}", file=sys.stderr, flush=True)
     print(table(scores))
     missed = [name for name, bar in BARS.items() if _values(scores, NETWORK, name).mean() < bar]
-    if given.out:
+    if options.out:
         result = {
             "model": settings.model.model_dump(mode="json"),
-            "repeats": given.repeats,
-            "folds": given.folds,
-            "seed": given.seed,
+            "repeats": options.repeats,
+            "folds": options.folds,
+            "seed": options.seed,
             "bars": BARS,
             "missed": missed,
             "scores": [asdict(score) for score in scores],
         }
-        write_text(given.out, json.dumps(result, indent=2) + "\n")
+        write_text(options.out, json.dumps(result, indent=2) + "\n")
     return 1 if missed else 0
 
 

@@ -82,18 +82,20 @@ class Change:
 
 def main() -> None:
     """Measure, print Markdown tables, and fail if a request failed or a bar is missed."""
-    given = arguments().parse_args()
+    options = arguments().parse_args()
     end_on_sigterm()
     try:
         with tempfile.TemporaryDirectory() as folder:
-            version = newest(Paths(var_root(), given.model).serving)
-            sent, changes, switched_s = measure(version, Path(folder), given)
+            version = newest(Paths(var_root(), options.model).serving)
+            sent, changes, switched_s = measure(version, Path(folder), options)
     except VouchError as error:
         sys.exit(f"error: {error}")
     result = summary(sent, changes, switched_s)
     print(markdown(result))
-    if given.out:
-        write_text(given.out, json.dumps({**result, "changes": [asdict(one) for one in changes]}, indent=2) + "\n")
+    if options.out:
+        write_text(
+            options.out, json.dumps({**result, "changes": [asdict(released) for released in changes]}, indent=2) + "\n"
+        )
     sys.exit(0 if result["passed"] else 1)
 
 
@@ -109,7 +111,7 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def measure(
-    version: Path, folder: Path, given: argparse.Namespace
+    version: Path, folder: Path, options: argparse.Namespace
 ) -> tuple[dict[Client, list[Sent]], list[Change], float]:
     """Return what each client sent, the changes, and when they began."""
     model, root = version.parent.name, folder / "serving"
@@ -118,13 +120,13 @@ def measure(
     with (
         launch(Start(root, rest_port=0, grpc_port=0, who="bench", say=say)) as running,
         closing(GrpcClient(running.addresses.grpc)) as control,
-        sending(running.addresses, bodies, given.rate) as collect,
+        sending(running.addresses, bodies, options.rate) as collect,
     ):
         push(version, root / model, 2)
-        say(f"steady for {given.steady:g} s")
-        time.sleep(given.steady)
+        say(f"steady for {options.steady:g} s")
+        time.sleep(options.steady)
         switched_s = time.monotonic()
-        changes = list(change(ReleaseContext(root, (control,), "bench"), model, given.changes))
+        changes = list(change(ReleaseContext(root, (control,), "bench"), model, options.changes))
         return collect(), changes, switched_s
 
 
@@ -269,13 +271,13 @@ def markdown(result: dict[str, Any]) -> str:
         "| client | requests | failed | steady p50, ms | p99 | switching p50, ms | p99 | p99 times | |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for one in result["clients"]:
-        steady, switching = one[STEADY], one[SWITCHING]
-        verdict = "kept" if one["kept"] else "**missed**"
+    for client in result["clients"]:
+        steady, switching = client[STEADY], client[SWITCHING]
+        verdict = "kept" if client["kept"] else "**missed**"
         lines.append(
-            f"| {one['client']} | {steady['requests'] + switching['requests']} | {one['failed']} "
+            f"| {client['client']} | {steady['requests'] + switching['requests']} | {client['failed']} "
             f"| {steady['p50_ms']:.2f} | {steady['p99_ms']:.2f} | {switching['p50_ms']:.2f} "
-            f"| {switching['p99_ms']:.2f} | {one['p99_times']:.2f} | {verdict} |"
+            f"| {switching['p99_ms']:.2f} | {client['p99_times']:.2f} | {verdict} |"
         )
     median, slowest = result["median_s"], result["slowest_s"]
     lines += [
@@ -284,14 +286,14 @@ def markdown(result: dict[str, Any]) -> str:
         + ", ".join(f"{what} {median[what]:.2f} and {slowest[what]:.2f}" for what in median)
         + f". Bars: none fails, p99 ≤ {P99_TIMES:g} times the steady, rollback < {ROLLBACK_S:g} s.",
     ]
-    failures = [f"- {one['client']}: {failure}" for one in result["clients"] for failure in one["failures"]]
+    failures = [f"- {client['client']}: {failure}" for client in result["clients"] for failure in client["failures"]]
     return "\n".join([*lines, *(["", *failures] if failures else [])])
 
 
 def _load(sent: Sequence[Sent]) -> Load:
     if not sent:
         raise RunFailed("a client sent nothing in one of the two phases")
-    p50, p99 = np.percentile([one.took_ms for one in sent], [50, 99])
+    p50, p99 = np.percentile([request.took_ms for request in sent], [50, 99])
     seconds = max(sent[-1].ended_s - sent[0].ended_s, 1e-9)
     return Load(len(sent) / seconds, float(p50), float(p99), len(sent))
 

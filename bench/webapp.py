@@ -70,22 +70,21 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="of each load (%(default)s)")
     parser.add_argument("--scratch", type=Path, default=Path(".tools/bench_webapp"), help="folder for state and logs")
     parser.add_argument("--out", type=Path, help="write the numbers as JSON")
-    given = parser.parse_args()
+    options = parser.parse_args()
     end_on_sigterm()
     try:
         require_generator()
-        base = Paths(var_root(), given.model).serving
+        base = Paths(var_root(), options.model).serving
         newest(base)
         with ExitStack() as stack:
-            field = stack.enter_context(_field(base, given.scratch.resolve()))
-            found = [field.turn(number, given.seconds) for number in range(1, given.turns + 1)]
+            field = stack.enter_context(_field(base, options.scratch.resolve()))
+            turns = [field.turn(number, options.seconds) for number in range(1, options.turns + 1)]
     except VouchError as error:
         sys.exit(f"error: {error}")
-    result = summary(found)
+    result = summary(turns)
     print(markdown(result))
-    if given.out:
-        turns = [asdict(turn) for turn in found]
-        write_text(given.out, json.dumps({"turns": turns, "bars": result}, indent=2) + "\n")
+    if options.out:
+        write_text(options.out, json.dumps({"turns": [asdict(turn) for turn in turns], "bars": result}, indent=2) + "\n")
     sys.exit(0 if all(bar["kept"] for bar in result.values()) else 1)
 
 
@@ -146,13 +145,13 @@ def _field(base: Path, scratch: Path) -> Iterator[Field]:
     body.write_text(json.dumps({"model": model, "rows": rows[:1]}))
     with launch(Start(scratch / "var" / "serving", rest_port=0, grpc_port=0)) as server:
         words = [sys.executable, "-m", "webapp", "--port", "0"]
-        told = {
+        environment = {
             "VOUCH_VAR": str(scratch / "var"),
             "VOUCH_MODEL_SERVER_REST": server.addresses.rest,
             "VOUCH_MODEL_SERVER_GRPC": server.addresses.grpc,
             "VOUCH_RATE_LIMIT": "",
         }
-        command = Command(words, scratch / "webapp.log", environment=told)
+        command = Command(words, scratch / "webapp.log", environment=environment)
         with running(command) as web:
             wait_until(lambda: _is_ready(command.log), web, command, START_S)
             url = _url(command.log)
@@ -163,8 +162,8 @@ def _field(base: Path, scratch: Path) -> Iterator[Field]:
 
 
 def _url(log: Path) -> str:
-    found = re.search(r"http://[\d.:]+", log.read_text(encoding="utf-8"))
-    return found[0] if found else ""
+    match = re.search(r"http://[\d.:]+", log.read_text(encoding="utf-8"))
+    return match[0] if match else ""
 
 
 def _is_ready(log: Path) -> bool:

@@ -110,14 +110,14 @@ def check_platform(system: str, cpu_flags: frozenset[str]) -> Check:
 
 def check_python(version: tuple[int, int, int], glibc: str) -> Check:
     """Check that one of the two locked lines of TFX runs with this Python on this C library."""
-    found = f"Python {'.'.join(map(str, version))}, glibc {glibc or 'none'}"
+    versions = f"Python {'.'.join(map(str, version))}, glibc {glibc or 'none'}"
     match = re.match(r"2\.(\d+)", glibc)
     if not match or int(match[1]) < 28:
-        return Check("Python", "fail", found, "the wheels need the GNU C library 2.28 or newer, so not Alpine")
+        return Check("Python", "fail", versions, "the wheels need the GNU C library 2.28 or newer, so not Alpine")
     fitting = ["3.10", "3.11"] + (["3.12", "3.13"] if int(match[1]) >= 39 else [])
     if "{}.{}".format(*version) not in fitting:
-        return Check("Python", "fail", found, f"with glibc {glibc} use Python {', '.join(fitting)}: make setup")
-    return Check("Python", "ok", found)
+        return Check("Python", "fail", versions, f"with glibc {glibc} use Python {', '.join(fitting)}: make setup")
+    return Check("Python", "ok", versions)
 
 
 def check_packages(lock: str, installed: Mapping[str, Installed], python: tuple[int, int, int]) -> Check:
@@ -143,7 +143,9 @@ def check_packages(lock: str, installed: Mapping[str, Installed], python: tuple[
 def check_wheels(installed: Mapping[str, Installed], supported: frozenset[str]) -> Check:
     """Check that what is installed was built for this machine: an environment copied from another was not."""
     wrong = [
-        f"{name} ({sorted(one.tags)[0]})" for name, one in installed.items() if one.tags and not one.tags & supported
+        f"{name} ({sorted(wheel.tags)[0]})"
+        for name, wheel in installed.items()
+        if wheel.tags and not wheel.tags & supported
     ]
     if wrong:
         cure = "they were built for another Python or a newer glibc: rm -rf .venv && make setup"
@@ -154,17 +156,17 @@ def check_wheels(installed: Mapping[str, Installed], supported: frozenset[str]) 
 def check_bytecode(missing: tuple[str, ...], *, writes_bytecode: bool) -> Check:
     """Check that importing TFX need not compile it each time (35 s instead of 10 s)."""
     if missing and not writes_bytecode:
-        found = f"{', '.join(missing)} not compiled, and PYTHONDONTWRITEBYTECODE is set: every start is 30 s slower"
-        return Check("bytecode", "warn", found, "make setup (it compiles), or unset PYTHONDONTWRITEBYTECODE")
+        state = f"{', '.join(missing)} not compiled, and PYTHONDONTWRITEBYTECODE is set: every start is 30 s slower"
+        return Check("bytecode", "warn", state, "make setup (it compiles), or unset PYTHONDONTWRITEBYTECODE")
     return Check("bytecode", "ok", "compiled at the first import" if missing else "compiled")
 
 
 def check_installer(path: str) -> Check:
     """Check that something on the search path can install packages."""
-    found = [name for name in ("uv", "pip", "pip3") if shutil.which(name, path=path)]
-    if not found:
+    installers = [name for name in ("uv", "pip", "pip3") if shutil.which(name, path=path)]
+    if not installers:
         return Check("installer", "warn", "neither uv nor pip", "apt-get install python3-pip, then make setup")
-    return Check("installer", "ok", found[0])
+    return Check("installer", "ok", installers[0])
 
 
 def check_memory(available_mb: int, *, least_mb: int = 3000) -> Check:
@@ -178,10 +180,10 @@ def check_memory(available_mb: int, *, least_mb: int = 3000) -> Check:
 def check_disk(folder: Path, *, least_mb: int = 500, good_mb: int = 2000) -> Check:
     """Check the space for artifacts and models where `folder` is, or will be."""
     free_mb = shutil.disk_usage(_existing(folder)).free // 2**20
-    found, cure = f"{free_mb} MB free for {folder}", "free some space, or move run-time state: VOUCH_VAR=/other/disk"
+    free, cure = f"{free_mb} MB free for {folder}", "free some space, or move run-time state: VOUCH_VAR=/other/disk"
     if free_mb < good_mb:
-        return Check("disk", "fail" if free_mb < least_mb else "warn", found, cure)
-    return Check("disk", "ok", found)
+        return Check("disk", "fail" if free_mb < least_mb else "warn", free, cure)
+    return Check("disk", "ok", free)
 
 
 def check_writable(folder: Path) -> Check:

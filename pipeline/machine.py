@@ -60,14 +60,14 @@ class Machine:
 
 def _installed() -> dict[str, Installed]:
     """Read names, versions and wheel tags of the environment; the first on the search path counts, as in imports."""
-    found: dict[str, Installed] = {}
+    installed: dict[str, Installed] = {}
     for distribution in importlib.metadata.distributions():
         wheel = distribution.read_text("WHEEL") or ""
         # some builders write a whole set into one line, such as py3-none-manylinux2014_x86_64.musllinux_1_1_x86_64
         lines = re.findall(r"^Tag: (\S+)", wheel, flags=re.MULTILINE)
         tags = frozenset(str(tag) for line in lines for tag in parse_tag(line))
-        found.setdefault(canonicalize_name(distribution.metadata["Name"]), Installed(distribution.version, tags))
-    return found
+        installed.setdefault(canonicalize_name(distribution.metadata["Name"]), Installed(distribution.version, tags))
+    return installed
 
 
 def _without_bytecode(packages: Iterable[str]) -> tuple[str, ...]:

@@ -32,14 +32,14 @@ def score_rows(model: Path, examples: str, settings: Settings, rows: int) -> lis
     parsed = [tf.train.Example.FromString(row) for row in serialized]
     true = [e.features.feature[settings.data.label].bytes_list.value[0].decode() for e in parsed]
     servable = Servable.load(model)
-    given: list[dict[str, tuple[str, float]]] = [{} for _ in serialized]
+    probabilities: list[dict[str, tuple[str, float]]] = [{} for _ in serialized]
     for signature, columns in inputs_of(serialized, features, has_packed=True).items():
         if signature not in servable.signatures:
             continue
         arrays = {name: as_array(plain(v), servable.dtype(signature, name)) for name, v in columns.items()}
         outputs = servable.run(signature, arrays)
         scores = outputs["probability"] if settings.data.is_binary else np.max(outputs["probabilities"], axis=1)
-        for row, label, score in zip(given, outputs["label"], scores, strict=True):
+        for row, label, score in zip(probabilities, outputs["label"], scores, strict=True):
             row[signature] = (label.decode(), float(score))
     servable.close()
-    return [ScoredRow(label, row) for label, row in zip(true, given, strict=True)]
+    return [ScoredRow(label, row) for label, row in zip(true, probabilities, strict=True)]

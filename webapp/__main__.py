@@ -23,8 +23,8 @@ def main(host: str | None, port: int | None, workers: int | None, model_server: 
     from webapp.serve import serve
     from webapp.settings import read_settings
 
-    given = {"HOST": host, "PORT": port, "WORKERS": workers, "MODEL_SERVER_REST": model_server}
-    os.environ.update({f"VOUCH_{key}": str(value) for key, value in given.items() if value is not None})
+    options = {"HOST": host, "PORT": port, "WORKERS": workers, "MODEL_SERVER_REST": model_server}
+    os.environ.update({f"VOUCH_{key}": str(value) for key, value in options.items() if value is not None})
     serve(read_settings(), once=once)  # the workers read the environment, too
 
 

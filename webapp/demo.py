@@ -30,18 +30,18 @@ def ask_once(url: str) -> str:
 
 
 def _wait_until_ready(url: str) -> None:
-    deadline, said = time.monotonic() + WAIT_S, "no answer"
+    deadline, last_answer = time.monotonic() + WAIT_S, "no answer"
     while time.monotonic() < deadline:
         try:
             answer = requests.get(f"{url}/readyz", timeout=TIMEOUT_S)
         except requests.RequestException as error:
-            said = str(error)
+            last_answer = str(error)
         else:
             if answer.ok:
                 return
-            said = answer.text
+            last_answer = answer.text
         time.sleep(0.1)
-    raise EnvironmentProblem("the web app is not ready", got=said, wanted=f"ready within {WAIT_S:g} s")
+    raise EnvironmentProblem("the web app is not ready", got=last_answer, wanted=f"ready within {WAIT_S:g} s")
 
 
 def _answer(url: str, path: str) -> requests.Response:

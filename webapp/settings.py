@@ -149,7 +149,7 @@ class WebSettings(Frozen):
         return self.var / "webapp.sqlite"
 
 
-def read_settings(environment: Mapping[str, str] = os.environ, **given: Any) -> WebSettings:
+def read_settings(environment: Mapping[str, str] = os.environ, **overrides: Any) -> WebSettings:
     """Return the settings from the environment; what is `given` goes first.
 
     Raises ConfigError that names the variable, never a secret's value.
@@ -162,7 +162,7 @@ def read_settings(environment: Mapping[str, str] = os.environ, **given: Any) -> 
     if "PORT" in environment:  # what Railway, Render, Cloud Run and Heroku say
         values.setdefault("port", environment["PORT"])
     try:
-        return WebSettings.model_validate(values | given)
+        return WebSettings.model_validate(values | overrides)
     except ValidationError as error:
         problems = [_sentence(problem) for problem in error.errors(include_input=False, include_url=False)]
         raise ConfigError(

@@ -95,11 +95,11 @@ def moment(time: datetime | str) -> Markup:
     return Markup('<time datetime="{}" title="{}">{}</time>').format(f"{utc:%Y-%m-%dT%H:%M:%SZ}", text, text)
 
 
-def value(given: Any) -> str:
+def value(raw: Any) -> str:
     """Return a feature's value for reading: numbers as `number` does, a dash where it is missing."""
-    if given is None or given == "":
+    if raw is None or raw == "":
         return "–"
-    return number(given) if isinstance(given, int | float) else str(given)
+    return number(raw) if isinstance(raw, int | float) else str(raw)
 
 
 FILTERS = {

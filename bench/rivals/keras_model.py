@@ -21,7 +21,7 @@ def main(version: Path, out: Path) -> None:
     training = json.loads((version / "assets.extra" / "training.json").read_text(encoding="utf-8"))
     mean, deviation = moments(version)
     inputs = keras.Input((len(mean),))
-    scaled = keras.layers.Normalization(mean=mean, variance=[one**2 for one in deviation])(inputs)
+    scaled = keras.layers.Normalization(mean=mean, variance=[value**2 for value in deviation])(inputs)
     network = keras.Model(inputs, dense_layers(scaled, training["settings"]["model"]))
     weights = tf.train.load_checkpoint(str(version / "variables" / "variables"))
     for index, variable in enumerate(network.variables):

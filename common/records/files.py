@@ -96,31 +96,31 @@ def day_folder(base: Path, day: date) -> Path:
 
 def days(base: Path) -> dict[date, Path]:
     """Return the folders under `base` by day, newest first."""
-    found = {}
+    folders = {}
     with suppress(FileNotFoundError, NotADirectoryError):
         for child in base.iterdir():
             with suppress(ValueError):
                 if child.name.startswith(DATE):
-                    found[date.fromisoformat(child.name.removeprefix(DATE))] = child
-    return dict(sorted(found.items(), reverse=True))
+                    folders[date.fromisoformat(child.name.removeprefix(DATE))] = child
+    return dict(sorted(folders.items(), reverse=True))
 
 
 def files_of_day(day: date, folder: Path) -> list[LogFile]:
     """Return a day's files, newest first. Some may be parts of another: see `replaced`."""
-    found = []
+    files = []
     with suppress(FileNotFoundError, NotADirectoryError):
         for name in os.listdir(folder):
-            if told := _NAME.fullmatch(name):
-                time = datetime.strptime(told[1], _STAMP).time()
+            if match := _NAME.fullmatch(name):
+                time = datetime.strptime(match[1], _STAMP).time()
                 newest = datetime.combine(day, time, timezone.utc)
-                found.append(LogFile(newest, name, folder, int(told[2])))
-    return sorted(found, reverse=True)
+                files.append(LogFile(newest, name, folder, int(match[2])))
+    return sorted(files, reverse=True)
 
 
 def facts(file: pq.ParquetFile) -> dict[str, Any]:
     """Return what a file says of itself."""
-    told: dict[str, Any] = json.loads((file.schema_arrow.metadata or {}).get(FACTS, b"{}"))
-    return told
+    by_name: dict[str, Any] = json.loads((file.schema_arrow.metadata or {}).get(FACTS, b"{}"))
+    return by_name
 
 
 def replaced(file: pq.ParquetFile) -> frozenset[str]:
@@ -128,9 +128,9 @@ def replaced(file: pq.ParquetFile) -> frozenset[str]:
     return frozenset(facts(file).get("replaces", ()))
 
 
-def with_facts(schema: pa.Schema, told: Mapping[str, Any]) -> pa.Schema:
+def with_facts(schema: pa.Schema, facts_: Mapping[str, Any]) -> pa.Schema:
     """Return the schema with what the file will say of itself."""
-    return schema.with_metadata({FACTS: json.dumps(told)})
+    return schema.with_metadata({FACTS: json.dumps(facts_)})
 
 
 def write(folder: Path, table: pa.Table) -> Path:
@@ -180,9 +180,9 @@ def column(values: Sequence[Any] | NDArray[Any], kind: pa.DataType) -> pa.Array:
     """Return a feature's values as `kind`; what travels for a missing one (None, NaN, "", the missing code) is null."""
     if pa.types.is_floating(kind):
         return pa.array(np.asarray(values, np.float64), kind, from_pandas=True)
-    found = pa.array(values, from_pandas=True).cast(kind)
+    cells = pa.array(values, from_pandas=True).cast(kind)
     missing = pa.scalar(MISSING_CODE if pa.types.is_integer(kind) else "", kind)
-    return pc.if_else(pc.equal(found, missing), pa.scalar(None, kind), found)
+    return pc.if_else(pc.equal(cells, missing), pa.scalar(None, kind), cells)
 
 
 def inputs(table: pa.Table) -> pa.Table:
@@ -203,15 +203,15 @@ def common_schema(schemas: Iterable[pa.Schema]) -> pa.Schema:
 
 def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """Return the table with just the columns of `schema`; those it lacks are null."""
-    there = set(table.column_names)
-    columns = [table[f.name].cast(f.type) if f.name in there else pa.nulls(table.num_rows, f.type) for f in schema]
+    present = set(table.column_names)
+    columns = [table[f.name].cast(f.type) if f.name in present else pa.nulls(table.num_rows, f.type) for f in schema]
     return pa.table(columns, schema=schema)
 
 
-def _holding(one: pa.DataType, other: pa.DataType) -> pa.DataType:
-    if one == other:
-        return one
-    return pa.string() if pa.types.is_string(one) or pa.types.is_string(other) else pa.float64()
+def _holding(first: pa.DataType, other: pa.DataType) -> pa.DataType:
+    if first == other:
+        return first
+    return pa.string() if pa.types.is_string(first) or pa.types.is_string(other) else pa.float64()
 
 
 def start_of(day: date) -> datetime:

@@ -49,21 +49,21 @@ def keep(base: Path, day: date, feedback: Feedback) -> None:
 def of_day(base: Path, day: date) -> dict[Key, Feedback]:
     """Return the true labels of a day's predictions, as they were told last."""
     gone: set[str] = set()
-    found: dict[Key, Feedback] = {}
+    by_key: dict[Key, Feedback] = {}
     for file in files_of_day(day, day_folder(base / FEEDBACK, day)):
         if file.name not in gone:
-            gone |= _read(file, found)
-    return found
+            gone |= _read(file, by_key)
+    return by_key
 
 
-def _read(file: LogFile, found: dict[Key, Feedback]) -> frozenset[str]:
+def _read(file: LogFile, by_key: dict[Key, Feedback]) -> frozenset[str]:
     """Add what a file tells later than what is `found`; return the files that it replaces."""
     opened: pq.ParquetFile | None = file.open()
     if opened is None:
         return frozenset()
     names = [f.name for f in fields(Feedback)]
     for row in opened.read(columns=names).to_pylist():
-        told = Feedback(**row)
-        if told.key not in found or told.time > found[told.key].time:
-            found[told.key] = told
+        label = Feedback(**row)
+        if label.key not in by_key or label.time > by_key[label.key].time:
+            by_key[label.key] = label
     return replaced(opened)

@@ -93,17 +93,17 @@ class Reader:
         gone: set[Path] = set()
         held = self.schema.empty_table()
         while ahead:  # sorted by the newest time that what is left can have
-            newest_us, _, found = heapq.heappop(ahead)
+            newest_us, _, nearest = heapq.heappop(ahead)
             held, ready = _split(held, -newest_us)
             if ready.num_rows:
                 yield ready
             if self.deadline_s is not None and time.monotonic() >= self.deadline_s:
                 self.stopped_at = EPOCH - newest_us * MICROSECOND
                 return
-            if isinstance(found, _Group):
-                held = pa.concat_tables([held, self._passing(found)]).sort_by(NEWEST_FIRST)
-            elif found.path not in gone and (file := found.open()):
-                gone |= {found.folder / name for name in replaced(file)}
+            if isinstance(nearest, _Group):
+                held = pa.concat_tables([held, self._passing(nearest)]).sort_by(NEWEST_FIRST)
+            elif nearest.path not in gone and (file := nearest.open()):
+                gone |= {nearest.folder / name for name in replaced(file)}
                 for newest, group in self._groups(file):
                     heapq.heappush(ahead, (-newest, next(order), group))
         if held.num_rows:

@@ -76,21 +76,21 @@ def _number(text: str) -> float | None:
     return float(text) if re.fullmatch(r"\s*[-+]?\d+(\.\d*)?\s*", text) else None
 
 
-def choose_positive(classes: Mapping[str, int], given: str | None) -> tuple[str | None, str]:
+def choose_positive(classes: Mapping[str, int], wanted: str | None) -> tuple[str | None, str]:
     """Return the positive class of two, given or guessed, and the reason. Raises ConfigError."""
-    if given is None:
+    if wanted is None:
         return guess_positive(classes) if len(classes) == 2 else (None, "")
     if len(classes) != 2:
         raise ConfigError("--positive is for two classes only", got=f"{len(classes)} classes", fix="leave it out")
-    if given not in classes:
-        near = nearest(given, [*classes])
+    if wanted not in classes:
+        near = nearest(wanted, [*classes])
         raise ConfigError(
             "--positive is not a class of the label",
-            got=given,
+            got=wanted,
             wanted=f"one of {shortened([*classes])}",
             fix=f"did you mean {near!r}?" if near else "",
         )
-    return given, "As given."
+    return wanted, "As given."
 
 
 def shortened(names: Sequence[str]) -> str:

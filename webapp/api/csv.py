@@ -88,8 +88,8 @@ def _stream(sent: Request) -> BinaryIO:
     if sent.mimetype == CSV:
         return cast(BinaryIO, sent.stream)
     if PART not in sent.files:
-        given = shown(", ".join(map(str, [*sent.files, *sent.form])))  # a part may be without a name
-        raise InvalidInput([Problem(PART, "must be the form's field with the CSV", given, "file=@rows.csv")])
+        part_names = shown(", ".join(map(str, [*sent.files, *sent.form])))  # a part may be without a name
+        raise InvalidInput([Problem(PART, "must be the form's field with the CSV", part_names, "file=@rows.csv")])
     return cast(BinaryIO, sent.files[PART].stream)
 
 

@@ -100,9 +100,9 @@ def bound(rules: FieldRules, value: float) -> float | int | None:
 
 
 def _description(field: Field) -> str:
-    said = [field.description, f"In {field.unit}." if field.unit else ""]
+    sentences = [field.description, f"In {field.unit}." if field.unit else ""]
     if field.stats.minimum is not None:
-        said.append(f"The training data reach from {field.stats.minimum:g} to {field.stats.maximum:g}.")
+        sentences.append(f"The training data reach from {field.stats.minimum:g} to {field.stats.maximum:g}.")
     elif field.stats.top and not field.values:
-        said.append(f"Frequent in the training data: {', '.join(value for value, _ in field.stats.top[:5])}.")
-    return " ".join(part for part in said if part)
+        sentences.append(f"Frequent in the training data: {', '.join(value for value, _ in field.stats.top[:5])}.")
+    return " ".join(part for part in sentences if part)

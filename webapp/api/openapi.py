@@ -153,12 +153,12 @@ def _content(operation: Operation) -> dict[str, Any]:
 
 def _answer(operation: Operation) -> dict[str, Any]:
     kinds: dict[str, Any] = {JSON: {"schema": _reference(operation.answer)}, CSV: {"schema": {"type": "string"}}}
-    told = {
+    document = {
         "description": inspect.getdoc(operation.answer) or operation.summary,
         "content": {kind: kinds[kind] for kind in operation.gives},
     }
     headers = {name: {"description": text, "schema": {"type": "string"}} for name, text in operation.headers.items()}
-    return told | ({"headers": headers} if headers else {})
+    return document | ({"headers": headers} if headers else {})
 
 
 def _reference(kind: type[BaseModel] | str | None) -> dict[str, str]:

@@ -69,23 +69,23 @@ class Operation:
     def query(self) -> frozenset[str]:
         return frozenset(parameter.name for parameter in self.parameters if not parameter.in_path)
 
-    def check(self, asked: Request) -> None:
+    def check(self, request: Request) -> None:
         """Raise NotAcceptable, or InvalidInput for a word in the query that means nothing or is said twice."""
-        accepted = asked.accept_mimetypes
+        accepted = request.accept_mimetypes
         if accepted and not any(accepted[kind] for kind in self.gives):
             raise NotAcceptable(
                 "this is not answered in the form that you accept",
                 got=shown(str(accepted)),
                 wanted=f"Accept: {' or '.join(self.gives)}",
             )
-        if not asked.args:
+        if not request.args:
             return
         wanted = (
             f"must be {' or '.join(sorted(self.query))}, once" if self.query else "must be left out: there is no query"
         )
         problems = [
-            Problem(shown(name), wanted, shown(f"{name}={values[0]}"), asked.path)
-            for name, values in asked.args.lists()
+            Problem(shown(name), wanted, shown(f"{name}={values[0]}"), request.path)
+            for name, values in request.args.lists()
             if name not in self.query or len(values) > 1
         ]
         if problems:

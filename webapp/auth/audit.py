@@ -57,8 +57,8 @@ class AuditLog:
         table = tables.audit
         last = connection.execute(select(table.c.id, table.c.digest).order_by(table.c.id.desc()).limit(1)).first()
         number, before = (last.id + 1, last.digest) if last else (1, BEGINNING)
-        told = (number, self._now(), _text(who, MAXIMUM_WHO), action, _text(detail, MAXIMUM_DETAIL))
-        connection.execute(insert(table).values((*told, Entry(*told, "").sealed(before))))
+        values = (number, self._now(), _text(who, MAXIMUM_WHO), action, _text(detail, MAXIMUM_DETAIL))
+        connection.execute(insert(table).values((*values, Entry(*values, "").sealed(before))))
 
     def entries(self, last: int | None = None) -> list[Entry]:
         """Return the entries, oldest first; only so many of the last ones, if said."""
@@ -81,7 +81,7 @@ class AuditLog:
         return len(entries)
 
 
-def _text(told: str, maximum: int) -> str:
+def _text(text: str, maximum: int) -> str:
     """Keep one line of bounded length: a name somebody typed must not look like another entry."""
-    printable = "".join(letter if letter.isprintable() else "�" for letter in told)
+    printable = "".join(letter if letter.isprintable() else "�" for letter in text)
     return printable[:maximum]

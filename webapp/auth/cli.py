@@ -114,8 +114,8 @@ def _accounts() -> Accounts:
 def _password(file: IO[str] | None) -> str:
     if file is not None:
         return file.readline().rstrip("\r\n")
-    given: str = click.prompt("Password", hide_input=True, confirmation_prompt=True)
-    return given
+    password: str = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    return password
 
 
 def _who() -> str:

@@ -74,8 +74,8 @@ def reauthenticated(password: str) -> bool:
 
 def bearer_token() -> str | None:
     """Return the token of the Authorization header, None without one."""
-    given = request.headers.get("Authorization", "")
-    return given[len(BEARER) :].strip() if given[: len(BEARER)].lower() == BEARER else None
+    header = request.headers.get("Authorization", "")
+    return header[len(BEARER) :].strip() if header[: len(BEARER)].lower() == BEARER else None
 
 
 def _enforce() -> Response | None:
@@ -85,16 +85,16 @@ def _enforce() -> Response | None:
     role = roles.required_role(current_app, request.endpoint)
     if role != Role.PUBLIC:
         try:
-            found = _known()
+            identity = _known()
         except NotAuthenticated:
             if request.path.startswith(API) or "X-Requested-With" in request.headers:
                 raise  # a redirect would cost a page what was entered
             return _to_login()
-        if role is None or found.role < role:
+        if role is None or identity.role < role:
             needed = role.name.lower() if role else "nobody"
             raise Forbidden(
                 "you may not do this",
-                got=found.role.name.lower(),
+                got=identity.role.name.lower(),
                 wanted=needed,
                 fix="ask an administrator for the role",
             )
@@ -107,8 +107,8 @@ def _known() -> Identity:
     """Return who is asking, found out once a request. Raises NotAuthenticated."""
     if "identity" not in g:
         g.identity = _found_out()
-    found: Identity = g.identity
-    return found
+    known: Identity = g.identity
+    return known
 
 
 def _found_out() -> Identity:
@@ -119,10 +119,10 @@ def _found_out() -> Identity:
         return tokens.validate(token)
     if request.path.startswith(TOKENS_ONLY):
         raise NotAuthenticated("this needs a login", wanted="Authorization: Bearer …", fix="POST /api/v1/auth/login")
-    found = _accounts().sessions.who(session[SESSION]) if SESSION in session else None
-    if found is None:
+    user = _accounts().sessions.who(session[SESSION]) if SESSION in session else None
+    if user is None:
         raise NotAuthenticated("this needs a login", fix="log in")
-    return found
+    return user
 
 
 def _to_login() -> Response:

@@ -46,7 +46,7 @@ class MaskingFilter(logging.Filter):
         """Return the text without its secrets."""
         for secret in self.secrets:
             text = text.replace(secret, MASK)
-        return TELLING.sub(lambda found: (found[1] or found[2] or found[3] or "") + MASK, text)
+        return TELLING.sub(lambda match: (match[1] or match[2] or match[3] or "") + MASK, text)
 
 
 _filter = MaskingFilter()  # one for the process, as logging is

@@ -124,7 +124,7 @@ def user(name: str) -> AnyResponse:
 @requires(Role.ADMIN)
 def change_user(name: str) -> AnyResponse:
     """Change a user's role or password, lock them out or let them in again."""
-    found, accounts, who = _accounts().find(name), _accounts(), identity().name
+    user, accounts, who = _accounts().find(name), _accounts(), identity().name
     changes = {
         "role": lambda: accounts.set_role(name, _role(), who=who),
         "password": lambda: accounts.set_password(name, request.form.get("password", ""), who=who),
@@ -138,7 +138,7 @@ def change_user(name: str) -> AnyResponse:
             raise WrongField("role", "choose what to change")
         changes[action]()
     except DataError as error:
-        return _user_page(found, _problems(error, action))
+        return _user_page(user, _problems(error, action))
     flash(f"{name} is changed.", "pass")
     return redirect(url_for(".users"), SEE_OTHER)
 
@@ -176,14 +176,14 @@ def _users_page(problems: Mapping[str, str] | None = None) -> Response:
     return _page("users.html", problems=problems, users=_accounts().users(), form=request.form)
 
 
-def _user_page(found: User, problems: Mapping[str, str] | None = None) -> Response:
-    return _page("users_one.html", problems=problems, user=found)
+def _user_page(user: User, problems: Mapping[str, str] | None = None) -> Response:
+    return _page("users_one.html", problems=problems, user=user)
 
 
 def _problems(error: DataError, field: str) -> dict[str, str]:
     """Return what is wrong by field."""
-    told = f"{error.what}: {error.wanted}" if error.wanted else error.what
-    return {error.field if isinstance(error, WrongField) else field: told}
+    message = f"{error.what}: {error.wanted}" if error.wanted else error.what
+    return {error.field if isinstance(error, WrongField) else field: message}
 
 
 def _check_password(field: str) -> None:

@@ -64,14 +64,14 @@ def take_a_try(connection: Connection, name: str, address: str, now: float) -> N
     known = select(tables.known_places.c.last).where(tables.known_places.c.key == keys["account and address"])
     if connection.execute(known).scalar_one_or_none() is not None:
         del keys["account"]
-    found = {row.key: row for row in connection.execute(select(table).where(table.c.key.in_(keys.values())))}
+    rows = {row.key: row for row in connection.execute(select(table).where(table.c.key.in_(keys.values())))}
     # A clock that stepped back must not make a wait longer than it ever was.
-    waits = [min(found[key].until - now, PATIENCE[kind].longest_s) for kind, key in keys.items() if key in found]
+    waits = [min(rows[key].until - now, PATIENCE[kind].longest_s) for kind, key in keys.items() if key in rows]
     if waits and max(waits) > 0:
         raise TooManyAttempts("too many attempts with a wrong name or password", retry_after_s=max(waits))
     for kind, key in keys.items():
-        recent = key in found and now - found[key].last < FORGOTTEN_AFTER_S
-        failures = found[key].failures + 1 if recent else 1
+        recent = key in rows and now - rows[key].last < FORGOTTEN_AFTER_S
+        failures = rows[key].failures + 1 if recent else 1
         counted = {"failures": failures, "last": now, "until": now + PATIENCE[kind].wait_s(failures)}
         connection.execute(insert(table).values(key=key, **counted).on_conflict_do_update(["key"], set_=counted))
     connection.execute(delete(table).where(table.c.last < now - FORGOTTEN_AFTER_S))
@@ -84,9 +84,9 @@ def forgive(connection: Connection, name: str, address: str, now: float) -> None
     connection.execute(place.on_conflict_do_update(["key"], set_={"last": now}))
     connection.execute(delete(places).where(places.c.last < now - KNOWN_S))
     connection.execute(delete(table).where(table.c.key.in_([keys["account and address"], keys["account"]])))
-    found = connection.execute(select(table.c.failures).where(table.c.key == keys["address"])).scalar_one_or_none()
-    if found is not None:  # this try was no failure
-        counted = {"failures": found - 1, "until": 0.0}
+    failures = connection.execute(select(table.c.failures).where(table.c.key == keys["address"])).scalar_one_or_none()
+    if failures is not None:  # this try was no failure
+        counted = {"failures": failures - 1, "until": 0.0}
         connection.execute(table.update().where(table.c.key == keys["address"]).values(**counted))
 
 

@@ -58,7 +58,7 @@ class BulkResult:
 def score_csv(
     predictor: Predictor,
     upload: Upload,
-    asked: RequestInfo,
+    request_info: RequestInfo,
     result: BinaryIO,
     report: Report = lambda rows, done, total: None,
 ) -> BulkResult:
@@ -69,11 +69,11 @@ def score_csv(
     """
     started = time.perf_counter()
     blocks = CsvBlocks(upload.stream, upload.limits)
-    model_version, choice = predictor.pinned(upload.model, asked)
+    model_version, choice = predictor.pinned(upload.model, request_info)
     blocks.dialect = blocks.dialect.matched(model_version.by_name)
     _require(model_version, blocks.dialect.names)
     writer = _Writer(model_version, blocks.dialect, result)
-    job = _Job(predictor, model_version, choice, asked, writer, blocks.dialect.has_decimal_commas)
+    job = _Job(predictor, model_version, choice, request_info, writer, blocks.dialect.has_decimal_commas)
     _run(job, blocks, upload, report)
     result.flush()
     return BulkResult(

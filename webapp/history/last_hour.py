@@ -60,30 +60,30 @@ def recent(base: Path, now: datetime) -> Recent:
         rows += table.num_rows
         if rows >= MOST_ROWS:
             break
-    found = pa.concat_tables(tables).slice(0, MOST_ROWS)
-    ages = _ages_min(found, now)
+    newest = pa.concat_tables(tables).slice(0, MOST_ROWS)
+    ages = _ages_min(newest, now)
     minutes = MINUTES if rows < MOST_ROWS else max(1, int(ages.max()))
     counts = np.bincount(ages[ages < minutes].astype(int), minlength=minutes)[::-1]
-    latencies = np.asarray(found["latency_ms"])[np.asarray(found["row"]) == 0]
+    latencies = np.asarray(newest["latency_ms"])[np.asarray(newest["row"]) == 0]
     return Recent(
-        found.num_rows,
+        newest.num_rows,
         minutes,
         tuple(counts.tolist()),
         tuple(np.quantile(latencies, QUANTILES).tolist()) if len(latencies) else (),
-        _answers(found),
-        _scores(np.asarray(found["probability"], np.float64)),
+        _answers(newest),
+        _scores(np.asarray(newest["probability"], np.float64)),
     )
 
 
-def _ages_min(found: pa.Table, now: datetime) -> NDArray[np.float64]:
-    times_us = np.asarray(found["time"].cast(pa.int64()), np.float64)
+def _ages_min(rows: pa.Table, now: datetime) -> NDArray[np.float64]:
+    times_us = np.asarray(rows["time"].cast(pa.int64()), np.float64)
     return np.clip((now.timestamp() * 1e6 - times_us) / 60e6, 0, None)
 
 
-def _answers(found: pa.Table) -> tuple[tuple[int, str, int], ...]:
-    counted: Sequence[dict[str, Any]] = found.group_by(["version", "label"]).aggregate([("row", "count")]).to_pylist()
-    told = [(each["version"], each["label"], each["row_count"]) for each in counted]
-    return tuple(sorted(told, key=lambda each: (-each[0], each[1])))
+def _answers(rows: pa.Table) -> tuple[tuple[int, str, int], ...]:
+    counted: Sequence[dict[str, Any]] = rows.group_by(["version", "label"]).aggregate([("row", "count")]).to_pylist()
+    answers = [(each["version"], each["label"], each["row_count"]) for each in counted]
+    return tuple(sorted(answers, key=lambda each: (-each[0], each[1])))
 
 
 def _scores(probabilities: NDArray[np.float64]) -> tuple[tuple[float, float, float], ...]:

@@ -88,8 +88,8 @@ class History:
         reader = Reader(self.base(model), filters, deadline_s=time.monotonic() + SEARCH_S)
         rows = list(islice(_rows(reader, skip=(page.number - 1) * page.size), page.size + 1))
         has_next = len(rows) > page.size
-        told = _with_feedback(self.base(model), rows[: page.size])
-        return Found(tuple(told), page, has_next, None if has_next else reader.stopped_at)
+        labelled = _with_feedback(self.base(model), rows[: page.size])
+        return Found(tuple(labelled), page, has_next, None if has_next else reader.stopped_at)
 
     def get(self, model: str, request_id: str, row: int = 0, day: date | None = None) -> Logged:
         """Return one prediction; it is found sooner if the day is known. Raises ModelNotFound, PredictionNotFound."""
@@ -98,12 +98,12 @@ class History:
         filters = Filters(request_id=request_id, row=row)
         if day:
             filters = replace(filters, start=start_of(day), end=end_of(day))
-        found = self.search(model, filters, Page(size=1)).rows
-        if not found and self._services.log.flush(FLUSH_S):
-            found = self.search(model, filters, Page(size=1)).rows
-        if not found:
+        rows = self.search(model, filters, Page(size=1)).rows
+        if not rows and self._services.log.flush(FLUSH_S):
+            rows = self.search(model, filters, Page(size=1)).rows
+        if not rows:
             raise self._unknown(request_id, row)
-        return found[0]
+        return rows[0]
 
     def add_feedback(self, model: str, request_id: str, row: int, label: str, who: str) -> Feedback:
         """Write down what a prediction's label really is. Raises ModelNotFound, PredictionNotFound, and as `tell`."""
@@ -120,18 +120,18 @@ class History:
                 got=repr(label[:80]),
                 wanted=f"one of {', '.join(logged.probabilities)}",
             )
-        said = f"{logged.model} version {logged.version}, {logged.request_id} row {logged.row}: {label}"
-        self._services.accounts.audit(who, "feedback", said)
-        told = Feedback(datetime.now(timezone.utc), logged.request_id, logged.row, logged.version, label, who)
+        detail = f"{logged.model} version {logged.version}, {logged.request_id} row {logged.row}: {label}"
+        self._services.accounts.audit(who, "feedback", detail)
+        label_record = Feedback(datetime.now(timezone.utc), logged.request_id, logged.row, logged.version, label, who)
         try:
-            feedback.keep(self.base(logged.model), logged.time.date(), told)
+            feedback.keep(self.base(logged.model), logged.time.date(), label_record)
         except OSError as error:
             raise EnvironmentProblem(
                 "the label could not be written down",
                 got=error.strerror,
                 fix="make room on the disk, then tell it again",
             ) from None
-        return told
+        return label_record
 
     def _unknown(self, request_id: str, row: int) -> PredictionNotFound:
         is_kept = self._services.settings.log_predictions
@@ -162,7 +162,7 @@ def _rows(reader: Reader, skip: int) -> Iterator[Logged]:
 
 
 def _with_feedback(base: Path, rows: list[Logged]) -> list[Logged]:
-    told: dict[tuple[str, int], Feedback] = {}
+    by_key: dict[tuple[str, int], Feedback] = {}
     for day in {row.time.date() for row in rows}:
-        told |= feedback.of_day(base, day)
-    return [replace(row, feedback=told.get(row.key)) for row in rows]
+        by_key |= feedback.of_day(base, day)
+    return [replace(row, feedback=by_key.get(row.key)) for row in rows]

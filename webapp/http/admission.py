@@ -308,8 +308,8 @@ def shut_silent(address: str, port: int, silence_s: float, how: int) -> None:
 
 
 def _silence_s(connection: socket.socket) -> float:
-    told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, struct.calcsize(TCP_INFO_SILENCE))
-    *_, sent_ms, _acked_ms, received_ms, _ack_ms = struct.unpack(TCP_INFO_SILENCE, told)
+    tcp_info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, struct.calcsize(TCP_INFO_SILENCE))
+    *_, sent_ms, _acked_ms, received_ms, _ack_ms = struct.unpack(TCP_INFO_SILENCE, tcp_info)
     return min(sent_ms, received_ms) / 1000
 
 

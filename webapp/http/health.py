@@ -57,12 +57,12 @@ def _reasons(services: Services) -> dict[str, str]:
     return reasons
 
 
-def _why_not(found: Services, model: str) -> str:
-    version = found.router.choose(model).version
-    states = {status.version: status.state for status in found.client.status(model)}
+def _why_not(app_services: Services, model: str) -> str:
+    version = app_services.router.choose(model).version
+    states = {status.version: status.state for status in app_services.client.status(model)}
     if states.get(version) != "AVAILABLE":
         return f"version {version} is {states.get(version, 'unknown to the model server')}"
-    replay_golden(found.client, found.settings.serving / model, version)
+    replay_golden(app_services.client, app_services.settings.serving / model, version)
     return ""
 
 
@@ -96,11 +96,11 @@ def make_readyz(readiness: Readiness) -> Any:
 def version() -> Response:
     """Say which code and which models answer here; to whom the metrics are told, too."""
     _check_may_watch()
-    found, models = services(), {}
-    for model in found.catalog.models():
+    app_services, models = services(), {}
+    for model in app_services.catalog.models():
         with suppress(VouchError):
-            chosen = found.router.choose(model).version
-            manifest = found.catalog.model_version(model, chosen).manifest
+            chosen = app_services.router.choose(model).version
+            manifest = app_services.catalog.model_version(model, chosen).manifest
             models[model] = {
                 "version": chosen,
                 "run": manifest.run_id,
@@ -129,17 +129,17 @@ def code_version() -> str:
     """Return the commit of the code, or `unknown` outside a checkout."""
     root = Path(__file__).resolve().parents[2]
     with suppress(OSError, subprocess.SubprocessError):
-        asked = subprocess.run(
+        described = subprocess.run(
             ["git", "rev-parse", "--short=12", "HEAD"], cwd=root, capture_output=True, text=True, timeout=5, check=True
         )
-        return asked.stdout.strip()
+        return described.stdout.strip()
     return "unknown"
 
 
 def _is_near(address: str | None) -> bool:
     with suppress(ValueError):
-        found = ipaddress.ip_address(address or "")
-        return any(found in ipaddress.ip_network(network) for network in services().settings.metrics_networks)
+        client = ipaddress.ip_address(address or "")
+        return any(client in ipaddress.ip_network(network) for network in services().settings.metrics_networks)
     return False
 
 

@@ -25,7 +25,7 @@ class JsonLine(logging.Formatter):
     """A record as one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        told = {
+        entry = {
             "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
@@ -36,8 +36,8 @@ class JsonLine(logging.Formatter):
         if record.exc_info and not record.exc_text:
             record.exc_text = self.formatException(record.exc_info)
         if record.exc_text:
-            told["traceback"] = record.exc_text
-        return orjson.dumps(told, default=str).decode()
+            entry["traceback"] = record.exc_text
+        return orjson.dumps(entry, default=str).decode()
 
 
 def configuration(settings: WebSettings) -> dict[str, Any]:

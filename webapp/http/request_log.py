@@ -25,8 +25,8 @@ def init_app(app: Flask) -> None:
 
 def _begin() -> None:
     """Take the id a proxy gave if it looks like one: it goes into logs and headers. It is no secret."""
-    given = request.headers.get(HEADER, "")
-    g.request_id = given if GIVEN.fullmatch(given) else f"{random.getrandbits(128):032x}"
+    proxy_id = request.headers.get(HEADER, "")
+    g.request_id = proxy_id if GIVEN.fullmatch(proxy_id) else f"{random.getrandbits(128):032x}"
     g.began = time.perf_counter()
     services().metrics.in_flight.inc()
 

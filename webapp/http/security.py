@@ -164,8 +164,8 @@ def _with_headers(app: WSGIApplication) -> WSGIApplication:
 
     def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Callable[[bytes], object]:
-            there = {name.lower() for name, _value in headers}
-            headers += [header for name, header in named.items() if name not in there]
+            present = {name.lower() for name, _value in headers}
+            headers += [header for name, header in named.items() if name not in present]
             if environ["wsgi.url_scheme"] == "https":
                 headers.append(HSTS)
             return start_response(status, headers, *error)

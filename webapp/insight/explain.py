@@ -140,7 +140,7 @@ def _orders(parts: int, width: int) -> Orders:
         return np.array(list(permutations(range(parts))), np.int64)
     random = np.random.default_rng(SEED)
     drawn = [random.permutation(parts) for _ in range(pairs)]
-    return np.array([order for one in drawn for order in (one, one[::-1])], np.int64)
+    return np.array([order for permutation in drawn for order in (permutation, permutation[::-1])], np.int64)
 
 
 def _masks(orders: Orders) -> Masks:

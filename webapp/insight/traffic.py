@@ -34,8 +34,8 @@ class Route:
 
     def quantile_ms(self, share: float) -> float | None:
         """Return the time within which a share of the requests was answered, None if nothing tells."""
-        found = _quantile(sorted(self.seconds), share)
-        return None if found is None else found * 1000
+        seconds = _quantile(sorted(self.seconds), share)
+        return None if seconds is None else seconds * 1000
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ class Seen:
 
     @staticmethod
     def read(text: str) -> Seen | None:
-        found = _SEEN.fullmatch(text)
-        return Seen(*map(int, found.groups())) if found else None
+        match = _SEEN.fullmatch(text)
+        return Seen(*map(int, match.groups())) if match else None
 
 
 @dataclass(frozen=True)
@@ -114,13 +114,13 @@ def served(rest_address: str) -> dict[str, Served]:
             totals[model][name] += sample.value
     return {
         model: Served(
-            found["ok"],
-            found["failed"],
-            found["request_latency_sum"] / found["request_latency_count"] / 1000
-            if found["request_latency_count"]
+            sums["ok"],
+            sums["failed"],
+            sums["request_latency_sum"] / sums["request_latency_count"] / 1000
+            if sums["request_latency_count"]
             else None,
         )
-        for model, found in sorted(totals.items())
+        for model, sums in sorted(totals.items())
     }
 
 

@@ -110,10 +110,10 @@ class ModelVersion:
     @cached_property
     def groups(self) -> tuple[tuple[str, tuple[Field, ...]], ...]:
         """Each heading with its fields, in the order in which the headings come first."""
-        found: dict[str, list[Field]] = {}
+        by_heading: dict[str, list[Field]] = {}
         for field in self.fields:
-            found.setdefault(field.group, []).append(field)
-        return tuple((heading, tuple(fields)) for heading, fields in found.items())
+            by_heading.setdefault(field.group, []).append(field)
+        return tuple((heading, tuple(fields)) for heading, fields in by_heading.items())
 
     def field(self, name: str) -> Field:
         """Return the field of that name. Raises KeyError."""
@@ -147,22 +147,24 @@ class Catalog:
 
         Raises NothingPushed without any, ModelNotNamed if there are several: one pushed later must change no answer.
         """
-        found = [preferred] if preferred else self.models()
-        if len(found) > 1:
+        candidates = [preferred] if preferred else self.models()
+        if len(candidates) > 1:
             raise ModelNotNamed(
-                "the request names no model", wanted=f"one of: {', '.join(found)}", fix="name it, or set VOUCH_MODEL"
+                "the request names no model",
+                wanted=f"one of: {', '.join(candidates)}",
+                fix="name it, or set VOUCH_MODEL",
             )
-        return found[0] if found else self.opening("")
+        return candidates[0] if candidates else self.opening("")
 
     def opening(self, preferred: str) -> str:
         """Return the model that pages open with: the preferred, else the first by name. Raises NothingPushed."""
         if preferred:
             self.versions(preferred)
             return preferred
-        found = self.models()
-        if not found:
+        pushed = self.models()
+        if not pushed:
             raise NothingPushed("no model has been pushed yet", fix="make demo trains and pushes one")
-        return found[0]
+        return pushed[0]
 
     def model_version(self, model: str, version: int) -> ModelVersion:
         """Return one version's card. Raises ModelNotFound, UnreadableVersion."""
@@ -178,9 +180,9 @@ class Catalog:
             return self._model_versions[model, version]
 
     def _read(self, model: str, version: int) -> ModelVersion:
-        there = self.versions(model)
-        if version not in there:
-            raise ModelNotFound(f"{model} has no version {version}", wanted=f"one of {', '.join(map(str, there))}")
+        numbers = self.versions(model)
+        if version not in numbers:
+            raise ModelNotFound(f"{model} has no version {version}", wanted=f"one of {', '.join(map(str, numbers))}")
         folder = self._serving / model / str(version)
         training = _json(folder / TRAINING)
         try:
@@ -213,27 +215,27 @@ class Catalog:
         usual = self._models / trained.name / CONFIG_NAME
         for path in sorted(self._models.glob(f"*/{CONFIG_NAME}"), key=lambda path: path != usual):
             try:
-                found = load_settings(path)
+                settings = load_settings(path)
             except ConfigError as error:
                 logger.warning("names for people are not taken from %s: %s", path, error.what)
                 continue
-            if found.name == trained.name:
-                return found
+            if settings.name == trained.name:
+                return settings
         return trained
 
     def _unknown(self, model: str) -> ModelNotFound:
-        there = ", ".join(self.models()) or "none has been pushed yet"
-        return ModelNotFound("there is no such model", got=repr(model[:80]), wanted=f"one of: {there}")
+        pushed = ", ".join(self.models()) or "none has been pushed yet"
+        return ModelNotFound("there is no such model", got=repr(model[:80]), wanted=f"one of: {pushed}")
 
 
 def _fields(folder: Path, trained: Settings, names: Iterable[str], shown: Settings) -> tuple[Field, ...]:
     known, used = read_statistics(folder / STATISTICS), set(names)
-    found = []
+    fields = []
     for feature in schema.model_features(schema.read_schema(folder / SCHEMA), trained):
         if feature.name not in used:
             continue
         display = shown.features.get(feature.name) or FeatureDisplay()
-        found.append(
+        fields.append(
             Field(
                 feature.name,
                 feature.kind,
@@ -249,17 +251,17 @@ def _fields(folder: Path, trained: Settings, names: Iterable[str], shown: Settin
                 maximum=feature.maximum,
             )
         )
-    return tuple(found)
+    return tuple(fields)
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read {path}", got=error) from None
-    if not isinstance(found, dict):
-        raise DataError(f"{path} holds no object", got=type(found).__name__)
-    return found
+    if not isinstance(document, dict):
+        raise DataError(f"{path} holds no object", got=type(document).__name__)
+    return document
 
 
 def _prettified(name: str) -> str:

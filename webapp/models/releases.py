@@ -20,8 +20,8 @@ def promote(services: Services, model: str, who: str, version: int | None = None
 
     Here as below also ModelNotFound, and EnvironmentProblem if it cannot be put on record, before anything is done.
     """
-    told = f"version {version}" if version else "the candidate, or the newest"
-    return _released(services, model, who, f"promote {told}", lambda context: release.promote(context, model, version))
+    which = f"version {version}" if version else "the candidate, or the newest"
+    return _released(services, model, who, f"promote {which}", lambda context: release.promote(context, model, version))
 
 
 def rollback(services: Services, model: str, who: str) -> State:
@@ -31,20 +31,20 @@ def rollback(services: Services, model: str, who: str) -> State:
 
 def canary(services: Services, model: str, who: str, weight_percent: float, version: int | None = None) -> State:
     """Give a share of the requests to a version; 0 ends it. Raises as the release's canary."""
-    told = f"give {weight_percent:g}% to {f'version {version}' if version else 'the candidate, or the newest'}"
+    what = f"give {weight_percent:g}% to {f'version {version}' if version else 'the candidate, or the newest'}"
     return _released(
-        services, model, who, told, lambda context: release.canary(context, model, weight_percent, version)
+        services, model, who, what, lambda context: release.canary(context, model, weight_percent, version)
     )
 
 
-def _released(services: Services, model: str, who: str, told: str, act: Callable[[ReleaseContext], State]) -> State:
+def _released(services: Services, model: str, who: str, what: str, act: Callable[[ReleaseContext], State]) -> State:
     services.catalog.versions(model)
-    services.accounts.audit(who, "release", f"{model}: {told}")
+    services.accounts.audit(who, "release", f"{model}: {what}")
     try:
         with release_clients(services.settings.model_server_grpc) as clients:
             state = act(ReleaseContext(services.settings.serving, clients, who, load_timeout_s=LOAD_TIMEOUT_S))
     except VouchError as error:
-        _on_record(services, who, "release refused", f"{model}: {told}: {error.what}")
+        _on_record(services, who, "release refused", f"{model}: {what}: {error.what}")
         raise
     _on_record(services, who, "release done", f"{model}: {state}")
     return state

@@ -47,12 +47,12 @@ class Router:
 
         A key that goes to the candidate stays with it when its share grows. Raises ModelNotFound, NothingReleased.
         """
-        found = self._routing(model)
-        if found.candidate is None or not found.weight_percent:
-            return Choice(found.stable, STABLE)
-        place = _place(f"{model}/{found.stable}/{found.candidate}/{sticky_key}") if sticky_key else self._chance()
-        is_candidate = place * 100 < found.weight_percent
-        return Choice(found.candidate, CANDIDATE) if is_candidate else Choice(found.stable, STABLE)
+        released = self._routing(model)
+        if released.candidate is None or not released.weight_percent:
+            return Choice(released.stable, STABLE)
+        place = _place(f"{model}/{released.stable}/{released.candidate}/{sticky_key}") if sticky_key else self._chance()
+        is_candidate = place * 100 < released.weight_percent
+        return Choice(released.candidate, CANDIDATE) if is_candidate else Choice(released.stable, STABLE)
 
     def fallback(self, model: str) -> Choice:
         """Return who answers when the one chosen is gone: the version that the release under way makes stable.
@@ -74,16 +74,16 @@ class Router:
         if known and known[0] == stamp:
             return known[1]
         try:
-            found = routing(self._serving, model)
+            released = routing(self._serving, model)
         except DataError as error:
             if not known:
                 raise NothingReleased(error.what, got=error.got, fix=error.fix) from None
             logger.exception("the release state of %s is not readable; going on with what it was", model)
-            found = known[1]
-        if found is None:
+            released = known[1]
+        if released is None:
             raise self._nothing(model)
-        self._known[model] = (stamp, found)  # a file replaced since has another stamp, and is read next time
-        return found
+        self._known[model] = (stamp, released)  # a file replaced since has another stamp, and is read next time
+        return released
 
     def _stamp(self, model: str) -> Stamp:
         if not MODEL_NAME.fullmatch(model):
@@ -95,8 +95,8 @@ class Router:
         if MODEL_NAME.fullmatch(model) and versions(self._serving / model):
             fix = f"promote one on the models page, or: python -m serving promote {model}"
             return NothingReleased(f"{model} has versions, and none is released yet", fix=fix)
-        there = ", ".join(models(self._serving)) or "none has been pushed yet"
-        return ModelNotFound("there is no such model", got=repr(model[:80]), wanted=f"one of: {there}")
+        pushed = ", ".join(models(self._serving)) or "none has been pushed yet"
+        return ModelNotFound("there is no such model", got=repr(model[:80]), wanted=f"one of: {pushed}")
 
 
 def _place(text: str) -> float:

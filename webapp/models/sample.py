@@ -29,8 +29,8 @@ class Sample:
 
     def row(self, number: int) -> dict[str, Any]:
         """Return a row by its number from 0, missing values left out. Raises IndexError."""
-        found = {name: values[number] for name, values in self.columns.items()}
-        return {name: value for name, value in found.items() if value is not None}
+        row = {name: values[number] for name, values in self.columns.items()}
+        return {name: value for name, value in row.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Showcase:
         """Read a version's showcase, None if it was pushed without. Raises DataError if the file is none."""
         path = folder / SHOWCASE
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            return Showcase(_sample(found["train"]), _sample(found["test"]))
+            document = json.loads(path.read_text(encoding="utf-8"))
+            return Showcase(_sample(document["train"]), _sample(document["test"]))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

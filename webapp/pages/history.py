@@ -51,12 +51,12 @@ class Search:
 def page(model: str) -> AnyResponse:
     model_version = frame.form_version(model)
     search = _read_search(request.args)
-    found = None if search.problems else History(services()).search(model, search.filters, Page(search.page))
+    result = None if search.problems else History(services()).search(model, search.filters, Page(search.page))
     text = render_template(
         "history.html",
         model_version=model_version,
         search=search,
-        found=found,
+        found=result,
         sources=SOURCES,
         label_options=_labels(model_version, model_version.classes),
         version_options=_options(services().catalog.versions(model)[::-1]),
@@ -128,26 +128,26 @@ def _model_version(model: str, logged: Logged) -> ModelVersion:
     return frame.form_version(model)
 
 
-def _asked_for(model: str, given: Mapping[str, str]) -> Logged:
+def _asked_for(model: str, query: Mapping[str, str]) -> Logged:
     """Return the prediction that an address names. Raises DataError, ModelNotFound, PredictionNotFound."""
     try:
-        row = int(given.get("row", "0"))
-        day = date.fromisoformat(given["day"]) if given.get("day") else None
+        row = int(query.get("row", "0"))
+        day = date.fromisoformat(query["day"]) if query.get("day") else None
     except ValueError as error:
         raise DataError("this address names no prediction", got=error) from None
-    return History(services()).get(model, given.get("id", ""), row, day)
+    return History(services()).get(model, query.get("id", ""), row, day)
 
 
-def _read_search(given: Mapping[str, str]) -> Search:
+def _read_search(query: Mapping[str, str]) -> Search:
     """Return what is searched for. Times are of `zone`, without it UTC; `to` may be a minute, which is included."""
-    texts = {name: given.get(name, "").strip()[:TEXT_LENGTH] for name in NAMES}
+    texts = {name: query.get(name, "").strip()[:TEXT_LENGTH] for name in NAMES}
     problems: dict[str, str] = {}
     start = _moment(texts, "from", problems)
     end = _moment(texts, "to", problems, timedelta(minutes=1))
     version = texts["version"] if texts["version"].isdecimal() else ""
     if texts["version"] and not version:
         problems["version"] = "This is no version number."
-    number = given.get("page", "1")
+    number = query.get("page", "1")
     page = min(max(int(number), 1), MOST_PAGES) if number.isdecimal() and len(number) < 9 else 1
     filters = Filters(
         who=texts["who"],

@@ -108,12 +108,12 @@ def pasted_texts(model_version: ModelVersion, pasted: str) -> dict[str, str]:
     return {name: cell for name, cell in zip(header, rows[0], strict=True) if name}
 
 
-def _options(field: Field, given: str) -> tuple[str, ...]:
+def _options(field: Field, value: str) -> tuple[str, ...]:
     if field.kind == "numeric":
         return ()
     seen = field.stats.seen or frozenset()
     known = field.values or (tuple(sorted(seen, key=_order)) if len(seen) <= MOST_OPTIONS else ())
-    return (*known, given) if known and given and given not in known else known
+    return (*known, value) if known and value and value not in known else known
 
 
 def _order(text: str) -> tuple[float, str]:

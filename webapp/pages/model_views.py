@@ -63,7 +63,7 @@ class VersionView:
     @property
     def verdicts(self) -> list[tuple[str, str]]:
         sentences = self.manifest.sentences if self.manifest else {}
-        return [(str(GATES.get(gate, gate)), said) for gate, said in sentences.items()]
+        return [(str(GATES.get(gate, gate)), sentence) for gate, sentence in sentences.items()]
 
 
 @dataclass(frozen=True)

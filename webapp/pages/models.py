@@ -87,9 +87,9 @@ def rollback(model: str) -> AnyResponse:
     return _changed(model, "rollback")
 
 
-def _read(model: str, what: str, given: Mapping[str, str]) -> Step:
+def _read(model: str, what: str, form: Mapping[str, str]) -> Step:
     services().catalog.versions(model)
-    return read_step(what, given, model_view(services(), model).state)
+    return read_step(what, form, model_view(services(), model).state)
 
 
 def _changed(model: str, what: str) -> AnyResponse:

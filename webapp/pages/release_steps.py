@@ -72,7 +72,7 @@ class Step:
         return self._stable, _trial(None, 0)
 
 
-def read_step(what: str, given: Mapping[str, str], before: State | None) -> Step:
+def read_step(what: str, form: Mapping[str, str], before: State | None) -> Step:
     """Return the step that a form or an address asks for. Raises DataError if there is no such step."""
     if what not in WHATS:
         raise DataError("there is no such change", got=repr(what[:40]), wanted=", ".join(WHATS))
@@ -80,10 +80,10 @@ def read_step(what: str, given: Mapping[str, str], before: State | None) -> Step
         if before is None or not (before.candidate or before.previous):
             raise DataError("there is nothing to go back to", got=sentence(before) if before else None)
         return Step(what, before)
-    weight = _number(given.get("weight", "0"), "share of the requests", 0, 100) if what == "canary" else 0.0
+    weight = _number(form.get("weight", "0"), "share of the requests", 0, 100) if what == "canary" else 0.0
     if what == "canary" and not weight:
         return Step(what, before)
-    return Step(what, before, int(_number(given.get("version", ""), "version", 1, 10**15, whole=True)), weight)
+    return Step(what, before, int(_number(form.get("version", ""), "version", 1, 10**15, whole=True)), weight)
 
 
 def seen(state: State | None) -> str:

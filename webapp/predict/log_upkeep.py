@@ -74,9 +74,9 @@ def _groups(day: date, folder: Path, now: datetime) -> Iterator[list[LogFile]]:
         return file.newest.hour if day == now.date() else 0
 
     known = sorted(files_of_day(day, folder), key=lambda file: (file.version, file))
-    for (_, at), found in groupby(known, key=lambda file: (file.version, hour(file))):
+    for (_, at), files in groupby(known, key=lambda file: (file.version, hour(file))):
         if day < now.date() or (day == now.date() and at < now.hour):
-            yield from _portions(list(found))
+            yield from _portions(list(files))
 
 
 def _portions(files: list[LogFile]) -> Iterator[list[LogFile]]:

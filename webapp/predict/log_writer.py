@@ -212,7 +212,7 @@ def as_table(batches: Sequence[LoggedBatch], kinds: dict[str, pa.DataType]) -> p
     probabilities = np.concatenate([batch.probabilities for batch in batches], dtype=np.float32)
     likely = first.classes.index(first.positive) if first.positive else None
     scores = probabilities.max(axis=1) if likely is None else probabilities[:, likely]
-    told: dict[str, list[Any]] = {
+    meta: dict[str, list[Any]] = {
         "time": [b.time for b in batches],
         "request_id": [b.asked.request_id for b in batches],
         "model": [b.model for b in batches],
@@ -224,16 +224,18 @@ def as_table(batches: Sequence[LoggedBatch], kinds: dict[str, pa.DataType]) -> p
         "latency_ms": [b.latency_s * 1000 for b in batches],
     }
     of_batch = pa.array(np.repeat(np.arange(len(batches)), counts))
-    found: dict[str, Any] = {key: pa.array(values, META.field(key).type).take(of_batch) for key, values in told.items()}
+    by_name: dict[str, Any] = {
+        key: pa.array(values, META.field(key).type).take(of_batch) for key, values in meta.items()
+    }
     starts = np.array([batch.first_row for batch in batches]) - (np.cumsum(counts) - counts)
-    found["row"] = np.arange(counts.sum()) + np.repeat(starts, counts)
-    found["label"] = pa.array(_joined([batch.labels for batch in batches]), pa.string())
-    found["probability"] = scores.astype(np.float64)
+    by_name["row"] = np.arange(counts.sum()) + np.repeat(starts, counts)
+    by_name["label"] = pa.array(_joined([batch.labels for batch in batches]), pa.string())
+    by_name["probability"] = scores.astype(np.float64)
     offsets = np.arange(0, probabilities.size + 1, probabilities.shape[1], np.int32)
-    found["probabilities"] = pa.ListArray.from_arrays(offsets, probabilities.ravel())
+    by_name["probabilities"] = pa.ListArray.from_arrays(offsets, probabilities.ravel())
     names = list(first.columns)
     schema = pa.schema([*META, *(pa.field(INPUT + name, kinds[name]) for name in names)])
-    columns = [found[name] for name in META.names]
+    columns = [by_name[name] for name in META.names]
     inputs = zip(*(batch.columns.values() for batch in batches), strict=True)  # in the same order in all: see _grouped
     columns += [column(_joined(parts), kinds[name]) for name, parts in zip(names, inputs, strict=True)]
     return pa.table(columns, schema=with_facts(schema, {"classes": first.classes, "positive": first.positive}))
@@ -255,11 +257,11 @@ def _grouped(batches: Iterable[LoggedBatch]) -> Iterator[list[LoggedBatch]]:
     yield from groups.values()
 
 
-def _renew_after_fork(found: weakref.ref[PredictionLog]) -> None:
+def _renew_after_fork(reference: weakref.ref[PredictionLog]) -> None:
     """Give a forked process a queue of its own: its locks may be held, and its writer is not there."""
 
     def renew() -> None:
-        if kept := found():
+        if kept := reference():
             kept._renew()
 
     os.register_at_fork(after_in_child=renew)

@@ -55,7 +55,7 @@ class Predictor:
         self._catalog, self._router, self._client, self._log, self._metrics = catalog, router, client, log, metrics
         self._fed: dict[str, float] = {}
 
-    def predict(self, model: str, rows: Sequence[Mapping[str, Any]], asked: RequestInfo) -> Answer:
+    def predict(self, model: str, rows: Sequence[Mapping[str, Any]], request_info: RequestInfo) -> Answer:
         """Return the answers to rows of JSON values.
 
         Raises InvalidInput, ModelNotFound, NothingReleased, BadAnswer and what the client raises when the server is
@@ -68,9 +68,9 @@ class Predictor:
             checked = check_rows(model_version, rows)
             return model_version, choice, checked, self.predict_columns(model_version, checked.columns)
 
-        model_version, choice, checked, scored = self.routed(model, asked, attempt)
+        model_version, choice, checked, scored = self.routed(model, request_info, attempt)
         latency_s = time.perf_counter() - started
-        self.record(model_version, choice, asked, (checked.columns, scored), latency_s)
+        self.record(model_version, choice, request_info, (checked.columns, scored), latency_s)
         self.cautioned(model, Counter(caution.field for caution in chain.from_iterable(checked.cautions)))
         return Answer(
             model,
@@ -78,17 +78,17 @@ class Predictor:
             choice.route,
             model_version.threshold,
             _outcomes(model_version, scored, checked),
-            asked.request_id,
+            request_info.request_id,
             latency_s,
         )
 
-    def routed(self, model: str, asked: RequestInfo, attempt: Callable[[Choice], T]) -> T:
+    def routed(self, model: str, request_info: RequestInfo, attempt: Callable[[Choice], T]) -> T:
         """Return what `attempt` returns for the version that is to answer; if it is gone, for the one in its place.
 
         Raises ModelNotFound, NothingReleased, ModelServerDown if the model server has neither, and what `attempt`
         raises.
         """
-        choice = self._router.choose(model, asked.sticky_key)
+        choice = self._router.choose(model, request_info.sticky_key)
         try:
             return attempt(choice)
         except ModelNotFound:  # a release is under way
@@ -102,17 +102,17 @@ class Predictor:
                 fix="python -m serving status says what it has",
             ) from None
 
-    def pinned(self, model: str, asked: RequestInfo) -> tuple[ModelVersion, Choice]:
+    def pinned(self, model: str, request_info: RequestInfo) -> tuple[ModelVersion, Choice]:
         """Return the version that is to answer a whole series of requests. Raises as `routed`."""
 
         def attempt(choice: Choice) -> tuple[ModelVersion, Choice]:
             model_version = self._catalog.model_version(model, choice.version)
             states = self._client.status(model, VersionSpec(version=choice.version))
-            if not any(found.version == choice.version and found.state == "AVAILABLE" for found in states):
-                raise ModelNotFound("the version is not loaded", got=", ".join(found.state for found in states))
+            if not any(status.version == choice.version and status.state == "AVAILABLE" for status in states):
+                raise ModelNotFound("the version is not loaded", got=", ".join(status.state for status in states))
             return model_version, choice
 
-        return self.routed(model, asked, attempt)
+        return self.routed(model, request_info, attempt)
 
     def predict_columns(self, model_version: ModelVersion, columns: Columns) -> Scored:
         """Return what one version says of columns that were checked. Nothing is logged; see `record`.
@@ -141,7 +141,7 @@ class Predictor:
         self,
         model_version: ModelVersion,
         choice: Choice,
-        asked: RequestInfo,
+        request_info: RequestInfo,
         result: tuple[Columns, Scored],
         latency_s: float,
         first_row: int = 0,
@@ -154,7 +154,7 @@ class Predictor:
                 model_version.model,
                 model_version.version,
                 choice.route,
-                asked,
+                request_info,
                 latency_s,
                 _as_logged(model_version, columns),
                 scored.labels,
@@ -242,8 +242,8 @@ def _outcomes(model_version: ModelVersion, scored: Scored, checked: Checked) -> 
 
 def _as_logged(model_version: ModelVersion, columns: Columns) -> Columns:
     """Return columns with None for a missing text or code; a missing number stays NaN."""
-    found = dict(columns)
+    logged = dict(columns)
     for field in model_version.fields:
         if field.kind == "categorical" and not field.required:
-            found[field.name] = [None if value in ("", MISSING_CODE) else value for value in columns[field.name]]
-    return found
+            logged[field.name] = [None if value in ("", MISSING_CODE) else value for value in columns[field.name]]
+    return logged

@@ -35,14 +35,14 @@ def check_rows(model_version: ModelVersion, rows: Sequence[Mapping[str, Any]]) -
     problems: list[Problem] = []
     for number, row in enumerate(rows):
         odd: list[FieldRules] = []
-        given = 0
+        known_values = 0
         try:
             for rule, name, kinds, low, high, seen_low, seen_high, append in places:
                 value = row.get(name, _ABSENT)
                 if value is _ABSENT:
                     value = None
                 else:
-                    given += 1
+                    known_values += 1
                 # nearly every value is a number in range: no call for those
                 if type(value) in kinds and low <= value <= high:
                     if value < seen_low or value > seen_high:
@@ -52,7 +52,7 @@ def check_rows(model_version: ModelVersion, rows: Sequence[Mapping[str, Any]]) -
                     if not rule.is_seen(value):
                         odd.append(rule)
                 append(value)
-            if given != len(row):
+            if known_values != len(row):
                 raise Refused
         except (Refused, AttributeError):
             problems += _problems(model_version, row, number if len(rows) > 1 else None)
@@ -89,14 +89,14 @@ def _problems(model_version: ModelVersion, row: Any, number: int | None) -> list
     """Return all that is wrong with one row."""
     if not isinstance(row, Mapping):
         return [Problem("", "must be an object with a value for each field", shown(row), "", number)]
-    found = []
+    problems = []
     for rule in rules_of(model_version):
         try:
             rule.read(row.get(rule.name))
         except Refused as error:
-            found.append(rule.problem(str(error), row.get(rule.name), number))
+            problems.append(rule.problem(str(error), row.get(rule.name), number))
     unknown = (name for name in row if name not in model_version.by_name)
-    return found + [_unknown(model_version, name, row[name], number) for name in islice(unknown, MAX_PROBLEMS)]
+    return problems + [_unknown(model_version, name, row[name], number) for name in islice(unknown, MAX_PROBLEMS)]
 
 
 def _unknown(model_version: ModelVersion, name: Any, value: Any, number: int | None) -> Problem:
