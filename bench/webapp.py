@@ -84,7 +84,8 @@ def main() -> None:
     result = summary(turns)
     print(markdown(result))
     if options.out:
-        write_text(options.out, json.dumps({"turns": [asdict(turn) for turn in turns], "bars": result}, indent=2) + "\n")
+        result_text = json.dumps({"turns": [asdict(turn) for turn in turns], "bars": result}, indent=2)
+        write_text(options.out, f"{result_text}\n")
     sys.exit(0 if all(bar["kept"] for bar in result.values()) else 1)
 
 
