@@ -94,7 +94,6 @@ def write_csv(file: Path, rows: int) -> None:
 
 
 def measure(reader: str, source: Path, rows: int, out: Path) -> Run:
-    """Run one reader in a fresh process."""
     begin = time.monotonic()
     code = f"from bench.examples import child; child({reader!r}, {str(source)!r}, {str(out)!r})"
     done = subprocess.run(

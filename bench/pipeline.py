@@ -196,7 +196,6 @@ def markdown(runs: Sequence[Run], result: dict[str, Any]) -> str:
 
 
 def positive(text: str) -> int:
-    """Return a count. Raises ArgumentTypeError below 1."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"should be at least 1, got {number}")

@@ -74,8 +74,6 @@ class Sent:
 
 @dataclass(frozen=True)
 class Change:
-    """One promotion or rollback."""
-
     what: str
     took_s: float
 
@@ -100,7 +98,6 @@ def main() -> None:
 
 
 def arguments() -> argparse.ArgumentParser:
-    """Return the command line's parser."""
     parser = argparse.ArgumentParser(prog="python -m bench.release", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--model", default="breast_cancer", help="whose newest pushed version is used (%(default)s)")
     parser.add_argument("--changes", type=positive, default=100, help="promotions and rollbacks (%(default)s)")

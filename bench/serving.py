@@ -34,8 +34,6 @@ ENOUGH_OF_PACE = 0.95  # a generator that could not keep its rate says nothing a
 
 @dataclass(frozen=True)
 class Plan:
-    """How much to measure."""
-
     turns: int
     seconds: float
     concurrencies: tuple[int, ...]
@@ -44,8 +42,6 @@ class Plan:
 
 @dataclass
 class Field:
-    """All contenders, running."""
-
     limit: ours.Limit
     batched: ours.Served
     unbatched: ours.Served
@@ -78,7 +74,6 @@ def main() -> None:
 
 
 def arguments() -> argparse.ArgumentParser:
-    """Return the command line's parser."""
     parser = argparse.ArgumentParser(prog="python -m bench.serving", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--model", default="breast_cancer", help="whose newest pushed version is served (%(default)s)")
     parser.add_argument("--turns", type=positive, default=3, help="counted turns (%(default)s)")
@@ -212,7 +207,6 @@ def counted(served: ours.Served, shot: Shot, concurrency: int, seconds: float, p
 
 
 def say(line: str) -> None:
-    """Tell how far it is, beside the result."""
     print(line, file=sys.stderr, flush=True)
 
 

@@ -207,7 +207,6 @@ def summary(turns: list[Turn]) -> dict[str, dict[str, Any]]:
 
 
 def markdown(result: dict[str, dict[str, Any]]) -> str:
-    """Return the bars as a table."""
     lines = ["| bar | seen | wanted | |", "|---|---|---|---|"]
     lines += [
         f"| {name} | {bar['seen']:.2f} | {bar['sense']} {bar['wanted']:g} | {'kept' if bar['kept'] else '**missed**'} |"

@@ -65,7 +65,6 @@ def keys() -> dict[str, Key]:
 
 
 def markdown() -> str:
-    """Return the whole configuration reference."""
     root = Settings.model_json_schema()
     described, sections = keys(), dict(_sections(root, root["$defs"], ""))
     parts = [_INTRODUCTION.format(example=EXAMPLE)]

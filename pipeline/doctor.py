@@ -72,7 +72,6 @@ def check_all(
 
 
 def exit_code(checks: Iterable[Check]) -> int:
-    """Return 0 unless a check failed."""
     return EnvironmentProblem.exit_code if any(check.state == "fail" for check in checks) else 0
 
 
@@ -235,7 +234,6 @@ def check_metadata(file: Path, *, timeout_s: float = 0.3) -> Check:
 
 
 def check_port(port: int, user: str, *, host: str = "127.0.0.1") -> Check:
-    """Check that nothing listens on a TCP port."""
     name = f"port {port}"
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -248,7 +246,6 @@ def check_port(port: int, user: str, *, host: str = "127.0.0.1") -> Check:
 
 
 def check_model_server(path: str) -> Check:
-    """Say which model server will be started."""
     binary = shutil.which("tensorflow_model_server", path=path)
     return Check("model server", "ok", binary or "no tensorflow_model_server on PATH: the embedded one")
 

@@ -31,7 +31,6 @@ GIVEN_ELSEWHERE = {"var": "`var/` of this repository", "models": "`config/` of t
 
 
 def markdown() -> str:
-    """Return the document."""
     rows = [
         f"| `{PREFIX}{name.upper()}` | {GIVEN_ELSEWHERE.get(name) or _shown(field.default)} | {field.description} |"
         for name, field in WebSettings.model_fields.items()

@@ -135,12 +135,10 @@ class WebSettings(Frozen):
 
     @property
     def serving(self) -> Path:
-        """Where the pushed versions are."""
         return self.var / "serving"
 
     @property
     def predictions(self) -> Path:
-        """Where predictions are logged."""
         return self.var / "predictions"
 
     @property

@@ -24,7 +24,6 @@ class Module(tf.Module):
 
     @tf.function
     def __call__(self, rows: Any) -> Any:
-        """Return probabilities `[batch, 1]`."""
         return self.network(rows)
 
 

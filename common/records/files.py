@@ -73,7 +73,6 @@ class LogFile:
 
     @property
     def path(self) -> Path:
-        """Where it is."""
         return self.folder / self.name
 
     def open(self) -> pq.ParquetFile | None:
@@ -90,7 +89,6 @@ def hidden(path: Path) -> Path:
 
 
 def day_folder(base: Path, day: date) -> Path:
-    """Return the folder of a day."""
     return base / f"{DATE}{day.isoformat()}"
 
 

@@ -36,7 +36,6 @@ class Dialect:
 
     @property
     def unnamed(self) -> frozenset[str]:
-        """The placeholders."""
         return frozenset(shown for shown, name in zip(self.columns, self.names, strict=True) if not name)
 
     @property

@@ -44,7 +44,6 @@ def starts_with(path: Path, mark: bytes) -> bool:
 
 
 def open_file(path: Path) -> BinaryIO:
-    """Open a file. Raises DataError."""
     try:
         return path.open("rb")
     except OSError as error:
@@ -78,8 +77,6 @@ def utf8_stream(raw: BinaryIO, file: str) -> BinaryIO:
 
 
 class _Pieces(io.RawIOBase):
-    """Pieces of bytes as a file."""
-
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces, self._rest = pieces, memoryview(b"")
 

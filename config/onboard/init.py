@@ -125,7 +125,6 @@ class _Plan:
         return sum(self.classes.values())
 
     def pipeline(self) -> str:
-        """Return the text of `pipeline.yaml`."""
         data: dict[str, Any] = {
             "source": Path(os.path.relpath(self.raw.path.resolve(), self.folder.resolve())).as_posix(),
             **({"format": "parquet"} if self.raw.format == "parquet" else {}),
@@ -182,7 +181,6 @@ class _Plan:
         return {key: sentences for key, sentences in notes.items() if sentences}
 
     def schema(self) -> str:
-        """Return the text of `schema.pbtxt`."""
         head = (
             f"The contract for the data of {self.folder.name}. Observed ranges stand in comments: make a domain of "
             "those\nthat must never be left (float_domain { min: 0 }), and rows outside stop at the data gate."

@@ -45,7 +45,6 @@ class Column:
 
     @property
     def present(self) -> float:
-        """Share of rows with a value."""
         return 1 - self.missing / self.rows
 
     @property

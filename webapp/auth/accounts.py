@@ -55,7 +55,6 @@ class Accounts:
         self.refresh_tokens = RefreshTokens(self._database, now)
 
     def close(self) -> None:
-        """Close all connections."""
         self._database.close()
 
     def audit(self, who: str, action: str, detail: str = "") -> None:
@@ -71,7 +70,6 @@ class Accounts:
         return self._log.verify()
 
     def users(self) -> list[User]:
-        """Return all users by name."""
         with self._database.reading() as connection:
             return [_user(row) for row in connection.execute(select(users).order_by(users.c.name))]
 

@@ -32,7 +32,6 @@ class Entry:
 
     @property
     def time(self) -> datetime:
-        """Return when it was, UTC."""
         return datetime.fromtimestamp(self.seconds, timezone.utc)
 
     def sealed(self, before: str) -> str:

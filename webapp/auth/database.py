@@ -38,7 +38,6 @@ class Database:
         return self.path.exists()
 
     def close(self) -> None:
-        """Close all connections; the next transaction opens them again."""
         with self._lock:
             if self._made:
                 self._made[1].dispose(close=self._made[0] == os.getpid())

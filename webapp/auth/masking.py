@@ -43,7 +43,6 @@ class MaskingFilter(logging.Filter):
         return True
 
     def masked(self, text: str) -> str:
-        """Return the text without its secrets."""
         for secret in self.secrets:
             text = text.replace(secret, MASK)
         return TELLING.sub(lambda match: (match[1] or match[2] or match[3] or "") + MASK, text)

@@ -95,14 +95,12 @@ def change_password() -> AnyResponse:
 @blueprint.get("/users")
 @requires(Role.ADMIN)
 def users() -> AnyResponse:
-    """List all users, with the form to add one."""
     return _users_page()
 
 
 @blueprint.post("/users")
 @requires(Role.ADMIN)
 def add_user() -> AnyResponse:
-    """Add a user."""
     form = request.form
     try:
         _check_password("own_password")
@@ -116,7 +114,6 @@ def add_user() -> AnyResponse:
 @blueprint.get("/users/<name>")
 @requires(Role.ADMIN)
 def user(name: str) -> AnyResponse:
-    """Show one user, with the form to change them."""
     return _user_page(_accounts().find(name))
 
 
@@ -181,7 +178,6 @@ def _user_page(user: User, problems: Mapping[str, str] | None = None) -> Respons
 
 
 def _problems(error: DataError, field: str) -> dict[str, str]:
-    """Return what is wrong by field."""
     message = f"{error.what}: {error.wanted}" if error.wanted else error.what
     return {error.field if isinstance(error, WrongField) else field: message}
 

@@ -29,8 +29,6 @@ class Issued:
 
 
 class RefreshTokens:
-    """Issue, rotate and revoke."""
-
     def __init__(self, database: Database, now: Callable[[], float]) -> None:
         self._database, self._now = database, now
 
@@ -82,7 +80,6 @@ class RefreshTokens:
             self._revoke(connection, refresh_tokens.c.family == family)
 
     def revoke_all(self, connection: Connection, user_id: int) -> None:
-        """Revoke all of a user, within a transaction."""
         self._revoke(connection, refresh_tokens.c.user_id == user_id)
 
     def _revoke(self, connection: Connection, version_spec: ColumnElement[bool]) -> None:

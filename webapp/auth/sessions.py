@@ -18,8 +18,6 @@ NOTED_EVERY_S = 60.0  # so that not every page costs a write
 
 
 class Sessions:
-    """Begin, recognise and end sessions."""
-
     def __init__(self, database: Database, now: Callable[[], float]) -> None:
         self._database, self._now = database, now
 

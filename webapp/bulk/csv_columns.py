@@ -125,7 +125,6 @@ def _column(rule: FieldRules, texts: Any, nulls: _Nulls, has_decimal_commas: boo
 
 
 def _read(rule: FieldRules, text: str, nulls: _Nulls) -> Any:
-    """Return the value, or the refusal itself."""
     try:
         return rule.read(None) if text.strip() in nulls.texts else rule.read_text(text)
     except Refused as refused:

@@ -121,5 +121,4 @@ class BatchFiles:
 
 
 def new_token() -> str:
-    """Return a token that nobody can guess."""
     return secrets.token_urlsafe(24)

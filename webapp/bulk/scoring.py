@@ -180,7 +180,6 @@ class _Writer:
         self._write([self._quoted(safe_texts(pa.array([name], pa.string()))) for name in names])
 
     def write(self, chunk: _Chunk, scored: Scored) -> None:
-        """Append rows."""
         columns = [
             column if name in self._is_number else self._quoted(safe_texts(column))
             for name, column in zip(chunk.table.column_names, chunk.table.columns, strict=True)

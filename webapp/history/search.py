@@ -149,7 +149,6 @@ class History:
 
 
 def _rows(reader: Reader, skip: int) -> Iterator[Logged]:
-    """Yield the rows after the first `skip`."""
     names = [name for name in META.names if name != "probabilities"]
     inputs = [name for name in reader.schema.names if name.startswith(INPUT)]
     for table in reader.tables():

@@ -22,14 +22,12 @@ log = logging.getLogger(__name__)
 
 
 def init_app(app: Flask) -> None:
-    """Answer errors of all kinds."""
     app.register_error_handler(VouchError, answer_vouch_error)
     app.register_error_handler(HTTPException, _answer_http_error)
     app.register_error_handler(Exception, _answer_surprise)
 
 
 def wants_json() -> bool:
-    """Return whether the one who asks is a program."""
     return request.path.startswith("/api/") or request.accept_mimetypes.best == "application/json"
 
 

@@ -79,7 +79,6 @@ class Metrics:
                 self.feature_mean.labels(model, name).set(float(mean))
 
     def dropped(self, rows: int) -> None:
-        """Count rows that the prediction log lost."""
         self.log_dropped.inc(rows)
 
     def model_server_call(self, outcome: str, seconds: float) -> None:

@@ -104,7 +104,6 @@ class ModelVersion:
 
     @cached_property
     def by_name(self) -> dict[str, Field]:
-        """The fields by name."""
         return {field.name: field for field in self.fields}
 
     @cached_property
@@ -133,7 +132,6 @@ class Catalog:
         self._lock = threading.Lock()
 
     def models(self) -> list[str]:
-        """Return the models that have a version."""
         return models(self._serving)
 
     def versions(self, model: str) -> list[int]:

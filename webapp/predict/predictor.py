@@ -34,8 +34,6 @@ Columns = Mapping[str, Any]  # field: a value a row
 
 @dataclass(frozen=True)
 class Scored:
-    """What the model said of each row."""
-
     labels: list[str]
     probabilities: NDArray[np.float64]  # [rows, classes]
 

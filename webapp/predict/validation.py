@@ -86,7 +86,6 @@ def parse_text(model_version: ModelVersion, form: Mapping[str, str]) -> dict[str
 
 
 def _problems(model_version: ModelVersion, row: Any, number: int | None) -> list[Problem]:
-    """Return all that is wrong with one row."""
     if not isinstance(row, Mapping):
         return [Problem("", "must be an object with a value for each field", shown(row), "", number)]
     problems = []
