@@ -42,8 +42,8 @@ def create_app(settings: WebSettings | None = None, services: Services | None = 
 
 def make_services(settings: WebSettings) -> Services:
     """Return the services that the settings describe. Nothing is asked of the model server yet."""
-    from serving.client.retry import Policy
     from serving.client.connect import connect
+    from serving.client.retry import Policy
     from serving.client.types import Addresses
     from webapp.auth.accounts import Accounts
     from webapp.history.last_hour import LastHour
