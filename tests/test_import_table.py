@@ -21,9 +21,10 @@ ROOMS = ("common", "config", "components", "pipeline", "serving", "webapp")
         ("common/errors.py", "import config.settings", "common imports nothing of ours"),
         ("webapp/services.py", "import components.artifacts", "the web app asks a model server"),
         ("serving/client/types.py", "import tensorflow", "TensorFlow stays in"),
+        ("webapp/http/limits.py", "import webapp.predict.predictor", "no circles"),
         ("common/files.py", "import common.tables.safe\nimport common.cli", None),
     ],
-    ids=["common", "webapp", "tensorflow", "allowed"],
+    ids=["common", "webapp", "tensorflow", "circle", "allowed"],
 )
 def test_a_forbidden_import_is_refused_by_the_name_of_its_rule(
     file: str, planted: str, contract: str | None, tmp_path: Path

@@ -44,7 +44,7 @@ def probe(folder: Path) -> ProbeReport:
 
     from serving.repository.golden import Golden
     from serving.server.core.servable import Servable
-    from serving.server.core.status import StatusError
+    from serving.server.status import StatusError
 
     golden = Golden.read(folder)
     started = time.monotonic()
@@ -64,7 +64,7 @@ def _replay(servable: Any, signature: str, inputs: dict[str, list[Any]], golden:
 
     from serving.repository.golden import plain
     from serving.server.core.servable import as_array
-    from serving.server.core.status import StatusError
+    from serving.server.status import StatusError
 
     try:
         arrays = {name: as_array(plain(v), servable.dtype(signature, name)) for name, v in inputs.items()}

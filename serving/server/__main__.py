@@ -8,9 +8,9 @@ import signal
 import sys
 
 from serving.server.config.files import Files
-from serving.server.core.status import StatusError
 from serving.server.flags import FAILED, from_command_line, validate
 from serving.server.listen import check_ports
+from serving.server.status import StatusError
 
 
 def main() -> int:

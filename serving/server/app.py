@@ -15,12 +15,12 @@ from serving.server.config.files import follow
 from serving.server.config.models import from_proto
 from serving.server.core.loading import Core
 from serving.server.core.metrics import Registry, serving_metrics
-from serving.server.core.periodic import Periodic
-from serving.server.core.status import invalid_argument
 from serving.server.grpc.listener import start_grpc
 from serving.server.listen import listen
+from serving.server.periodic import Periodic
 from serving.server.rest.http import HttpApp, HttpOptions, HttpServer
 from serving.server.rest.routes import RestApi
+from serving.server.status import invalid_argument
 from serving.wire.garbage import spare_collections
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from serving.server.core.status import invalid_argument
+from serving.server.status import invalid_argument
 
 FAILED = 255  # the exit code of TensorFlow Serving's `return -1`
 _IGNORED = "ignored: "

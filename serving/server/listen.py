@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
-from serving.server.core.status import Code, StatusError
+from serving.server.status import Code, StatusError
 
 if TYPE_CHECKING:
     from serving.server.flags import Options

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from serving.server.config.models import ModelConfig, from_proto, single_model
 from serving.server.config.protos import read_batching, read_model_config, read_monitoring_config, read_ssl_config
-from serving.server.core.periodic import Periodic
-from serving.server.core.status import StatusError
+from serving.server.periodic import Periodic
+from serving.server.status import StatusError
 
 if TYPE_CHECKING:
     from serving.server.flags import Options

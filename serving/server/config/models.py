@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
-from serving.server.core.handles import NO_LABELS
-from serving.server.core.status import StatusError, invalid_argument
+from serving.server.status import StatusError, invalid_argument
 
 PLATFORM = "tensorflow"
+NO_LABELS: Mapping[str, int] = MappingProxyType({})
 _URI = re.compile(r"[a-zA-Z][0-9a-zA-Z.]*://")
 
 

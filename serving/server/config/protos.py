@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, text_format, wrappers_pb2
 
-from serving.server.core.status import Code, StatusError, invalid_argument
+from serving.server.status import Code, StatusError, invalid_argument
 from serving.wire.messages import class_of, message
 
 if TYPE_CHECKING:

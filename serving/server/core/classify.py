@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from serving.server.core.predict import CLASSIFY, REGRESS
 from serving.server.core.servable import Call, Servable
-from serving.server.core.status import StatusError, invalid_argument, unimplemented
 from serving.server.core.tensors import type_name
+from serving.server.status import StatusError, invalid_argument, unimplemented
 
 Array = NDArray[Any]
 Classes = list[list[tuple[bytes, Any]]]  # label and float32 score, classes by example

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import Generic, TypeVar
 
-from serving.server.core.status import invalid_argument, not_found
+from serving.server.config.models import NO_LABELS
+from serving.server.status import invalid_argument, not_found
 
 T = TypeVar("T")
 
@@ -77,9 +78,6 @@ class _Model(Generic[T]):
 
     versions: Mapping[int, Loaded[T]]
     latest: Loaded[T] | None
-
-
-NO_LABELS: Mapping[str, int] = MappingProxyType({})
 
 
 class Available(Generic[T]):

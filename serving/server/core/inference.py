@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from serving.server.core.classify import Classes, examples_call, plan_examples, plan_multi
 from serving.server.core.predict import CLASSIFY, DEFAULT_SIGNATURE, REGRESS, plan_predict, signature_plan
 from serving.server.core.servable import Call, Servable
-from serving.server.core.status import invalid_argument
 from serving.server.run.runner import Runner
+from serving.server.status import invalid_argument
 
 Array = NDArray[Any]
 R = TypeVar("R")

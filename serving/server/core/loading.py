@@ -12,7 +12,6 @@ from serving.server.core.inference import Inference
 from serving.server.core.manager import Manager
 from serving.server.core.metrics import ServingMetrics
 from serving.server.core.servable import Servable
-from serving.server.core.status import Code, StatusError
 from serving.server.core.transitions import ManagerOptions
 from serving.server.core.versions import VersionId
 from serving.server.core.warmup import WARMUP_FILE, replay
@@ -20,6 +19,7 @@ from serving.server.flags import Options
 from serving.server.run.batching import BatchingHooks, BatchingRunner
 from serving.server.run.options import BatchingOptions
 from serving.server.run.runner import DirectRunner, Runner
+from serving.server.status import Code, StatusError
 
 if TYPE_CHECKING:
     from serving.server.config.files import Files

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from serving.server.config.models import ModelConfig
-from serving.server.core.periodic import Periodic
 from serving.server.core.source import Source
-from serving.server.core.status import Code, StatusError, failed_precondition, not_found
 from serving.server.core.transitions import TICK_S, Closable, ManagerOptions, Transitions
 from serving.server.core.versions import State, Version, VersionId, VersionStatus
+from serving.server.periodic import Periodic
+from serving.server.status import Code, StatusError, failed_precondition, not_found
 
 LOG = logging.getLogger("serving")
 T = TypeVar("T", bound=Closable)

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from serving.server.core.servable import Call, Servable
-from serving.server.core.status import Code, StatusError, failed_precondition, invalid_argument
 from serving.server.core.tensors import from_proto
+from serving.server.status import Code, StatusError, failed_precondition, invalid_argument
 
 Array = NDArray[Any]
 

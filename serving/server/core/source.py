@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from serving.server.config.models import Latest, ModelConfig, Policy, Specific
-from serving.server.core.status import StatusError, invalid_argument
+from serving.server.status import StatusError, invalid_argument
 
 LOG = logging.getLogger("serving")
 _NUMBER = re.compile(r"[-+]?[0-9]+", re.ASCII)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.server.core.status import StatusError, invalid_argument
+from serving.server.status import StatusError, invalid_argument
 
 Array = NDArray[Any]
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from serving.server.core.handles import Available, Loaded
-from serving.server.core.periodic import Periodic
-from serving.server.core.status import Code, StatusError, as_status
 from serving.server.core.versions import Action, State, Version, VersionId, next_action
+from serving.server.periodic import Periodic
+from serving.server.status import Code, StatusError, as_status
 
 if TYPE_CHECKING:
     from serving.server.flags import Options

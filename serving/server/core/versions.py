@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
 from serving.server.core.handles import Loaded
-from serving.server.core.status import Code, StatusError
+from serving.server.status import Code, StatusError
 
 T = TypeVar("T")
 

@@ -13,8 +13,8 @@ from tensorflow_serving.apis import prediction_log_pb2
 from serving.server.core.classify import ExamplesPlan, examples_call, examples_of, plan_examples, plan_multi
 from serving.server.core.predict import CLASSIFY, DEFAULT_SIGNATURE, REGRESS, plan_predict
 from serving.server.core.servable import Servable
-from serving.server.core.status import Code, StatusError, as_status, invalid_argument, unimplemented
 from serving.server.core.tensors import from_proto
+from serving.server.status import Code, StatusError, as_status, invalid_argument, unimplemented
 
 WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 MAX_RECORDS = 1000

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from serving.server.core.status import Code, StatusError, invalid_argument
 from serving.server.grpc.services import MODEL, PREDICTION, Reload, Services
 from serving.server.listen import listen
+from serving.server.status import Code, StatusError, invalid_argument
 
 if TYPE_CHECKING:
     from serving.server.core.loading import Core

@@ -14,7 +14,7 @@ from tensorflow_serving.apis import (
 )
 
 from serving.server.core.inference import ModelSpec
-from serving.server.core.status import invalid_argument
+from serving.server.status import invalid_argument
 
 if TYPE_CHECKING:
     from serving.server.core.inference import Classified, Metadata, Regressed

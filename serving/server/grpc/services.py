@@ -24,7 +24,6 @@ from serving.server.core.inference import Classified, Inference, ModelSpec, Task
 from serving.server.core.manager import Manager
 from serving.server.core.metrics import OTHER, ServingMetrics
 from serving.server.core.servable import Servable
-from serving.server.core.status import Code, as_status, invalid_argument
 from serving.server.core.tensors import from_protos, to_proto
 from serving.server.grpc.messages import (
     as_classifications,
@@ -35,6 +34,7 @@ from serving.server.grpc.messages import (
     fill_spec,
     spec_of,
 )
+from serving.server.status import Code, as_status, invalid_argument
 
 PREDICTION = "tensorflow.serving.PredictionService"
 MODEL = "tensorflow.serving.ModelService"

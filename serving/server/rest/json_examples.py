@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from serving.server.core.status import invalid_argument
 from serving.server.rest.json_reader import as_bytes, read_object, shown, signature_of
 from serving.server.rest.json_tensors import from_base64, is_base64
+from serving.server.status import invalid_argument
 
 _INT64_LIMIT = 1 << 63
 _KINDS = {str: "bytes", bytes: "bytes", float: "float", int: "int64", bool: "int64"}

@@ -18,7 +18,7 @@ import orjson
 import simdjson
 from numpy.typing import NDArray
 
-from serving.server.core.status import invalid_argument
+from serving.server.status import invalid_argument
 
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 _SPACE = re.compile(r"[ \n\r\t]*")

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.server.core.status import invalid_argument, unimplemented
 from serving.server.rest.json_reader import as_bytes, read_matrices, read_object, shown, signature_of
+from serving.server.status import invalid_argument, unimplemented
 
 Arrays = dict[str, NDArray[Any]]
 InputsOf = Callable[[str], Mapping[str, int]]

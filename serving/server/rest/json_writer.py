@@ -12,7 +12,7 @@ import orjson
 from google.protobuf import json_format
 from numpy.typing import NDArray
 
-from serving.server.core.status import invalid_argument
+from serving.server.status import invalid_argument
 
 if TYPE_CHECKING:
     from serving.server.core.inference import Metadata

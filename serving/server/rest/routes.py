@@ -15,7 +15,6 @@ from serving.server.core.inference import Inference, ModelSpec
 from serving.server.core.manager import Manager
 from serving.server.core.metrics import OTHER, ServingMetrics
 from serving.server.core.servable import Servable
-from serving.server.core.status import Code, StatusError, as_status, http_status, invalid_argument
 from serving.server.rest.json_examples import read_examples
 from serving.server.rest.json_tensors import read_predict
 from serving.server.rest.json_writer import (
@@ -26,6 +25,7 @@ from serving.server.rest.json_writer import (
     write_regressions,
     write_status,
 )
+from serving.server.status import Code, StatusError, as_status, http_status, invalid_argument
 
 _MODEL = r"/v1/models/([^/:]+)(?:/versions/([0-9]+)|/labels/([^/:]+))?"
 _PREDICTION = re.compile(rf"{_MODEL}:(classify|regress|predict)", re.IGNORECASE)

@@ -8,19 +8,21 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.server.core.servable import Call, Servable
-from serving.server.core.status import Code, StatusError, as_status, invalid_argument
 from serving.server.run.merging import merge, rows_of, split
 from serving.server.run.options import BatchingOptions
 from serving.server.run.runner import Job, Outputs, Runner
+from serving.server.status import Code, StatusError, as_status, invalid_argument
+
+if TYPE_CHECKING:
+    from serving.server.core.servable import Call, Servable
 
 Array = NDArray[Any]
-Key = tuple[Servable, tuple[str, ...], tuple[str, ...]]  # version, feeds, fetches
+Key: TypeAlias = "tuple[Servable, tuple[str, ...], tuple[str, ...]]"  # version, feeds, fetches
 
 
 def _nothing(*values: float) -> None:

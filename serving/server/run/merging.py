@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.server.core.status import failed_precondition, invalid_argument
+from serving.server.status import failed_precondition, invalid_argument
 
 Array = NDArray[Any]
 

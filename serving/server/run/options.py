@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from serving.server.core.status import invalid_argument
+from serving.server.status import invalid_argument
 
 
 @dataclass(frozen=True)

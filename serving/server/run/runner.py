@@ -13,12 +13,14 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from serving.server.core.servable import Call, Servable
-from serving.server.core.status import Code, StatusError
+from serving.server.status import Code, StatusError
+
+if TYPE_CHECKING:
+    from serving.server.core.servable import Call, Servable
 
 LOG = logging.getLogger("serving")
 Array = NDArray[Any]

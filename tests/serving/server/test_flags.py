@@ -7,8 +7,8 @@ from dataclasses import fields
 
 import pytest
 
-from serving.server.core.status import StatusError
 from serving.server.flags import BadFlag, Options, from_command_line, parse, usage, validate
+from serving.server.status import StatusError
 from tests.support.paths import ROOT
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from serving.server.config.models import ModelConfig
 from serving.server.core.manager import Manager
-from serving.server.core.status import Code, StatusError
 from serving.server.core.transitions import ManagerOptions
 from serving.server.core.versions import State, VersionId
+from serving.server.status import Code, StatusError
 
 LIMIT_S = 60.0
 FAST = ManagerOptions(poll_wait_s=0.01, max_num_load_retries=0)

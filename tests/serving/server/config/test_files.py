@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from serving.server.config.files import follow
-from serving.server.core.status import failed_precondition
+from serving.server.status import failed_precondition
 from tests.support.serving.fakes import LIMIT_S, eventually
 
 

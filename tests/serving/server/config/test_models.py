@@ -6,7 +6,7 @@ import pytest
 from google.protobuf import text_format
 
 from serving.server.config.models import All, Latest, ModelConfig, Policy, Specific, from_proto, single_model
-from serving.server.core.status import StatusError
+from serving.server.status import StatusError
 from serving.wire.messages import message
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from serving.server.config import protos as config_protos
-from serving.server.core.status import StatusError
+from serving.server.status import StatusError
 
 READERS = {
     "ModelServerConfig": config_protos.read_model_config,

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from serving.server.core.handles import Available, Loaded
-from serving.server.core.status import StatusError
+from serving.server.status import StatusError
 
 
 class Counted:

@@ -11,8 +11,8 @@ import pytest
 
 from serving.server.core.inference import Classified, Inference, ModelSpec, Regressed, Task, Work
 from serving.server.core.predict import CLASSIFY, REGRESS
-from serving.server.core.status import StatusError
 from serving.server.run.runner import DirectRunner
+from serving.server.status import StatusError
 from tests.support.serving import models
 
 pytestmark = pytest.mark.slow

@@ -9,9 +9,9 @@ import pytest
 
 from serving.server.config.models import All, Latest, ModelConfig, Specific
 from serving.server.core.manager import Manager
-from serving.server.core.status import Code
 from serving.server.core.transitions import ManagerOptions
 from serving.server.core.versions import State, VersionId
+from serving.server.status import Code
 from tests.support.serving.fakes import FAST, LIMIT_S, Fake, Loader, Make, eventually, export, model, refusal, states
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.server.core.status import Code, StatusError
+from serving.server.status import Code, StatusError
 from tests.support.serving import models
 
 pytestmark = pytest.mark.slow

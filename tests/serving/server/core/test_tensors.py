@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.server.core.status import Code, StatusError
 from serving.server.core.tensors import from_proto, to_proto, type_name, type_number
+from serving.server.status import Code, StatusError
 
 pytestmark = pytest.mark.slow
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from serving.server.core.status import Code, StatusError
 from serving.server.core.transitions import ManagerOptions, Transitions
 from serving.server.core.versions import State, VersionId
 from serving.server.flags import parse
+from serving.server.status import Code, StatusError
 from tests.support.serving.fakes import LIMIT_S, Fake, eventually
 
 NOWHERE = Path("nowhere")

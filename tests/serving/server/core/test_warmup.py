@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from serving.server.core.predict import CLASSIFY, REGRESS
-from serving.server.core.status import Code, StatusError
+from serving.server.status import Code, StatusError
 from tests.support.serving import models
 
 pytestmark = pytest.mark.slow

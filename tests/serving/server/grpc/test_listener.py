@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from serving.server.core.status import StatusError
 from serving.server.flags import Options
+from serving.server.status import StatusError
 from tests.support.serving.running import free_port, is_open
 
 pytestmark = pytest.mark.slow

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from serving.server.core.status import Code, StatusError
 from serving.server.rest.json_examples import read_examples
+from serving.server.status import Code, StatusError
 
 pytestmark = pytest.mark.slow
 

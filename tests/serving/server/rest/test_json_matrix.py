@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.server.core.status import StatusError
 from serving.server.rest import json_tensors
 from serving.server.rest.json_reader import read_matrices
 from serving.server.rest.json_tensors import PredictBody, read_predict
+from serving.server.status import StatusError
 
 _ROWS = np.round(np.random.default_rng(3).random((200, 12)) * 1000, 3)
 _ROWS[:5, :5] = [[0.1, -0.0, 1e-60, 1e300, 3]] * 5

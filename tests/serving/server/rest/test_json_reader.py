@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.server.core.status import Code, StatusError
 from serving.server.rest.json_reader import _Parser, read_object, shown, signature_of
+from serving.server.status import Code, StatusError
 
 _FAULTS = [
     (b"  ", "empty"),

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.server.core.status import Code, StatusError, failed_precondition
 from serving.server.rest.json_tensors import PredictBody, read_predict
+from serving.server.status import Code, StatusError, failed_precondition
 
 FLOAT, DOUBLE, INT32, UINT8, INT16, INT8, STRING, INT64, BOOL = 1, 2, 3, 4, 5, 6, 7, 9, 10
 UINT16, HALF, UINT32, UINT64 = 17, 19, 22, 23

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.server.core.status import Code, StatusError
 from serving.server.rest.json_writer import write_classifications, write_error, write_predictions, write_regressions
+from serving.server.status import Code, StatusError
 
 _INTS = np.array([[[1, 2], [3, 4], [5, 6]], [[7, 8], [9, 0], [1, 2]]], np.int32)
 _TEXTS = np.array([[b"foo", b"bar"], [b"baz", b"bat"]], object)

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from serving.server.core.servable import Call
-from serving.server.core.status import Code, StatusError, invalid_argument
 from serving.server.run.batching import BatchingHooks, BatchingRunner
 from serving.server.run.options import BatchingOptions
 from serving.server.run.runner import DirectRunner
+from serving.server.status import Code, StatusError, invalid_argument
 from tests.support.serving import models
 
 LIMIT_S = 10

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.server.core.status import Code, StatusError
 from serving.server.run.merging import merge, rows_of, split
+from serving.server.status import Code, StatusError
 
 
 def texts(*values: bytes) -> Any:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from serving.server.core.servable import Call
-from serving.server.core.status import Code, StatusError, invalid_argument
 from serving.server.run.runner import DirectRunner
+from serving.server.status import Code, StatusError, invalid_argument
 
 LIMIT_S = 10
 CALL = Call(("x:0",), ("y:0",), [np.zeros(1)])

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from serving.server.core.periodic import Periodic
+from serving.server.periodic import Periodic
 from tests.support.serving.fakes import LIMIT_S, eventually
 
 
