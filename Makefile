@@ -47,10 +47,11 @@ coverage: setup ## How much of each room the tests run, by branches; and of the 
 mutants: setup ## Turn each condition of serving/release, and list what no test notices
 	$(PY) -m tests.support.mutants serving/release tests/serving/release
 
-lint: setup ## Formatting, lint, types, and who may import whom
+lint: setup ## Formatting, lint, types, who may import whom, and what nothing uses
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/lint-imports
+	.venv/bin/vulture
 	.venv/bin/mypy
 
 format: setup ## Format the code and mend what can be mended

@@ -57,7 +57,6 @@ def _computations(
     samples: int,
     seed: int,
     model_names: Sequence[str] | None = None,
-    output_names: Sequence[str] | None = None,
     **_: Any,
 ) -> list[metric_types.MetricComputation]:
     options = {"positive_index": positive_index, "confidence": confidence, "samples": samples, "seed": seed}

@@ -29,7 +29,6 @@ WINDOW_S = 60  # the rate is over the time since the last look, but not longer f
 @dataclass(frozen=True)
 class Rate:
     per_s: float
-    failed_share: float | None
     seconds: int
 
 
@@ -116,8 +115,8 @@ def _rate(before: Seen | None, now: Seen) -> Rate | None:
     """Return the rate since then; None if there is no then, or the app was started anew meanwhile."""
     if before is None or now.at_s <= before.at_s or now.requests < before.requests or now.failed < before.failed:
         return None
-    seconds, requests = now.at_s - before.at_s, now.requests - before.requests
-    return Rate(requests / seconds, (now.failed - before.failed) / requests if requests else None, seconds)
+    seconds = now.at_s - before.at_s
+    return Rate((now.requests - before.requests) / seconds, seconds)
 
 
 def _server(app_services: Services, model: str | None) -> ServerView:
