@@ -1,4 +1,4 @@
-"""Where run-time state lives. `VOUCH_VAR` moves all of it; nothing else names a folder under it."""
+"""Where things are: the folders of one model's runs, and the ports of our programs unless they are told otherwise."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import os
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+
+MODEL_SERVER_REST, MODEL_SERVER_GRPC = 8501, 8500  # TensorFlow Serving's own
+WEB_PAGE = 8080
 
 
 def var_root() -> Path:

@@ -19,8 +19,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from common.errors import EnvironmentProblem
-from common.paths import var_root
-from common.ports import MODEL_SERVER_GRPC, MODEL_SERVER_REST, WEB_PAGE
+from common.paths import MODEL_SERVER_GRPC, MODEL_SERVER_REST, WEB_PAGE, var_root
 from pipeline.machine import Installed, Machine
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -16,8 +16,7 @@ import click
 
 from common.cli import Group
 from common.errors import ConfigError, DataError, VouchError
-from common.paths import var_root
-from common.ports import MODEL_SERVER_GRPC, MODEL_SERVER_REST
+from common.paths import MODEL_SERVER_GRPC, MODEL_SERVER_REST, var_root
 
 if TYPE_CHECKING:
     from serving.client.types import Addresses, ModelClient, VersionSpec

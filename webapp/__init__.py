@@ -19,14 +19,13 @@ def create_app(settings: WebSettings | None = None, services: Services | None = 
     from flask import Flask
 
     from webapp import auth
-    from webapp.http import admission, errors, health, limits, security
-    from webapp.http import request_log as requests
+    from webapp.http import admission, errors, health, limits, logs, security
 
     settings = settings or _from_environment()
     app = Flask(__name__)
     app.extensions["vouch"] = services or make_services(settings)
 
-    requests.init_app(app)  # an id, a place in the metrics, a line in the log
+    logs.init_app(app)  # an id, a place in the metrics, a line in the log
     security.init_app(app, settings)  # hosts, bounds, headers, CSRF
     limits.init_app(app, settings)  # how often one may ask
     auth.init_app(app)  # who is asking, and may they

@@ -11,8 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 
 from common.errors import ConfigError
-from common.paths import var_root
-from common.ports import WEB_PAGE
+from common.paths import WEB_PAGE, var_root
 from config.settings import Frozen
 
 PREFIX = "VOUCH_"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import EnvironmentProblem
-from common.ports import MODEL_SERVER_GRPC, MODEL_SERVER_REST
+from common.paths import MODEL_SERVER_GRPC, MODEL_SERVER_REST
 from serving.launch.ports import HOST
 from serving.release.state import CONFIG
 

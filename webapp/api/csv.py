@@ -15,7 +15,7 @@ from webapp.api.routes import Operation, Parameter, answer, route
 from webapp.api.schemas import STICKY_LENGTH, CsvSummary, ProblemItem, RuleCount
 from webapp.bulk.csv_blocks import Limits
 from webapp.bulk.scoring import BulkResult, Upload, score_csv
-from webapp.predict.rules import shown
+from webapp.predict.validation import shown
 from webapp.services import services
 from webapp.types import InvalidInput, Problem, Role
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from webapp.api.schemas import STICKY_LENGTH
 from webapp.models.catalog import Field, ModelVersion
-from webapp.predict.rules import FieldRules, rules_of
+from webapp.predict.validation import FieldRules, rules_of
 
 CASE_REFERENCE = {
     "type": "string",

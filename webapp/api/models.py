@@ -25,7 +25,7 @@ from webapp.api.schemas import (
     VersionItem,
 )
 from webapp.models.catalog import ModelVersion
-from webapp.predict.rules import FieldRules, rules_of
+from webapp.predict.validation import FieldRules, rules_of
 from webapp.services import Services, services
 from webapp.types import Role
 

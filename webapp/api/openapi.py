@@ -6,9 +6,11 @@ import inspect
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
-from flask import Flask
+import flask_swagger_ui
+from flask import Flask, Response, abort, current_app, render_template, request, send_file
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
@@ -18,11 +20,12 @@ from webapp.api.body import CSV, JSON, MULTIPART
 from webapp.api.features import request_schema, row_name, row_schema
 from webapp.api.models import shown_version
 from webapp.api.predict import PREDICT_REQUEST
-from webapp.api.routes import ATTRIBUTE, Operation, Parameter
+from webapp.api.routes import ATTRIBUTE, Operation, Parameter, answer, blueprint
 from webapp.api.schemas import STICKY_LENGTH, ProblemDocument
+from webapp.auth import public, requires
 from webapp.http.errors import PROBLEM_JSON
 from webapp.models.catalog import ModelVersion
-from webapp.services import Services
+from webapp.services import Services, services
 from webapp.types import Role
 
 REFERENCE = "#/components/schemas/{model}"
@@ -55,6 +58,16 @@ STICKY = {
     "minLength": 1,
     "maxLength": STICKY_LENGTH,
     "description": "Requests with the same text are answered by the same version.",
+}
+MAX_AGE_S = 3600
+_OWN = Path(__file__).resolve().parent / "static"
+_FILES = {
+    name: folder / name
+    for folder, names in {
+        Path(flask_swagger_ui.__file__).parent / "dist": ("swagger-ui-bundle.js", "swagger-ui.css"),
+        _OWN: ("docs.js", "docs.css"),
+    }.items()
+    for name in names
 }
 
 
@@ -202,3 +215,26 @@ def _refusals() -> dict[str, Any]:
         refusals[status]["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
     refusals["401"]["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}}}
     return refusals
+
+
+@blueprint.get("/openapi.json")
+@requires(Role.VIEWER)
+def openapi_json() -> Response:
+    servers = [{"url": request.script_root}] if request.script_root else []
+    return answer(openapi(current_app, services()) | ({"servers": servers} if servers else {}))
+
+
+@blueprint.get("/docs")
+@requires(Role.VIEWER)
+def docs() -> str:
+    """Show the document; without JavaScript, a list of what there is."""
+    document = openapi(current_app, services())
+    return render_template("api_docs.html", document=document)
+
+
+@blueprint.get("/docs/static/<name>")
+@public
+def docs_static(name: str) -> Response:
+    if name not in _FILES:
+        abort(404)
+    return send_file(_FILES[name], max_age=MAX_AGE_S)

@@ -8,13 +8,13 @@ from typing import Any
 from flask import Response, g, request
 
 from common.errors import VouchError
-from webapp.api.body import read_json
+from webapp.api.body import read_as, read_json, rows_asked
 from webapp.api.routes import Operation, Parameter, answer, route
-from webapp.api.rows import rows_asked
-from webapp.api.schemas import MODEL_NAME, HeldOut, Predictions
+from webapp.api.schemas import MODEL_NAME, Feedback, FeedbackKept, HeldOut, Predictions
 from webapp.auth import identity
+from webapp.history.search import History
 from webapp.models.sample import showcase_of
-from webapp.predict.rules import shown
+from webapp.predict.validation import shown
 from webapp.services import Services, services
 from webapp.types import Answer, InvalidInput, Outcome, Problem, RequestInfo, Role, Source
 
@@ -30,6 +30,7 @@ INDEX = Parameter(
     "i", "Number of the row, from 0.", {"type": "integer", "minimum": 0, "maximum": 10**9 - 1}, 0, in_path=True
 )
 _INDEX = re.compile(r"[0-9]{1,9}")
+CREATED = 201
 
 
 class NoSuchRow(VouchError):
@@ -126,3 +127,17 @@ def _prediction(outcome: Outcome) -> dict[str, Any]:
         "probabilities": outcome.probabilities,
         "warnings": outcome.cautions,
     }
+
+
+@route(
+    "POST",
+    "/feedback",
+    Operation("Tell a true label", "feedback", Role.OPERATOR, FeedbackKept, Feedback, status=CREATED, refusals=(404,)),
+)
+def feedback() -> Response:
+    """Keep the true label of a row that was predicted, for monitoring and retraining. The last word counts."""
+    app_services = services()
+    body = read_as(Feedback, request, app_services.settings)
+    model = body.model or app_services.catalog.default(app_services.settings.model)
+    History(app_services).add_feedback(model, body.request_id, body.row, body.label, identity().name)
+    return answer(FeedbackKept(model=model, request_id=body.request_id, row=body.row, label=body.label), CREATED)

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from common.errors import VouchError
 from webapp.api.body import JSON
 from webapp.auth import requires
-from webapp.predict.rules import shown
+from webapp.predict.validation import shown
 from webapp.types import InvalidInput, Problem, Role
 
 PREFIX = "/api"

@@ -13,7 +13,7 @@ from webapp.auth import masking, roles, tokens
 from webapp.auth.accounts import Accounts
 from webapp.auth.cli import audit_commands, user_commands, warn_without_users
 from webapp.auth.errors import Forbidden, NotAuthenticated
-from webapp.auth.keys import key_ring
+from webapp.auth.tokens import key_ring
 from webapp.settings import WebSettings
 from webapp.types import Identity, Role
 

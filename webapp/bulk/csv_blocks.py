@@ -18,7 +18,7 @@ from common.errors import DataError
 from common.tables.csv_file import undecodable
 from common.tables.dialect import find_dialect
 from common.tables.encoding import utf8_stream
-from webapp.predict.rules import shown
+from webapp.predict.validation import shown
 from webapp.types import MAX_PROBLEMS, InvalidInput, Problem
 
 BLOCK_BYTES = 1 << 20

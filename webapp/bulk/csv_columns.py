@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from common.text import DECIMAL_COMMA
 from webapp.models.catalog import ModelVersion
-from webapp.predict.rules import FieldRules, Refused, rules_of
+from webapp.predict.validation import FieldRules, Refused, rules_of
 from webapp.types import MAX_PROBLEMS, Problem
 
 DECIMAL = r"^-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$"

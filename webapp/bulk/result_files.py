@@ -14,12 +14,40 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
+import numpy as np
+import pyarrow.compute as pc
+from pyarrow import csv
+
 from common.errors import VouchError
 from common.files import write_text
+from common.tables.csv_file import CsvFile
 
+OURS = ("label", "probability")
+BINS = 20
 KEPT_S = 24 * 3600
 NOTED_EVERY_S = 0.3
 TOKEN = re.compile(r"[A-Za-z0-9_-]{32}")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """`labels`: each with its rows, the most frequent first; `bins`: low, high and rows of equal steps from 0 to 1."""
+
+    labels: tuple[tuple[str, int], ...]
+    bins: tuple[tuple[float, float, float], ...]
+
+
+def summarise(path: Path) -> Summary:
+    """Return the summary of a file that score_csv wrote."""
+    file = CsvFile(path)
+    names = file.dialect.names  # the file may have columns that are called as ours
+    label, probability = (f"predicted_{name}" if f"predicted_{name}" in names else name for name in OURS)
+    converting = csv.ConvertOptions(include_columns=[label, probability], column_types={label: "string"})
+    table = csv.read_csv(path, *file.arrow_options(), converting)
+    counts = {pair["values"]: pair["counts"] for pair in pc.value_counts(table[label]).to_pylist()}
+    rows, edges = np.histogram(table[probability].to_numpy().astype(float), BINS, (0.0, 1.0))
+    bins = tuple((float(edges[i]), float(edges[i + 1]), float(count)) for i, count in enumerate(rows))
+    return Summary(tuple(sorted(counts.items(), key=lambda pair: -pair[1])), bins)
 
 
 class NoSuchBatch(VouchError):

@@ -22,7 +22,7 @@ from webapp.insight.neighbours import is_missing
 from webapp.models.catalog import Field, ModelVersion
 from webapp.models.sample import KEPT_VERSIONS, showcase_of
 from webapp.predict.predictor import Predictor
-from webapp.predict.rules import rules_of
+from webapp.predict.validation import rules_of
 
 MOST_ROWS = 500  # in one request
 MOST_PARTS = 30  # more are grouped: those nearest to what is usual

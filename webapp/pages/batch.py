@@ -15,9 +15,8 @@ from common.errors import VouchError
 from common.tables.safe import safe_text
 from webapp.auth import identity, requires
 from webapp.bulk.csv_blocks import Limits
-from webapp.bulk.result_files import BatchFiles, Progress, new_token
+from webapp.bulk.result_files import BatchFiles, Progress, Summary, new_token, summarise
 from webapp.bulk.scoring import BulkResult, Upload, score_csv
-from webapp.bulk.summary import Summary, summarise
 from webapp.http.errors import answer_vouch_error
 from webapp.insight import charts
 from webapp.models.catalog import ModelVersion

@@ -15,8 +15,7 @@ from common.errors import DataError, VouchError
 from common.records.reader import ALL, Filters, Reader
 from serving.release.state import Store
 from webapp.auth import identity, requires
-from webapp.history.export import export
-from webapp.history.search import History, Logged, Page
+from webapp.history.search import History, Logged, Page, export
 from webapp.http.errors import answer_vouch_error
 from webapp.models.catalog import ModelVersion
 from webapp.pages import frame

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from common.errors import DataError, VouchError
+from common.paths import Paths
 from serving.client.errors import ModelNotFound
 from serving.release.state import Entry, State, Store
 from serving.repository.manifest import Manifest
-from webapp.models.reports import reports
 from webapp.pages.release_steps import sentence
 from webapp.services import Services
 
@@ -25,6 +27,17 @@ METRICS = {
     "calibration_error": "Calibration error",
 }
 GATES = {"data": "Data", "evaluation": "Evaluation", "serving": "Serving"}
+
+
+def reports(var: Path, model: str) -> dict[str, Path]:
+    """Return a model's reports, as pages, by the id of the run that wrote them."""
+    found = {}
+    for facts in Paths(var, model).run_reports.glob("*/report.json"):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            page = facts.with_name("report.html")
+            if page.is_file():
+                found[str(json.loads(facts.read_text(encoding="utf-8"))["run_id"])] = page
+    return found
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from webapp.api.json_text import parse_json
+from webapp.api.body import parse_json
 from webapp.types import InvalidInput
 
 DEPTH = 8

@@ -7,7 +7,7 @@ import pytest
 
 from common.errors import EnvironmentProblem
 from tests.support.web.apps import app_settings
-from webapp.auth.keys import DEMO_FILE, Keys, key_ring
+from webapp.auth.tokens import DEMO_FILE, Keys, key_ring
 
 SECRET, OLDER = "a secret of this test, 0123456789 abcdefghij", "an older secret of this test, 9876543210 zyx"
 

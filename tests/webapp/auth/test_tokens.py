@@ -15,9 +15,8 @@ from tests.support.web.small_app import PASSWORD, SECRET, small_app
 from webapp.auth import tokens
 from webapp.auth.accounts import Accounts
 from webapp.auth.errors import NotAuthenticated
-from webapp.auth.keys import Keys
 from webapp.auth.refresh import LIFE_S
-from webapp.auth.tokens import ACCESS_LIFE_S, LEEWAY_S, Pair
+from webapp.auth.tokens import ACCESS_LIFE_S, LEEWAY_S, Keys, Pair
 from webapp.types import Identity, Role
 
 HERE = "192.0.2.1"

@@ -17,7 +17,7 @@ from common.text import MISSING_CODE
 from tests.support.web.models import Made
 from webapp.bulk.csv_columns import CheckedTable, check_table
 from webapp.models.catalog import Catalog, ModelVersion
-from webapp.predict.rules import FieldRules, Refused, rules_of
+from webapp.predict.validation import FieldRules, Refused, rules_of
 
 ODD_TEXTS = [
     "",

@@ -21,8 +21,7 @@ from serving.client.errors import ModelNotFound
 from tests.support.web.apps import own_app
 from tests.support.web.logged import NOON, batch, hasty, minutes, put
 from webapp.history import search as history_module
-from webapp.history.export import export
-from webapp.history.search import History, Page, PredictionNotFound
+from webapp.history.search import History, Page, PredictionNotFound, export
 from webapp.predict.log_upkeep import Upkeep, look_after
 from webapp.services import Services
 from webapp.types import RequestInfo

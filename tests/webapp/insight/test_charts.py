@@ -12,8 +12,7 @@ from tests.support.paths import ROOT
 from webapp.insight.charts import BARS, MOST_BARS, Series, gauge, histogram, lines, scatter, waterfall
 from webapp.insight.explain import Effect, Explanation
 from webapp.insight.neighbours import Projection, projection_of
-from webapp.models.catalog import Catalog, Field
-from webapp.models.statistics import Stats
+from webapp.models.catalog import Catalog, Field, Stats
 from webapp.wording import short
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -13,9 +13,8 @@ from common.text import MISSING_CODE
 from serving.repository.layout import SHOWCASE
 from tests.support.web.models import cells, make_version
 from webapp.insight.neighbours import COMMON_VALUES, FARTHEST, NEAREST, Encoder, Projection, is_missing, projection_of
-from webapp.models.catalog import Catalog, Field, ModelVersion
+from webapp.models.catalog import Catalog, Field, ModelVersion, Stats
 from webapp.models.sample import showcase_of
-from webapp.models.statistics import Stats
 
 
 def field(name: str, dtype: Any = "float", kind: Any = "numeric") -> Field:
