@@ -55,8 +55,8 @@ def main() -> None:
         help="CsvExampleGen is measured up to this size (%(default)s): 1M takes it minutes and 5 GB",
     )
     parser.add_argument("--out", type=Path, help="write the numbers as JSON")
-    given = parser.parse_args()
-    rows, stock_rows, out = given.rows, given.stock_rows, given.out
+    options = parser.parse_args()
+    rows, stock_rows, out = options.rows, options.stock_rows, options.out
     runs: list[Run] = []
     with tempfile.TemporaryDirectory() as folder:
         for count in sorted(rows):

@@ -48,17 +48,17 @@ class Run:
 
 def main() -> None:
     """Measure, print Markdown tables, and fail if a bar is missed."""
-    given = arguments().parse_args()
-    overrides = [*given.overrides, ALL_EPOCHS]
+    options = arguments().parse_args()
+    overrides = [*options.overrides, ALL_EPOCHS]
     try:
-        settings = plain_settings(load_settings(given.config, overrides))
-        runs = measure(given.config, overrides, settings, given.runs, given.scratch)
+        settings = plain_settings(load_settings(options.config, overrides))
+        runs = measure(options.config, overrides, settings, options.runs, options.scratch)
     except VouchError as error:
         sys.exit(f"error: {error}")
     result = summary(runs)
     print(markdown(runs, result))
-    if given.out:
-        write_text(given.out, json.dumps({"runs": [asdict(run) for run in runs], **result}, indent=2) + "\n")
+    if options.out:
+        write_text(options.out, json.dumps({"runs": [asdict(run) for run in runs], **result}, indent=2) + "\n")
     sys.exit(0 if result["passed"] else 1)
 
 

@@ -236,9 +236,9 @@ def summary(sent: dict[Client, list[Sent]], changes: Sequence[Change], switched_
     """Return for each client how its requests fared before and during the changes, and whether every bar is kept."""
     clients = []
     for client, all_ in sent.items():
-        steady = _load([one for one in all_ if one.ended_s < switched_s])
-        switching = _load([one for one in all_ if one.ended_s >= switched_s])
-        failures = [one.failure for one in all_ if one.failure]
+        steady = _load([item for item in all_ if item.ended_s < switched_s])
+        switching = _load([item for item in all_ if item.ended_s >= switched_s])
+        failures = [item.failure for item in all_ if item.failure]
         times = switching.p99_ms / steady.p99_ms
         kept = not failures and times <= P99_TIMES
         clients.append(
@@ -252,13 +252,13 @@ def summary(sent: dict[Client, list[Sent]], changes: Sequence[Change], switched_
                 "kept": kept,
             }
         )
-    took = {what: [one.took_s for one in changes if one.what == what] or [0.0] for what in ("promote", "rollback")}
+    took = {what: [item.took_s for item in changes if item.what == what] or [0.0] for what in ("promote", "rollback")}
     return {
         "clients": clients,
         "number_of_changes": len(changes),
         "median_s": {what: statistics.median(each) for what, each in took.items()},
         "slowest_s": {what: max(each) for what, each in took.items()},
-        "passed": all(one["kept"] for one in clients) and max(took["rollback"]) < ROLLBACK_S,
+        "passed": all(item["kept"] for item in clients) and max(took["rollback"]) < ROLLBACK_S,
     }
 
 

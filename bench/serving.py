@@ -50,26 +50,32 @@ class Field:
 
 def main() -> None:
     """Measure, print Markdown tables, and fail if a bar is missed."""
-    given = arguments().parse_args()
+    options = arguments().parse_args()
     end_on_sigterm()
-    plan = Plan(1, 1.0, (PEAK, 8), True) if given.quick else Plan(given.turns, given.seconds, CONCURRENCIES, False)
+    plan = (
+        Plan(1, 1.0, (PEAK, 8), True) if options.quick else Plan(options.turns, options.seconds, CONCURRENCIES, False)
+    )
     tried: dict[str, float] = {}
     try:
         require_generator()
-        version = newest(Paths(var_root(), given.model).serving)
-        work = given.scratch.resolve() / "run"
+        version = newest(Paths(var_root(), options.model).serving)
+        work = options.scratch.resolve() / "run"
         shutil.rmtree(work, ignore_errors=True)
         with ExitStack() as stack:
-            contenders = enter(stack, version, given.scratch.resolve(), plan, tried, given.skip_rivals)
-            found = [one for turn in range(1, plan.turns + 1) for one in measure(contenders, plan, turn)]
+            contenders = enter(stack, version, options.scratch.resolve(), plan, tried, options.skip_rivals)
+            measurements = [
+                measurement for turn in range(1, plan.turns + 1) for measurement in measure(contenders, plan, turn)
+            ]
     except VouchError as error:
         sys.exit(f"error: {error}")
-    result = summary(found)
-    print(markdown(found, result))
-    if given.out:
-        runs = [asdict(one) for one in found]
+    result = summary(measurements)
+    print(markdown(measurements, result))
+    if options.out:
+        runs = [asdict(measurement) for measurement in measurements]
         threads = {str(shape): count for shape, count in contenders.limit.threads.items()}
-        write_text(given.out, json.dumps({"runs": runs, "tried": tried, "threads": threads, **result}, indent=2) + "\n")
+        write_text(
+            options.out, json.dumps({"runs": runs, "tried": tried, "threads": threads, **result}, indent=2) + "\n"
+        )
     sys.exit(0 if result["passed"] else 1)
 
 
@@ -143,7 +149,7 @@ def fastest_ways(
 
 def measure(field: Field, plan: Plan, turn: int) -> list[Measurement]:
     """Drive each contender in turn with each shape of request, and ours at a steady rate."""
-    found = []
+    measurements = []
     for shape in SHAPES:
         for concurrency in plan.concurrencies:
             loads = drive_all(field, shape, concurrency, plan.seconds)
@@ -151,11 +157,11 @@ def measure(field: Field, plan: Plan, turn: int) -> list[Measurement]:
                 f"turn {turn}, {shape}, {concurrency} at once: "
                 + ", ".join(f"{name} {load.per_s:,.0f}/s" for name, load in loads.items())
             )
-            found += [_as_measured(name, shape, concurrency, turn, load) for name, load in loads.items()]
+            measurements += [_as_measured(name, shape, concurrency, turn, load) for name, load in loads.items()]
             if shape is ROW and concurrency == PEAK:
                 for name, shots in ((REST, field.batched.rest), (GRPC, field.batched.grpc)):
-                    found.append(steady_load(field.batched, shots[ROW], name, plan, turn))
-    return found
+                    measurements.append(steady_load(field.batched, shots[ROW], name, plan, turn))
+    return measurements
 
 
 def drive_all(field: Field, shape: Shape, concurrency: int, seconds: float) -> dict[str, Load]:

@@ -50,28 +50,28 @@ BARS = (
 )
 
 
-def ratios(found: Iterable[Measurement], ours: str, other: str, shape: Shape, concurrency: int) -> list[float]:
+def ratios(measurements: Iterable[Measurement], ours: str, other: str, shape: Shape, concurrency: int) -> list[float]:
     """Return ours over the other's rate for each turn in which both were measured."""
     rates = {
-        (one.contender, one.turn): one.per_s
-        for one in found
-        if one.shape == shape and one.concurrency == concurrency and one.at is None
+        (m.contender, m.turn): m.per_s
+        for m in measurements
+        if m.shape == shape and m.concurrency == concurrency and m.at is None
     }
     turns = sorted(turn for contender, turn in rates if contender == ours)
     return [rates[ours, turn] / rates[other, turn] for turn in turns if (other, turn) in rates]
 
 
-def summary(found: Sequence[Measurement]) -> dict[str, Any]:
+def summary(measurements: Sequence[Measurement]) -> dict[str, Any]:
     """Return each bar with its ratios, and whether all that could be judged are kept."""
     bars = []
     for bar in BARS:
-        each = ratios(found, bar.ours, bar.other, bar.shape, bar.concurrency)
+        each = ratios(measurements, bar.ours, bar.other, bar.shape, bar.concurrency)
         if each:
             kept = statistics.median(each) >= bar.at_least
             bars.append({**asdict(bar), "shape": str(bar.shape), "ratios": each, "kept": kept})
     steady = []
     for contender in (REST, GRPC):
-        each = [one.p99_ms for one in found if one.contender == contender and one.at is not None]
+        each = [m.p99_ms for m in measurements if m.contender == contender and m.at is not None]
         if each:
             kept = statistics.median(each) <= P99_MS
             steady.append({"contender": contender, "p99_ms": each, "at_most_ms": P99_MS, "kept": kept})
@@ -79,22 +79,24 @@ def summary(found: Sequence[Measurement]) -> dict[str, Any]:
         "bars": bars,
         "steady": steady,
         "cores": os.cpu_count(),
-        "passed": bool(bars) and bool(steady) and all(one["kept"] for one in (*bars, *steady)),
+        "passed": bool(bars) and bool(steady) and all(m["kept"] for m in (*bars, *steady)),
     }
 
 
-def markdown(found: Sequence[Measurement], result: dict[str, Any]) -> str:
+def markdown(measurements: Sequence[Measurement], result: dict[str, Any]) -> str:
     """Return tables: every load by its medians over the turns, and the bars."""
     lines = ["| request | at once | contender | requests/s | rows/s | p50 ms | p99 ms | of (a) |"]
     lines.append("|---|---|---|---|---|---|---|---|")
-    for shape, concurrency, contender in _in_order(found):
+    for shape, concurrency, contender in _in_order(measurements):
         mine = [
-            one
-            for one in found
-            if (one.shape, one.concurrency, one.contender, one.at) == (shape, concurrency, contender, None)
+            m
+            for m in measurements
+            if (m.shape, m.concurrency, m.contender, m.at) == (shape, concurrency, contender, None)
         ]
-        per_s, p50_ms, p99_ms = (statistics.median(getattr(one, key) for one in mine) for key in _KEYS)
-        of_limit = ratios(mine + [one for one in found if one.contender == LIMIT], contender, LIMIT, shape, concurrency)
+        per_s, p50_ms, p99_ms = (statistics.median(getattr(m, key) for m in mine) for key in _KEYS)
+        of_limit = ratios(
+            mine + [m for m in measurements if m.contender == LIMIT], contender, LIMIT, shape, concurrency
+        )
         share = f"{statistics.median(of_limit):.3f}" if of_limit else ""
         lines.append(
             f"| {shape} | {concurrency} | {contender} | {per_s:,.0f} | {per_s * shape.rows:,.0f} "
@@ -104,18 +106,18 @@ def markdown(found: Sequence[Measurement], result: dict[str, Any]) -> str:
     for bar in result["bars"]:
         what = f"{bar['ours']} over {bar['other']}, {bar['shape']}, {bar['concurrency']} at once"
         lines.append(_bar_line(what, bar["ratios"], f"≥ {bar['at_least']:g}", bar["kept"]))
-    for one in result["steady"]:
-        what = f"p99 of {one['contender']} at {STEADY_PER_S:g} a second, {ROW}, ms"
-        lines.append(_bar_line(what, one["p99_ms"], f"≤ {one['at_most_ms']:g}", one["kept"]))
+    for m in result["steady"]:
+        what = f"p99 of {m['contender']} at {STEADY_PER_S:g} a second, {ROW}, ms"
+        lines.append(_bar_line(what, m["p99_ms"], f"≤ {m['at_most_ms']:g}", m["kept"]))
     return "\n".join(lines)
 
 
 _KEYS = ("per_s", "p50_ms", "p99_ms")
 
 
-def _in_order(found: Iterable[Measurement]) -> list[tuple[Shape, int, str]]:
+def _in_order(measurements: Iterable[Measurement]) -> list[tuple[Shape, int, str]]:
     """Return each kind of load once, in the order of measuring."""
-    return list(dict.fromkeys((one.shape, one.concurrency, one.contender) for one in found if one.at is None))
+    return list(dict.fromkeys((m.shape, m.concurrency, m.contender) for m in measurements if m.at is None))
 
 
 def _bar_line(what: str, each: Sequence[float], wanted: str, kept: bool) -> str:

@@ -191,8 +191,8 @@ def predict(
     from serving.client.predict_file import predict_file
     from serving.show import progress, whole_file
 
-    with _client(edge, by) as client, whole_file(out) as file, progress(path) as told:
-        rows = predict_file(client, model, _which(version, label), path, file, told, root=edge.root, as_json=as_json)
+    with _client(edge, by) as client, whole_file(out) as file, progress(path) as show:
+        rows = predict_file(client, model, _which(version, label), path, file, show, root=edge.root, as_json=as_json)
     click.echo(f"{rows} rows", err=True)
 
 

@@ -35,17 +35,17 @@ def show_status(client: ModelClient, context: ReleaseContext, model: str | None,
     names = [model] if model else models(root)
     if not names:
         raise DataError(f"no model was pushed to {root} yet", fix="name one that the server has, or make demo")
-    found = [{**_status(client, root, name), "servers": differences(context, name)} for name in names]
-    is_in_step = not any(difference for one in found for difference in one["servers"].values())
+    statuses = [{**_status(client, root, name), "servers": differences(context, name)} for name in names]
+    is_in_step = not any(difference for status in statuses for difference in status["servers"].values())
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        click.echo(json.dumps(statuses, indent=2))
         return is_in_step
     table = _table("model", "version", "state", "labels", "share", "error")
-    for one in found:
-        for version in one["versions"]:
+    for status in statuses:
+        for version in status["versions"]:
             share = f"{version['share_percent']:g}%" if version["labels"] else ""
             table.add_row(
-                one["model"],
+                status["model"],
                 str(version["version"]),
                 version["state"],
                 ", ".join(version["labels"]),
@@ -53,10 +53,10 @@ def show_status(client: ModelClient, context: ReleaseContext, model: str | None,
                 version["error"],
             )
     Console(highlight=False).print(table)
-    for one in found:
-        for address, difference in one["servers"].items():
+    for status in statuses:
+        for address, difference in status["servers"].items():
             if difference:
-                click.secho(f"{one['model']} on {address} is not as released: {difference}", fg="yellow")
+                click.secho(f"{status['model']} on {address} is not as released: {difference}", fg="yellow")
     return is_in_step
 
 
@@ -129,11 +129,11 @@ def _status(client: ModelClient, root: Path, model: str) -> dict[str, Any]:
         "model": model,
         "versions": [
             {
-                **asdict(found),
-                "labels": sorted(label for label, version in labels.items() if version == found.version),
-                "share_percent": sum(shares[label] for label, version in labels.items() if version == found.version),
+                **asdict(status),
+                "labels": sorted(label for label, version in labels.items() if version == status.version),
+                "share_percent": sum(shares[label] for label, version in labels.items() if version == status.version),
             }
-            for found in client.status(model)
+            for status in client.status(model)
         ],
     }
 

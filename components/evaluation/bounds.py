@@ -203,7 +203,7 @@ def _score_chunks(scores: Counts, samples: int, rng: np.random.Generator) -> lis
     chunks = []
     for start in range(0, samples, size):
         count = min(size, samples - start)
-        chunks.append(np.stack([_resample(one, count, rng) for one in scores], axis=1))
+        chunks.append(np.stack([_resample(score, count, rng) for score in scores], axis=1))
     return chunks
 
 

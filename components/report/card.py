@@ -85,14 +85,14 @@ def _verdict(facts: Facts) -> str:
 
 
 def _intended_use(facts: Facts) -> str:
-    said = (
+    purpose = (
         _plain(facts.description)
         if facts.description.strip()
         else ("*The owner has not said for whom it is: `description` in `pipeline.yaml` is the place.*")
     )
     classes = ", ".join(f"`{name}`" for name in facts.classes)
     return (
-        f"{said}\n\nIt reads the {len(facts.features)} features below and gives a probability for each value of "
+        f"{purpose}\n\nIt reads the {len(facts.features)} features below and gives a probability for each value of "
         f"`{facts.label}`: {classes}. It is meant to support a decision, not to make it alone."
     )
 

@@ -1,4 +1,4 @@
-"""Requests put into columns, answers looked over: no wrong count and no number that is none gets past here."""
+"""Requests put into columns, answers looked over: no wrong count and no value that is not a finite number gets past."""
 
 from __future__ import annotations
 
@@ -76,4 +76,4 @@ def _check_numbers(name: str, values: Any) -> None:
         raise BadAnswer("the model server answered values of no known kind", got=name)
     odd = array[~np.isfinite(array)]
     if odd.size:
-        raise BadAnswer("the model server answered a number that is none", got=f"{name}: {odd.flat[0]}")
+        raise BadAnswer("the model server answered a value that is not a finite number", got=f"{name}: {odd.flat[0]}")

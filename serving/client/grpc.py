@@ -99,12 +99,12 @@ class GrpcClient:
         codes = {code.value[0]: code.name for code in grpc.StatusCode}
         return tuple(
             VersionStatus(
-                found.version,
-                states[found.state].name,
-                codes.get(found.status.error_code, "UNKNOWN"),
-                found.status.error_message,
+                version.version,
+                states[version.state].name,
+                codes.get(version.status.error_code, "UNKNOWN"),
+                version.status.error_message,
             )
-            for found in answer.model_version_status
+            for version in answer.model_version_status
         )
 
     def metadata(self, model: str, version_spec: VersionSpec = NEWEST) -> Metadata:
@@ -112,10 +112,10 @@ class GrpcClient:
         request = message("GetModelMetadataRequest")(metadata_field=["signature_def"])
         _fill_spec(request.model_spec, model, version_spec)
         answer = self._call("GetModelMetadata", request)
-        found = message("SignatureDefMap")()
-        if not answer.metadata["signature_def"].Unpack(found):
+        definitions = message("SignatureDefMap")()
+        if not answer.metadata["signature_def"].Unpack(definitions):
             raise BadAnswer("this is no metadata of a model", got=str(answer)[:200])
-        signatures = {name: _as_signature(definition) for name, definition in found.signature_def.items()}
+        signatures = {name: _as_signature(definition) for name, definition in definitions.signature_def.items()}
         return Metadata(answer.model_spec.version.value, signatures)
 
     def reload_config(self, config: Any) -> None:
@@ -148,10 +148,10 @@ class GrpcClient:
     def _signature(self, model: str, version_spec: VersionSpec, signature: str) -> Signature:
         key = (model, version_spec, signature)
         if key not in self._signatures:
-            found = self.metadata(model, version_spec).signatures
-            if signature not in found:
-                raise InvalidRequest(f"{model} has no signature {signature!r}", wanted=", ".join(sorted(found)))
-            self._signatures[key] = found[signature]
+            signatures = self.metadata(model, version_spec).signatures
+            if signature not in signatures:
+                raise InvalidRequest(f"{model} has no signature {signature!r}", wanted=", ".join(sorted(signatures)))
+            self._signatures[key] = signatures[signature]
         return self._signatures[key]
 
     def _call(self, name: str, request: Any, least_s: float = 0.0) -> Any:
@@ -199,9 +199,9 @@ def _as_signature(definition: Any) -> Signature:
     return Signature(_infos(definition.inputs), _infos(definition.outputs), definition.method_name)
 
 
-def _infos(found: Mapping[str, Any]) -> dict[str, TensorInfo]:
+def _infos(infos: Mapping[str, Any]) -> dict[str, TensorInfo]:
     names = {number: name for name, number in dtypes().items()}
-    return {name: TensorInfo(names.get(info.dtype, ""), _shape(info.tensor_shape)) for name, info in found.items()}
+    return {name: TensorInfo(names.get(info.dtype, ""), _shape(info.tensor_shape)) for name, info in infos.items()}
 
 
 def _shape(shape: Any) -> tuple[int, ...] | None:

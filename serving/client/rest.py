@@ -80,12 +80,12 @@ class RestClient:
         try:
             return tuple(
                 VersionStatus(
-                    int(found["version"]),
-                    str(found["state"]),
-                    str(found["status"]["error_code"]),
-                    str(found["status"]["error_message"]),
+                    int(version["version"]),
+                    str(version["state"]),
+                    str(version["status"]["error_code"]),
+                    str(version["status"]["error_message"]),
                 )
-                for found in answer["model_version_status"]
+                for version in answer["model_version_status"]
             )
         except (KeyError, TypeError, ValueError):
             raise BadAnswer("this is no status of a model", got=_shown(answer)) from None
@@ -94,8 +94,8 @@ class RestClient:
         """See ModelClient."""
         answer = self._ask("GET", f"{_path(model, version_spec)}/metadata")
         try:
-            found = answer["metadata"]["signature_def"]["signature_def"]
-            signatures = {name: _signature(definition) for name, definition in found.items()}
+            definitions = answer["metadata"]["signature_def"]["signature_def"]
+            signatures = {name: _signature(definition) for name, definition in definitions.items()}
             return Metadata(int(answer["model_spec"]["version"]), signatures)
         except (AttributeError, KeyError, TypeError, ValueError):
             raise BadAnswer("this is no metadata of a model", got=_shown(answer)) from None

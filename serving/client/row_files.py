@@ -128,8 +128,8 @@ def _columns(
     return columns
 
 
-def _require(path: Path, needed: Readers, given: Collection[str], where: str = "") -> None:
-    if missing := [name for name in needed if name not in given]:
+def _require(path: Path, needed: Readers, present: Collection[str], where: str = "") -> None:
+    if missing := [name for name in needed if name not in present]:
         raise DataError(
             f"{path}{where}: columns are missing",
             got=", ".join(missing),

@@ -80,16 +80,16 @@ def from_tensor(name: str, proto: Any) -> Any:
 
 def _fitting(values: Any, dtype: Any) -> Any:
     """Return an array of the type; like the server's JSON, whole numbers pass for decimal ones but not the reverse."""
-    given = np.asarray(values)
-    if given.size and (
-        given.dtype.kind not in "fiub"
-        or (given.dtype.kind == "f" and np.dtype(dtype).kind != "f")
-        or (given.dtype.kind == "b") != (np.dtype(dtype).kind == "b")
+    raw = np.asarray(values)
+    if raw.size and (
+        raw.dtype.kind not in "fiub"
+        or (raw.dtype.kind == "f" and np.dtype(dtype).kind != "f")
+        or (raw.dtype.kind == "b") != (np.dtype(dtype).kind == "b")
     ):
-        raise ValueError(f"{given.dtype} given")
+        raise ValueError(f"{raw.dtype} given")
     with np.errstate(over="ignore"):  # to infinity, as the server's JSON has it
-        array = given.astype(dtype)
-    if array.dtype.kind in "iu" and not np.array_equal(array, given):
+        array = raw.astype(dtype)
+    if array.dtype.kind in "iu" and not np.array_equal(array, raw):
         raise ValueError("a number is out of range")
     return array
 

@@ -26,14 +26,14 @@ def listen(address: str, port: int) -> socket.socket:
 
     Raises StatusError UNAVAILABLE if the port is taken.
     """
-    found = _socket(address, port, "REST")
+    bound = _socket(address, port, "REST")
     try:
-        found.listen(BACKLOG)
+        bound.listen(BACKLOG)
     except OSError as error:  # somebody was faster
-        found.close()
+        bound.close()
         raise StatusError(Code.UNAVAILABLE, f"Failed to listen on port {port} for REST: {error}") from error
-    found.setblocking(False)
-    return found
+    bound.setblocking(False)
+    return bound
 
 
 def _socket(address: str, port: int, what: str) -> socket.socket:
@@ -48,13 +48,13 @@ def _socket(address: str, port: int, what: str) -> socket.socket:
 
 
 def _bound(family: int, address: str, port: int) -> socket.socket:
-    found = socket.socket(family, socket.SOCK_STREAM)
+    bound = socket.socket(family, socket.SOCK_STREAM)
     try:
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            found.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        found.bind((address, port))
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        bound.bind((address, port))
     except OSError:
-        found.close()
+        bound.close()
         raise
-    return found
+    return bound

@@ -122,7 +122,7 @@ def refresh(refresh_token: str) -> Pair:
 
 
 def logout(refresh_token: str) -> None:
-    """Revoke the family of a refresh token, its access tokens too. Raises NotAuthenticated for one that is none."""
+    """Revoke the family of a refresh token, its access tokens too. Raises NotAuthenticated for a false one."""
     claims = _claims(refresh_token, REFRESH)
     _accounts().refresh_tokens.revoke(claims["fam"])
     _accounts().audit(claims["sub"], "logout", "API")

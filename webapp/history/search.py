@@ -120,7 +120,7 @@ class History:
     def tell(self, logged: Logged, label: str, who: str) -> Feedback:
         """Write down what a prediction's label really is; a later word goes before an earlier one.
 
-        Raises DataError for a label that is none, EnvironmentProblem if the disk does not take it.
+        Raises DataError for a label that is not a class, EnvironmentProblem if the disk does not take it.
         """
         if label not in logged.probabilities:
             raise DataError(

@@ -198,7 +198,7 @@ def _scored(model_version: ModelVersion, outputs: Outputs) -> Scored:
             wanted=f"{len(model_version.classes)} for each of {len(labels)} rows",
         )
     if not (probabilities.min() >= 0.0 and probabilities.max() <= 1.0):
-        raise BadAnswer("the model answered a probability that is none", got=_odd(probabilities))
+        raise BadAnswer("the model answered a value that is not a probability", got=_odd(probabilities))
     if {*map(type, labels)} != {str} or not set(model_version.classes).issuperset(labels):
         odd = next(label for label in labels if not isinstance(label, str) or label not in model_version.classes)
         raise BadAnswer("the model answered a class it does not have", got=repr(odd)[:80])

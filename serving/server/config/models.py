@@ -64,19 +64,19 @@ def from_proto(message: Any, known: Container[str] = ()) -> tuple[ModelConfig, .
         return None
     if kind != "model_config_list":
         raise invalid_argument("ModelServer does not yet support custom model config.")
-    found: dict[str, ModelConfig] = {}
+    by_name: dict[str, ModelConfig] = {}
     for model in message.model_config_list.config:
-        if model.name in found:
+        if model.name in by_name:
             raise invalid_argument(f"Illegal to list model {model.name} multiple times in config list")
         _check_path(model.name, model.base_path)
-        found[model.name] = ModelConfig(
+        by_name[model.name] = ModelConfig(
             model.name, model.base_path, _policy(model.model_version_policy), dict(model.version_labels)
         )
     for model in message.model_config_list.config:
         _check_platform(model.name, _platform(model), known)
     if any(model.HasField("logging_config") for model in message.model_config_list.config):
         raise invalid_argument("No request-logger-creator provided.")
-    return tuple(found.values())
+    return tuple(by_name.values())
 
 
 def _check_platform(name: str, platform: str, known: Container[str]) -> None:

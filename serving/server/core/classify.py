@@ -31,10 +31,10 @@ class ExamplesPlan:
 
         Raises StatusError, INVALID_ARGUMENT, if shapes or types are not those of the method.
         """
-        found = {output: tensors[name] for output, name in self.fetches.items()}
+        outputs = {output: tensors[name] for output, name in self.fetches.items()}
         if self.method == REGRESS:
-            return _regressions(found["outputs"], examples)
-        return _classes(found.get("classes"), found.get("scores"), examples)
+            return _regressions(outputs["outputs"], examples)
+        return _classes(outputs.get("classes"), outputs.get("scores"), examples)
 
 
 def plan_examples(servable: Servable, method: str, signature: str, check_method_name: bool) -> ExamplesPlan:

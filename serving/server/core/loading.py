@@ -111,7 +111,7 @@ def _runner(options: Options, batching: BatchingOptions | None, metrics: Serving
 def _hooks(batching: BatchingOptions, metrics: ServingMetrics) -> BatchingHooks:
     queuing = metrics.queuing_latency.cell(batching.thread_pool_name)
     wrapped, processed = metrics.wrapped_runs.cell(), metrics.processed_batch_size.cell()
-    given = metrics.input_batch_size.cell()
+    cell = metrics.input_batch_size.cell()
 
     def padded(padding: int, size: int) -> None:
         metrics.padding_size.cell(str(size)).add(padding)
@@ -120,7 +120,7 @@ def _hooks(batching: BatchingOptions, metrics: ServingMetrics) -> BatchingHooks:
         queuing_latency_us=queuing.add,
         wrapped_run=wrapped.add,
         padding_size=padded,
-        input_batch_size=lambda rows, inputs: given.add(rows),
+        input_batch_size=lambda rows, inputs: cell.add(rows),
         processed_batch_size=processed.add,
     )
 

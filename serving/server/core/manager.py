@@ -107,10 +107,10 @@ class Manager(Generic[T]):
 
     def _poll(self) -> None:
         configs = self._configs
-        found = self._source.poll(configs.values())
+        paths = self._source.poll(configs.values())
         with self._transitions.changed:
-            if found is not None and configs is self._configs:  # a new config looks again by itself
-                self._transitions.want(found)
+            if paths is not None and configs is self._configs:  # a new config looks again by itself
+                self._transitions.want(paths)
 
     def _wait(self, what: str, names: Iterable[str], timeout_s: float | None) -> None:
         reached: list[Version[T] | None] = []
@@ -136,8 +136,8 @@ class Manager(Generic[T]):
         return max(done, key=lambda version: version.id.version, default=None)
 
     def _is_available(self, name: str, version: int) -> bool:
-        found = self._transitions.versions.get(name, {}).get(version)
-        return found is not None and found.state is State.AVAILABLE
+        known = self._transitions.versions.get(name, {}).get(version)
+        return known is not None and known.state is State.AVAILABLE
 
 
 def _assigned(

@@ -56,11 +56,11 @@ class HistogramCell:
         with self._lock:
             counts, total = list(self.counts), self.total
         prefix = f"{name}_bucket{{{labels}{',' if labels else ''}"
-        found, lines = 0, []
+        cumulated, lines = 0, []
         for bound, count in zip([*(f"{bound:g}" for bound in self._bounds), "+Inf"], counts, strict=True):
-            found += count
-            lines.append(f'{prefix}le="{bound}"}} {found}')
-        return [*lines, f"{name}_sum{{{labels}}} {total:.15g}", f"{name}_count{{{labels}}} {found}"]
+            cumulated += count
+            lines.append(f'{prefix}le="{bound}"}} {cumulated}')
+        return [*lines, f"{name}_sum{{{labels}}} {total:.15g}", f"{name}_count{{{labels}}} {cumulated}"]
 
 
 Cell = TypeVar("Cell", CounterCell, HistogramCell)
@@ -81,9 +81,9 @@ class Metric(Generic[Cell]):
 
     def cell(self, *values: str) -> Cell:
         """Return the point under these label values, made at need; beyond `MAX_POINTS` all share one."""
-        found = self._cells.get(values)
-        if found is not None:
-            return found
+        cell = self._cells.get(values)
+        if cell is not None:
+            return cell
         with self._lock:
             if len(self._cells) >= MAX_POINTS:
                 values = (OTHER,) * len(self._label_names)

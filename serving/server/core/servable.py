@@ -94,10 +94,10 @@ class Servable:
     def check_dtypes(self, feeds: tuple[str, ...], values: Sequence[Array]) -> None:
         """Raise INVALID_ARGUMENT unless every value has its tensor's type: none is ever cast."""
         wanted = self._dtypes.get(feeds) or self._look_up(feeds)
-        given = tuple(map(_dtype_of, values))
-        if given == wanted:  # of equal length, and nearly always the same objects: a microsecond for thirty
+        dtypes = tuple(map(_dtype_of, values))
+        if dtypes == wanted:  # of equal length, and nearly always the same objects: a microsecond for thirty
             return
-        for index, (got, wants) in enumerate(zip(given, wanted, strict=True)):
+        for index, (got, wants) in enumerate(zip(dtypes, wanted, strict=True)):
             if got != wants:
                 names = [type_name(dtype).removeprefix("DT_").lower() for dtype in (wants, got)]
                 raise invalid_argument(f"Expects arg[{index}] to be {names[0]} but {names[1]} is provided")

@@ -28,16 +28,16 @@ class Source:
         A share that is away for a moment must not unload anything, not even of another model.
         """
         problems: list[str] = []
-        found: dict[str, dict[int, Path]] = {}
+        by_model: dict[str, dict[int, Path]] = {}
         try:
             for model in models:
-                found[model.name] = _versions(model, problems)
+                by_model[model.name] = _versions(model, problems)
         except StatusError as error:
             problems.append(f"FileSystemStoragePathSource encountered a filesystem access error: {error.message}")
             return None
         finally:
             self._tell(problems)
-        return found
+        return by_model
 
     def _tell(self, problems: list[str]) -> None:
         for problem in problems:

@@ -27,19 +27,19 @@ MODULES = (
 
 def collect() -> descriptor_pb2.FileDescriptorSet:
     """Return the files of `MODULES` and all they depend on, each after what it needs."""
-    found: dict[str, bytes] = {}
+    files: dict[str, bytes] = {}
 
     def walk(file: Any) -> None:
-        if file.name in found:
+        if file.name in files:
             return
         for needed in file.dependencies:
             walk(needed)
-        found[file.name] = file.serialized_pb
+        files[file.name] = file.serialized_pb
 
     for module in MODULES:
         walk(importlib.import_module(module).DESCRIPTOR)
     return descriptor_pb2.FileDescriptorSet(
-        file=[descriptor_pb2.FileDescriptorProto.FromString(serialized) for serialized in found.values()]
+        file=[descriptor_pb2.FileDescriptorProto.FromString(serialized) for serialized in files.values()]
     )
 
 

@@ -61,24 +61,24 @@ def _health() -> health.HealthServicer:
 
 def channel_arguments(text: str) -> dict[str, Any]:
     """Return `k=v,k=v` as gRPC takes it: integers as integers, all else as text."""
-    found: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     for pair in filter(None, text.split(",")):
         key, _, value = pair.partition("=")
         is_integer = re.fullmatch("-?[0-9]{1,10}", value) and abs(int(value)) < 1 << 31
-        found[key] = int(value) if is_integer else value
-    return found
+        arguments[key] = int(value) if is_integer else value
+    return arguments
 
 
 def _addresses(options: Options) -> list[str]:
-    found = []
+    addresses = []
     if options.port:
         host = options.bind_address or "0.0.0.0"
-        found.append(f"[{host}]:{options.port}" if ":" in host else f"{host}:{options.port}")
+        addresses.append(f"[{host}]:{options.port}" if ":" in host else f"{host}:{options.port}")
     if options.grpc_socket_path:
         with suppress(OSError):  # what cannot be removed cannot be listened on, and that will be said
             os.unlink(options.grpc_socket_path)  # a stale one would be in the way
-        found.append(f"unix:{options.grpc_socket_path}")
-    return found
+        addresses.append(f"unix:{options.grpc_socket_path}")
+    return addresses
 
 
 def _open(server: grpc.Server, address: str, tls: Any) -> None:

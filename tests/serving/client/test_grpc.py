@@ -112,7 +112,10 @@ def test_grpc_outputs_come_by_name(grpc_stub: GrpcStub, grpc_client: GrpcClient)
     [
         ({"dtype": 1, "float_val": [1, 2], "tensor_shape": shaped(2)}, "another number of rows"),
         ({"dtype": 1, "float_val": [1, 2], "tensor_shape": shaped(3)}, "cannot be read"),
-        ({"dtype": 1, "float_val": [1, float("nan"), 2], "tensor_shape": shaped(3)}, "a number that is none"),
+        (
+            {"dtype": 1, "float_val": [1, float("nan"), 2], "tensor_shape": shaped(3)},
+            "a value that is not a finite number",
+        ),
         ({"dtype": 7, "string_val": [b"\xff"] * 3, "tensor_shape": shaped(3)}, "cannot be read"),
         ({"dtype": 20, "tensor_shape": shaped(3)}, "cannot be read"),
         ({"dtype": 1, "tensor_content": b"abc", "tensor_shape": shaped(3)}, "cannot be read"),

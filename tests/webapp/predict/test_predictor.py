@@ -154,7 +154,7 @@ def test_a_model_server_that_hangs_is_left_in_time(
         ({"label": ["B"], "probabilities": [[0.2, 0.3, 0.5]]}, "number of probabilities"),
         ({"label": ["B"], "probabilities": [0.5]}, "number of probabilities"),
         ({"label": ["B"], "probabilities": [["0.5", "x"]]}, "no answer of a classifier"),
-        ({"label": ["B"], "probabilities": [[-0.1, 1.1]]}, "a probability that is none"),
+        ({"label": ["B"], "probabilities": [[-0.1, 1.1]]}, "a value that is not a probability"),
         ({"label": [b"B"], "probabilities": [[0.5, 0.5]]}, "a class it does not have"),
         ({"label": [["B"]], "probabilities": [[0.5, 0.5]]}, "a class it does not have"),
     ],
