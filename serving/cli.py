@@ -188,7 +188,7 @@ def predict(
 
     Columns that MODEL does not read are left out; an empty field means: missing. One version answers all rows.
     """
-    from serving.client.predict_file import predict_file
+    from serving.client.row_files import predict_file
     from serving.show import progress, whole_file
 
     with _client(edge, by) as client, whole_file(out) as file, progress(path) as show:

@@ -17,8 +17,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from common.errors import DataError, EnvironmentProblem
-from serving.client.predict_file import resolve
-from serving.client.row_files import Chunk
+from serving.client.row_files import Chunk, resolve
 from serving.client.types import ModelClient, TensorInfo, VersionSpec
 from serving.release.commands import differences
 from serving.release.context import ReleaseContext
@@ -61,7 +60,6 @@ def show_status(client: ModelClient, context: ReleaseContext, model: str | None,
 
 
 def show_metadata(client: ModelClient, model: str, version_spec: VersionSpec, as_json: bool) -> None:
-    """Print a version's signatures."""
     _, metadata = resolve(client, model, version_spec)
     if as_json:
         click.echo(json.dumps({"model": model, **asdict(metadata)}, indent=2))

@@ -74,7 +74,6 @@ class GrpcClient:
     def predict(
         self, model: str, inputs: Inputs, version_spec: VersionSpec = NEWEST, *, signature: str = DEFAULT_SIGNATURE
     ) -> Outputs:
-        """See ModelClient."""
         columns = as_columns(inputs)
         rows = count_rows(columns)
         known = self._signature(model, version_spec, signature)
@@ -108,7 +107,6 @@ class GrpcClient:
         )
 
     def metadata(self, model: str, version_spec: VersionSpec = NEWEST) -> Metadata:
-        """See ModelClient."""
         request = message("GetModelMetadataRequest")(metadata_field=["signature_def"])
         _fill_spec(request.model_spec, model, version_spec)
         answer = self._call("GetModelMetadata", request)
@@ -130,7 +128,6 @@ class GrpcClient:
             raise InvalidRequest("the model server refused the config", got=status.error_message)
 
     def close(self) -> None:
-        """See ModelClient."""
         self._channel.close()
 
     def _predict(

@@ -62,7 +62,6 @@ class RestClient:
     def predict(
         self, model: str, inputs: Inputs, version_spec: VersionSpec = NEWEST, *, signature: str = DEFAULT_SIGNATURE
     ) -> Outputs:
-        """See ModelClient."""
         columns = as_columns(inputs)
         rows = count_rows(columns)
         body = _written(signature, columns)
@@ -75,7 +74,6 @@ class RestClient:
         return checked({name: _decoded(values) for name, values in outputs.items()}, rows)
 
     def status(self, model: str, version_spec: VersionSpec = NEWEST) -> tuple[VersionStatus, ...]:
-        """See ModelClient."""
         answer = self._ask("GET", _path(model, version_spec))
         try:
             return tuple(
@@ -91,7 +89,6 @@ class RestClient:
             raise BadAnswer("this is no status of a model", got=_shown(answer)) from None
 
     def metadata(self, model: str, version_spec: VersionSpec = NEWEST) -> Metadata:
-        """See ModelClient."""
         answer = self._ask("GET", f"{_path(model, version_spec)}/metadata")
         try:
             definitions = answer["metadata"]["signature_def"]["signature_def"]
@@ -101,7 +98,6 @@ class RestClient:
             raise BadAnswer("this is no metadata of a model", got=_shown(answer)) from None
 
     def close(self) -> None:
-        """See ModelClient."""
         self._pool.close()
 
     def _output_name(self, model: str, version_spec: VersionSpec, signature: str) -> str:

@@ -60,7 +60,6 @@ class Breaker:
             self._open_until = self.clock() + self.policy.cool_down_s  # this call tries; others wait for its outcome
 
     def note(self, failed: bool) -> None:
-        """Count how a call ended."""
         with self._lock:
             self._failures = self._failures + 1 if failed else 0
             opens = self._failures >= self.policy.failures_to_open

@@ -90,8 +90,6 @@ class ModelClient(Protocol):
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where a model server listens."""
-
     rest: str = "http://127.0.0.1:8501"
     grpc: str = "127.0.0.1:8500"
 

@@ -118,11 +118,9 @@ class Available(Generic[T]):
         return version
 
     def labels(self, name: str) -> Mapping[str, int]:
-        """Return a model's labels."""
         return self._labels.get(name, NO_LABELS)
 
     def set_labels(self, labels: Mapping[str, Mapping[str, int]]) -> None:
-        """Replace the labels of all models."""
         self._labels = labels
 
     def add(self, loaded: Loaded[T]) -> None:

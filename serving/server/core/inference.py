@@ -39,8 +39,6 @@ class Task:
 
 @dataclass(frozen=True)
 class Predicted:
-    """Outputs by alias."""
-
     spec: ModelSpec
     outputs: Mapping[str, Array]
 
@@ -132,11 +130,9 @@ class Inference:
         return Work(spec, "Predict", plan)
 
     def classify(self, spec: ModelSpec, examples: Sequence[bytes]) -> Work[Classified]:
-        """Classify serialized tf.Examples."""
         return self._on_examples(spec, CLASSIFY, "Classify", examples, Classified)
 
     def regress(self, spec: ModelSpec, examples: Sequence[bytes]) -> Work[Regressed]:
-        """Regress serialized tf.Examples."""
         return self._on_examples(spec, REGRESS, "Regress", examples, Regressed)
 
     def multi_inference(self, tasks: Sequence[Task], examples: Sequence[bytes]) -> Work[list[Classified | Regressed]]:
@@ -176,7 +172,6 @@ class Inference:
         return read(arrays)
 
     def metadata(self, spec: ModelSpec) -> Metadata:
-        """Return the signatures of a version."""
         handle = self._acquire(spec)
         try:
             return Metadata(ModelSpec(handle.name, handle.version), handle.servable.signatures)

@@ -52,7 +52,6 @@ class Core:
         return Core(manager, inference, runner, metrics)
 
     def close(self) -> None:
-        """Unload everything and end the threads."""
         self.manager.stop(1.0)
         self.runner.close()
 

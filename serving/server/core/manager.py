@@ -78,7 +78,6 @@ class Manager(Generic[T]):
         self._wait("model(s)", self.apply(models), timeout_s)
 
     def names(self) -> frozenset[str]:
-        """Return the names of the configured models."""
         return frozenset(self._configs)
 
     def is_configured(self, name: str) -> bool:

@@ -15,8 +15,6 @@ Labels = tuple[str, ...]
 
 
 class CounterCell:
-    """One counter's value under one set of labels."""
-
     __slots__ = ("_lock", "value")
 
     def __init__(self) -> None:
@@ -24,12 +22,10 @@ class CounterCell:
         self.value = 0
 
     def add(self, amount: int = 1) -> None:
-        """Add to it."""
         with self._lock:
             self.value += amount
 
     def lines(self, name: str, labels: str) -> list[str]:
-        """Return its line of the page."""
         return [f"{name}{{{labels}}} {self.value}"]
 
 
@@ -45,14 +41,12 @@ class HistogramCell:
         self.total = 0.0
 
     def add(self, value: float) -> None:
-        """Observe a value."""
         index = bisect_right(self._bounds, value)
         with self._lock:
             self.counts[index] += 1
             self.total += value
 
     def lines(self, name: str, labels: str) -> list[str]:
-        """Return its lines of the page."""
         with self._lock:
             counts, total = list(self.counts), self.total
         prefix = f"{name}_bucket{{{labels}{',' if labels else ''}"
@@ -113,7 +107,6 @@ class Registry:
         return metric
 
     def histogram(self, name: str, bounds: tuple[float, ...], *label_names: str) -> Metric[HistogramCell]:
-        """Add a histogram."""
         metric = Metric(name, "histogram", label_names, lambda: HistogramCell(bounds))
         self._metrics.append(metric)
         return metric
@@ -131,8 +124,6 @@ def exponential(scale: float, growth: float, count: int) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class ServingMetrics:
-    """Every metric of the model server."""
-
     request_count: Metric[CounterCell]
     request_latency: Metric[HistogramCell]
     runtime_latency: Metric[HistogramCell]

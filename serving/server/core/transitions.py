@@ -47,7 +47,6 @@ class ManagerOptions:
 
     @staticmethod
     def of(flags: Options) -> ManagerOptions:
-        """Return what the command line says."""
         return ManagerOptions(
             flags.num_load_threads,
             flags.num_unload_threads,
@@ -97,7 +96,6 @@ class Transitions(Generic[T]):
         initial.shutdown(wait=False)
 
     def in_state(self, state: State) -> list[Version[T]]:
-        """Return all versions in a state."""
         return [version for known in self.versions.values() for version in known.values() if version.state is state]
 
     def stop(self, timeout_s: float) -> None:

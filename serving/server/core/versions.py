@@ -25,8 +25,6 @@ class State(IntEnum):
 
 
 class VersionId(NamedTuple):
-    """One version of one model."""
-
     name: str
     version: int
 

@@ -44,7 +44,6 @@ def collect() -> descriptor_pb2.FileDescriptorSet:
 
 
 def main() -> None:
-    """Write the file."""
     content = collect().SerializeToString(deterministic=True)
     FILE.write_bytes(content)
     click.echo(f"{FILE.name}: {len(content)} bytes")

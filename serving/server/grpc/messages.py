@@ -42,7 +42,6 @@ def fill_spec(message: Any, spec: ModelSpec) -> None:
 
 
 def as_classifications(classified: Classified) -> Any:
-    """Return a ClassificationResponse."""
     answer = classification_pb2.ClassificationResponse()
     fill_spec(answer.model_spec, classified.spec)
     answer.result.SetInParent()
@@ -54,7 +53,6 @@ def as_classifications(classified: Classified) -> Any:
 
 
 def as_regressions(regressed: Regressed) -> Any:
-    """Return a RegressionResponse."""
     answer = regression_pb2.RegressionResponse()
     fill_spec(answer.model_spec, regressed.spec)
     answer.result.SetInParent()
@@ -76,7 +74,6 @@ def as_metadata(metadata: Metadata) -> Any:
 
 
 def as_status_answer(versions: Iterable[VersionStatus]) -> Any:
-    """Return a GetModelStatusResponse."""
     answer = get_model_status_pb2.GetModelStatusResponse()
     for version in versions:
         status = answer.model_version_status.add(version=version.version, state=int(version.state)).status

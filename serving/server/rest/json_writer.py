@@ -51,7 +51,6 @@ def write_regressions(values: NDArray[np.float32]) -> bytes:
 
 
 def write_error(message: str) -> bytes:
-    """Return an error's answer."""
     return json.dumps({"error": message.encode("utf-8", "replace").decode()}, ensure_ascii=False, indent=4).encode()
 
 
@@ -139,7 +138,6 @@ def _rows_of(array: NDArray[Any], name: str) -> list[bytes]:
 
 
 def _text(array: NDArray[Any], name: str) -> bytes:
-    """Return an array as nested lists."""
     if array.dtype == np.object_:
         return _nested(array.tolist(), name.endswith("_bytes"))
     if array.dtype not in _NUMBERS:

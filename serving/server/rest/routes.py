@@ -43,8 +43,6 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Answer:
-    """What goes back."""
-
     status: int
     body: bytes
     content_type: str = JSON

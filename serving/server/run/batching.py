@@ -54,7 +54,6 @@ class Batch:
         self.due_s = time.perf_counter() + options.batch_timeout_s
 
     def add(self, job: Job, rows: int) -> None:
-        """Take a job of so many rows."""
         self.jobs.append(job)
         self.rows.append(rows)
         self.queued_s.append(time.perf_counter())

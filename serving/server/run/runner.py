@@ -39,7 +39,6 @@ class Job:
     is_abandoned: bool = False  # the caller has stopped waiting
 
     def end(self, outcome: Outputs | StatusError) -> None:
-        """Answer the caller."""
         try:
             self.ended()
         except Exception:  # one caller's trouble must not end the thread

@@ -10,8 +10,7 @@ import pytest
 
 from common.errors import DataError
 from common.text import MISSING_CODE
-from serving.client.predict_file import as_table, trained_null_texts
-from serving.client.row_files import read_chunks
+from serving.client.row_files import as_table, read_chunks, trained_null_texts
 from serving.client.types import Signature, TensorInfo
 
 TYPES = {"x": "DT_FLOAT", "code": "DT_INT64", "text": "DT_STRING", "flag": "DT_BOOL"}
