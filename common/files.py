@@ -28,6 +28,25 @@ def write_text(path: Path, text: str) -> None:
         raise
 
 
+def sync(*paths: Path) -> None:
+    """Have the disk hold what was written to files and folders."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def disk_problems(what: str, fix: str) -> Iterator[None]:
+    """Raise EnvironmentProblem, in words, where the disk is full, read-only or another user's."""
+    try:
+        yield
+    except OSError as error:
+        raise EnvironmentProblem(what, got=error, fix=fix) from error
+
+
 @contextmanager
 def locked(path: Path, busy: str) -> Iterator[None]:
     """Hold a lock file; the kernel frees it when the process dies.

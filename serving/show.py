@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from common.errors import DataError, EnvironmentProblem
+from common.errors import DataError
+from common.files import disk_problems
 from serving.client.row_files import Chunk, resolve
 from serving.client.types import ModelClient, TensorInfo, VersionSpec
 from serving.release.commands import differences
@@ -108,14 +109,13 @@ def whole_file(path: Path | None) -> Iterator[TextIO]:
         yield sys.stdout
         return
     part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("w", encoding="utf-8", newline="") as file:
-            yield file
-        os.replace(part, path)
-    except OSError as error:
-        raise EnvironmentProblem(f"cannot write {path}", got=error.strerror) from None
-    finally:
-        part.unlink(missing_ok=True)
+    with disk_problems(f"cannot write {path}", "make room, or choose a place where this user may write"):
+        try:
+            with part.open("w", encoding="utf-8", newline="") as file:
+                yield file
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def _status(client: ModelClient, root: Path, model: str) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from common.errors import DataError, EnvironmentProblem, GateRefused
-from common.files import locked, write_text
+from common.errors import DataError, GateRefused
+from common.files import disk_problems, locked, sync, write_text
 from serving.repository.layout import MANIFEST, MAX_VERSION, version_number, versions
 from serving.repository.manifest import Manifest, checksums, digest, problems
 
@@ -40,9 +40,13 @@ def push(
     `manifest` comes without version, digest and checksums; `extra` are further files by relative name. `reached` is
     called after each of `STEPS`, for tests that kill the process there. What a killed push left behind is cleaned up
     by the next. A model that already is the newest version is not pushed twice.
-    Raises EnvironmentProblem if another push is going on or the disk is full, GateRefused if the copy is not whole.
+    Raises EnvironmentProblem if another push is going on or the disk is in the way, GateRefused if the copy is damaged.
     """
-    with locked(base / ".push_lock", f"another push to {base} is going on"):
+    fix = "make room on the disk, or let this user write there, and run again; what is served is untouched"
+    with (
+        disk_problems(f"could not write the model to {base}", fix),
+        locked(base / ".push_lock", f"another push to {base} is going on"),
+    ):
         reached("locked")
         for leftover in base.glob(f"{STAGING}*"):
             shutil.rmtree(leftover)
@@ -57,25 +61,20 @@ def push(
         staged = base / f"{STAGING}{version}"
         try:
             _stage(model, staged, replace(manifest, version=version, digest=identity), extra, reached)
-        except OSError as error:
+            wrong = problems(staged)
+            if wrong or digest(_without(checksums(staged), extra)) != identity:
+                raise GateRefused(
+                    "the staged copy is not what was vouched for", got=wrong, fix="check the disk, run again"
+                )
+            reached("verified")
+            write_text(base / LAST, f"{version}\n")
+            reached("numbered")
+            os.rename(staged, base / str(version))
+        finally:
             shutil.rmtree(staged, ignore_errors=True)
-            raise EnvironmentProblem(
-                f"could not write the model to {base}",
-                got=error.strerror,
-                fix="make room on the disk and run again; what is served is untouched",
-            ) from error
-        wrong = problems(staged)
-        if wrong or digest(_without(checksums(staged), extra)) != identity:
-            shutil.rmtree(staged)
-            raise GateRefused("the staged copy is not what was vouched for", got=wrong, fix="check the disk, run again")
-        reached("verified")
-        write_text(base / LAST, f"{version}\n")
-        reached("numbered")
-        final = base / str(version)
-        os.rename(staged, final)
-        _sync(base)
+        sync(base)
         reached("renamed")
-        return Pushed(version, final, is_new=True)
+        return Pushed(version, base / str(version), is_new=True)
 
 
 def is_in_place(base: Path) -> bool:
@@ -95,8 +94,7 @@ def _stage(
     reached("copied")
     write_text(staged / MANIFEST, replace(manifest, checksums=checksums(staged)).text())
     reached("described")
-    for path in [*staged.rglob("*"), staged]:
-        _sync(path)
+    sync(*staged.rglob("*"), staged)
 
 
 def _without(sums: dict[str, str], extra: Mapping[str, str | bytes]) -> dict[str, str]:
@@ -116,11 +114,3 @@ def _last_version(base: Path) -> int:
         return version_number((base / LAST).read_text(encoding="ascii").strip()) or 0
     except (OSError, ValueError):
         return 0
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -13,7 +13,6 @@ from pathlib import Path
 from common.errors import EnvironmentProblem
 from common.paths import MODEL_SERVER_GRPC, MODEL_SERVER_REST
 from serving.launch.ports import HOST
-from serving.release.state import CONFIG
 
 REAL = "tensorflow_model_server"
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,6 +24,7 @@ class Places:
     """Where the server finds what it serves and where it listens."""
 
     root: Path  # var/serving
+    models: Path  # the models.config to start with
     config: Path  # with prometheus.config and batching.config
     rest_port: int
     grpc_port: int
@@ -67,7 +67,7 @@ def _flags(places: Places, grpc_port: int, rest_port: int) -> tuple[str, ...]:
     return (
         f"--port={grpc_port}",
         f"--rest_api_port={rest_port}",
-        f"--model_config_file={places.root / CONFIG}",
+        f"--model_config_file={places.models}",
         "--model_config_file_poll_wait_seconds=0",  # a release tells the server; an older reading could undo that
         "--file_system_poll_wait_seconds=1",
         "--allow_version_labels_for_unavailable_models=true",
@@ -104,7 +104,7 @@ def _docker(places: Places) -> tuple[str, ...]:
 
 def _image() -> str:
     """Return the image that the Dockerfile builds on."""
-    found = re.search(r"^ARG IMAGE=(\S+)", (ROOT / "Dockerfile").read_text(encoding="utf-8"), flags=re.MULTILINE)
-    if not found:
+    image = re.search(r"^ARG IMAGE=(\S+)", (ROOT / "Dockerfile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    if not image:
         raise EnvironmentProblem("the Dockerfile names no image of TensorFlow Serving", wanted="ARG IMAGE=…")
-    return found[1]
+    return image[1]

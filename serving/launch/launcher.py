@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from common.errors import DataError, EnvironmentProblem, GateRefused, VouchError
-from common.files import locked
+from common.files import locked, write_text
 from serving.client.errors import ModelNotFound, ModelServerDown, ModelServerTimeout
 from serving.client.rest import RestClient
 from serving.client.retry import Clock, Policy
@@ -19,11 +19,13 @@ from serving.client.types import Addresses
 from serving.launch.backends import ROOT, Places, Program, choose
 from serving.launch.ports import HOST, take
 from serving.release.commands import prepare
-from serving.release.context import ReleaseContext
-from serving.release.state import State, disk_problems_told
+from serving.release.context import ReleaseContext, release_clients, utc_now
+from serving.release.servers import bring
+from serving.release.state import CONFIG, State, one_at_a_time, release_disk_problems
 from serving.repository.layout import models
 
 LOG, LOCK = ".model_server.log", ".model_server.lock"
+WITHOUT_MODELS = ".without_models.config"
 LAST_LINES = 15
 LOOK_EVERY_S, TELL_EVERY_S = 0.1, 5.0
 END_WAIT_S = 15.0  # what a server may take to finish what is under way
@@ -85,17 +87,26 @@ def launch(start: Start) -> Iterator[Running]:
             f"no model was pushed to {start.root} yet", fix="make demo, or: python local_runner.py run config/NAME"
         )
     with ExitStack() as stack:
-        with disk_problems_told(start.root):
+        with release_disk_problems(start.root):
             stack.enter_context(locked(start.root / LOCK, f"a model server runs on {start.root} already"))
-            running = _start(start, _released(start))
+            running = _start(start, _released(start), CONFIG)
         stack.callback(end, running.process)
-        _wait_until_serving(start, running)
+        if not _become_ready(start, running, {model: state.stable for model, state in running.models.items()}):
+            if len(running.models) == 1:
+                raise _died(running)
+            start.say(f"{_died(running).what}: it starts again without models, which then come one by one")
+            with release_disk_problems(start.root):
+                write_text(start.root / WITHOUT_MODELS, "model_config_list { }\n")
+                running = _start(start, running.models, WITHOUT_MODELS)
+            stack.callback(end, running.process)
+            running = replace(running, models=_loaded_one_by_one(start, running))
         yield running
 
 
-def _start(start: Start, states: dict[str, State]) -> Running:
+def _start(start: Start, states: dict[str, State], config: str) -> Running:
     rest_port, grpc_port = take({"REST": start.rest_port, "gRPC": start.grpc_port})
-    places = Places(start.root.absolute(), start.config.absolute(), rest_port, grpc_port)
+    root = start.root.absolute()
+    places = Places(root, root / config, start.config.absolute(), rest_port, grpc_port)
     program = choose(places, docker=start.docker, environment=os.environ)
     start.say(f"starting {program.name}: {program.why}")
     if program.note:
@@ -128,18 +139,19 @@ def _released(start: Start) -> dict[str, State]:
     return states
 
 
-def _wait_until_serving(start: Start, running: Running) -> None:
-    """Wait until what is stable is available for every model."""
+def _become_ready(start: Start, running: Running, versions: Mapping[str, int | None]) -> bool:
+    """Wait until each model's version is available, None: until the server answers. False if it ended instead."""
     client = RestClient(running.addresses.rest, Policy(budget_s=5.0, tries=1, failures_to_open=1_000_000_000))
-    clock, waiting = start.clock, dict(running.models)
-    began = told = clock.now()
-    try:
+    clock, waiting = start.clock, dict(versions)
+    began = said = clock.now()
+    with closing(client):
         while waiting:
             if running.process.poll() is not None:
-                raise _died(running)
-            for model, state in list(waiting.items()):
-                if _serves(client, model, state.stable):
-                    start.say(f"{model} {state.stable} is available after {clock.now() - began:.1f} s")
+                return False
+            for model, version in list(waiting.items()):
+                if _is_ready(client, model, version):
+                    if version:
+                        start.say(f"{model} {version} is available after {clock.now() - began:.1f} s")
                     del waiting[model]
             if waiting and clock.now() - began > start.wait_s:
                 raise EnvironmentProblem(
@@ -147,18 +159,45 @@ def _wait_until_serving(start: Start, running: Running) -> None:
                     got=_tail(running),
                     wanted=f"{', '.join(waiting)} within {start.wait_s:g} s",
                 )
-            if waiting and clock.now() - told > TELL_EVERY_S:
-                told = clock.now()
-                start.say(f"waiting for {', '.join(waiting)}: {told - began:.0f} s")
+            if waiting and clock.now() - said > TELL_EVERY_S:
+                said = clock.now()
+                start.say(f"waiting for {', '.join(waiting)}: {said - began:.0f} s")
             clock.sleep(LOOK_EVERY_S if waiting else 0)
-    finally:
-        client.close()
+    return True
 
 
-def _serves(client: RestClient, model: str, version: int) -> bool:
-    with suppress(ModelServerDown, ModelServerTimeout, ModelNotFound):
-        return any(found.version == version and found.state == "AVAILABLE" for found in client.status(model))
+def _is_ready(client: RestClient, model: str, version: int | None) -> bool:
+    with suppress(ModelServerDown, ModelServerTimeout):
+        try:
+            statuses = client.status(model)
+        except ModelNotFound:
+            return version is None
+        return version is None or any(s.version == version and s.state == "AVAILABLE" for s in statuses)
     return False
+
+
+def _loaded_one_by_one(start: Start, running: Running) -> dict[str, State]:
+    """Tell a server that was started without models of each; return those that it serves.
+
+    A server that cannot load one of its models does not start; one that runs leaves out that one only.
+    """
+    if not _become_ready(start, running, dict.fromkeys(running.models)):
+        raise _died(running)
+    served, refused = dict[str, State](), list[str]()
+    with one_at_a_time(start.root, start.who, utc_now()), release_clients(running.addresses.grpc) as clients:
+        context = ReleaseContext(start.root, clients, start.who, load_timeout_s=start.wait_s, clock=start.clock)
+        for model, state in running.models.items():
+            try:
+                bring(context, model, state)
+            except VouchError as error:
+                refused.append(f"{error.what}: {error.got}")
+                start.say(f"LEFT OUT: {refused[-1]}")
+            else:
+                start.say(f"{model} {state.stable} is available")
+                served[model] = state
+    if not served:
+        raise GateRefused("no version can be loaded", got="; ".join(refused), fix="run the pipeline to push another")
+    return served
 
 
 def _died(running: Running) -> VouchError:

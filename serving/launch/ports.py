@@ -17,10 +17,10 @@ def take(wanted: Mapping[str, int]) -> tuple[int, ...]:
     Raises ConfigError if two are the same, EnvironmentProblem if one is taken.
     """
     with ExitStack() as held:  # all at once: a port let go may be the next one found
-        found = tuple(_bound(held, use, port) for use, port in wanted.items())
-    if len(set(found)) < len(found):
+        ports = tuple(_bound(held, use, port) for use, port in wanted.items())
+    if len(set(ports)) < len(ports):
         raise ConfigError("two uses of one port", got=dict(wanted), wanted=f"{', '.join(wanted)} on a port each")
-    return found
+    return ports
 
 
 def free(count: int) -> tuple[int, ...]:

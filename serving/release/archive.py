@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from common.errors import ConfigError, DataError, EnvironmentProblem
+from common.errors import ConfigError, DataError
+from common.files import disk_problems, sync
 from serving.release.state import LOG, STATE
 from serving.repository.layout import models, versions
 from serving.repository.manifest import problems
@@ -36,21 +37,18 @@ def back_up(root: Path, file: Path) -> Report:
     report, part = Report(), file.with_name(f".{file.name}.part")
     if not models(root):
         raise DataError(f"no model was pushed to {root} yet", fix="make demo, or give the right VOUCH_VAR")
-    try:
-        with part.open("wb") as stream:
-            with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
+    with disk_problems(f"{file} cannot be written", "make room, or choose a place where this user may write"):
+        try:
+            with tarfile.open(part, "w", format=tarfile.PAX_FORMAT) as archive:
                 for model in models(root):
                     for record in (root / model / name for name in RECORDS):
                         if record.is_file():
                             archive.add(record, f"{model}/{record.name}")
                     _add_versions(archive, root / model, report)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(part, file)
-    except OSError as error:
-        raise EnvironmentProblem(f"{file} cannot be written", got=error.strerror or error) from None
-    finally:
-        part.unlink(missing_ok=True)
+            sync(part)
+            os.replace(part, file)
+        finally:
+            part.unlink(missing_ok=True)
     return report
 
 
@@ -61,10 +59,15 @@ def bring_back(root: Path, file: Path) -> Report:
     the archive. Raises ConfigError if the file is no archive of ours, GateRefused if a version in it is not whole.
     """
     report = Report()
-    try:
-        with tempfile.TemporaryDirectory(prefix=".restore-", dir=_made(root)) as scratch, tarfile.open(file) as archive:
-            archive.extractall(scratch, filter="data")
+    with disk_problems(f"{file} cannot be restored", f"make room, or let this user write to {root}"):
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".restore-", dir=root) as scratch:
             unpacked = Path(scratch)
+            try:
+                with tarfile.open(file) as archive:
+                    archive.extractall(unpacked, filter="data")
+            except tarfile.TarError as error:
+                raise ConfigError(f"{file} is no backup of releases", got=error) from None
             names = models(unpacked)
             if not names:
                 raise ConfigError(f"{file} is no backup of releases", wanted="a file by: python -m serving backup FILE")
@@ -73,10 +76,6 @@ def bring_back(root: Path, file: Path) -> Report:
                     check_whole(unpacked / model / str(version))
             for model in names:
                 _restore_model(unpacked / model, root / model, report)
-    except tarfile.TarError as error:
-        raise ConfigError(f"{file} is no backup of releases", got=error) from None
-    except OSError as error:
-        raise EnvironmentProblem(f"{file} cannot be restored", got=error) from None
     return report
 
 
@@ -112,8 +111,3 @@ def _free_name(path: Path) -> Path:
     while (free := path.with_name(f"{path.name}.{number}" if number else path.name)).exists():
         number += 1
     return free
-
-
-def _made(root: Path) -> Path:
-    root.mkdir(parents=True, exist_ok=True)
-    return root

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from common.errors import DataError, EnvironmentProblem
-from common.files import locked, write_text
+from common.files import disk_problems, locked, write_text
 from serving.repository.layout import CANDIDATE, MAX_VERSION, STABLE
 
 STATE, LOG = ".release.json", ".release.jsonl"  # no numbers, so no model server takes them for versions
@@ -38,10 +38,10 @@ class State:
     weight_percent: Annotated[float, Field(ge=0, le=100)] = 0.0  # the candidate's share of a router's requests
 
     def __str__(self) -> str:
-        told = f"version {self.stable} is stable"
+        words = f"version {self.stable} is stable"
         if self.candidate:
-            told += f", {self.candidate} is candidate with {self.weight_percent:g}% of the requests"
-        return told + (f"; {self.previous} is kept loaded for a rollback" if self.previous else "")
+            words += f", {self.candidate} is candidate with {self.weight_percent:g}% of the requests"
+        return words + (f"; {self.previous} is kept loaded for a rollback" if self.previous else "")
 
     @property
     def labels(self) -> dict[str, int]:
@@ -139,8 +139,8 @@ class Store:
 
     def log(self, entry: Entry) -> None:
         """Append an entry, unless it is the last one already: a change completed after a crash is told once."""
-        told = self.history()
-        if told and (told[-1].id, told[-1].outcome) == (entry.id, entry.outcome):
+        entries = self.history()
+        if entries and (entries[-1].id, entries[-1].outcome) == (entry.id, entry.outcome):
             return
         with (self.base / LOG).open("ab+") as file:
             if file.tell() and not _ends_in_newline(file):
@@ -175,29 +175,24 @@ def routing(root: Path, model: str) -> Routing | None:
     return Routing(state.stable, state.candidate, state.weight_percent)
 
 
-@contextmanager
-def disk_problems_told(root: Path) -> Iterator[None]:
-    """Raise EnvironmentProblem, in words, where the disk is full, read-only or another user's."""
-    try:
-        yield
-    except OSError as error:
-        raise EnvironmentProblem(
-            f"the releases under {root} cannot be read or written",
-            got=error,
-            fix="make room on the disk, or let this user write there, and run again; nothing is lost",
-        ) from error
+def release_disk_problems(root: Path) -> AbstractContextManager[None]:
+    """Raise EnvironmentProblem where the releases under a folder cannot be read or written."""
+    return disk_problems(
+        f"the releases under {root} cannot be read or written",
+        "make room on the disk, or let this user write there, and run again; nothing is lost",
+    )
 
 
 @contextmanager
 def one_at_a_time(root: Path, who: str, now: str) -> Iterator[None]:
     """Hold the lock on all releases. Raises EnvironmentProblem that names who holds it, and since when."""
     holder = root / HOLDER
-    with disk_problems_told(root), ExitStack() as stack:
+    with release_disk_problems(root), ExitStack() as stack:
         try:
             stack.enter_context(locked(root / LOCK, "another release is going on"))
         except EnvironmentProblem as busy:
             raise EnvironmentProblem(busy.what, got=_holder(holder) or busy.got, fix=busy.fix) from None
-        with suppress(OSError):  # a comfort for the others; without it they are told the process
+        with suppress(OSError):  # without it the others are told the process only
             write_text(holder, json.dumps({"who": who, "process": os.getpid(), "since": now}) + "\n")
         yield
 

@@ -130,8 +130,8 @@ def _adapter() -> TypeAdapter[Manifest]:
 
 
 def _sha256(path: Path) -> str:
-    found = hashlib.sha256()
+    hashed = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
-            found.update(block)
-    return found.hexdigest()
+            hashed.update(block)
+    return hashed.hexdigest()

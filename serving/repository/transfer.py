@@ -8,7 +8,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from common.errors import DataError, EnvironmentProblem, GateRefused
+from common.errors import DataError, GateRefused
+from common.files import disk_problems, sync
 from serving.repository.layout import versions
 from serving.repository.manifest import Manifest, problems
 
@@ -40,47 +41,30 @@ def add_version(folder: Path, fill: Callable[[Path], object]) -> bool:
     """
     if folder.is_dir():
         return False
-    try:
+    with disk_problems(f"{folder} cannot be written", "nothing was changed; make room, or let this user write there"):
         folder.parent.mkdir(parents=True, exist_ok=True)
         staged = Path(tempfile.mkdtemp(prefix=f"{STAGING}{folder.name}-", dir=folder.parent))
-    except OSError as error:
-        raise EnvironmentProblem(f"{folder.parent} cannot be written to", got=error.strerror) from None
-    try:
-        fill(staged)
-        staged.chmod(0o755)  # what mkdtemp makes is for its maker alone; a server is another user
-        check_whole(staged)
-        for path in [*staged.rglob("*"), staged]:
-            _sync(path)
-        os.rename(staged, folder)
-        _sync(folder.parent)
-    except OSError as error:
-        raise EnvironmentProblem(
-            f"{folder} could not be written", got=error.strerror or error, fix="nothing was changed; run it again"
-        ) from None
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
+        try:
+            fill(staged)
+            staged.chmod(0o755)  # what mkdtemp makes is for its maker alone; a server is another user
+            check_whole(staged)
+            sync(*staged.rglob("*"), staged)
+            os.rename(staged, folder)
+            sync(folder.parent)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
     return True
 
 
 def remove_version(folder: Path) -> None:
     """Remove a version, which vanishes at once: no server sees half of it. Raises EnvironmentProblem."""
     gone = folder.with_name(f"{STAGING}removed-{folder.name}")
-    try:
+    with disk_problems(f"{folder} cannot be removed", "let this user write there"):
         os.rename(folder, gone)
         shutil.rmtree(gone)
-    except OSError as error:
-        raise EnvironmentProblem(f"{folder} cannot be removed", got=error.strerror or error) from None
 
 
 def check_whole(folder: Path) -> None:
     """Raise GateRefused if a version's files are not those of its manifest."""
     if wrong := problems(folder):
         raise GateRefused(f"{folder} is not what was vouched for", got="; ".join(wrong[:3]), fix="push the model again")
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -17,6 +17,7 @@ import pytest
 from serving.launch.backends import Places, choose
 from serving.release import commands as release
 from serving.release.context import ReleaseContext
+from serving.release.state import CONFIG
 from serving.server import flags
 from tests.support.paths import ROOT
 from tests.support.serving.configs import parse_config
@@ -178,7 +179,8 @@ def test_the_server_is_called_as_serving_start_calls_it(site: Site, started: Any
     assert not unknown
     assert (options.rest_api_port, options.port, options.rest_api_timeout_in_ms) == (18501, 18500, 7)
     assert options.model_config_file == str(site.wanted)
-    start = choose(Places(site.models, ROOT / "config", 18501, 18500), docker=False, environment={"PATH": ""})
+    places = Places(site.models, site.models / CONFIG, ROOT / "config", 18501, 18500)
+    start = choose(places, docker=False, environment={"PATH": ""})
     at_home, _ = flags.parse(start.command[3:])
     differing = {
         field.name for field in fields(options) if getattr(options, field.name) != getattr(at_home, field.name)

@@ -140,3 +140,14 @@ def test_two_pushers_at_once_one_is_told_who_holds_it(model: Path, tmp_path: Pat
                 push(model, base, EMPTY, EXTRA)
 
     assert push(model, base, EMPTY, EXTRA, second).version == 1
+
+
+@pytest.mark.parametrize("name", [".push_lock", LAST, "1"])
+def test_whatever_of_the_disk_is_in_the_way_is_one_sentence(model: Path, tmp_path: Path, name: str) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / name).write_text("") if name == "1" else (base / name).mkdir()
+    with pytest.raises(EnvironmentProblem, match=f"could not write the model to {base}\n  got: .*{name}") as problem:
+        push(model, base, EMPTY, EXTRA)
+    assert problem.value.exit_code == 5
+    assert not list(base.glob(f"{STAGING}*"))

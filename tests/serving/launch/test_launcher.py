@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import socket
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from common.errors import DataError, EnvironmentProblem, GateRefused
 from common.files import locked
+from serving.client.connect import connect
+from serving.client.types import VersionSpec
 from serving.launch.backends import REAL, Places, choose
 from serving.launch.launcher import LOCK, LOG, Start, launch
-from tests.support.serving.versions import bare_version
+from serving.release.state import CONFIG, Record, State, Store
+from tests.support.serving.versions import bare_version, copy_version, tiny_model, unloadable
 
-PLACES = Places(Path("/var/serving"), Path("/config"), 8501, 8500)
+PLACES = Places(Path("/var/serving"), Path("/var/serving") / CONFIG, Path("/config"), 8501, 8500)
 
 
 def program(folder: Path, name: str, script: str = "exit 0") -> Path:
@@ -125,3 +129,30 @@ def test_a_server_that_never_serves_is_given_up_and_ended(tmp_path: Path, monkey
     ):
         pytest.fail("it started")
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
+
+
+@pytest.mark.slow
+def test_a_model_that_cannot_be_loaded_is_left_out_loudly_and_the_others_are_served(tmp_path: Path) -> None:
+    root, said = tmp_path / "serving", list[str]()
+    tiny = tiny_model(tmp_path / "tiny")
+    copy_version(tiny, root / "broken", 1, unloadable)
+    for model in ("a", "z"):
+        copy_version(tiny, root / model, 1)
+    with launch(Start(root, 0, 0, say=said.append)) as running:
+        assert set(running.models) == {"a", "z"}
+        with closing(connect(running.addresses)) as client:
+            for model in running.models:
+                assert client.metadata(model, VersionSpec(label="stable")).version == 1
+    assert [line for line in said if line.startswith("LEFT OUT")] == [
+        line for line in said if "version 1 of broken" in line
+    ]
+    assert Store(root, "broken").read() == Record(State(1)), "it is released all the same: what it is to be repaired to"
+
+
+@pytest.mark.slow
+def test_where_no_model_can_be_loaded_the_start_is_refused(tmp_path: Path) -> None:
+    tiny = tiny_model(tmp_path / "tiny")
+    for model in ("a", "b"):
+        copy_version(tiny, tmp_path / "serving" / model, 1, unloadable)
+    with pytest.raises(GateRefused, match=r"no version can be loaded\n  got: .*version 1 of a.*version 1 of b"):
+        started(tmp_path / "serving")
