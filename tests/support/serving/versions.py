@@ -56,6 +56,17 @@ def tiny_model(folder: Path) -> Path:
         return {"serving_default": signature(PREDICT, {"x": x}, outputs)}
 
     save(folder, build)
+    return _with_golden(folder)
+
+
+def tiny_files(folder: Path) -> Path:
+    """Write what `tiny_model` writes but the model, for a server in memory."""
+    folder.mkdir(parents=True)
+    (folder / "saved_model.pb").write_bytes(b"graph")
+    return _with_golden(folder)
+
+
+def _with_golden(folder: Path) -> Path:
     golden = {
         "inputs": {"serving_default": {"x": [0.25, 0.75]}},
         "probabilities": [[0.75, 0.25], [0.25, 0.75]],
