@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from common.errors import ConfigError, DataError, EnvironmentProblem, GateRefused, VouchError
+from common.errors import ConfigError, DataError, EnvironmentProblem, GateRefused
 from serving.client.errors import InvalidRequest, ModelNotFound, ModelServerDown, ModelServerFailed
 from serving.client.types import VersionStatus
 from serving.release import commands as release
