@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import ConfigError, DataError, GateRefused
+from common.errors import ConfigError, DataError, EnvironmentProblem, GateRefused
 from serving.release import commands as release
 from serving.release.archive import back_up, bring_back
 from serving.release.context import ReleaseContext
@@ -57,6 +57,9 @@ def test_what_was_damaged_comes_back_and_what_is_whole_stays(root: Path, tmp_pat
     assert Store(root, "m").history() == history
     assert (root / "m" / ".damaged-1" / "saved_model.pb").read_text() == "rotten"
     assert bring_back(root, file).versions == {}  # a second time there is nothing to do
+    (root / "m" / "1" / "saved_model.pb").write_text("rotten again")
+    assert bring_back(root, file).replaced == ["m 1"]
+    assert (root / "m" / ".damaged-1.1" / "saved_model.pb").read_text() == "rotten again", "beside the first"
 
 
 def test_a_version_that_is_damaged_already_is_left_out_and_told(root: Path, tmp_path: Path) -> None:
@@ -102,3 +105,28 @@ def test_nothing_pushed_is_nothing_to_back_up(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no model was pushed"):
         back_up(tmp_path, tmp_path / "backup.tar")
     assert not (tmp_path / "backup.tar").exists()
+
+
+def test_what_was_never_released_is_kept_as_well(root: Path, tmp_path: Path) -> None:
+    bare_version(root / "new", 4)
+    back_up(root, tmp_path / "backup.tar")
+    shutil.rmtree(root)
+    assert bring_back(root, tmp_path / "backup.tar").versions == {"m": [1, 2], "n": [1], "new": [4]}
+    assert Store(root, "new").read() is None
+
+
+@pytest.mark.parametrize("is_restored", [False, True])
+def test_a_disk_in_the_way_is_one_sentence_and_leaves_no_half_file(
+    root: Path, tmp_path: Path, is_restored: bool
+) -> None:
+    file = tmp_path / "backup.tar"
+    if is_restored:
+        back_up(root, file)
+        (tmp_path / "a file").write_text("")
+        with pytest.raises(EnvironmentProblem, match="cannot be restored"):
+            bring_back(tmp_path / "a file", file)
+    else:
+        file.mkdir()
+        with pytest.raises(EnvironmentProblem, match="cannot be written"):
+            back_up(root, file)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["backup.tar", "serving"]
