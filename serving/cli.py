@@ -305,15 +305,14 @@ def prune(edge: Edge, model: str, keep: int, dry_run: bool, as_json: bool) -> No
     from serving.release.context import utc_now
     from serving.release.retention import removable
     from serving.release.state import one_at_a_time
-    from serving.repository.layout import models
+    from serving.repository.layout import model_folder
     from serving.repository.transfer import remove_version
 
-    if model not in models(edge.root):
-        raise DataError(f"there is no model {model!r} under {edge.root}", wanted=", ".join(models(edge.root)) or "one")
+    folder = model_folder(edge.root, model)
     with one_at_a_time(edge.root, edge.who, utc_now()):
         old = removable(edge.root, model, keep)
         for version in () if dry_run else old:
-            remove_version(edge.root / model / str(version))
+            remove_version(folder / str(version))
     if as_json:
         _print_json({"model": model, "removed": [] if dry_run else old, "removable": old})
     else:

@@ -23,7 +23,7 @@ from serving.client.types import ModelClient, TensorInfo, VersionSpec
 from serving.release.commands import differences
 from serving.release.context import ReleaseContext
 from serving.release.state import Store, routing
-from serving.repository.layout import models
+from serving.repository.layout import model_folder, models
 
 
 def show_status(client: ModelClient, context: ReleaseContext, model: str | None, as_json: bool) -> bool:
@@ -76,8 +76,7 @@ def show_metadata(client: ModelClient, model: str, version_spec: VersionSpec, as
 
 def show_history(root: Path, model: str, limit: int, as_json: bool) -> None:
     """Print the newest entries of a model's release log."""
-    if model not in models(root):
-        raise DataError(f"there is no model {model!r} under {root}", wanted=", ".join(models(root)) or "a pushed one")
+    model_folder(root, model)
     entries = list(reversed(Store(root, model).history()))[:limit]
     if as_json:
         click.echo(json.dumps([asdict(entry) for entry in entries], indent=2))

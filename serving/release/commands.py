@@ -20,7 +20,7 @@ from serving.release.server_config import recorded, write_config
 from serving.release.servers import bring, look
 from serving.release.state import DONE, Record, State, Store, one_at_a_time
 from serving.release.transaction import change, entry_of, first, recovered
-from serving.repository.layout import models, unreadable, versions
+from serving.repository.layout import model_folder, models, unreadable, versions
 
 SETTLE_S = 2.0  # what a server may take to unload a version
 LOOK_EVERY_S = 0.1
@@ -121,9 +121,7 @@ def prepare(
 @contextmanager
 def _opened(context: ReleaseContext, model: str) -> Iterator[State | None]:
     """Lock, make sure that the servers are there, and yield the state, in order if the last change was cut short."""
-    if model not in models(context.root):
-        present = ", ".join(models(context.root)) or "none"
-        raise DataError(f"there is no model {model!r} under {context.root}", wanted=f"one of {present}")
+    model_folder(context.root, model)
     with one_at_a_time(context.root, context.who, context.now()):
         context.reached("locked")
         for client in context.clients:

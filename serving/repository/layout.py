@@ -50,6 +50,13 @@ def models(root: Path) -> list[str]:
     return _classify(root)[0]
 
 
+def model_folder(root: Path, model: str) -> Path:
+    """Return a model's folder. Raises DataError if it has no version."""
+    if model not in (present := models(root)):
+        raise DataError(f"there is no model {model!r} under {root}", wanted=", ".join(present) or "a pushed one")
+    return root / model
+
+
 def unreadable(root: Path) -> dict[str, DataError]:
     """Return the folders under `root` that cannot be read, and why."""
     return _classify(root)[1]
