@@ -46,7 +46,7 @@ def test_its_packages_are_those_of_the_main_lock_and_tensorflow_is_not_among_the
     web = pinned(ROOT / "webapp" / "requirements.txt")
     assert web <= pinned(ROOT / "requirements.txt")
     names = {package.partition("==")[0] for package in web}
-    assert {"flask", "uvicorn", "pyarrow"} <= names
+    assert {"flask", "granian", "pyarrow"} <= names
     assert not {"tensorflow", "tfx", "keras"} & names
 
 
