@@ -18,7 +18,7 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
@@ -47,9 +47,7 @@ META = pa.schema(
         pa.field("route", pa.string()),
         pa.field("who", pa.string()),
         pa.field("source", pa.string()),
-        pa.field(
-            "reference", pa.string()
-        ),  # the asker's own name for the case; null where there is none, and in old files
+        pa.field("reference", pa.string()),  # the asker's own name for the case; old files lack it
         pa.field("latency_ms", pa.float64()),
         pa.field("label", pa.string()),
         pa.field("probability", pa.float64()),  # of the positive class if there is one, else of the likeliest
@@ -75,13 +73,6 @@ class LogFile:
     def path(self) -> Path:
         return self.folder / self.name
 
-    def open(self) -> pq.ParquetFile | None:
-        """Open it, also when it was merged into another since it was listed; None if it was removed for its age."""
-        for path in (self.path, hidden(self.path)):
-            with suppress(FileNotFoundError):
-                return pq.ParquetFile(path)
-        return None
-
 
 def hidden(path: Path) -> Path:
     """Return the name under which readers leave a file alone."""
@@ -104,31 +95,27 @@ def days(base: Path) -> dict[date, Path]:
 
 
 def files_of_day(day: date, folder: Path) -> list[LogFile]:
-    """Return a day's files, newest first. Some may be parts of another: see `replaced`."""
+    """Return a day's files, newest first. Some may be parts of another, which names them in its `replaces`."""
     files = []
-    with suppress(FileNotFoundError, NotADirectoryError):
-        for name in os.listdir(folder):
-            if match := _NAME.fullmatch(name):
-                time = datetime.strptime(match[1], _STAMP).time()
-                newest = datetime.combine(day, time, timezone.utc)
-                files.append(LogFile(newest, name, folder, int(match[2])))
+    for name in _names(folder):
+        if match := _NAME.fullmatch(name):
+            newest = datetime.combine(day, datetime.strptime(match[1], _STAMP).time(), timezone.utc)
+            files.append(LogFile(newest, name, folder, int(match[2])))
     return sorted(files, reverse=True)
 
 
-def facts(file: pq.ParquetFile) -> dict[str, Any]:
-    """Return what a file says of itself."""
-    by_name: dict[str, Any] = json.loads((file.schema_arrow.metadata or {}).get(FACTS, b"{}"))
-    return by_name
+def _names(folder: Path) -> set[str]:
+    """Return the names in a folder as they stand at one moment: a list may miss what is renamed meanwhile."""
+    names: set[str] = set()
+    with suppress(FileNotFoundError, NotADirectoryError):
+        while names != (seen := set(os.listdir(folder))):
+            names = seen
+    return names
 
 
-def replaced(file: pq.ParquetFile) -> frozenset[str]:
-    """Return the names of the older files that this one was merged from; their rows count once, here."""
-    return frozenset(facts(file).get("replaces", ()))
-
-
-def with_facts(schema: pa.Schema, facts_: Mapping[str, Any]) -> pa.Schema:
+def with_facts(schema: pa.Schema, facts: Mapping[str, Any]) -> pa.Schema:
     """Return the schema with what the file will say of itself."""
-    return schema.with_metadata({FACTS: json.dumps(facts_)})
+    return schema.with_metadata({FACTS: json.dumps(facts)})
 
 
 def write(folder: Path, table: pa.Table) -> Path:
@@ -136,13 +123,17 @@ def write(folder: Path, table: pa.Table) -> Path:
 
     Raises OSError.
     """
-    newest: datetime = pc.max(table["time"]).as_py()
-    name = f"{newest.strftime(_STAMP)}-v{table['version'][0].as_py()}-{os.getpid()}-{next(_numbers)}.parquet"
+    path = folder / new_name(pc.max(table["time"]).as_py(), table["version"][0].as_py())
     folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / name) as temporary:
+    with replacing(path) as temporary:
         texts = [field.name for field in table.schema if pa.types.is_string(field.type)]  # numbers are all different
         pq.write_table(table, temporary, compression="zstd", use_dictionary=texts, write_statistics=META.names[:1])
-    return folder / name
+    return path
+
+
+def new_name(newest: datetime, version: int) -> str:
+    """Return a name that no other file has, for rows of a version."""
+    return f"{newest.strftime(_STAMP)}-v{version}-{os.getpid()}-{next(_numbers)}.parquet"
 
 
 @contextmanager
@@ -187,29 +178,6 @@ def inputs(table: pa.Table) -> pa.Table:
     """Return the features alone, under their own names."""
     names = [name for name in table.column_names if name.startswith(INPUT)]
     return table.select(names).rename_columns([name.removeprefix(INPUT) for name in names])
-
-
-def common_schema(schemas: Iterable[pa.Schema]) -> pa.Schema:
-    """Return `META` and all features; of types that differ, the one that holds both."""
-    kinds: dict[str, pa.DataType] = {}
-    for schema in schemas:
-        for field in schema:
-            if field.name.startswith(INPUT):
-                kinds[field.name] = _holding(kinds.get(field.name, field.type), field.type)
-    return pa.schema([*META, *(pa.field(name, kind) for name, kind in kinds.items())])
-
-
-def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Return the table with just the columns of `schema`; those it lacks are null."""
-    present = set(table.column_names)
-    columns = [table[f.name].cast(f.type) if f.name in present else pa.nulls(table.num_rows, f.type) for f in schema]
-    return pa.table(columns, schema=schema)
-
-
-def _holding(first: pa.DataType, other: pa.DataType) -> pa.DataType:
-    if first == other:
-        return first
-    return pa.string() if pa.types.is_string(first) or pa.types.is_string(other) else pa.float64()
 
 
 def start_of(day: date) -> datetime:

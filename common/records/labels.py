@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from common.records.files import FEEDBACK, TIME, LogFile, day_folder, files_of_day, replaced, write
+from common.records.engine import FILES, answer_from, connect, live
+from common.records.files import FEEDBACK, TIME, day_folder, files_of_day, write
 
 SCHEMA = pa.schema(
     [
@@ -48,22 +50,14 @@ def keep(base: Path, day: date, feedback: Feedback) -> None:
 
 def of_day(base: Path, day: date) -> dict[Key, Feedback]:
     """Return the true labels of a day's predictions, as they were told last."""
-    gone: set[str] = set()
-    by_key: dict[Key, Feedback] = {}
-    for file in files_of_day(day, day_folder(base / FEEDBACK, day)):
-        if file.name not in gone:
-            gone |= _read(file, by_key)
-    return by_key
+    files = files_of_day(day, day_folder(base / FEEDBACK, day))
+    if not files:
+        return {}
+    connection = connect()
+    sql = f"SELECT {', '.join(SCHEMA.names)} FROM {FILES} ORDER BY time"
 
+    def ask(paths: Sequence[str]) -> list[dict[str, Any]]:
+        return connection.sql(sql, params={"files": paths}).to_arrow_table().cast(SCHEMA).to_pylist() if paths else []
 
-def _read(file: LogFile, by_key: dict[Key, Feedback]) -> frozenset[str]:
-    """Add what a file tells later than what is `found`; return the files that it replaces."""
-    opened: pq.ParquetFile | None = file.open()
-    if opened is None:
-        return frozenset()
-    names = [f.name for f in fields(Feedback)]
-    for row in opened.read(columns=names).to_pylist():
-        label = Feedback(**row)
-        if label.key not in by_key or label.time > by_key[label.key].time:
-            by_key[label.key] = label
-    return replaced(opened)
+    feedback = (Feedback(**row) for row in answer_from(live(connection, files), ask))
+    return {each.key: each for each in feedback}

@@ -1,43 +1,43 @@
-"""Read the prediction log newest first: only the files, and only the groups of rows in them, that may be wanted.
+"""Read the prediction log newest first, a day at a time, by DuckDB.
 
-What is held in memory is a group of rows of each file whose times overlap, however long the log is.
+Each day is first asked how many of its rows pass, by second; then they are read in tables of `TABLE_ROWS` or a few
+more, each from the files that hold them. So a page far back costs no more than the first, and memory is bounded.
 """
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from common.records.files import (
-    INPUT,
-    TIME,
-    LogFile,
-    common_schema,
-    conformed,
-    days,
-    end_of,
-    facts,
-    files_of_day,
-    replaced,
-    start_of,
-)
+from common.records.engine import FILES, answer_from, connect, facts_of, live
+from common.records.files import INPUT, META, LogFile, days, end_of, files_of_day, start_of
 
-NEWEST_FIRST = [("time", "descending"), ("request_id", "ascending"), ("row", "ascending")]
+TABLE_ROWS = 20_000
 SEARCHED = ("request_id", "who", "reference", "label")  # and all texts among the inputs
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-MICROSECOND = timedelta(microseconds=1)
-Mask = Callable[[pa.Table], Any]  # [rows] booleans
+_SQL_TYPES = {
+    pa.string(): "VARCHAR",
+    pa.int64(): "BIGINT",
+    pa.float64(): "DOUBLE",
+    META.field("time").type: "TIMESTAMPTZ",
+    META.field("probabilities").type: "FLOAT[]",
+}
+_PARTS = """
+    SELECT min(second), max(second), sum(rows)::BIGINT, list_distinct(flatten(list(files)))
+    FROM (
+        SELECT *, (sum(rows) OVER (ORDER BY second DESC) - 1) // $table_rows AS part
+        FROM (
+            SELECT epoch_us(time) // 1000000 AS second, count(*) AS rows, list(DISTINCT filename) AS files
+            FROM passing GROUP BY ALL
+        )
+    ) GROUP BY part ORDER BY part
+"""  # of about as many rows each, newest first
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,6 @@ class Filters:
 ALL = Filters()
 
 
-@dataclass(frozen=True)
-class _Group:
-    """A group of rows of a file that is open."""
-
-    file: pq.ParquetFile
-    number: int
-
-
 @dataclass
 class Reader:
     """Reads one model's log under `base`. All its tables have the columns of `schema`."""
@@ -77,97 +69,93 @@ class Reader:
     classes: dict[int, tuple[str, ...]] = field(init=False, default_factory=dict)  # of the probabilities, by version
 
     def __post_init__(self) -> None:
-        """Look which files there are, and into one of each version."""
-        self._files = [file for file in self._listed() if self._may_pass(file)]
-        schemas = []
-        for version, file in {file.version: file for file in self._files}.items():
-            if opened := file.open():
-                schemas.append(opened.schema_arrow)
-                self.classes[version] = tuple(facts(opened).get("classes", ()))
-        self.schema = common_schema(schemas)
+        """Look which files there are, and into the newest that can be read of each version."""
+        self._connection = connect()
+        self._days = [files for files in self._listed() if files]
+        samples: list[str] = []
+        for file in (file for files in self._days for file in files):
+            if file.version not in self.classes:
+                for path, facts in facts_of(self._connection, [file]).items():
+                    samples.append(path)
+                    self.classes[file.version] = tuple(facts.get("classes", ()))
+        columns = ", ".join(f'NULL::{_SQL_TYPES[column.type]} AS "{column.name}"' for column in META)
+        source = f"UNION ALL BY NAME FROM {FILES}" if samples else ""
+        sql = f"CREATE TEMP TABLE nothing AS FROM (SELECT {columns}) {source} LIMIT 0"
+        self._connection.execute(sql, {"files": samples} if samples else {})
+        described = self._connection.sql("FROM nothing").to_arrow_table().schema
+        self.schema = pa.schema([*META, *(column for column in described if column.name.startswith(INPUT))])
 
-    def tables(self) -> Iterator[pa.Table]:
-        """Yield the rows that pass, newest first, in tables of some size."""
-        order = itertools.count()
-        ahead: list[tuple[int, int, LogFile | _Group]] = [(-_us(f.newest), next(order), f) for f in self._files]
-        gone: set[Path] = set()
-        held = self.schema.empty_table()
-        while ahead:  # sorted by the newest time that what is left can have
-            newest_us, _, nearest = heapq.heappop(ahead)
-            held, ready = _split(held, -newest_us)
-            if ready.num_rows:
-                yield ready
-            if self.deadline_s is not None and time.monotonic() >= self.deadline_s:
-                self.stopped_at = EPOCH - newest_us * MICROSECOND
+    def tables(self, skip: int = 0) -> Iterator[pa.Table]:
+        """Yield the rows that pass, newest first, without the first `skip`, in tables of some size."""
+        for files in self._days:
+            if self._is_late(files[0].newest):
                 return
-            if isinstance(nearest, _Group):
-                held = pa.concat_tables([held, self._passing(nearest)]).sort_by(NEWEST_FIRST)
-            elif nearest.path not in gone and (file := nearest.open()):
-                gone |= {nearest.folder / name for name in replaced(file)}
-                for newest, group in self._groups(file):
-                    heapq.heappush(ahead, (-newest, next(order), group))
-        if held.num_rows:
-            yield held
+            for oldest, newest, rows, paths in self._parts(files):
+                if self._is_late(end := EPOCH + timedelta(seconds=newest + 1)):
+                    return
+                if rows > skip:
+                    yield self._part(paths, EPOCH + timedelta(seconds=oldest), end).slice(skip)
+                skip = max(0, skip - rows)
 
-    def _listed(self) -> Iterator[LogFile]:
+    def query(self, select: str, values: Mapping[str, Any] | None = None) -> list[Any]:
+        """Return the rows of an SQL query on `passing`: the predictions that pass, of all days."""
+        return self._ask([path for files in self._days for path in live(self._connection, files)], select, values)
+
+    def _parts(self, files: Sequence[LogFile]) -> list[Any]:
+        return self._ask(live(self._connection, files), _PARTS, {"table_rows": TABLE_ROWS})
+
+    def _part(self, paths: Sequence[str], start: datetime, end: datetime) -> pa.Table:
+        names = ", ".join(map(_quoted, self.schema.names))
+        sql = f"SELECT {names} FROM passing WHERE time >= $from AND time < $to ORDER BY time DESC, request_id, row"
+
+        def ask(paths: Sequence[str]) -> pa.Table:
+            return self._relation(paths, sql, {"from": start, "to": end}).to_arrow_table()
+
+        return answer_from(paths, ask).cast(self.schema)
+
+    def _ask(self, paths: Sequence[str], select: str, values: Mapping[str, Any] | None = None) -> list[Any]:
+        return answer_from(paths, lambda paths: self._relation(paths, select, values or {}).fetchall())
+
+    def _relation(self, paths: Sequence[str], select: str, values: Mapping[str, Any]) -> Any:
+        source = f"FROM nothing UNION ALL BY NAME FROM {FILES}" if paths else "SELECT *, '' AS filename FROM nothing"
+        conditions, wanted = self._conditions()
+        sql = f"WITH passing AS (FROM ({source}) WHERE {' AND '.join(conditions)}) {select}"
+        return self._connection.sql(sql, params={**wanted, **values, **({"files": paths} if paths else {})})
+
+    def _conditions(self) -> tuple[list[str], dict[str, Any]]:
+        """Return what a row has to be, as SQL with its values."""
+        wanted = self.filters
+        values = {
+            name: value
+            for name in ("who", "label", "version", "request_id", "row", "start", "end", "text")
+            if (value := getattr(wanted, name)) not in ("", None)
+        }
+        tests = {"start": "time >= $start", "end": "time < $end", "text": self._contains_text()}
+        return ["true", *(tests.get(name, f'"{name}" = ${name}') for name in values)], values
+
+    def _contains_text(self) -> str:
+        inputs = [f.name for f in self.schema if f.name.startswith(INPUT) and pa.types.is_string(f.type)]
+        found = " OR ".join(f"contains(lower({_quoted(name)}), lower($text))" for name in (*SEARCHED, *inputs))
+        return f"({found})"
+
+    def _listed(self) -> Iterator[list[LogFile]]:
+        """Yield the files of each day that may hold what passes, newest first."""
         wanted = self.filters
         for day, folder in days(self.base).items():
             if not ((wanted.start and end_of(day) <= wanted.start) or (wanted.end and start_of(day) >= wanted.end)):
-                yield from files_of_day(day, folder)
+                yield [file for file in files_of_day(day, folder) if self._may_pass(file)]
 
     def _may_pass(self, file: LogFile) -> bool:
         wanted = self.filters
         return wanted.version in (None, file.version) and not (wanted.start and file.newest < wanted.start)
 
-    def _groups(self, file: pq.ParquetFile) -> Iterator[tuple[int, _Group]]:
-        """Yield the groups whose times may pass, each with its newest."""
-        wanted = self.filters
-        for number in range(file.num_row_groups):
-            times = file.metadata.row_group(number).column(0).statistics  # `time` is the first column
-            is_older = wanted.start and times.max_raw < _us(wanted.start)
-            if not is_older and not (wanted.end and times.min_raw >= _us(wanted.end)):
-                yield times.max_raw, _Group(file, number)
-
-    def _passing(self, group: _Group) -> pa.Table:
-        """Return the rows of a group that pass. If none does, only the columns that tell are read."""
-        columns, masks = _checks(self.filters, group.file.schema_arrow)
-        if masks:
-            telling = group.file.read_row_group(group.number, columns=columns)
-            passes = reduce(pc.and_, [mask(telling) for mask in masks])
-            if not pc.any(passes).as_py():
-                return self.schema.empty_table()
-        table = group.file.read_row_group(group.number)
-        return conformed(table.filter(passes) if masks else table, self.schema)
+    def _is_late(self, moment: datetime) -> bool:
+        """Return whether the time is over; then note that rows older than this were not looked at."""
+        if self.deadline_s is None or time.monotonic() < self.deadline_s:
+            return False
+        self.stopped_at = moment
+        return True
 
 
-def _checks(wanted: Filters, schema: pa.Schema) -> tuple[list[str], list[Mask]]:
-    """Return the columns that tell whether a row passes, and how."""
-    columns: list[str] = []
-    masks: list[Mask] = []
-    for name in ("who", "label", "version", "request_id", "row"):
-        if (value := getattr(wanted, name)) not in ("", None):
-            columns.append(name)
-            masks.append(lambda table, name=name, value=value: pc.equal(table[name], value))  # type: ignore[misc]
-    for compare, moment in ((pc.greater_equal, wanted.start), (pc.less, wanted.end)):
-        if moment:
-            columns.append("time")
-            masks.append(lambda table, c=compare, m=moment: c(table["time"], pa.scalar(m, TIME)))  # type: ignore[misc]
-    if wanted.text:
-        inputs = [f.name for f in schema if f.name.startswith(INPUT) and pa.types.is_string(f.type)]
-        columns += (texts := [*(name for name in SEARCHED if name in schema.names), *inputs])
-        masks.append(lambda table: reduce(pc.or_, [_holds(table[name], wanted.text) for name in texts]))
-    return columns, masks
-
-
-def _holds(column: pa.ChunkedArray, text: str) -> pa.ChunkedArray:
-    return pc.fill_null(pc.match_substring(column, text, ignore_case=True), False)
-
-
-def _split(table: pa.Table, bound_us: int) -> tuple[pa.Table, pa.Table]:
-    """Divide what is sorted newest first: what may have to wait, and what is newer than all that is still to come."""
-    ready = pc.sum(pc.greater_equal(table["time"], pa.scalar(bound_us, pa.int64()).cast(TIME))).as_py() or 0
-    return table.slice(ready), table.slice(0, ready)
-
-
-def _us(moment: datetime) -> int:
-    return (moment - EPOCH) // MICROSECOND
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

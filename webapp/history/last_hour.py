@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
 
 from common.records.reader import Filters, Reader
 
 MINUTES = 60
 KEPT_S = 5.0
-MOST_ROWS = 20_000  # a busy hour is told by its last rows
-COLUMNS = ["time", "row", "version", "label", "latency_ms", "probability"]
-QUANTILES = (0.5, 0.95, 0.99)
 SCORE_BINS = 20
+_LATENCIES = "SELECT quantile_cont(latency_ms, [0.5, 0.95, 0.99]) FROM passing WHERE row = 0"  # of requests, not rows
+_COUNTS = """
+    SELECT version, label, ($now_us - epoch_us(time)) // 60000000 AS age,
+        least(floor(probability * $bins), $bins - 1)::INTEGER AS bin, count(*) AS rows
+    FROM passing GROUP BY ALL
+"""
 
 
 @dataclass(frozen=True)
 class Recent:
-    """What is known of the last hour. `minutes` is shorter than an hour where there were too many rows for it."""
+    """What is known of the last hour."""
 
     rows: int
-    minutes: int
     per_minute: tuple[int, ...]  # rows predicted, the last minute last
-    latency_ms: tuple[float, ...]  # QUANTILES over requests; empty without any
+    latency_ms: tuple[float, ...]  # median, 95 % and 99 % of requests; empty without any
     answers: tuple[tuple[int, str, int], ...]  # version, label, rows; the newest version first
     scores: tuple[tuple[float, float, float], ...]  # low, high, rows
 
@@ -54,38 +51,17 @@ class LastHour:
 def recent(base: Path, now: datetime) -> Recent:
     """Return the numbers of the hour before `now`, of a model's log."""
     reader = Reader(base, Filters(start=now - timedelta(minutes=MINUTES), end=now))
-    tables, rows = [reader.schema.empty_table().select(COLUMNS)], 0
-    for table in reader.tables():
-        tables.append(table.select(COLUMNS))
-        rows += table.num_rows
-        if rows >= MOST_ROWS:
-            break
-    newest = pa.concat_tables(tables).slice(0, MOST_ROWS)
-    ages = _ages_min(newest, now)
-    minutes = MINUTES if rows < MOST_ROWS else max(1, int(ages.max()))
-    counts = np.bincount(ages[ages < minutes].astype(int), minlength=minutes)[::-1]
-    latencies = np.asarray(newest["latency_ms"])[np.asarray(newest["row"]) == 0]
+    ages, answers, bins = Counter[int](), Counter[tuple[int, str]](), Counter[int]()
+    now_us = round(now.timestamp() * 1e6)
+    for version, label, age, score_bin, rows in reader.query(_COUNTS, {"now_us": now_us, "bins": SCORE_BINS}):
+        ages[min(age, MINUTES - 1)] += rows
+        answers[version, label] += rows
+        bins[score_bin] += rows
+    [[latency_ms]] = reader.query(_LATENCIES)
     return Recent(
-        newest.num_rows,
-        minutes,
-        tuple(counts.tolist()),
-        tuple(np.quantile(latencies, QUANTILES).tolist()) if len(latencies) else (),
-        _answers(newest),
-        _scores(np.asarray(newest["probability"], np.float64)),
+        rows=ages.total(),
+        per_minute=tuple(ages[age] for age in reversed(range(MINUTES))),
+        latency_ms=tuple(latency_ms or ()),
+        answers=tuple((*key, answers[key]) for key in sorted(answers, key=lambda key: (-key[0], key[1]))),
+        scores=tuple((at / SCORE_BINS, (at + 1) / SCORE_BINS, bins[at]) for at in range(SCORE_BINS)),
     )
-
-
-def _ages_min(rows: pa.Table, now: datetime) -> NDArray[np.float64]:
-    times_us = np.asarray(rows["time"].cast(pa.int64()), np.float64)
-    return np.clip((now.timestamp() * 1e6 - times_us) / 60e6, 0, None)
-
-
-def _answers(rows: pa.Table) -> tuple[tuple[int, str, int], ...]:
-    counted: Sequence[dict[str, Any]] = rows.group_by(["version", "label"]).aggregate([("row", "count")]).to_pylist()
-    answers = [(each["version"], each["label"], each["row_count"]) for each in counted]
-    return tuple(sorted(answers, key=lambda each: (-each[0], each[1])))
-
-
-def _scores(probabilities: NDArray[np.float64]) -> tuple[tuple[float, float, float], ...]:
-    counts, edges = np.histogram(probabilities, SCORE_BINS, (0.0, 1.0))
-    return tuple(zip(edges[:-1].tolist(), edges[1:].tolist(), counts.tolist(), strict=True))

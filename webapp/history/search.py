@@ -94,7 +94,7 @@ class History:
     def search(self, model: str, filters: Filters = ALL, page: Page = FIRST) -> Found:
         """Return a page of the predictions that pass, with what turned out to be true. Raises ModelNotFound."""
         reader = Reader(self.base(model), filters, deadline_s=time.monotonic() + SEARCH_S)
-        rows = list(islice(_rows(reader, skip=(page.number - 1) * page.size), page.size + 1))
+        rows = list(islice(_rows(reader, (page.number - 1) * page.size), page.size + 1))
         has_next = len(rows) > page.size
         labelled = _with_feedback(self.base(model), rows[: page.size])
         return Found(tuple(labelled), page, has_next, None if has_next else reader.stopped_at)
@@ -159,13 +159,12 @@ class History:
 def _rows(reader: Reader, skip: int) -> Iterator[Logged]:
     names = [name for name in META.names if name != "probabilities"]
     inputs = [name for name in reader.schema.names if name.startswith(INPUT)]
-    for table in reader.tables():
-        for first in range(min(skip, table.num_rows), table.num_rows, TO_PYTHON_ROWS):
+    for table in reader.tables(skip):
+        for first in range(0, table.num_rows, TO_PYTHON_ROWS):
             for row in table.slice(first, TO_PYTHON_ROWS).to_pylist():
                 likely = dict(zip(reader.classes[row["version"]], row["probabilities"], strict=True))
                 features = {name.removeprefix(INPUT): row[name] for name in inputs}
                 yield Logged(**{name: row[name] for name in names}, probabilities=likely, inputs=features)
-        skip = max(0, skip - table.num_rows)
 
 
 def _with_feedback(base: Path, rows: list[Logged]) -> list[Logged]:

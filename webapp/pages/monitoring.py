@@ -90,7 +90,7 @@ def _shown(app_services: Services, model: str | None, now: datetime) -> dict[str
 
 
 def _rows_chart(hour: Recent, now: datetime) -> Markup:
-    minutes = [now - timedelta(minutes=age) for age in range(hour.minutes - 1, -1, -1)]
+    minutes = [now - timedelta(minutes=age) for age in range(len(hour.per_minute) - 1, -1, -1)]
     series = [charts.Series("Rows a minute", hour.per_minute)]
     return charts.lines("Rows predicted a minute (UTC)", [minute.strftime("%H:%M") for minute in minutes], series)
 

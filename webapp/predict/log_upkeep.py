@@ -1,33 +1,32 @@
 """Keep the prediction log's folders small: few files, none older than was asked for, no remains of a crash.
 
-The files of an hour that is over become one, those of a day that is over too. The merged file takes the name of the
-newest of its parts, by a rename, and says which others it replaces; then these are hidden, and removed once no reader
-can still be at them. A crash in between leaves parts that readers know to leave out and the next round hides.
+The files of an hour that is over become one, those of a day that is over too. The merged file appears by a rename and
+says which others it replaces; then these are hidden, and removed once no reader can still be at them. A crash in
+between leaves parts that readers know to leave out and the next round hides.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from common.errors import EnvironmentProblem
 from common.files import locked
-from common.records.files import FEEDBACK, LogFile, days, facts, files_of_day, hidden, replaced, replacing, with_facts
+from common.records.engine import FILES, answer_from, connect, facts_of, literal, merged_names
+from common.records.files import FACTS, FEEDBACK, LogFile, days, files_of_day, hidden, new_name, replacing
 
 LOCK = ".lock"
 GRACE_S = 600.0  # how long a reader may be at a file that was listed
-GROUP_ROWS = 20_000  # what a reader has to hold at a time
-MERGED_BYTES = 256 << 20  # merged files of this size are left as they are
+GROUP_ROWS = 20_480  # as DuckDB counts: a multiple of 2,048
+MERGED_BYTES = 32 << 20  # files become no larger than this, so that they are sorted in memory
 
 
 @dataclass(frozen=True)
@@ -74,65 +73,48 @@ def _groups(day: date, folder: Path, now: datetime) -> Iterator[list[LogFile]]:
         return file.newest.hour if day == now.date() else 0
 
     known = sorted(files_of_day(day, folder), key=lambda file: (file.version, file))
-    for (_, at), files in groupby(known, key=lambda file: (file.version, hour(file))):
+    for (_, at), group in groupby(known, key=lambda file: (file.version, hour(file))):
         if day < now.date() or (day == now.date() and at < now.hour):
-            yield from _portions(list(files))
+            yield from _portions(list(group))
 
 
 def _portions(files: list[LogFile]) -> Iterator[list[LogFile]]:
     portion: list[LogFile] = []
-    size_bytes = 0
+    portion_bytes = 0
     for file in files:
-        size_bytes += file.path.stat().st_size
-        portion.append(file)
-        if size_bytes >= MERGED_BYTES:
+        file_bytes = file.path.stat().st_size
+        if portion and portion_bytes + file_bytes > MERGED_BYTES:
             yield portion
-            portion, size_bytes = [], 0
+            portion, portion_bytes = [], 0
+        portion.append(file)
+        portion_bytes += file_bytes
     yield portion
 
 
 def merge(files: list[LogFile]) -> None:
-    """Make one file of several of the same version, oldest first, a part at a time in memory."""
-    parts = _without_replaced(files)
+    """Make one file of several of the same version, oldest first, and hide them. Raises OSError, duckdb.Error."""
+    if len(files) < 2:
+        return
+    connection, newest = connect(), files[-1]
+    facts = facts_of(connection, files)
+    merged_before = merged_names(facts)  # a crash left them in sight
+    for path in filter(lambda path: path.name in merged_before, map(Path, facts)):
+        _hide(path)
+    parts = [path for path in facts if Path(path).name not in merged_before]
     if len(parts) < 2:
         return
-    newest = parts[-1]
-    with pq.ParquetFile(newest.path) as last:
-        schema = with_facts(last.schema_arrow, facts(last) | {"replaces": [part.name for part in parts[:-1]]})
-    with replacing(newest.path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-        for table in _gathered(parts):
-            writer.write_table(table.cast(schema), row_group_size=GROUP_ROWS)
-    for part in parts[:-1]:
-        _hide(part.path)
 
+    def write(parts: Sequence[str]) -> Sequence[str]:
+        told = json.dumps({**facts[parts[-1]], "replaces": [Path(part).name for part in parts]})
+        with replacing(newest.folder / new_name(newest.newest, newest.version)) as temporary:
+            target = f"{literal(str(temporary))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {GROUP_ROWS}"
+            rows = f"SELECT * EXCLUDE (filename) FROM {FILES} ORDER BY time"
+            sql = f"COPY ({rows}) TO {target}, KV_METADATA {{{FACTS.decode()}: {literal(told)}}})"
+            connection.execute(sql, {"files": parts})
+        return parts
 
-def _without_replaced(files: list[LogFile]) -> list[LogFile]:
-    """Hide what a crash left in sight of those that were merged, and return the rest."""
-    gone: set[str] = set()
-    if len(files) > 1:
-        for file in files:
-            with pq.ParquetFile(file.path) as opened:
-                gone |= replaced(opened)
-    for file in files:
-        if file.name in gone:
-            _hide(file.path)
-    return [file for file in files if file.name not in gone]
-
-
-def _gathered(parts: list[LogFile]) -> Iterator[pa.Table]:
-    """Yield the rows in tables of a good size, each sorted by time."""
-    waiting: list[pa.Table] = []
-    rows = 0
-    for part in parts:
-        with pq.ParquetFile(part.path) as file:
-            for group in range(file.num_row_groups):
-                waiting.append(file.read_row_group(group).replace_schema_metadata())
-                rows += waiting[-1].num_rows
-                if rows >= GROUP_ROWS:
-                    yield pa.concat_tables(waiting).sort_by("time")
-                    waiting, rows = [], 0
-    if waiting:
-        yield pa.concat_tables(waiting).sort_by("time")
+    for part in answer_from(parts, write):
+        _hide(Path(part))
 
 
 def _hide(path: Path) -> None:

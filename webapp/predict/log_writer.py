@@ -2,7 +2,8 @@
 
 Nothing here makes a request wait or fail. What cannot be kept, because the queue is full or the disk is, is dropped
 and counted; as soon as there is room again, predictions are kept again. A process that is killed loses what it had
-in memory, some `FLUSH_EVERY_S` of predictions, and leaves no file half written. See log_files.py for the files.
+in memory, some `FLUSH_EVERY_S` of predictions, and leaves no file half written. The files:
+common/records/files.py.
 """
 
 from __future__ import annotations

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
+from common.records import engine
 from common.records import files as log_files
-from common.records.files import LogFile
+from common.records import reader as reader_module
 from common.records.reader import Filters, Reader
 from tests.support.web.logged import NOON, batch, hasty, minutes, put, read_all
 from webapp.types import RequestInfo
@@ -29,15 +32,15 @@ def base(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the files that were opened."""
+    """The names of the files that were looked into."""
     names: list[str] = []
-    really = LogFile.open
+    really = engine._whole
 
-    def noting(file: LogFile) -> Any:
-        names.append(file.name)
-        return really(file)
+    def noting(path: Path) -> Any:
+        names.append(path.name)
+        return really(path)
 
-    monkeypatch.setattr(LogFile, "open", noting)
+    monkeypatch.setattr(engine, "_whole", noting)
     return names
 
 
@@ -97,15 +100,87 @@ def test_features_of_all_versions_are_there_and_types_that_differ_become_one_tha
     put(base, batch(1, columns={"radius": [1.5], "code": [1.0]}))
     put(base, batch(1, at=NOON + minutes(1), version=2, columns={"code": ["x"], "city": ["Bandung"]}))
     rows = log_files.inputs(read_all(base)).to_pylist()
-    assert rows == [{"code": "x", "city": "Bandung", "radius": None}, {"code": "1", "city": None, "radius": 1.5}]
+    assert rows == [{"code": "x", "city": "Bandung", "radius": None}, {"code": "1.0", "city": None, "radius": 1.5}]
 
 
-def test_a_page_opens_only_the_files_that_can_hold_it(base: Path, opened: list[str]) -> None:
-    for minute in range(20):
-        put(base, batch(10, at=NOON + minutes(minute)))
+def test_a_page_opens_only_the_files_of_the_days_that_can_hold_it(base: Path, opened: list[str]) -> None:
+    for day in range(20):
+        put(base, batch(10, at=NOON - timedelta(days=day)))
     reader = Reader(base)
     assert next(reader.tables())["row"].to_pylist() == list(range(10))
-    assert len(opened) <= 3, "one for its schema, the newest, and the next to see that it is older"
+    assert len(opened) <= 3, "one for its schema, and the newest day's"
+
+
+@pytest.fixture
+def queries(monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
+    """The files of each query."""
+    asked: list[Sequence[str]] = []
+    really = engine.answer_from
+
+    def noting(paths: Sequence[str], ask: Any) -> Any:
+        asked.append(paths)
+        return really(paths, ask)
+
+    for module in (engine, reader_module):
+        monkeypatch.setattr(module, "answer_from", noting)
+    return asked
+
+
+def test_a_thousand_small_files_are_paged_in_few_queries_and_rows_are_read_from_few_files(
+    base: Path, queries: list[Sequence[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader_module, "TABLE_ROWS", 50)
+    for number in range(1000):
+        put(base, batch(1, at=NOON + timedelta(seconds=number)))
+    first = next(Reader(base).tables())["time"].to_pylist()
+    assert first == [NOON + timedelta(seconds=number) for number in range(999, 949, -1)]
+    assert [len(paths) for paths in queries] == [1, 1000, 1000, 50], "schema, what is merged, how many when, the page"
+    queries.clear()
+    last = next(Reader(base).tables(skip=975))["time"].to_pylist()
+    assert last == [NOON + timedelta(seconds=number) for number in range(24, -1, -1)]
+    assert [len(paths) for paths in queries] == [1, 1000, 1000, 50], "the last page costs no more"
+
+
+def spoil_footer(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def spoil_tail(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20] + b"x" * 16 + b"PAR1")
+
+
+def spoil_rows(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:4] + b"\xff" * 400 + content[404:])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [spoil_footer, spoil_tail, spoil_rows, Path.unlink, empty],
+    ids=["no footer", "footer of rubbish", "rows of rubbish", "gone", "empty"],
+)
+def test_a_file_that_cannot_be_read_is_left_out_and_told_of_once(
+    base: Path, spoil: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    for minute in range(3):
+        path = put(base, batch(2, at=NOON + minutes(minute), asked=asked("abc"[minute])))
+    spoil(path)
+    for _ in range(2):
+        assert found(base) == ["b", "b", "a", "a"]
+    assert len([r for r in caplog.records if path.name in r.getMessage()]) == path.exists()
+
+
+def test_files_of_before_a_column_was_there_are_read_with_nothing_in_it(base: Path) -> None:
+    path = put(base, batch(1, asked=RequestInfo("old", "ann", "page")))
+    pq.write_table(pq.read_table(path, partitioning=None).drop(["reference"]), path)
+    put(base, batch(1, at=NOON + minutes(1), asked=RequestInfo("new", "ann", "page", reference="bed 7")))
+    rows = read_all(base).select(["request_id", "reference"]).to_pylist()
+    assert rows == [{"request_id": "new", "reference": "bed 7"}, {"request_id": "old", "reference": None}]
+    assert found(base, text="BED") == ["new"]
 
 
 @pytest.mark.parametrize(
@@ -126,9 +201,12 @@ def test_files_that_cannot_pass_stay_closed(base: Path, opened: list[str], wante
     assert len(set(opened)) <= 3
 
 
-def test_reading_stops_when_its_time_is_over_and_says_how_far_it_came(base: Path) -> None:
+def test_reading_stops_when_its_time_is_over_and_says_how_far_it_came(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for minute in range(10):
         put(base, batch(1, at=NOON + minutes(minute)))
+    monkeypatch.setattr(reader_module, "TABLE_ROWS", 1)
     reader = Reader(base, deadline_s=time.monotonic() + 60)
     assert len(list(reader.tables())) == 10
     assert reader.stopped_at is None

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from tests.support.web.logged import NOON, batch, hasty, minutes, put
-from webapp.history import last_hour as recent_module
 from webapp.history.last_hour import KEPT_S, LastHour, recent
 
 
@@ -30,7 +29,7 @@ def test_rows_are_counted_by_the_minute(base: Path) -> None:
     put(base, batch(3, at=NOON - minutes(0.2)))
     put(base, batch(5, at=NOON + minutes(1)))
     found = recent(base, NOON)
-    assert (found.rows, found.minutes, found.per_minute) == (6, 60, (2, *[0] * 58, 4))
+    assert (found.rows, found.per_minute) == (6, (2, *[0] * 58, 4))
 
 
 def test_latency_is_of_requests_not_of_rows(base: Path) -> None:
@@ -53,12 +52,11 @@ def test_probabilities_are_spread_over_bins_from_0_to_1(base: Path) -> None:
     assert (scores[0][2], scores[10][2], scores[-1][2]) == (1, 1, 1)
 
 
-def test_a_busy_hour_is_told_by_its_last_rows(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recent_module, "MOST_ROWS", 10)
-    for minute in range(30):
-        put(base, batch(2, at=NOON - minutes(minute + 0.5)))
+def test_a_busy_hour_is_told_whole(base: Path) -> None:
+    put(base, batch(30_000, at=NOON - minutes(0.5)))
+    put(base, batch(2, at=NOON - minutes(30.5)))
     found = recent(base, NOON)
-    assert (found.rows, found.minutes, found.per_minute) == (10, 4, (2, 2, 2, 2))
+    assert (found.rows, found.per_minute[-1], found.per_minute[29]) == (30_002, 30_000, 2)
 
 
 def test_without_predictions_there_is_nothing(base: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from common.errors import DataError, EnvironmentProblem
+from common.records import reader as reader_module
 from common.records.files import FEEDBACK, files_of_day
 from common.records.labels import Feedback, keep, of_day
 from common.records.reader import Filters, Reader
@@ -229,12 +230,13 @@ def test_no_text_in_the_csv_is_a_formula(here: Here, text: str) -> None:
     assert (row["who"], row["input.city"], row["input.radius"]) == (f"'{text}", f"'{text}", "-1")
 
 
-def test_the_csv_is_made_a_part_at_a_time(here: Here) -> None:
+def test_the_csv_is_made_a_part_at_a_time(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader_module, "TABLE_ROWS", 2)
     _, base, _ = here
     for minute in range(5):
         put(base, batch(2, at=NOON + minutes(minute)))
     parts = list(export(base, Reader(base)))
-    assert len(parts) == 6, "a header, and a part for each group of rows"
+    assert len(parts) == 6, "a header, and a part for each two rows"
     assert parts[0].count(b"\n") == 1
 
 

@@ -7,11 +7,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from common.files import locked
-from common.records.files import FEEDBACK, files_of_day, replaced
+from common.records.engine import connect, facts_of, merged_names
+from common.records.files import FEEDBACK, files_of_day
 from common.records.reader import Reader
 from tests.support.web.logged import NOON, batch, hasty, minutes, put, read_all, strangers, visible
 from webapp.predict import log_upkeep
@@ -72,29 +74,39 @@ def test_rows_of_a_merged_file_are_sorted_and_come_in_large_groups(base: Path) -
     assert file.read()["time"].to_pylist() == sorted(file.read()["time"].to_pylist())
 
 
-def test_a_merged_file_of_some_size_is_left_as_it_is(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_merged_files_become_no_larger_than_they_may(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for minute in range(6):
         put(base, batch(1, at=NOON + minutes(minute)))
-    monkeypatch.setattr(log_upkeep, "MERGED_BYTES", 2 * next(base.glob("date=*/*")).stat().st_size - 10)
+    monkeypatch.setattr(log_upkeep, "MERGED_BYTES", 2 * next(base.glob("date=*/*")).stat().st_size + 10)
     tidy(base)
     assert len(visible(base)) == 3
     assert len(requests(base)) == 6
+
+
+def test_late_rows_leave_a_large_file_alone(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    large = put(base, batch(1000, columns={"radius": np.random.default_rng(1).normal(size=1000)}))
+    monkeypatch.setattr(log_upkeep, "MERGED_BYTES", large.stat().st_size - 10)
+    for minute in (1, 2):
+        put(base, batch(1, at=NOON + minutes(minute)))
+    tidy(base)
+    assert len(visible(base)) == 2
+    assert large.name in visible(base)
 
 
 def test_replaced_files_are_hidden_from_all_and_removed_after_a_while(base: Path) -> None:
     for minute in range(3):
         put(base, batch(1, at=NOON + minutes(minute)))
     tidy(base)
-    assert len(strangers(base)) == 2
+    assert len(strangers(base)) == 3
     assert all(Path(name).name.startswith(".") for name in strangers(base))
     tidy(base)
-    assert len(strangers(base)) == 2, "a reader may still be at them"
+    assert len(strangers(base)) == 3, "a reader may still be at them"
     tidy(base, grace_s=0)
     assert strangers(base) == []
     assert len(requests(base)) == 3
 
 
-@pytest.mark.parametrize("renames", range(5))
+@pytest.mark.parametrize("renames", range(6))
 def test_cut_short_at_any_step_no_row_is_lost_or_double_and_the_next_round_completes(
     base: Path, renames: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,7 +126,7 @@ def test_cut_short_at_any_step_no_row_is_lost_or_double_and_the_next_round_compl
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", dying(os.replace))
         patch.setattr(Path, "rename", dying(Path.rename))
-        if renames < 4:
+        if renames < 5:
             with pytest.raises(Killed):
                 tidy(base)
         else:
@@ -170,6 +182,17 @@ def test_late_rows_of_a_day_that_was_merged_are_merged_too(base: Path) -> None:
     tidy(base)
     assert (len(visible(base)), requests(base)) == (1, expected)
     [file] = files_of_day(NOON.date(), base / "date=2126-11-20")
-    opened = file.open()
-    assert opened
-    assert len(replaced(opened)) == 1
+    assert len(merged_names(facts_of(connect(), [file]))) == 2
+
+
+def test_a_file_that_cannot_be_read_stays_out_of_the_merge_and_does_not_stop_it(base: Path) -> None:
+    paths = [put(base, batch(1, at=NOON + minutes(minute))) for minute in range(4)]
+    paths[1].write_bytes(b"half a file")
+    content = paths[2].read_bytes()
+    paths[2].write_bytes(content[:4] + b"\xff" * 400 + content[404:])
+    expected = requests(base)
+    assert len(expected) == 2
+    tidy(base)
+    assert requests(base) == expected
+    assert {path.name for path in paths[1:3]} <= {*visible(base)}
+    assert len(visible(base)) == 3
