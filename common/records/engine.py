@@ -32,11 +32,11 @@ log = logging.getLogger(__name__)
 
 def connect() -> duckdb.DuckDBPyConnection:
     """Return a connection for one caller; those of a process share one thread's settings and `MEMORY`."""
-    return _database().cursor()
+    return _database(os.getpid()).cursor()
 
 
-@cache
-def _database() -> duckdb.DuckDBPyConnection:
+@cache  # for ever: a forked process must neither use its parent's nor end it
+def _database(process_id: int) -> duckdb.DuckDBPyConnection:
     import duckdb  # half a second: not before somebody looks into the log
 
     return duckdb.connect(
@@ -46,12 +46,9 @@ def _database() -> duckdb.DuckDBPyConnection:
             "memory_limit": MEMORY,
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
-            "temp_directory": str(Path(tempfile.gettempdir()) / f"vouch-duckdb-{os.getpid()}"),
+            "temp_directory": str(Path(tempfile.gettempdir()) / f"vouch-duckdb-{process_id}"),
         },
     )
-
-
-os.register_at_fork(after_in_child=_database.cache_clear)
 
 
 def facts_of(connection: duckdb.DuckDBPyConnection, files: Iterable[LogFile]) -> dict[str, Mapping[str, Any]]:
