@@ -191,7 +191,7 @@ def test_the_version_is_available_and_tells_its_signatures(served: Served, proto
 
 
 def test_the_health_check_names_the_model(served: Served) -> None:
-    assert served.health().stdout == f"available: {served.site.model}\n"
+    assert served.health().stdout == f"{served.site.model} is available\n"
 
 
 def test_requests_are_counted_where_prometheus_looks(served: Served) -> None:

@@ -288,6 +288,7 @@ class Pieces:
         if piece is None:
             if self._body.is_left:
                 self._body.discard(LINGER_S)
+            self._admission.finish(self._visit)  # not only when closed: who took all of it holds no place any more
             raise StopIteration
         self._admission.waits(self._visit, is_sending=True)
         return piece

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import requests
 
 from tests.support.paths import ROOT
 from tests.support.web.hall import HELD_BYTES, LIMIT_BYTES, WAITING
+from webapp.http.admission import Admission
 
 pytestmark = pytest.mark.slow
 
@@ -190,3 +192,17 @@ def _is_ok(hall: str) -> Any:
     with suppress(requests.RequestException):
         return requests.get(f"{hall}/size", timeout=10).ok
     return False
+
+
+def test_an_answer_that_was_taken_whole_makes_room_before_it_is_closed() -> None:
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        return [b"one", b"two"]
+
+    admitted = Admission(app, max_waiting=1, read_timeout_s=1, body_limit=lambda path: 10, held_limit=10)
+    environ = {"PATH_INFO": "/", "wsgi.input": io.BytesIO()}
+    statuses: list[str] = []
+    for _ in range(2):
+        pieces = admitted(dict(environ), lambda status, headers: statuses.append(status))  # type: ignore[arg-type]
+        assert b"".join(pieces) == b"onetwo"
+    assert statuses == ["200 OK", "200 OK"]
