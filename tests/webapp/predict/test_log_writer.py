@@ -284,7 +284,7 @@ def test_a_forked_process_writes_what_it_took_in_and_nothing_else(make_log: Logs
     log, _, base = make_log()
     log.append(batch(1))
     child = os.fork()
-    if child == 0:  # pragma: no cover
+    if child == 0:
         log.append(batch(2, at=NOON + minutes(1)))
         log.close()
         os._exit(0)
