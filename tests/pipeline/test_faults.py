@@ -44,6 +44,8 @@ def running(var: Path) -> list[str]:
     if not (var / "metadata.sqlite").exists():
         return []
     with sqlite3.connect(f"file:{var / 'metadata.sqlite'}?mode=ro", uri=True, timeout=30) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'Execution'").fetchone():
+            return []  # because the file is there before its tables
         query = "SELECT Type.name FROM Execution JOIN Type ON Type.id = type_id WHERE last_known_state = ?"
         return [name for (name,) in connection.execute(query, (RUNNING,))]
 
