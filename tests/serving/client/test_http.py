@@ -18,23 +18,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from serving.client.http import HttpPool, Limits, NoHttp, NotReached, TooLate
+from tests.support.sockets import received
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Thing: yes\r\n\r\nhi"
-
-
-def received(connection: socket.socket) -> bytes:
-    """A whole request."""
-    asked = b""
-    while b"\r\n\r\n" not in asked:
-        piece = connection.recv(1 << 16)
-        if not piece:
-            return b""
-        asked += piece
-    head, _, body = asked.partition(b"\r\n\r\n")
-    length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0] or 0)
-    while len(body) < length:
-        body += connection.recv(1 << 16)
-    return head + b"\r\n\r\n" + body
 
 
 class Script:
@@ -236,14 +222,8 @@ class Echo:
         connection, _ = self.listener.accept()
         with suppress(OSError), connection:
             stream = self.context.wrap_socket(connection, server_side=True) if self.context else connection
-            asked = b""
-            while b"\r\n\r\n" not in asked:
-                asked += stream.recv(1000)
-            head, _, body = asked.partition(b"\r\n\r\n")
-            size = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
-            while len(body) < size:
-                body += stream.recv(1 << 16)
-            stream.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + body)
+            body = received(stream).partition(b"\r\n\r\n")[2]
+            stream.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
             stream.recv(1)
 
     def close(self) -> None:

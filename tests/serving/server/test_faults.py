@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from tests.support.serving import models
 from tests.support.serving.running import END_S, Running, begin, is_open, running, wait_for, wait_until_up
+from tests.support.sockets import received
 
 pytestmark = pytest.mark.slow
 
@@ -189,7 +190,7 @@ def test_a_version_is_unloaded_when_its_last_request_is_done(server: Running) ->
         model_service_pb2_grpc.ModelServiceStub(channel).HandleReloadConfigRequest(request, timeout=30)
         wait_for(lambda: server.states("slow") == {"1": "UNLOADING"}, 5, server.log.read_text)
         assert server.predict("slow", {"instances": [0.0]}).status_code == 404
-        assert b'"predictions": [0.5' in asking.recv(1000)
+        assert b'"predictions": [0.5' in received(asking)
     wait_for(lambda: server.states("slow") == {"1": "END"}, 15, server.log.read_text)
 
 

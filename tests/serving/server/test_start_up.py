@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.support.serving import models
 from tests.support.serving.models import predict_request
 from tests.support.serving.running import Running, begin, end, free_port, is_open, spawn, wait_for, wait_until_up
+from tests.support.sockets import drained
 
 FAILED = 255
 SOON_S = 5.0
@@ -282,7 +283,7 @@ def test_asked_to_end_the_server_answers_what_is_under_way_and_refuses_what_is_n
         late.process.terminate()
         wait_for(lambda: not is_open(late.rest_port) and not is_open(late.grpc_port), 5, late.log.read_text)
         assert late.process.poll() is None
-        answer = b"".join(iter(lambda: asking.recv(1000), b""))
+        answer = drained(asking)
         assert by_grpc.result().outputs["y"].float_val[0] == 0.5
     assert answer.startswith(b"HTTP/1.1 200 OK")
     assert json.loads(answer.partition(b"\r\n\r\n")[2]) == {"predictions": [0.5]}

@@ -20,6 +20,7 @@ from serving.server.listen import listen
 from serving.server.rest.http import HttpApp, HttpOptions, HttpServer
 from serving.server.rest.routes import Answer
 from tests.support.serving.running import wait_for
+from tests.support.sockets import drained, received, received_head
 
 LIMIT = 1 << 20
 LARGE = 16 << 20
@@ -90,27 +91,6 @@ def serving(options: HttpOptions) -> Iterator[Served]:
     made.api.go.set()
     made.run(made.server.stop(0.5))
     made.end()
-
-
-def drained(connection: socket.socket) -> bytes:
-    found = b""
-    while piece := connection.recv(1 << 16):
-        found += piece
-    return found
-
-
-def received(connection: socket.socket, answers: int = 1) -> bytes:
-    """Read until so many whole answers are there, or the other side closes."""
-    found, end = b"", 0
-    while answers:
-        match = re.compile(rb"content-length: (\d+)(?:\r\n[^\r]+)*\r\n\r\n").search(found, end)
-        if match and len(found) >= match.end() + int(match[1]):
-            end, answers = match.end() + int(match[1]), answers - 1
-        elif piece := connection.recv(1 << 16):
-            found += piece
-        else:
-            break
-    return found
 
 
 def statuses(answers: bytes) -> list[int]:
@@ -271,9 +251,7 @@ def test_a_request_may_come_byte_by_byte(served: Served) -> None:
 def test_a_head_has_no_body_and_the_connection_stays_in_step(served: Served) -> None:
     with served.connect() as to:
         to.sendall(b"HEAD /v1/x HTTP/1.1\r\nHost: a\r\n\r\n")
-        head = b""
-        while not head.endswith(b"\r\n\r\n"):
-            head += to.recv(1 << 16)
+        head = received_head(to)
         to.sendall(b"GET /v1/y HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         answer = drained(to)
     assert statuses(head) == [200]
@@ -284,7 +262,7 @@ def test_a_head_has_no_body_and_the_connection_stays_in_step(served: Served) -> 
 def test_who_waits_to_be_asked_for_the_body_is_asked_unless_it_is_too_large(served: Served) -> None:
     with served.connect() as to:
         to.sendall(POST + b"Expect: 100-continue\r\nContent-Length: 3\r\n\r\n")
-        assert to.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        assert received_head(to) == b"HTTP/1.1 100 Continue\r\n\r\n"
         to.sendall(b"abc")
         assert received(to).endswith(b'["POST", "/v1/x", "abc", 3]')
     with served.connect() as to:  # the body is not waited for: it never comes
