@@ -1,7 +1,8 @@
-"""Small changes to a package that its tests should notice: `python -m tests.support.mutants PACKAGE TESTS`.
+"""Small changes to a package that its tests should notice: `python -m tests.support.mutants PACKAGE TESTS [MODULE]`.
 
-Each mutant is one comparison, condition, boolean or returned value turned, in a copy of the repository. Those that no
-test notices are listed. It is a script to look with, not a gate: some mutants mean the same as what they came from.
+Each mutant is one comparison, condition, boolean or returned value turned, in a copy of the repository. The fast tests
+look at it first, the slow ones at what those let through; what no test notices is listed. It is a script to look with,
+not a gate: some mutants mean the same as what they came from.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ TURNED: dict[type[ast.AST], type[Any]] = {
     ast.Or: ast.And,
 }
 IMPORTED_BEFORE = ("pytest", "grpc", "google.protobuf.text_format", "numpy", "requests", "click")
+TIERS = ("not slow", "slow and not exhaustive")  # in the order in which they look
 MOST_SECONDS = 300
 
 
@@ -70,8 +72,8 @@ def changes(node: ast.AST) -> Iterator[tuple[str, Any]]:
         yield "test", ast.UnaryOp(ast.Not(), node.test)
 
 
-def notices(folder: Path, tests: str) -> bool:
-    """Return whether a test fails, or hangs, in a copy of the repository."""
+def notices(folder: Path, tests: str, tier: str) -> bool:
+    """Return whether a test of a tier fails, or hangs, in a copy of the repository."""
     child = os.fork()
     if child == 0:
         with suppress(BaseException):
@@ -85,7 +87,7 @@ def notices(folder: Path, tests: str) -> bool:
                 del sys.modules[name]
             import pytest
 
-            os._exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", tests]))
+            os._exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", tier, tests]))
         os._exit(1)
     _, status = os.waitpid(child, 0)
     with suppress(ProcessLookupError):
@@ -93,29 +95,36 @@ def notices(folder: Path, tests: str) -> bool:
     return status != 0
 
 
-def main(package: str, tests: str) -> None:
+def main(package: str, tests: str, *modules: str) -> None:
     for name in IMPORTED_BEFORE:
         importlib.import_module(name)
     sys.dont_write_bytecode = True  # two mutants written in one second would share it
-    total, missed = 0, []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "repository"
         listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
         for name in listed.stdout.splitlines():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
-        if notices(folder, tests):
-            sys.exit("the tests fail without any change")
+        for tier in TIERS:
+            if notices(folder, tests, tier):
+                sys.exit(f"the tests that are {tier} fail without any change")
         for path in sorted((folder / package).rglob("*.py")):
-            source = path.read_text(encoding="utf-8")
-            for line, text in mutants(source):
-                path.write_text(text, encoding="utf-8")
-                total += 1
-                if not notices(folder, tests):
-                    missed.append(f"{path.relative_to(folder)}:{line}: {source.splitlines()[line - 1].strip()}")
-                    print(f"missed  {missed[-1]}", flush=True)
-            path.write_text(source, encoding="utf-8")
-    print(f"{total - len(missed)} of {total} mutants were noticed")
+            if not modules or path.stem in modules:
+                examine(folder, path, tests)
+
+
+def examine(folder: Path, path: Path, tests: str) -> None:
+    """Print which mutants of a module no test notices, and how many there are."""
+    source = path.read_text(encoding="utf-8")
+    name, total, missed = path.relative_to(folder), 0, 0
+    for line, text in mutants(source):
+        path.write_text(text, encoding="utf-8")
+        total += 1
+        if not any(notices(folder, tests, tier) for tier in TIERS):
+            missed += 1
+            print(f"missed  {name}:{line}: {source.splitlines()[line - 1].strip()}", flush=True)
+    path.write_text(source, encoding="utf-8")
+    print(f"{name}: {total - missed} of {total} mutants were noticed", flush=True)
 
 
 if __name__ == "__main__":
