@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.pipeline import RunFailed
-from serving.client.tensors import to_tensor
+from serving.client.grpc import to_tensor
 from serving.wire.messages import message
 
 DEFAULT, PACKED = "serving_default", "serving_packed"

@@ -20,7 +20,7 @@ from bench.bodies import SHAPES, Bodies, Shape
 from bench.load import Load, Shot
 from bench.pipeline import ROOT, RunFailed
 from bench.processes import HOST, Command, running, wait_until
-from serving.launch.ports import free
+from serving.launch.backends import free
 from serving.wire.messages import message
 
 START_S = 120.0

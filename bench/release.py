@@ -37,7 +37,7 @@ from serving.client.grpc import GrpcClient
 from serving.client.types import Addresses
 from serving.launch.launcher import Start, launch
 from serving.release.commands import promote, rollback
-from serving.release.context import ReleaseContext
+from serving.release.servers import ReleaseContext
 from serving.repository.layout import MANIFEST, STABLE
 from serving.repository.manifest import Manifest
 from serving.wire.messages import message

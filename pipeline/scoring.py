@@ -12,7 +12,7 @@ from components.export.warmup import inputs_of
 from components.splits import some_rows, split_files
 from config.schema import model_features, read_schema
 from config.settings import Settings
-from serving.repository.golden import plain
+from serving.repository.contents import plain
 from serving.repository.layout import SCHEMA
 from serving.server.core.servable import Servable, as_array
 

@@ -21,9 +21,9 @@ from common.paths import MODEL_SERVER_GRPC, MODEL_SERVER_REST, var_root
 if TYPE_CHECKING:
     from serving.client.types import Addresses, ModelClient, VersionSpec
     from serving.launch.launcher import Running
-    from serving.release.archive import Report
-    from serving.release.context import ReleaseContext
+    from serving.release.servers import ReleaseContext
     from serving.release.state import State
+    from serving.release.upkeep import Report
 
 MODEL = click.argument("model")
 JSON = click.option("--json", "as_json", is_flag=True, help="As JSON.")
@@ -114,11 +114,11 @@ def start(
         with launch(options) as running:
             _show_running(running, as_json)
             if sample:
-                from serving.launch.demo import show_sample
+                from serving.launch.launcher import show_sample
 
                 show_sample(running, sample)
             if command:
-                from serving.launch.demo import run_beside
+                from serving.launch.launcher import run_beside
 
                 code = run_beside(running, command)
                 click.get_current_context().exit(code)
@@ -205,7 +205,7 @@ def prepare(edge: Edge, as_json: bool) -> None:
     The first step of a deployment: a model server that is started afterwards serves just what is released. Needs none.
     """
     from serving.release import commands as release
-    from serving.release.context import ReleaseContext
+    from serving.release.servers import ReleaseContext
 
     left_out: dict[str, VouchError] = {}
     states = release.prepare(ReleaseContext(edge.root, (), edge.who), left_out.__setitem__)
@@ -283,7 +283,7 @@ def history(edge: Edge, model: str, limit: int, as_json: bool) -> None:
 @click.pass_obj
 def push(edge: Edge, model: str, folder: Path, version: int | None, as_json: bool) -> None:
     """Copy a version of MODEL, by default the newest, into another folder of models, whole or not at all."""
-    from serving.repository.transfer import copy_version
+    from serving.repository.manifest import copy_version
 
     version, is_new = copy_version(edge.root / model, folder / model, version)
     if as_json:
@@ -302,11 +302,11 @@ def push(edge: Edge, model: str, folder: Path, version: int | None, as_json: boo
 @click.pass_obj
 def prune(edge: Edge, model: str, keep: int, dry_run: bool, as_json: bool) -> None:
     """Remove old versions of MODEL, never one that is stable, candidate, or kept for a rollback."""
-    from serving.release.context import utc_now
-    from serving.release.retention import removable
+    from serving.release.servers import utc_now
     from serving.release.state import one_at_a_time
+    from serving.release.upkeep import removable
     from serving.repository.layout import model_folder
-    from serving.repository.transfer import remove_version
+    from serving.repository.manifest import remove_version
 
     folder = model_folder(edge.root, model)
     with one_at_a_time(edge.root, edge.who, utc_now()):
@@ -326,9 +326,9 @@ def prune(edge: Edge, model: str, keep: int, dry_run: bool, as_json: bool) -> No
 @click.pass_obj
 def backup(edge: Edge, file: Path, as_json: bool) -> None:
     """Write all versions and releases into FILE, a tar archive. No release can be made meanwhile."""
-    from serving.release.archive import back_up
-    from serving.release.context import utc_now
+    from serving.release.servers import utc_now
     from serving.release.state import one_at_a_time
+    from serving.release.upkeep import back_up
 
     with one_at_a_time(edge.root, edge.who, utc_now()):
         _show_report(back_up(edge.root, file), f"in {file}", as_json)
@@ -344,9 +344,9 @@ def restore(edge: Edge, file: Path, as_json: bool) -> None:
     Whole versions stay as they are, and so does what was pushed since. A running server is told by the next release.
     """
     from serving.release import commands as release
-    from serving.release.archive import bring_back
-    from serving.release.context import ReleaseContext, utc_now
+    from serving.release.servers import ReleaseContext, utc_now
     from serving.release.state import one_at_a_time
+    from serving.release.upkeep import bring_back
 
     with one_at_a_time(edge.root, edge.who, utc_now()):
         report = bring_back(edge.root, file)
@@ -368,7 +368,7 @@ def _show_report(report: Report, where: str, as_json: bool) -> None:
 
 @contextmanager
 def _client(edge: Edge, protocol: str = "rest") -> Iterator[ModelClient]:
-    from serving.client.connect import connect
+    from serving.client import connect
 
     with closing(connect(edge.addresses, protocol)) as client:
         yield client
@@ -376,7 +376,7 @@ def _client(edge: Edge, protocol: str = "rest") -> Iterator[ModelClient]:
 
 @contextmanager
 def _context(edge: Edge) -> Iterator[ReleaseContext]:
-    from serving.release.context import ReleaseContext, release_clients
+    from serving.release.servers import ReleaseContext, release_clients
 
     with release_clients(edge.addresses.grpc) as clients:
         yield ReleaseContext(edge.root, clients, edge.who)

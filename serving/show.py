@@ -21,7 +21,7 @@ from common.files import disk_problems
 from serving.client.row_files import Chunk, resolve
 from serving.client.types import ModelClient, TensorInfo, VersionSpec
 from serving.release.commands import differences
-from serving.release.context import ReleaseContext
+from serving.release.servers import ReleaseContext
 from serving.release.state import Store, routing
 from serving.repository.layout import model_folder, models
 

@@ -41,7 +41,7 @@ def create_app(settings: WebSettings | None = None, services: Services | None = 
 
 def make_services(settings: WebSettings) -> Services:
     """Return the services that the settings describe. Nothing is asked of the model server yet."""
-    from serving.client.connect import connect
+    from serving.client import connect
     from serving.client.retry import Policy
     from serving.client.types import Addresses
     from webapp.auth.accounts import Accounts

@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 
 from bench.rivals.network import dense_layers
-from serving.repository.statistics import parse_statistics
+from serving.repository.contents import parse_statistics
 
 
 def main(version: Path, out: Path) -> None:

@@ -22,7 +22,7 @@ from bench.pipeline import ROOT
 from bench.processes import HOST, Command, failed, run, running, wait_until
 from common.errors import EnvironmentProblem
 from common.files import write_text
-from serving.launch.ports import free
+from serving.launch.backends import free
 
 HERE = Path(__file__).parent
 LOCK = HERE / "requirements.txt"

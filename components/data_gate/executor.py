@@ -28,8 +28,8 @@ from components.names import DATA_VERDICT
 from components.splits import split_files
 from components.verdict import Verdict
 from config.settings import DataGateSettings
-from serving.repository.statistics import FILE_NAME as STATISTICS_FILE
-from serving.repository.statistics import Statistics, parse_statistics
+from serving.repository.contents import FILE_NAME as STATISTICS_FILE
+from serving.repository.contents import Statistics, parse_statistics
 
 ANOMALIES_FILE = "SchemaDiff.pb"  # as ExampleValidator names it
 LISTED = 5  # errors on the screen

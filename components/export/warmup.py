@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from common.text import MISSING_CODE
 from config.schema import Feature
-from serving.repository.golden import Inputs, plain
+from serving.repository.contents import Inputs, plain
 from serving.repository.layout import DEFAULT_SIGNATURE, EXAMPLES_SIGNATURE, EXTRA, PACKED_SIGNATURE
 
 WARMUP_NAME = "tf_serving_warmup_requests"

@@ -42,7 +42,7 @@ class ProbeReport:
 def probe(folder: Path) -> ProbeReport:
     import tensorflow as tf
 
-    from serving.repository.golden import Golden
+    from serving.repository.contents import Golden
     from serving.server.core.servable import Servable
     from serving.server.status import StatusError
 
@@ -62,7 +62,7 @@ def _replay(servable: Any, signature: str, inputs: dict[str, list[Any]], golden:
     import numpy as np
     import tensorflow as tf
 
-    from serving.repository.golden import plain
+    from serving.repository.contents import plain
     from serving.server.core.servable import as_array
     from serving.server.status import StatusError
 

@@ -27,9 +27,9 @@ from components.splits import SplitTables
 from components.verdict import Verdict
 from config.schema import Feature, model_features, read_schema
 from config.settings import EvaluationSettings, Settings
+from serving.repository.contents import FILE_NAME as STATISTICS_FILE
+from serving.repository.contents import Statistics, parse_statistics
 from serving.repository.layout import EXAMPLES_SIGNATURE, TRAINING
-from serving.repository.statistics import FILE_NAME as STATISTICS_FILE
-from serving.repository.statistics import Statistics, parse_statistics
 from serving.server.core.servable import Servable
 
 SPLITS = ("train", "eval", "test")

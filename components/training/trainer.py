@@ -24,7 +24,7 @@ from components.training.dataset import Split, SplitReader
 from components.training.models import dense as model
 from config.schema import Feature, model_features, read_schema
 from config.settings import ModelSettings, Settings
-from serving.repository.golden import Golden
+from serving.repository.contents import Golden
 from serving.repository.layout import DEFAULT_SIGNATURE, EXAMPLES_SIGNATURE, EXTRA, PACKED_SIGNATURE
 
 TRAINING_FILE = "training.json"

@@ -16,7 +16,6 @@ import numpy as np
 import orjson
 
 from common.errors import VouchError
-from serving.client.checks import as_columns, checked, count_rows
 from serving.client.errors import (
     UNKNOWN_LABEL,
     BadAnswer,
@@ -38,6 +37,9 @@ from serving.client.types import (
     TensorInfo,
     VersionSpec,
     VersionStatus,
+    as_columns,
+    checked,
+    count_rows,
 )
 
 CONNECT_TIMEOUT_S = 1.0

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from common.errors import DataError, EnvironmentProblem, GateRefused, VouchError
+from rich.console import Console
+from rich.table import Table
+
+from common.errors import ConfigError, DataError, EnvironmentProblem, GateRefused, VouchError
 from common.files import locked, write_text
+from serving.client import connect
 from serving.client.errors import ModelNotFound, ModelServerDown, ModelServerTimeout
 from serving.client.rest import RestClient
 from serving.client.retry import Clock, Policy
-from serving.client.types import Addresses
-from serving.launch.backends import ROOT, Places, Program, choose
-from serving.launch.ports import HOST, take
+from serving.client.types import DEFAULT_SIGNATURE, Addresses, VersionSpec
+from serving.launch.backends import HOST, ROOT, Places, Program, choose, take
+from serving.release.checks import read_golden
 from serving.release.commands import prepare
-from serving.release.context import ReleaseContext, release_clients, utc_now
-from serving.release.servers import bring
+from serving.release.servers import ReleaseContext, bring, release_clients, utc_now
 from serving.release.state import CONFIG, State, one_at_a_time, release_disk_problems
-from serving.repository.layout import models
+from serving.repository.layout import STABLE, models
 
 LOG, LOCK = ".model_server.log", ".model_server.lock"
 WITHOUT_MODELS = ".without_models.config"
@@ -30,6 +35,9 @@ LAST_LINES = 15
 LOOK_EVERY_S, TELL_EVERY_S = 0.1, 5.0
 END_WAIT_S = 15.0  # what a server may take to finish what is under way
 ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "-1", "PYTHONUNBUFFERED": "1"}
+PROTOCOLS = {"rest": "by REST", "grpc": "by gRPC"}
+LOOK_EVERY_S = 0.2
+REST, GRPC = "VOUCH_MODEL_SERVER_REST", "VOUCH_MODEL_SERVER_GRPC"
 
 
 @dataclass(frozen=True)
@@ -222,3 +230,46 @@ def end(process: subprocess.Popen[bytes]) -> None:
     except (subprocess.TimeoutExpired, KeyboardInterrupt):  # the second Ctrl-C of one who lost patience
         process.kill()
         process.wait()
+
+
+def show_sample(running: Running, rows: int) -> None:
+    """Print so many predictions of each model for its golden rows. Raises what the clients raise."""
+    for model, state in running.models.items():
+        columns = read_golden(running.root / model, state.stable).columns(DEFAULT_SIGNATURE)
+        first = {name: values[:rows] for name, values in columns.items()}
+        table = Table(title=f"{model} {state.stable}", title_justify="left")
+        table.add_column("row")
+        answers = []
+        for protocol, heading in PROTOCOLS.items():
+            table.add_column(heading)
+            with closing(connect(running.addresses, protocol)) as client:
+                answers.append(_texts(client.predict(model, first, VersionSpec(label=STABLE))))
+        for number, cells in enumerate(zip(*answers, strict=True)):
+            table.add_row(str(number), *cells)
+        Console(highlight=False).print(table)
+
+
+def _texts(outputs: dict[str, list[Any]]) -> list[str]:
+    """Return label and probability of each row: of the positive class, or of the likeliest if there are more."""
+    scores = outputs.get("probability") or [max(row) for row in outputs["probabilities"]]
+    return [f"{label} {score:.4f}" for label, score in zip(outputs["label"], scores, strict=True)]
+
+
+def run_beside(running: Running, command: str) -> int:
+    """Run a command until it ends and return its exit code.
+
+    Raises ConfigError if there is no such program, EnvironmentProblem if the server ends first.
+    """
+    environment = {**os.environ, REST: running.addresses.rest, GRPC: running.addresses.grpc}
+    try:
+        process = subprocess.Popen(shlex.split(command), env=environment, start_new_session=True)  # Ctrl-C is ours
+    except (OSError, ValueError) as error:
+        raise ConfigError("this command cannot be run", got=f"{command}: {error}") from None
+    try:
+        while True:
+            with suppress(subprocess.TimeoutExpired):
+                return process.wait(LOOK_EVERY_S)
+            if running.process.poll() is not None:
+                running.wait()  # says how it ended
+    finally:
+        end(process)

@@ -12,7 +12,7 @@ from common.errors import DataError, GateRefused, VouchError
 from serving.client.errors import InvalidRequest, ModelNotFound
 from serving.client.retry import Clock
 from serving.client.types import ModelClient, VersionSpec, VersionStatus
-from serving.repository.golden import Golden
+from serving.repository.contents import Golden
 from serving.repository.layout import versions
 from serving.repository.manifest import GATES, Manifest, problems
 

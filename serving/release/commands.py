@@ -15,9 +15,7 @@ from common.errors import ConfigError, DataError, EnvironmentProblem, VouchError
 from serving.client.errors import ModelNotFound
 from serving.client.grpc import GrpcClient
 from serving.release.checks import is_vouched, newest_vouched, vouched, why_none
-from serving.release.context import ReleaseContext
-from serving.release.server_config import recorded, write_config
-from serving.release.servers import bring, look
+from serving.release.servers import ReleaseContext, bring, look, recorded, write_config
 from serving.release.state import DONE, Record, State, Store, one_at_a_time
 from serving.release.transaction import change, entry_of, first, recovered
 from serving.repository.layout import model_folder, models, unreadable, versions

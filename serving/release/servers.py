@@ -11,21 +11,145 @@ whatever the server had before: somebody may have restarted it, or given it anot
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
+import socket
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import text_format
 
 from common.errors import DataError, GateRefused, VouchError
+from common.files import write_text
 from serving.client.errors import InvalidRequest, ModelNotFound, ModelServerFailed
 from serving.client.grpc import GrpcClient
+from serving.client.retry import Clock
 from serving.client.types import VersionSpec, VersionStatus
 from serving.release.checks import wait_available
-from serving.release.context import ReleaseContext
-from serving.release.server_config import Plan, make_config, recorded, write_config
-from serving.release.state import State
+from serving.release.state import CONFIG, DONE, Record, State, Store
 from serving.repository.layout import CANDIDATE, STABLE, models, unreadable
+from serving.wire.messages import message
 
+HEADER = "# Written by `python -m serving`; changes made by hand are lost at the next release.\n"
 LET_GO_S = 0.5  # what a server may take to notice that it is no longer asked for a version
+
+
+def utc_now() -> str:
+    """Return the time, ISO 8601."""
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+
+
+@dataclass(frozen=True)
+class ReleaseContext:
+    """Who releases what where. Without `clients` only files are written, for the server that starts next.
+
+    `root` holds a folder for each model; `reached` is called after each of `transaction.STEPS`, for tests that stop
+    there.
+    """
+
+    root: Path
+    clients: tuple[GrpcClient, ...]  # one for each server; a release reaches all of them, or none
+    who: str
+    load_timeout_s: float = 120.0
+    clock: Clock = field(default_factory=Clock)
+    now: Callable[[], str] = utc_now
+    reached: Callable[[str], None] = lambda step: None
+
+
+@contextmanager
+def release_clients(addresses: str) -> Iterator[tuple[GrpcClient, ...]]:
+    """Yield a client for each model server that `addresses` names (see `resolve`)."""
+    with ExitStack() as stack:
+        yield tuple(stack.enter_context(closing(GrpcClient(address))) for address in resolve(addresses))
+
+
+def resolve(addresses: str) -> tuple[str, ...]:
+    """Return the gRPC address of each model server: `HOST:PORT`, several divided by commas.
+
+    A name that stands for several machines, as that of a headless Service does, is each of them.
+    """
+    named = (address.strip() for address in addresses.split(","))
+    return tuple(dict.fromkeys(machine for address in named if address for machine in _machines(address)))
+
+
+def _machines(address: str) -> list[str]:
+    host, _, port = address.rpartition(":")
+    if ":" in host or not port.isdecimal():  # unix:/path, dns:///host:port, [::1]:8500
+        return [address]
+    for family, form in ((socket.AF_INET, "{}:{}"), (socket.AF_INET6, "[{}]:{}")):
+        with suppress(OSError):
+            answers = socket.getaddrinfo(host, int(port), family, socket.SOCK_STREAM)
+            hosts = sorted({str(answer[4][0]) for answer in answers})
+            return [form.format(each, port) for each in hosts] if len(hosts) > 1 else [address]
+    return [address]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a server is to hold of one model."""
+
+    loaded: tuple[int, ...]
+    labels: Mapping[str, int]
+
+    @staticmethod
+    def of(state: State, also: Iterable[int] = ()) -> Plan:
+        """Return the plan of a state, with further versions kept loaded beside."""
+        return Plan(tuple(sorted({*state.loaded, *also})), state.labels)
+
+
+Plans = Mapping[str, "Plan | None"]  # by model; None leaves it out
+
+
+def make_config(root: Path, changed: Plans) -> Any:
+    """Return a ModelServerConfig of every released model under `root`.
+
+    `changed` stands in for the recorded state of the models it names.
+    """
+    config = message("ModelServerConfig")()
+    config.model_config_list.SetInParent()
+    for model in sorted({*models(root), *unreadable(root)}):
+        record = None if model in changed else recorded(root, model)
+        plan = Plan.of(record.wanted) if record else changed.get(model)
+        if plan:
+            _add(config.model_config_list, root / model, plan)
+    return config
+
+
+def write_config(root: Path, changed: Plans | None = None) -> None:
+    """Write `models.config`, which servers read at their start, or poll."""
+    write_text(root / CONFIG, HEADER + text_format.MessageToString(make_config(root, changed or {})))
+
+
+def recorded(root: Path, model: str) -> Record | None:
+    """Return a model's record, None before the first release.
+
+    Where the state file is lost or broken it is the last release that the log calls done, else what `models.config`
+    says: never a version that nobody promoted.
+    """
+    store = Store(root, model)
+    if record := store.intact():
+        return record
+    with suppress(OSError):
+        if released := [entry.after for entry in store.history() if entry.outcome == DONE]:
+            return Record(released[-1])
+    return _configured(root, model)
+
+
+def _configured(root: Path, model: str) -> Record | None:
+    config = message("ModelServerConfig")()
+    with suppress(OSError, ValueError, text_format.ParseError):
+        text_format.Parse((root / CONFIG).read_text(encoding="utf-8"), config)
+    stable = {entry.name: entry.version_labels.get(STABLE, 0) for entry in config.model_config_list.config}
+    return Record(State(stable[model])) if stable.get(model, 0) > 0 else None
+
+
+def _add(configs: Any, base: Path, plan: Plan) -> None:
+    entry = configs.config.add(name=base.name, base_path=str(base.absolute()), model_platform="tensorflow")
+    entry.model_version_policy.specific.versions.extend(plan.loaded)
+    for label, version in sorted(plan.labels.items()):
+        entry.version_labels[label] = version
 
 
 @dataclass(frozen=True)

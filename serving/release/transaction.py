@@ -19,9 +19,7 @@ from pathlib import Path
 
 from common.errors import DataError, EnvironmentProblem, VouchError
 from serving.release.checks import replay_golden, vouched
-from serving.release.context import ReleaseContext
-from serving.release.server_config import Plan, recorded, write_config
-from serving.release.servers import bring_back, label, load, settle
+from serving.release.servers import Plan, ReleaseContext, bring_back, label, load, recorded, settle, write_config
 from serving.release.state import Entry, Intent, Record, State, Store
 from serving.repository.manifest import Manifest
 

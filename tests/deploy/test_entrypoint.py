@@ -16,7 +16,7 @@ import pytest
 
 from serving.launch.backends import Places, choose
 from serving.release import commands as release
-from serving.release.context import ReleaseContext
+from serving.release.servers import ReleaseContext
 from serving.release.state import CONFIG
 from serving.server import flags
 from tests.support.paths import ROOT

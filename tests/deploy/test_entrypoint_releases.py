@@ -11,7 +11,7 @@ import pytest
 
 from serving.client.grpc import GrpcClient
 from serving.release import commands as release
-from serving.release.context import ReleaseContext
+from serving.release.servers import ReleaseContext
 from tests.support.serving.entrypoint import EntryPoint, entry_point, load
 from tests.support.serving.versions import copy_version, tiny_model, unloadable
 

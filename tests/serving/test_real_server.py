@@ -24,10 +24,10 @@ import pytest
 import requests
 import yaml
 
-from serving.client.connect import connect
+from serving.client import connect
 from serving.client.types import Addresses, VersionSpec
-from serving.launch.ports import free
-from serving.repository.golden import Golden, plain
+from serving.launch.backends import free
+from serving.repository.contents import Golden, plain
 from tests.support.paths import ROOT
 from tests.support.programs import program, skip_without
 

@@ -24,9 +24,9 @@ from config.load import CONFIG_NAME, load_settings
 from config.schema import Kind
 from config.settings import FeatureDisplay, Settings
 from serving.client.errors import ModelNotFound
+from serving.repository.contents import parse_statistics
 from serving.repository.layout import EVALUATION, SCHEMA, STATISTICS, TRAINING, models, versions
 from serving.repository.manifest import Manifest
-from serving.repository.statistics import parse_statistics
 
 TOP_VALUES = 50
 logger = logging.getLogger(__name__)

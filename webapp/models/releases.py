@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from common.errors import VouchError
 from serving.release import commands as release
-from serving.release.context import ReleaseContext, release_clients
+from serving.release.servers import ReleaseContext, release_clients
 from serving.release.state import State
 from webapp.services import Services
 

@@ -11,7 +11,7 @@ from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from components.data_gate.finding import RawFinding
 from config.onboard.guesses import ID_NAME
-from serving.repository.statistics import Statistics
+from serving.repository.contents import Statistics
 
 MIN_ROWS = 50  # with fewer, all values may well differ by chance
 SURE_Z = 4.0  # standard deviations

@@ -88,7 +88,7 @@ def answers(mixed: Any, rows: list[bytes], settings: Any) -> dict[str, Any]:
     """What each signature says of the rows, loaded as the model server does."""
     from components.export.warmup import inputs_of
     from config.schema import model_features, read_schema
-    from serving.repository.golden import plain
+    from serving.repository.contents import plain
     from serving.repository.layout import SCHEMA
     from serving.server.core.servable import Servable, as_array
 

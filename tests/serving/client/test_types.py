@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from common.errors import ConfigError
-from serving.client.connect import connect
+from serving.client import connect
 from serving.client.errors import ModelServerDown
 from serving.client.retry import Policy
 from serving.client.types import Addresses

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from common.errors import ConfigError, DataError, EnvironmentProblem, GateRefused, VouchError
-from serving.client.connect import connect
+from serving.client import connect
 from serving.client.errors import ModelServerDown
 from serving.client.grpc import GrpcClient
 from serving.client.types import ModelClient, VersionSpec
@@ -221,7 +221,7 @@ def test_of_two_promoters_one_is_told_who_holds_it(hall: Hall) -> None:
     model = hall.model(1, 2)
     code = (
         "from pathlib import Path; from serving.release import commands as release;"
-        "from serving.release.context import ReleaseContext;"
+        "from serving.release.servers import ReleaseContext;"
         "from serving.client.grpc import GrpcClient;"
         f"client = GrpcClient({hall.running.addresses.grpc!r});"
         f"release.promote(ReleaseContext(Path({str(hall.context.root)!r}), (client,), 'second'), {model!r})"

@@ -26,9 +26,7 @@ from serving.release.checks import (
     wait_available,
     why_none,
 )
-from serving.release.context import ReleaseContext
-from serving.release.server_config import Plan, make_config, recorded
-from serving.release.servers import ServerView
+from serving.release.servers import Plan, ReleaseContext, ServerView, make_config, recorded
 from serving.release.state import CONFIG, LOG, STATE, Entry, Intent, Record, State, Store
 from serving.release.transaction import STEPS
 from tests.support.serving.configs import parse_config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -14,13 +15,11 @@ from common.errors import DataError, EnvironmentProblem, GateRefused
 from serving.client.errors import ModelServerDown
 from serving.client.grpc import GrpcClient
 from serving.release import commands as release
-from serving.release.server_config import Plan, make_config
+from serving.release.servers import Plan, make_config, resolve
 from serving.release.state import CONFIG, LOG, STATE, Record, State, Store
 from tests.support.serving.release_server import Hall
 from tests.support.serving.running import Running, running
 from tests.support.serving.versions import copy_version, unloadable
-
-pytestmark = pytest.mark.slow
 
 
 def tell(hall: Hall, model: str, stable: int, client: GrpcClient | None = None) -> None:
@@ -31,6 +30,7 @@ def tell(hall: Hall, model: str, stable: int, client: GrpcClient | None = None) 
         Hall(hall.running, client, hall.tiny).settles(model, stable)
 
 
+@pytest.mark.slow
 def test_a_server_that_was_given_another_config_is_told_of_and_put_right(hall: Hall) -> None:
     model = hall.model(1, 2, 3)
     release.promote(hall.context, model, 2)
@@ -49,6 +49,7 @@ def test_a_server_that_was_given_another_config_is_told_of_and_put_right(hall: H
     hall.settles(model, 2)
 
 
+@pytest.mark.slow
 def test_after_the_stable_version_was_lost_another_can_be_promoted(hall: Hall) -> None:
     model = hall.model(1, 2, 3, 4)
     release.promote(hall.context, model, 4)
@@ -61,6 +62,7 @@ def test_after_the_stable_version_was_lost_another_can_be_promoted(hall: Hall) -
     assert (hall.version(model, "stable"), hall.version(model)) == (2, 2)
 
 
+@pytest.mark.slow
 def test_a_failed_promotion_of_a_model_that_lost_its_stable_version_leaves_nothing_loaded(hall: Hall) -> None:
     model = hall.model(1)
     copy_version(hall.tiny, hall.base(model), 2, unloadable)
@@ -73,6 +75,7 @@ def test_a_failed_promotion_of_a_model_that_lost_its_stable_version_leaves_nothi
     assert release.promote(hall.context, model, 3) == State(3)
 
 
+@pytest.mark.slow
 def test_a_rollback_to_a_version_that_is_gone_is_refused_at_once(hall: Hall) -> None:
     model = hall.model(1, 2)
     release.promote(hall.context, model, 2)
@@ -84,6 +87,7 @@ def test_a_rollback_to_a_version_that_is_gone_is_refused_at_once(hall: Hall) -> 
     assert "version 1 is not loaded for a rollback" in "".join(release.differences(hall.context, model).values())
 
 
+@pytest.mark.slow
 def test_a_version_that_failed_to_load_can_be_promoted_once_it_is_repaired(hall: Hall) -> None:
     model = hall.model(1)
     folder = copy_version(hall.tiny, hall.base(model), 2, unloadable)
@@ -96,6 +100,7 @@ def test_a_version_that_failed_to_load_can_be_promoted_once_it_is_repaired(hall:
     assert release.promote(hall.context, model, 2) == State(2, 1)
 
 
+@pytest.mark.slow
 def test_one_models_trouble_stops_no_other(hall: Hall) -> None:
     lost, broken, model = hall.model(1, 2), hall.model(1), hall.model(1, 2)
     release.promote(hall.context, lost, 2)
@@ -111,6 +116,7 @@ def test_one_models_trouble_stops_no_other(hall: Hall) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"state": {"stable": null}, "intent": null}', None])
+@pytest.mark.slow
 def test_a_state_that_is_broken_or_lost_is_restored_from_the_log(hall: Hall, text: str | None) -> None:
     model = hall.model(1, 2, 3)
     release.promote(hall.context, model, 2)
@@ -121,6 +127,7 @@ def test_a_state_that_is_broken_or_lost_is_restored_from_the_log(hall: Hall, tex
     assert release.rollback(hall.context, model) == State(2, 1)
 
 
+@pytest.mark.slow
 def test_a_first_release_takes_the_version_that_is_named(hall: Hall) -> None:
     model = hall.model(1)
     (hall.base(model) / STATE).unlink()
@@ -133,6 +140,7 @@ def test_a_first_release_takes_the_version_that_is_named(hall: Hall) -> None:
 
 @pytest.mark.parametrize("error", [RuntimeError("a fault"), KeyboardInterrupt(), SystemExit(1)], ids=repr)
 @pytest.mark.parametrize("step", ["intended", "loaded", "checked", "decided", "labelled"])
+@pytest.mark.slow
 def test_whatever_is_raised_on_the_way_undoes(hall: Hall, step: str, error: BaseException) -> None:
     model = hall.model(1, 2)
 
@@ -155,6 +163,7 @@ def second(hall: Hall, tmp_path: Path) -> Iterator[Running]:
         yield server
 
 
+@pytest.mark.slow
 def test_a_release_reaches_every_server_and_each_is_compared(hall: Hall, second: Running) -> None:
     model = hall.model(1, 2, 3)
     with closing(GrpcClient(second.grpc_address)) as other:
@@ -176,6 +185,7 @@ def test_a_release_reaches_every_server_and_each_is_compared(hall: Hall, second:
         assert set(release.differences(context, model).values()) == {""}
 
 
+@pytest.mark.slow
 def test_with_a_server_that_is_down_no_label_moves(hall: Hall) -> None:
     model = hall.model(1, 2)
     with closing(GrpcClient("127.0.0.1:1")) as nobody, pytest.raises(ModelServerDown, match=r"127\.0\.0\.1:1"):
@@ -189,6 +199,7 @@ def test_with_a_server_that_is_down_no_label_moves(hall: Hall) -> None:
 
 
 @pytest.mark.parametrize("step", ["loaded", "decided"])
+@pytest.mark.slow
 def test_a_server_that_dies_midway_undoes_the_release_everywhere(hall: Hall, second: Running, step: str) -> None:
     model = hall.model(1, 2)
     with closing(GrpcClient(second.grpc_address)) as other:
@@ -205,3 +216,37 @@ def test_a_server_that_dies_midway_undoes_the_release_everywhere(hall: Hall, sec
     assert hall.version(model, "stable") == 1
     hall.settles(model, 1)
     assert release.promote(hall.context, model, 2) == State(2, 1), "by those that are left"
+
+
+@pytest.mark.parametrize(
+    ("addresses", "wanted"),
+    [
+        ("127.0.0.1:8500", ("127.0.0.1:8500",)),
+        ("localhost:8500", ("localhost:8500",)),
+        ("127.0.0.1:1, 127.0.0.1:2,127.0.0.1:1,", ("127.0.0.1:1", "127.0.0.1:2")),
+        ("unix:/run/model.sock", ("unix:/run/model.sock",)),
+        ("[::1]:8500", ("[::1]:8500",)),
+        ("no-such-host.invalid:8500", ("no-such-host.invalid:8500",)),
+    ],
+)
+def test_each_server_has_an_address(addresses: str, wanted: tuple[str, ...]) -> None:
+    assert resolve(addresses) == wanted
+
+
+@pytest.mark.parametrize(
+    ("family", "hosts", "wanted"),
+    [
+        (socket.AF_INET, ("10.0.0.2", "10.0.0.1"), ("10.0.0.1:8500", "10.0.0.2:8500")),
+        (socket.AF_INET6, ("fd00::1", "fd00::2"), ("[fd00::1]:8500", "[fd00::2]:8500")),
+    ],
+)
+def test_the_name_of_a_headless_service_is_all_its_servers(
+    monkeypatch: pytest.MonkeyPatch, family: int, hosts: tuple[str, ...], wanted: tuple[str, ...]
+) -> None:
+    def name_service(host: str, port: int, asked: int, kind: int) -> list[tuple[object, ...]]:
+        if asked != family:
+            raise socket.gaierror("no address of this family")
+        return [(family, kind, 6, "", (address, port)) for address in hosts]
+
+    monkeypatch.setattr(socket, "getaddrinfo", name_service)
+    assert resolve("models-headless:8500") == wanted

@@ -11,7 +11,7 @@ import pytest
 
 from common.errors import DataError, EnvironmentProblem, VouchError
 from serving.release import commands as release
-from serving.release.context import ReleaseContext
+from serving.release.servers import ReleaseContext
 from serving.release.state import (
     CONFIG,
     HOLDER,

@@ -22,10 +22,10 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from serving.client.errors import ModelNotFound
 from serving.client.grpc import GrpcClient
 from serving.client.types import VersionSpec
+from serving.launch.backends import free
 from serving.launch.launcher import Start, launch
-from serving.launch.ports import free
 from serving.release.checks import is_vouched
-from serving.release.server_config import Plan, make_config, recorded
+from serving.release.servers import Plan, make_config, recorded
 from serving.release.state import CONFIG, DONE, HOLDER, LOG, STATE, State, Store
 from serving.release.transaction import STEPS
 from serving.repository.layout import MANIFEST, versions

@@ -19,7 +19,7 @@ import requests
 from serving.client.errors import ModelNotFound, ModelServerDown
 from serving.client.grpc import GrpcClient
 from serving.client.types import VersionSpec
-from serving.launch.ports import free
+from serving.launch.backends import free
 from tests.support.paths import ROOT
 from tests.support.serving.running import wait_for
 

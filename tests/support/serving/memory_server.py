@@ -11,7 +11,7 @@ from serving.client.errors import InvalidRequest, ModelNotFound, ModelServerDown
 from serving.client.grpc import GrpcClient
 from serving.client.retry import Clock
 from serving.client.types import NEWEST, Metadata, VersionSpec, VersionStatus
-from serving.release.context import ReleaseContext
+from serving.release.servers import ReleaseContext
 
 
 @dataclass(eq=False)

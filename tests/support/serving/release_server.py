@@ -14,7 +14,7 @@ from serving.client.grpc import GrpcClient
 from serving.client.types import VersionSpec
 from serving.launch.launcher import Running, Start, launch
 from serving.release import commands as release
-from serving.release.context import ReleaseContext
+from serving.release.servers import ReleaseContext
 from tests.support.serving.versions import copy_version, tiny_model
 
 names = (f"model_{number}" for number in itertools.count())

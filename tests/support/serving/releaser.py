@@ -14,7 +14,7 @@ from typing import Any
 
 from common.errors import VouchError
 from serving.release import commands
-from serving.release.context import ReleaseContext, release_clients
+from serving.release.servers import ReleaseContext, release_clients
 from serving.release.state import State
 from tests.support.paths import ROOT
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import requests
 
-from serving.launch.ports import free
+from serving.launch.backends import free
 from tests.support.paths import ROOT
 
 START_S = 90

@@ -17,7 +17,7 @@ import numpy as np
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
-from serving.release.server_config import write_config
+from serving.release.servers import write_config
 from serving.release.state import Record, State, Store
 from serving.repository.layout import EVALUATION, EXTRA, MANIFEST, SCHEMA, STATISTICS, TRAINING
 from serving.repository.manifest import GateVerdict, Manifest, checksums

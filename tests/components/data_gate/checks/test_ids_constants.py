@@ -7,7 +7,7 @@ from sklearn.datasets import load_breast_cancer, load_iris
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from components.data_gate.checks.ids_constants import constant_features, id_features, text_uniqueness
-from serving.repository.statistics import Statistics
+from serving.repository.contents import Statistics
 
 RANDOM = np.random.default_rng(7)
 ROWS = 364

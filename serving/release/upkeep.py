@@ -1,23 +1,39 @@
-"""Keep all that is pushed and released in one file, and bring it back over whatever is left."""
+"""Remove versions that nobody needs; keep all that is pushed and released in one file, and bring it back."""
 
 from __future__ import annotations
 
 import os
 import tarfile
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from common.errors import ConfigError, DataError
 from common.files import disk_problems, sync
+from serving.release.servers import recorded
 from serving.release.state import LOG, STATE
 from serving.repository.layout import models, versions
-from serving.repository.manifest import problems
-from serving.repository.transfer import add_version, check_whole
+from serving.repository.manifest import add_version, check_whole, problems
 
 RECORDS = (STATE, LOG)
 DAMAGED = ".damaged-"  # where a version goes whose place is taken by the one from the backup
+
+
+def removable(root: Path, model: str, keep: int, in_use: Iterable[int] = ()) -> list[int]:
+    """Return the versions of a model that may go, in rising order.
+
+    The newest `keep` stay, and whatever their age the stable version, the candidate, the previous one, those of a
+    release under way, and those `in_use` elsewhere, such as a baseline. Raises ConfigError for a `keep` below 1.
+    """
+    if keep < 1:
+        raise ConfigError("at least one version must be kept", got=keep, wanted="1 or more")
+    present, record = versions(root / model), recorded(root, model)
+    kept = {*present[-keep:], *in_use}
+    if record:
+        kept.update(record.state.loaded, record.intent.entry.after.loaded if record.intent else ())
+    return [version for version in present if version not in kept]
 
 
 @dataclass

@@ -4,9 +4,10 @@ import math
 from pathlib import Path
 
 import pytest
+from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from common.errors import DataError
-from serving.repository.golden import Golden
+from serving.repository.contents import Golden, Statistics, parse_statistics
 from serving.repository.layout import GOLDEN
 
 
@@ -35,3 +36,23 @@ def test_a_version_without_golden_rows_is_told(tmp_path: Path, text: str | None)
         (tmp_path / GOLDEN).write_text(text)
     with pytest.raises(DataError, match="no golden rows"):
         Golden.read(tmp_path)
+
+
+def test_rows_and_columns_come_by_name() -> None:
+    written = statistics_pb2.DatasetFeatureStatisticsList()
+    dataset = written.datasets.add(num_examples=3)
+    dataset.features.add(name="size").num_stats.mean = 2.0
+    dataset.features.add().path.step.append("petal.length (cm)")
+    statistics = parse_statistics(written.SerializeToString())
+    assert statistics.rows == 3
+    assert list(statistics.columns) == ["size", "petal.length (cm)"]
+    assert statistics.columns["size"].num_stats.mean == 2.0
+
+
+def test_a_split_without_rows_has_no_statistics() -> None:
+    assert parse_statistics(b"") == Statistics()
+
+
+def test_another_file_is_refused() -> None:
+    with pytest.raises(DataError, match=r"FeatureStats\.pb"):
+        parse_statistics(b"name,value\n")

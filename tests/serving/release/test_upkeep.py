@@ -1,4 +1,4 @@
-"""Backup and restore, tried on a folder that was damaged in between."""
+"""What is removed, and what never is; backup and restore, tried on a folder that was damaged in between."""
 
 from __future__ import annotations
 
@@ -10,12 +10,45 @@ import pytest
 
 from common.errors import ConfigError, DataError, EnvironmentProblem, GateRefused
 from serving.release import commands as release
-from serving.release.archive import back_up, bring_back
-from serving.release.context import ReleaseContext
-from serving.release.state import LOG, STATE, State, Store
+from serving.release.servers import ReleaseContext
+from serving.release.state import LOG, STATE, Entry, Intent, Record, State, Store
+from serving.release.upkeep import back_up, bring_back, removable
 from serving.repository.layout import versions
 from serving.repository.manifest import problems
 from tests.support.serving.versions import bare_version
+
+ENTRY = Entry("1", "2026-11-21T09:00:00+00:00", "me", "promote", State(2), State(4, 2), "run", "digest", "")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    for version in range(1, 9):
+        (tmp_path / "m" / str(version)).mkdir(parents=True)
+    return Store(tmp_path, "m")
+
+
+def test_what_is_released_or_in_use_stays_whatever_its_age(store: Store) -> None:
+    store.write(Record(State(3, previous=1, candidate=4, weight_percent=10)))
+    assert removable(store.base.parent, "m", 2) == [2, 5, 6]
+    assert removable(store.base.parent, "m", 2, in_use=[5]) == [2, 6]
+    assert removable(store.base.parent, "m", 8) == []
+
+
+def test_what_a_release_under_way_goes_to_stays(store: Store) -> None:
+    store.write(Record(State(2), Intent(ENTRY)))
+    assert removable(store.base.parent, "m", 1) == [1, 3, 5, 6, 7]
+
+
+def test_a_broken_state_lets_nothing_released_go(store: Store) -> None:
+    store.log(ENTRY)
+    (store.base / STATE).write_text("{")
+    assert removable(store.base.parent, "m", 1) == [1, 3, 5, 6, 7]
+
+
+def test_before_the_first_release_the_newest_stay(store: Store) -> None:
+    assert removable(store.base.parent, "m", 3) == [1, 2, 3, 4, 5]
+    with pytest.raises(ConfigError, match="at least one"):
+        removable(store.base.parent, "m", 0)
 
 
 @pytest.fixture

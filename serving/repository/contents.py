@@ -1,21 +1,25 @@
-"""Golden rows: real rows of the eval split with the answers they must get. They travel with the version."""
+"""What travels in a version beside the model: golden rows with their answers, statistics of the training data."""
 
 from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from google.protobuf.message import DecodeError
 from pydantic import ConfigDict, TypeAdapter
+from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from common.errors import DataError
 from common.files import write_text
 from serving.repository.layout import GOLDEN
 
 Inputs = dict[str, dict[str, list[Any]]]  # signature: input: values
+FILE_NAME = "FeatureStats.pb"  # StatisticsGen's, in the folder of each split
 
 
 @dataclass(frozen=True)
@@ -54,3 +58,26 @@ def plain(values: list[Any]) -> list[Any]:
 @lru_cache
 def _adapter() -> TypeAdapter[Golden]:
     return TypeAdapter(Golden)
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Statistics of one split: its rows, and what is known of each column."""
+
+    rows: int = 0
+    columns: Mapping[str, statistics_pb2.FeatureNameStatistics] = field(default_factory=dict)
+
+
+def parse_statistics(serialized: bytes) -> Statistics:
+    """Return the statistics in a DatasetFeatureStatisticsList, which TFDV gives one entry or, without rows, none.
+
+    Raises DataError for anything else.
+    """
+    try:
+        datasets = statistics_pb2.DatasetFeatureStatisticsList.FromString(serialized).datasets
+    except DecodeError as error:
+        raise DataError("these are no feature statistics", got=error, wanted=f"a {FILE_NAME} of TFDV") from None
+    if not datasets:
+        return Statistics()
+    columns = {column.path.step[0] if column.path.step else column.name: column for column in datasets[0].features}
+    return Statistics(int(datasets[0].num_examples), columns)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from common.errors import ConfigError
-from serving.launch.ports import free, take
+from serving.launch.backends import free, take
 
 
 def test_free_ports_are_all_different() -> None:
