@@ -27,9 +27,9 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
 from common.errors import EnvironmentProblem
+from common.logs import configuration
 from webapp.auth.accounts import Accounts
 from webapp.http.admission import SLOW_CLIENTS, WATCHERS, Admission
-from webapp.http.logs import configuration
 from webapp.settings import WebSettings, read_settings
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def make_server(target: str, settings: WebSettings, address: str, port: int) -> 
             header_read_timeout=int(1000 * settings.read_timeout_s), max_buffer_size=HEAD_BYTES
         ),
         log_level=LogLevels.error,
-        log_dictconfig=configuration(settings),
+        log_dictconfig=configuration(settings.log_level, settings.log_format),
         respawn_failed_workers=True,
         workers_kill_timeout=DRAIN_S,
     )

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from urllib.parse import urlsplit
 
+from common.logs import HEADER, NO_REQUEST, REQUEST_ID
+
 IDLE = 64  # connections kept open
 PIECE_BYTES = 1 << 16
 
@@ -69,14 +71,18 @@ class HttpPool:
         self._idle: deque[HTTPConnection] = deque()
 
     def request(self, method: str, path: str, body: bytes, limits: Limits) -> Reply:
-        """Return the answer, whatever its status. Raises NotReached, TooLate, NoHttp."""
-        connection = self._take() or self._connect(limits)
+        """Return the answer, whatever its status; it is asked with the id of the request under way, if there is one.
+
+        Raises NotReached, TooLate, NoHttp.
+        """
+        connection, request_id = self._take() or self._connect(limits), REQUEST_ID.get()
+        headers = self._headers if request_id == NO_REQUEST else self._headers | {HEADER: request_id}
         is_reusable = False
         try:
             stream = connection.sock  # the connection forgets it when the answer is its last
             stream.settimeout(limits.left_s())
             with suppress(BrokenPipeError, ConnectionResetError):  # it may have answered before it had read all
-                connection.request(method, self._prefix + path, body, self._headers)
+                connection.request(method, self._prefix + path, body, headers)
             response = _begin(connection)
             reply = Reply(response.status, {name.lower(): value for name, value in response.getheaders()})
             reply.content = _read(response, stream, limits)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import logging
+import logging.config
 import os
 import signal
 import sys
 
+from common.logs import FORMATS, LEVELS, configuration
 from serving.server.config.files import Files
 from serving.server.flags import FAILED, from_command_line, validate
 from serving.server.listen import check_ports
-from serving.server.status import StatusError
+from serving.server.status import StatusError, invalid_argument
 
 
 def main() -> int:
@@ -18,11 +19,9 @@ def main() -> int:
     options = from_command_line("serving.server", sys.argv[1:])
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(0))  # until the event loop takes over: nothing is served yet
-    logging.basicConfig(format="%(asctime)s %(levelname).1s %(message)s", level=logging.INFO, stream=sys.stderr)
-    for noisy in ("uvicorn.error", "tensorflow"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
+        _start_log()
         validate(options)
         files = Files.read(options)
         check_ports(options)
@@ -37,6 +36,17 @@ def main() -> int:
         print(f"Failed to start server. Error: {error.code.name}: {error.message}", flush=True)
         return FAILED
     return 0
+
+
+def _start_log() -> None:
+    """Log as the web app does. Raises StatusError for a word that means nothing."""
+    level, log_format = os.environ.get("VOUCH_LOG_LEVEL", "INFO"), os.environ.get("VOUCH_LOG_FORMAT", "text")
+    for name, word, words in (("LEVEL", level, LEVELS), ("FORMAT", log_format, FORMATS)):
+        if word not in words:
+            raise invalid_argument(f"VOUCH_LOG_{name} is {word!r}; wanted one of {', '.join(words)}")
+    logging.config.dictConfig(configuration(level, log_format))
+    for noisy in ("uvicorn.error", "tensorflow", "asyncio"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -101,7 +102,7 @@ def _run(job: _Job, blocks: CsvBlocks, upload: Upload, report: Report) -> None:
 
         for block in blocks:
             for chunk in job.taken(block):
-                waiting.append((chunk, pool.submit(job.ask, chunk)))
+                waiting.append((chunk, pool.submit(copy_context().run, job.ask, chunk)))
                 if len(waiting) > IN_FLIGHT:
                     finish()
         while waiting:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import socket
 import zlib
@@ -15,6 +16,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from common.logs import HEADER, REQUEST_ID, VALID_ID
 from serving.server.core.metrics import Registry
 from serving.server.rest.json_writer import write_error
 from serving.server.rest.routes import CORS, Answer, RestApi
@@ -23,7 +25,9 @@ _OFFER = re.compile(
     rb"\r\nupgrade:", re.IGNORECASE
 )  # Java's client makes it with each request; httptools drops the body
 MAX_HEAD_BYTES = 1 << 16  # of a request line and headers, but for the piece that brings their end
+REQUEST_ID_KEY = HEADER.lower().encode()
 LINGER_S = 2.0  # for a client to end what it sends in vain
+LOG = logging.getLogger("serving")
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -69,26 +73,32 @@ class HttpApp:
         if scope["query_string"]:
             target += "?" + scope["query_string"].decode("latin-1")
         headers: dict[bytes, bytes] = dict(scope["headers"])
+        named = _named(headers)
         try:
             body = await self._body(headers, receive)
         except Disconnected:
             return
         except TooLate:
-            await _send(send, Answer(408, write_error("The request did not come in time.")), {"connection": "close"})
+            await _send(
+                send, Answer(408, write_error("The request did not come in time.")), {"connection": "close"} | named
+            )
             return
         except TooLarge as error:
             leftover = receive if error.is_coming and b"expect" not in headers else None
-            await _send(send, Answer(413, write_error(str(error))), {"connection": "close"}, leftover)
+            await _send(send, Answer(413, write_error(str(error))), {"connection": "close"} | named, leftover)
             return
         except zlib.error as error:
-            await _send(send, Answer(400, write_error(f"Failed to unpack the gzip body: {error}")), {})
+            await _send(send, Answer(400, write_error(f"Failed to unpack the gzip body: {error}")), named)
             return
         try:
             answer = await self._route(scope["method"], target, headers, body)
         except asyncio.CancelledError:  # by uvicorn, when the time to finish is over
             answer = Answer(503, write_error("The server is stopping."))
         is_api = answer.content_type.startswith("application/json")
-        await _send(send, answer, CORS if self._options.cors and is_api else {})
+        if named:
+            level = logging.DEBUG if answer.status < 400 else logging.WARNING
+            LOG.log(level, "%s %s %d", scope["method"], target, answer.status)
+        await _send(send, answer, CORS | named if self._options.cors and is_api else named)
 
     async def _route(self, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes) -> Answer:
         if target[:4].lower() == "/v1/":
@@ -134,6 +144,14 @@ class HttpApp:
         finally:
             for timer in timers:
                 timer.cancel()
+
+
+def _named(headers: Mapping[bytes, bytes]) -> dict[str, str]:
+    """Return the header that names the request, if the client did: in the answer and in the lines of the log."""
+    if (request_id := headers.get(REQUEST_ID_KEY, b"").decode("latin-1")) and VALID_ID.fullmatch(request_id):
+        REQUEST_ID.set(request_id)
+        return {HEADER.lower(): request_id}
+    return {}
 
 
 async def _whole(receive: Receive, limit: int) -> bytes:

@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from common.logs import NO_REQUEST, REQUEST_ID
 from serving.client.http import HttpPool, Limits, NoHttp, NotReached, TooLate
 from tests.support.sockets import received
 
@@ -97,6 +98,17 @@ def test_a_request_is_whole_and_so_is_its_answer(script: Script, pool: HttpPool)
     assert head.decode().split("\r\n")[0] == "POST /prefix/a%20b HTTP/1.1"
     assert {f"Host: {host}", "X-Ours: 1", "Content-Length: 4"} <= set(head.decode().split("\r\n")[1:])
     assert body == b"body"
+
+
+def test_a_server_is_asked_by_the_id_of_the_request_under_way(script: Script, pool: HttpPool) -> None:
+    script.answers = [OK, OK]
+    token = REQUEST_ID.set("id-of-this-test")
+    pool.request("GET", "/", b"", limits())
+    REQUEST_ID.reset(token)
+    assert REQUEST_ID.get() == NO_REQUEST
+    pool.request("GET", "/", b"", limits())
+    assert ["X-Request-ID: id-of-this-test" in head.decode() for head in script.asked] == [True, False]
+    assert b"X-Request-ID" not in script.asked[1]
 
 
 def test_a_connection_serves_again(script: Script, pool: HttpPool) -> None:

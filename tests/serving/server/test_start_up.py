@@ -101,6 +101,13 @@ def test_what_cannot_start_says_so_before_anything_is_imported(
     assert "| tensorflow\n" not in log
 
 
+def test_a_log_that_cannot_be_is_refused_in_words(tmp_path: Path) -> None:
+    process = spawn(tmp_path / "log", "--model_base_path=/m", VOUCH_LOG_LEVEL="loud")
+    assert process.wait(30) == FAILED
+    wanted = "INVALID_ARGUMENT: VOUCH_LOG_LEVEL is 'loud'; wanted one of DEBUG, INFO, WARNING, ERROR"
+    assert wanted in (tmp_path / "log").read_text()
+
+
 @pytest.mark.parametrize(("flag", "what"), [("port", "gRPC"), ("rest_api_port", "REST")], ids=["gRPC", "REST"])
 @pytest.mark.parametrize("address", ["", "127.0.0.1"], ids=["everywhere", "here"])
 def test_a_port_that_is_taken_is_found_before_anything_is_imported(
@@ -236,7 +243,7 @@ def test_the_log_has_a_line_for_each_event_and_no_noise(late: Running) -> None:
     for words in [*wanted, "Running gRPC ModelServer at 127.0.0.1:", "Exporting HTTP/REST API at:127.0.0.1:"]:
         assert len([line for line in lines if words in line]) == 1
     ours = [line for line in lines if not line.startswith(NATIVE)]
-    assert [line for line in ours if line.split(" ")[2:3] not in (["I"], ["W"])] == []
+    assert [line for line in ours if line.split(" ")[2:3] not in (["INFO"], ["WARNING"])] == []
     assert [line for line in lines if "Restoring" in line or "Warning" in line] == []
 
 

@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
+from common.logs import configuration
+from serving.launch.launcher import Start, launch
+from tests.support.pipeline.runs import PipelineRun
+from tests.support.serving.versions import copy_version
+from tests.support.web.running import site
 from tests.support.web.small_app import small_app
-from webapp.http.logs import configuration
-from webapp.settings import read_settings
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +30,7 @@ def _log_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_json_lines_carry_the_id_of_their_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     app = small_app(tmp_path)
-    logging.config.dictConfig(configuration(read_settings({}, log_format="json", log_level="INFO")))
+    logging.config.dictConfig(configuration("INFO", "json"))
     answer = app.test_client().post("/api/v1/fail", json={}, headers={"X-Request-ID": "id-of-this-test"})
     logging.getLogger("elsewhere").warning("no request")
     app.extensions["vouch"].close()
@@ -41,7 +45,31 @@ def test_json_lines_carry_the_id_of_their_request(tmp_path: Path, capsys: pytest
 
 def test_text_lines_carry_it_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     app = small_app(tmp_path)
-    logging.config.dictConfig(configuration(read_settings({}, log_level="INFO")))
+    logging.config.dictConfig(configuration("INFO", "text"))
     app.test_client().get("/public", headers={"X-Request-ID": "id-of-this-test"})
     app.extensions["vouch"].close()
     assert " webapp.access id-of-this-test GET /public 200 " in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_lines_of_both_servers_carry_the_id_of_one_request(
+    pipeline_run: PipelineRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, request_id = pipeline_run.model, "id-of-this-test"
+    copy_version(pipeline_run.serving / "1", tmp_path / "serving" / model, 1)
+    words = {"VOUCH_LOG_FORMAT": "json", "VOUCH_LOG_LEVEL": "DEBUG"}
+    for name, value in words.items():
+        monkeypatch.setenv(name, value)  # for the model server
+    with launch(Start(tmp_path / "serving", rest_port=0, grpc_port=0)) as server:
+        with site(tmp_path, server.addresses, words) as web:
+            row = requests.get(f"{web.url}/api/v1/predict/by-index/0", headers={"X-Request-ID": request_id}, timeout=30)
+            sent = {"Content-Type": "text/csv", "X-Request-ID": f"{request_id}.csv"}
+            lines = requests.get(f"{web.url}/batch/{model}/template.csv", timeout=30).text
+            file = requests.post(f"{web.url}/api/v1/predict/csv", lines, headers=sent, timeout=30)
+        logs = {"web": tmp_path / "webapp.log", "model server": server.log}
+    assert (row.status_code, file.status_code) == (200, 200)
+    for name, path in logs.items():
+        entries = [json.loads(line) for line in path.read_text().splitlines() if line.startswith("{")]
+        messages = {entry["request_id"]: entry["message"] for entry in entries}
+        assert "/predict" in messages[request_id] or ":predict" in messages[request_id], name
+        assert f"{request_id}.csv" in messages, name

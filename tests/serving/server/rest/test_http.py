@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import logging
 import re
 import socket
 import threading
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 import uvloop
 
+from common.logs import RequestId
 from serving.server.core.metrics import Registry
 from serving.server.listen import listen
 from serving.server.rest.http import HttpApp, HttpOptions, HttpServer
@@ -329,6 +331,27 @@ def test_a_client_that_leaves_before_its_answer_harms_nobody(served: Served, cap
     served.api.go.set()
     assert still_answers(served)
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+def test_a_request_with_an_id_is_answered_and_logged_with_it(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "serving")
+    caplog.handler.addFilter(RequestId())
+    lines = b"Host: a\r\nX-Request-ID: id-of-this-test\r\n\r\n"
+    answers = [served.ask(b"GET /v1/y HTTP/1.1\r\n" + lines), served.ask(b"GET /nowhere HTTP/1.1\r\n" + lines)]
+    assert all(b"\r\nx-request-id: id-of-this-test\r\n" in answer for answer in answers)
+    logged = [(record.levelname, record.getMessage(), vars(record)["request_id"]) for record in caplog.records]
+    assert logged == [("DEBUG", "GET /v1/y 200", "id-of-this-test"), ("WARNING", "GET /nowhere 404", "id-of-this-test")]
+
+
+@pytest.mark.parametrize("request_id", [b"short", b"with space in it", b"a" * 65, b"\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4"])
+def test_what_is_no_id_is_neither_answered_nor_logged(
+    served: Served, caplog: pytest.LogCaptureFixture, request_id: bytes
+) -> None:
+    caplog.set_level(logging.DEBUG, "serving")
+    answer = served.ask(b"GET /nowhere HTTP/1.1\r\nHost: a\r\nX-Request-ID: " + request_id + b"\r\n\r\n")
+    assert statuses(answer) == [404]
+    assert b"x-request-id" not in answer
+    assert not caplog.records
 
 
 def test_metrics_that_nobody_asked_for_are_not_there(served: Served) -> None:
