@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from common.errors import VouchError
 
 MAX_PROBLEMS = 100
+REFERENCE_LENGTH = 200  # characters of the asker's own name for a case
 Source = Literal["page", "index", "batch", "api", "csv"]
 
 
@@ -118,4 +119,5 @@ class LoggedBatch:
     probabilities: NDArray[np.float32]  # [rows, classes]
     classes: tuple[str, ...]
     positive: str | None = None
+    references: Sequence[str] = ()  # the asker's own names for the rows; empty: all have the request's
     first_row: int = 0  # its number in what was asked, which may come in several batches

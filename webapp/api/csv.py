@@ -10,21 +10,22 @@ from typing import BinaryIO, cast
 from flask import Request, Response, request
 
 from webapp.api.body import CSV, JSON, MULTIPART, check_media_type
-from webapp.api.predict import MODEL, TAG, asked_by, model_asked
+from webapp.api.predict import MODEL, TAG, TEXT, asked_by, model_asked, text_asked
 from webapp.api.routes import Operation, Parameter, answer, route
-from webapp.api.schemas import STICKY_LENGTH, CsvSummary, ProblemItem, RuleCount
+from webapp.api.schemas import CsvSummary, ProblemItem, RuleCount
 from webapp.bulk.csv_blocks import Limits
-from webapp.bulk.scoring import BulkResult, Upload, score_csv
+from webapp.bulk.scoring import REFERENCE, BulkResult, Upload, score_csv
 from webapp.predict.validation import shown
 from webapp.services import services
 from webapp.types import InvalidInput, Problem, Role
 
 PART, UPLOADS = "file", "uploads"
 PIECE_BYTES = 1 << 16
-STICKY = Parameter(
-    "sticky",
-    "Requests with the same text are answered by the same version.",
-    {"type": "string", "minLength": 1, "maxLength": STICKY_LENGTH},
+STICKY = Parameter("sticky", "Requests with the same text are answered by the same version.", TEXT, None)
+REFERENCES = Parameter(
+    REFERENCE,
+    f"Column with your own name for each case. Default: the one called `{REFERENCE}`, if there is one.",
+    TEXT,
     None,
 )
 HEADERS = {
@@ -43,7 +44,7 @@ HEADERS = {
         TAG,
         Role.VIEWER,
         CsvSummary,
-        parameters=(MODEL, STICKY),
+        parameters=(MODEL, STICKY, REFERENCES),
         refusals=(404,),
         takes=(CSV, MULTIPART),
         gives=(CSV, JSON),
@@ -54,13 +55,14 @@ def predict_csv() -> Response:
     """Answer a CSV with the same CSV and further columns: label, probability, version and warnings.
 
     The body is the file itself, or a form with it as `file`. Rows that break a rule are left out; with
-    `Accept: application/json` the answer is a summary that says which, and why, instead of the rows.
+    `Accept: application/json` the answer is a summary that says which, and why, instead of the rows. The history finds
+    each row by its own name in the column `reference`.
     """
     check_media_type(request, (CSV, MULTIPART))
     app_services = services()
-    who = asked_by("csv", _sticky())
+    who = asked_by("csv", text_asked(STICKY))
     limits = Limits(app_services.settings.max_upload_bytes, app_services.settings.max_upload_rows)
-    upload = Upload(model_asked(app_services), _stream(request), limits)
+    upload = Upload(model_asked(app_services), _stream(request), limits, reference_column=text_asked(REFERENCES))
     folder = app_services.settings.var / UPLOADS
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -72,15 +74,6 @@ def predict_csv() -> Response:
     values = (result.model, result.version, result.rows, result.failed)
     headers = dict(zip(HEADERS, map(str, values), strict=True))
     return Response(_pieces(file), headers=headers, content_type=f"{CSV}; charset=utf-8")
-
-
-def _sticky() -> str:
-    text = request.args.get(STICKY.name)
-    if text is None or 0 < len(text) <= STICKY_LENGTH:
-        return text or ""
-    raise InvalidInput(
-        [Problem(STICKY.name, f"must be text of 1 to {STICKY_LENGTH} characters", "more or less", "abc")]
-    )
 
 
 def _stream(sent: Request) -> BinaryIO:

@@ -10,7 +10,7 @@ from flask import Response, g, request
 from common.errors import VouchError
 from webapp.api.body import read_as, read_json, rows_asked
 from webapp.api.routes import Operation, Parameter, answer, route
-from webapp.api.schemas import MODEL_NAME, Feedback, FeedbackKept, HeldOut, Predictions
+from webapp.api.schemas import MODEL_NAME, STICKY_LENGTH, Feedback, FeedbackKept, HeldOut, Predictions
 from webapp.auth import identity
 from webapp.history.search import History
 from webapp.models.sample import showcase_of
@@ -26,6 +26,8 @@ MODEL = Parameter(
     {"type": "string", "pattern": MODEL_NAME},
     None,
 )
+TEXT = {"type": "string", "minLength": 1, "maxLength": STICKY_LENGTH}
+REFERENCE = Parameter("reference", "Your own name for the case; the history finds it by that.", TEXT, None)
 INDEX = Parameter(
     "i", "Number of the row, from 0.", {"type": "integer", "minimum": 0, "maximum": 10**9 - 1}, 0, in_path=True
 )
@@ -62,7 +64,9 @@ def predict() -> Response:
 @route(
     "GET",
     "/predict/by-index/<i>",
-    Operation("Predict a held-out row", TAG, Role.VIEWER, HeldOut, parameters=(INDEX, MODEL), refusals=(404,)),
+    Operation(
+        "Predict a held-out row", TAG, Role.VIEWER, HeldOut, parameters=(INDEX, MODEL, REFERENCE), refusals=(404,)
+    ),
 )
 def predict_by_index(i: str) -> Response:
     """Answer a row of the test split, which the model never saw in training, beside its true label."""
@@ -70,7 +74,7 @@ def predict_by_index(i: str) -> Response:
     if not _INDEX.fullmatch(i):
         raise InvalidInput([Problem("i", "must be a whole number from 0, of at most 9 digits", shown(i), "0")])
     model, number = model_asked(app_services), int(i)
-    asker = asked_by("index", sticky=g.request_id)  # so that the version whose row it is answers it
+    asker = asked_by("index", g.request_id, text_asked(REFERENCE))  # so that the version whose row it is answers it
     model_version = app_services.predictor.routed(
         model, asker, lambda choice: app_services.catalog.model_version(model, choice.version)
     )
@@ -99,6 +103,15 @@ def model_asked(app_services: Services) -> str:
     """Return the model that the query names, else the default."""
     named = request.args.get("model")
     return app_services.catalog.default(app_services.settings.model) if named is None else named
+
+
+def text_asked(parameter: Parameter) -> str:
+    """Return a text of the query, empty if it is not there. Raises InvalidInput."""
+    text = request.args.get(parameter.name)
+    if text is None or 0 < len(text) <= STICKY_LENGTH:
+        return text or ""
+    rule = f"must be text of 1 to {STICKY_LENGTH} characters"
+    raise InvalidInput([Problem(parameter.name, rule, shown(text), f"{parameter.name}=abc")])
 
 
 def asked_by(source: Source, sticky: str = "", reference: str = "") -> RequestInfo:

@@ -23,21 +23,27 @@ from webapp.bulk.csv_columns import CheckedTable, check_table
 from webapp.models.catalog import ModelVersion
 from webapp.models.router import Choice
 from webapp.predict.predictor import Predictor, Scored
-from webapp.types import MAX_PROBLEMS, InvalidInput, Problem, RequestInfo
+from webapp.predict.validation import shown
+from webapp.types import MAX_PROBLEMS, REFERENCE_LENGTH, InvalidInput, Problem, RequestInfo
 
 CHUNK_ROWS = 8192
 IN_FLIGHT = 2  # the model server works on one while the next is made ready
+REFERENCE = "reference"
 Report = Callable[[int, int, int], None]
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A CSV as it comes in. `size_bytes` is what is said of it, for the progress; 0: unknown."""
+    """A CSV as it comes in. `size_bytes` is what is said of it, for the progress; 0: unknown.
+
+    `reference_column` holds the asker's own names for the cases; by default it is REFERENCE, if the file has that.
+    """
 
     model: str
     stream: BinaryIO
     limits: Limits
     size_bytes: int = 0
+    reference_column: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,9 +78,10 @@ def score_csv(
     blocks = CsvBlocks(upload.stream, upload.limits)
     model_version, choice = predictor.pinned(upload.model, request_info)
     blocks.dialect = blocks.dialect.matched(model_version.by_name)
+    reference = _reference_column(model_version, upload.reference_column, blocks.dialect.names)
     _require(model_version, blocks.dialect.names)
     writer = _Writer(model_version, blocks.dialect, result)
-    job = _Job(predictor, model_version, choice, request_info, writer, blocks.dialect.has_decimal_commas)
+    job = _Job(predictor, model_version, choice, request_info, writer, blocks.dialect.has_decimal_commas, reference)
     _run(job, blocks, upload, report)
     result.flush()
     return BulkResult(
@@ -116,6 +123,7 @@ class _Chunk:
     table: Any  # the rows as they came
     columns: dict[str, Any]
     cautions: Any
+    references: list[str]  # empty: there are none
     end_bytes: int
 
 
@@ -127,6 +135,7 @@ class _Job:
     asked: RequestInfo
     writer: _Writer
     has_decimal_commas: bool
+    reference_column: str  # empty: there is none
     rows: int = 0
     failed: int = 0
     cautions: int = 0
@@ -139,10 +148,12 @@ class _Job:
         checked = check_table(self.model_version, block.table, block.numbers, has_decimal_commas=commas)
         self._note(block, checked)
         table = block.table.filter(pa.array(checked.is_good))
+        references = _references(table[self.reference_column]) if self.reference_column else []
         for first in range(0, table.num_rows, CHUNK_ROWS):
             part = slice(first, first + CHUNK_ROWS)
             columns = {name: values[part] for name, values in checked.columns.items()}
-            yield _Chunk(table.slice(first, CHUNK_ROWS), columns, checked.cautions[part], block.end_bytes)
+            rows = table.slice(first, CHUNK_ROWS)
+            yield _Chunk(rows, columns, checked.cautions[part], references[part], block.end_bytes)
         self.predictor.cautioned(self.model_version.model, checked.cautions_by_field)
 
     def ask(self, chunk: _Chunk) -> tuple[Scored, float]:
@@ -153,7 +164,13 @@ class _Job:
     def finish(self, chunk: _Chunk, scored: Scored, latency_s: float) -> None:
         """Log a chunk that is answered, and write it out."""
         self.predictor.record(
-            self.model_version, self.choice, self.asked, (chunk.columns, scored), latency_s, self.rows
+            self.model_version,
+            self.choice,
+            self.asked,
+            (chunk.columns, scored),
+            latency_s,
+            self.rows,
+            references=chunk.references,
         )
         self.writer.write(chunk, scored)
         self.rows += chunk.table.num_rows
@@ -201,6 +218,18 @@ class _Writer:
             return texts
         doubled = pc.replace_substring(texts, '"', '""')
         return pc.if_else(needs, pc.binary_join_element_wise('"', doubled, '"', ""), texts)
+
+
+def _reference_column(model_version: ModelVersion, named: str, header: Sequence[str]) -> str:
+    """Return the column with the cases' own names, empty if there is none. Raises InvalidInput for one not there."""
+    if named and named not in header:
+        raise InvalidInput([Problem(shown(named), "must be a column of the file", "no such column", "", 1)])
+    return named or (REFERENCE if REFERENCE in header and REFERENCE not in model_version.by_name else "")
+
+
+def _references(texts: Any) -> list[str]:
+    cut: list[str] = pc.utf8_slice_codeunits(pc.utf8_trim_whitespace(texts), 0, REFERENCE_LENGTH).to_pylist()
+    return cut
 
 
 def _require(model_version: ModelVersion, header: Sequence[str]) -> None:

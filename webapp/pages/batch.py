@@ -112,7 +112,8 @@ def _scored(model_version: ModelVersion, stream: IO[bytes]) -> Job:
     size_bytes = stream.seek(0, os.SEEK_END)
     stream.seek(0)
     limits = Limits(settings.max_upload_bytes, settings.max_upload_rows)
-    upload = Upload(model_version.model, cast(BinaryIO, stream), limits, size_bytes)
+    reference_column = request.form.get("reference_column", "").strip()
+    upload = Upload(model_version.model, cast(BinaryIO, stream), limits, size_bytes, reference_column)
     try:
         report = files.reporter(token, who, model_version.model)
         with files.new_result(token) as file:

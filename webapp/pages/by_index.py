@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flask import Blueprint, Response, make_response, render_template, request
 
@@ -16,7 +16,7 @@ from webapp.models.sample import Sample, showcase_of
 from webapp.pages import frame
 from webapp.pages.result import Result, result_of
 from webapp.services import services
-from webapp.types import Role
+from webapp.types import REFERENCE_LENGTH, Role
 
 blueprint = Blueprint("by_index", __name__)
 
@@ -31,6 +31,7 @@ class Pick:
     problem: str = ""
     result: Result | None = None
     truth: str = ""
+    reference: str = ""
     failure: VouchError | None = None
 
     @property
@@ -65,10 +66,11 @@ def _pick(model_version: ModelVersion, sample: Sample, text: str) -> Pick:
     rows = len(sample)
     if not (text.isascii() and text.isdecimal()) or int(text[:9]) >= rows or len(text) > 9:
         return Pick(rows, text[:20], problem=f"must be a whole number from 0 to {wording.number(rows - 1)}")
-    number = int(text)
+    number, reference = int(text), request.args.get("reference", "").strip()[:REFERENCE_LENGTH]
     row = sample.row(number)
+    pick = Pick(rows, text, number, truth=sample.labels[number], reference=reference)
     try:
-        answer = services().predictor.predict(model_version.model, [row], frame.asked("index"))
-        return Pick(rows, text, number, result=result_of(answer, row), truth=sample.labels[number])
+        answer = services().predictor.predict(model_version.model, [row], frame.asked("index", reference))
+        return replace(pick, result=result_of(answer, row, reference))
     except VouchError as error:
-        return Pick(rows, text, number, truth=sample.labels[number], failure=error)
+        return replace(pick, failure=error)

@@ -19,9 +19,9 @@ from webapp.pages.inputs import Input, as_text, inputs_of, pasted_texts, problem
 from webapp.pages.result import Result, result_of
 from webapp.predict.validation import parse_text
 from webapp.services import services
-from webapp.types import Caution, InvalidInput, Problem, Role
+from webapp.types import REFERENCE_LENGTH, Caution, InvalidInput, Problem, Role
 
-REFERENCE, REFERENCE_LENGTH = "__reference", 200  # no feature is called so
+REFERENCE = "__reference"  # no feature is called so
 blueprint = Blueprint("predict", __name__)
 blueprint.record_once(lambda state: frame.init_app(state.app))  # all pages have it, and this is the first
 

@@ -221,7 +221,6 @@ def as_table(batches: Sequence[LoggedBatch], kinds: dict[str, pa.DataType]) -> p
         "route": [b.route for b in batches],
         "who": [b.asked.who for b in batches],
         "source": [b.asked.source for b in batches],
-        "reference": [b.asked.reference or None for b in batches],
         "latency_ms": [b.latency_s * 1000 for b in batches],
     }
     of_batch = pa.array(np.repeat(np.arange(len(batches)), counts))
@@ -230,6 +229,8 @@ def as_table(batches: Sequence[LoggedBatch], kinds: dict[str, pa.DataType]) -> p
     }
     starts = np.array([batch.first_row for batch in batches]) - (np.cumsum(counts) - counts)
     by_name["row"] = np.arange(counts.sum()) + np.repeat(starts, counts)
+    references = chain.from_iterable(b.references or [b.asked.reference] * len(b.labels) for b in batches)
+    by_name["reference"] = pa.array((reference or None for reference in references), pa.string())
     by_name["label"] = pa.array(_joined([batch.labels for batch in batches]), pa.string())
     by_name["probability"] = scores.astype(np.float64)
     offsets = np.arange(0, probabilities.size + 1, probabilities.shape[1], np.int32)

@@ -143,8 +143,12 @@ class Predictor:
         result: tuple[Columns, Scored],
         latency_s: float,
         first_row: int = 0,
+        references: Sequence[str] = (),
     ) -> None:
-        """Log and count rows that were answered; `first_row` is the first one's number in what was asked."""
+        """Log and count rows that were answered.
+
+        `first_row` is the first one's number in what was asked, `references` the asker's own names for the rows.
+        """
         columns, scored = result
         self._log.append(
             LoggedBatch(
@@ -159,6 +163,7 @@ class Predictor:
                 scored.probabilities.astype(np.float32),
                 model_version.classes,
                 model_version.positive,
+                references,
                 first_row,
             )
         )

@@ -130,6 +130,53 @@ def test_a_case_is_found_again_by_the_askers_own_reference(make_app: Callable[..
     assert sorted(row["reference"] for row in exported) == ["", "Sample 17/b", "sample 18"]
 
 
+CASES = """{},radius,texture,smooth ness (mean)
+sample 1,18.5,21,0.1
+sample 2,wide,21,0.1
+  sample 3 ,11,17,0.1
+,11,17,0.1
+"""
+
+
+@pytest.mark.parametrize("way", ["API", "API, a column by name", "page", "page, a column by name"])
+def test_the_rows_of_a_file_are_found_by_the_references_in_a_column(make_app: Callable[..., App], way: str) -> None:
+    app, services = make_app()
+    client, by_name = app.test_client(), "name" in way
+    text = CASES.format("Probe" if by_name else "reference")
+    if way.startswith("API"):
+        query = {"reference": "Probe"} if by_name else {}
+        answer = client.post("/api/v1/predict/csv", data=text, content_type="text/csv", query_string=query)
+    else:
+        form = {"csrf_token": csrf_token(client, "/batch/cells"), "reference_column": "Probe" if by_name else ""}
+        answer = client.post("/batch/cells", data=form | {"file": (io.BytesIO(text.encode()), "cases.csv")})
+    assert answer.status_code == 200
+    assert services.log.flush(5)
+    found = page_of(client, "/history/cells?text=sample 3")
+    assert [name.text for name in found.select("#predictions tbody tr .reference")] == ["sample 3"]
+    exported = csv.DictReader(io.StringIO(client.get("/history/cells/export.csv").text))
+    rows = {(row["reference"], row["row"], row["label"]) for row in exported}
+    assert rows == {("sample 1", "0", "M"), ("sample 3", "1", "B"), ("", "2", "B")}
+
+
+def test_a_column_of_references_that_is_not_there_is_refused(client: FlaskClient) -> None:
+    query = {"reference": "Prob"}
+    answer = client.post("/api/v1/predict/csv", data=CASES, content_type="text/csv", query_string=query)
+    [error] = answer.json["errors"]
+    assert (answer.status_code, error["field"], error["rule"]) == (400, "Prob", "must be a column of the file")
+
+
+@pytest.mark.parametrize(
+    "path", ["/by-index/cells?i=3&reference= my case ", "/api/v1/predict/by-index/3?reference=my case"]
+)
+def test_a_held_out_case_is_found_by_its_reference(make_app: Callable[..., App], path: str) -> None:
+    app, services = make_app()
+    client = app.test_client()
+    assert client.get(path).status_code == 200
+    assert services.log.flush(5)
+    found = page_of(client, "/history/cells?text=my case")
+    assert [name.text for name in found.select("#predictions tbody tr .reference")] == ["my case"]
+
+
 def test_files_from_before_there_were_references_are_read(make_app: Callable[..., App]) -> None:
     app, services = make_app()
     base = services.settings.predictions / "cells"
