@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
+import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import datetime, timezone
 from typing import Any
@@ -15,6 +18,25 @@ VALID_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 NO_REQUEST = "-"
 LEVELS, FORMATS = ("DEBUG", "INFO", "WARNING", "ERROR"), ("text", "json")
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default=NO_REQUEST)  # of the request under way
+
+
+class Sparse:
+    """Lets something be said once in a while, with how often it would have been since."""
+
+    def __init__(self, every_s: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._every_s, self._clock, self._lock = every_s, clock, threading.Lock()
+        self._counts: dict[str, int] = {}
+        self._next_at: dict[str, float] = {}
+
+    def due(self, kind: str, count: int = 1) -> int:
+        """Return how many there were of a kind since it was said last; 0: do not say it now."""
+        with self._lock:
+            total = self._counts.get(kind, 0) + count
+            is_due = self._clock() >= self._next_at.get(kind, 0.0)
+            self._counts[kind] = 0 if is_due else total
+            if is_due:
+                self._next_at[kind] = self._clock() + self._every_s
+            return total if is_due else 0
 
 
 class RequestId(logging.Filter):

@@ -45,13 +45,12 @@ def make_services(settings: WebSettings) -> Services:
     from serving.client.retry import Policy
     from serving.client.types import Addresses
     from webapp.auth.accounts import Accounts
-    from webapp.history.last_hour import LastHour
     from webapp.http.metrics import Metrics
     from webapp.models.catalog import Catalog
     from webapp.models.router import Router
     from webapp.predict.log_writer import PredictionLog
     from webapp.predict.predictor import Predictor
-    from webapp.services import Services
+    from webapp.services import Kept, Services
 
     addresses = Addresses(settings.model_server_rest, settings.model_server_grpc)
     client = connect(addresses, policy=Policy(budget_s=settings.model_server_timeout_s))
@@ -60,7 +59,7 @@ def make_services(settings: WebSettings) -> Services:
     log = PredictionLog(settings, metrics)
     predictor = Predictor(catalog, router, client, log, metrics)
     accounts = Accounts(settings.database)
-    return Services(settings, client, catalog, router, predictor, log, accounts, metrics, LastHour())
+    return Services(settings, client, catalog, router, predictor, log, accounts, metrics, Kept())
 
 
 def _from_environment() -> WebSettings:

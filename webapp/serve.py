@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import atexit
 import faulthandler
+import fcntl
 import logging
 import multiprocessing
 import os
-import re
 import shutil
 import signal
 import socket
@@ -18,6 +18,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,9 +115,8 @@ def make_worker_app() -> Flask:
     from serving.wire.garbage import spare_collections
     from webapp import create_app
 
-    _forget_dead_workers()
     # The metrics ask for their process with each count, in case it is another by now: a worker never forks.
-    values.ValueClass = values.MultiProcessValue(partial(int, os.getpid()))  # type: ignore[no-untyped-call]
+    values.ValueClass = values.MultiProcessValue(partial(int, _metrics_place()))  # type: ignore[no-untyped-call]
     settings = read_settings()
     app = create_app(settings)
     atexit.register(_end, app.extensions["vouch"].close)
@@ -179,12 +179,15 @@ def _bound(host: str, port: int, *, is_shared: bool) -> socket.socket:
     return bound
 
 
-def _forget_dead_workers() -> None:
-    """Take the gauges of workers that were killed out of the sums."""
-    from prometheus_client.multiprocess import mark_process_dead
-
-    for path in Path(os.environ[METRICS_FOLDER]).glob("gauge_live*_*.db") if METRICS_FOLDER in os.environ else ():
-        pid = int(re.sub(r".*_(\d+)\.db", r"\1", path.name))
-        if not Path(f"/proc/{pid}").exists():
-            with suppress(OSError):
-                mark_process_dead(pid)  # type: ignore[no-untyped-call]  # it carries no types
+def _metrics_place() -> int:
+    """Return a number that no living worker has: its metrics go on from where one that died left them."""
+    folder = Path(os.environ[METRICS_FOLDER])
+    for place in count():
+        lock = os.open(folder / f"{place}.lock", os.O_CREAT | os.O_RDWR)  # held for as long as the process lives
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        os.close(lock)
+    for path in folder.glob(f"gauge_live*_{place}.db"):
+        path.unlink()
+    return place

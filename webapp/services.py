@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import current_app
 
 if TYPE_CHECKING:  # every room may ask for the services, and they are made of things from most rooms
     from serving.client.types import ModelClient
     from webapp.auth.accounts import Accounts
-    from webapp.history.last_hour import LastHour
     from webapp.http.metrics import Metrics
     from webapp.models.catalog import Catalog
     from webapp.models.router import Router
     from webapp.predict.log_writer import PredictionLog
     from webapp.predict.predictor import Predictor
     from webapp.settings import WebSettings
+
+KEPT_S = 5.0
+T = TypeVar("T")
+
+
+class Kept:
+    """What takes a while to find out, found out once in `KEPT_S` however many ask."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._lock = clock, threading.Lock()
+        self._known: dict[Hashable, tuple[float, Any]] = {}
+
+    def get(self, key: Hashable, find: Callable[[], T]) -> T:
+        """Return what `find` returns, or returned a moment ago; who comes meanwhile waits for the same."""
+        with self._lock:
+            known = self._known.get(key)
+            if known is None or self._clock() - known[0] >= KEPT_S:
+                known = self._known[key] = (self._clock(), find())
+            found: T = known[1]
+            return found
 
 
 @dataclass(frozen=True)
@@ -31,7 +53,7 @@ class Services:
     log: PredictionLog
     accounts: Accounts
     metrics: Metrics
-    last_hour: LastHour
+    kept: Kept
 
     def close(self) -> None:
         """Write what the log still holds and close all connections."""

@@ -179,8 +179,9 @@ def _whole(value: Any) -> int:
 
 
 def _may_be_number(value: Any) -> bool:
-    """Return whether Python may be asked: to it, True is 1 and 1_5 is 15."""
-    return isinstance(value, int | float | str) and not isinstance(value, bool) and "_" not in str(value)
+    """Return whether Python may be asked: to it, True is 1, 1_5 is 15, and so are the digits of every script."""
+    is_plain = isinstance(value, int | float | str) and not isinstance(value, bool)
+    return is_plain and "_" not in (text := str(value)) and text.strip().isascii()
 
 
 def _exact(value: float | str) -> int:

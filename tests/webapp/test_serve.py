@@ -121,6 +121,25 @@ def test_a_worker_that_is_killed_is_replaced_while_others_answer(web: Web, made:
     assert web.predict(row).status_code == 200
 
 
+def test_the_metrics_of_a_worker_that_died_are_gone_on_with(web: Web, made: dict[str, Made]) -> None:
+    words = (Path(f"/proc/{min(web.workers())}") / "environ").read_bytes().split(b"\0")
+    [folder] = [Path(word.partition(b"=")[2].decode()) for word in words if word.startswith(b"PROMETHEUS_MULTIPROC")]
+    asked, files = 0, set()
+    for _ in range(3):
+        while listeners(web.url) < 2:
+            time.sleep(0.05)
+        for _ in range(8):  # both workers get some
+            asked += web.predict(made["cells"].row()).status_code == 200
+        files = files or {path.name for path in folder.glob("*.db")}
+        victim = min(web.workers())
+        os.kill(victim, signal.SIGKILL)
+        until(lambda gone=victim: len(web.workers() - {gone}) == 2 and listeners(web.url) == 2)  # type: ignore[misc]
+    page = requests.get(f"{web.url}/metrics", timeout=5).text
+    counts = re.findall(r'vouch_predictions_total\{[^}]*model="cells"[^}]*\} (\S+)', page)
+    assert sum(map(float, counts)) == asked
+    assert {path.name for path in folder.glob("*.db")} == files
+
+
 def test_the_metrics_are_those_of_all_workers_together(web: Web, made: dict[str, Made]) -> None:
     row = made["cells"].row()
     with ThreadPoolExecutor(8) as pool:

@@ -1,11 +1,16 @@
-"""The OpenAPI document: made of what the routes declare and what the pushed models read, at each request anew."""
+"""The OpenAPI document: made of what the routes declare and what the released models read, once a release."""
 
 from __future__ import annotations
 
+import gzip
 import inspect
+import io
+import mimetypes
 import re
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +34,7 @@ from webapp.services import Services, services
 from webapp.types import Role
 
 REFERENCE = "#/components/schemas/{model}"
-TOKEN = "token"
+DOCUMENT, TOKEN = "openapi", "token"
 REFUSALS = {
     400: "Something in the request breaks a rule; `errors` names each field, the rule, what was got and an example.",
     401: "Nobody is logged in, or the token is over.",
@@ -72,15 +77,30 @@ _FILES = {
 
 
 def openapi(app: Flask, app_services: Services) -> dict[str, Any]:
-    """Return the document (OpenAPI 3.1) of the app as it is right now."""
+    """Return the document (OpenAPI 3.1) of the app as it is right now; it belongs to all who ask."""
+    default = None
+    with suppress(ModelNotFound):
+        default = app_services.catalog.default(app_services.settings.model)
+    made_of = (default, [*_model_versions(app_services)])
+    if app.extensions.get(DOCUMENT, (None,))[0] != made_of:
+        app.extensions[DOCUMENT] = (made_of, _document(app, app_services, *made_of))
+    document: dict[str, Any] = app.extensions[DOCUMENT][1]
+    return document
+
+
+def _document(
+    app: Flask, app_services: Services, default: str | None, model_versions: list[ModelVersion]
+) -> dict[str, Any]:
     operations = [*_declared(app)]
+    rows = {row_name(version.model): row_schema(version) for version in model_versions}
+    body = request_schema(model_versions, default, app_services.settings.max_rows, STICKY)
     document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": "Vouch", "version": "1", "description": ABOUT},
         "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
         "paths": {},
         "components": {
-            "schemas": _schemas(operation for _, _, operation, _ in operations) | _model_schemas(app_services),
+            "schemas": _schemas(operation for _, _, operation, _ in operations) | rows | {PREDICT_REQUEST: body},
             "responses": _refusals(),
         },
     }
@@ -189,17 +209,6 @@ def _schemas(operations: Iterable[Operation]) -> dict[str, Any]:
     return dict(schemas["$defs"])
 
 
-def _model_schemas(app_services: Services) -> dict[str, Any]:
-    """Return the schemas of the models' rows, and of the body that holds them."""
-    model_versions, default = [*_model_versions(app_services)], None
-    with suppress(ModelNotFound):
-        default = app_services.catalog.default(app_services.settings.model)
-    body = request_schema(model_versions, default, app_services.settings.max_rows, STICKY)
-    return {row_name(model_version.model): row_schema(model_version) for model_version in model_versions} | {
-        PREDICT_REQUEST: body
-    }
-
-
 def _model_versions(app_services: Services) -> Iterator[ModelVersion]:
     for name in app_services.catalog.models():
         with suppress(VouchError):  # a version that cannot be read is told of by /models
@@ -237,4 +246,15 @@ def docs() -> str:
 def docs_static(name: str) -> Response:
     if name not in _FILES:
         abort(404)
-    return send_file(_FILES[name], max_age=MAX_AGE_S)
+    if not request.accept_encodings["gzip"]:
+        return send_file(_FILES[name], max_age=MAX_AGE_S)
+    packed = _packed(name)
+    kind, etag = mimetypes.guess_type(name)[0], f"{zlib.crc32(packed):08x}"
+    response = send_file(io.BytesIO(packed), kind, etag=etag, max_age=MAX_AGE_S)
+    response.headers.update({"Content-Encoding": "gzip", "Vary": "Accept-Encoding"})
+    return response
+
+
+@lru_cache(len(_FILES))
+def _packed(name: str) -> bytes:
+    return gzip.compress(_FILES[name].read_bytes())

@@ -20,7 +20,7 @@ from webapp.types import Identity, Role
 DEMO = Identity("demo", Role.OPERATOR, is_demo=True)
 NOBODY = Identity("", Role.PUBLIC)
 SESSION = "sid"
-API, TOKENS_ONLY = "/api/", "/api/v1/"
+API, TOKENS_ONLY, DOCS = "/api/", "/api/v1/", "/api/docs"  # the last is for people
 BEARER = "bearer "
 
 
@@ -87,7 +87,8 @@ def _enforce() -> Response | None:
         try:
             identity = _known()
         except NotAuthenticated:
-            if request.path.startswith(API) or "X-Requested-With" in request.headers:
+            is_program = request.path.startswith(API) and request.path != DOCS
+            if is_program or "X-Requested-With" in request.headers:
                 raise  # a redirect would cost a page what was entered
             return _to_login()
         if role is None or identity.role < role:

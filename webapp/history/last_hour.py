@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,7 +10,6 @@ from pathlib import Path
 from common.records.reader import Filters, Reader
 
 MINUTES = 60
-KEPT_S = 5.0
 SCORE_BINS = 20
 _LATENCIES = "SELECT quantile_cont(latency_ms, [0.5, 0.95, 0.99]) FROM passing WHERE row = 0"  # of requests, not rows
 _COUNTS = """
@@ -30,22 +28,6 @@ class Recent:
     latency_ms: tuple[float, ...]  # median, 95 % and 99 % of requests; empty without any
     answers: tuple[tuple[int, str, int], ...]  # version, label, rows; the newest version first
     scores: tuple[tuple[float, float, float], ...]  # low, high, rows
-
-
-class LastHour:
-    """The numbers of each model's last hour, found out once in `KEPT_S` however many look at them."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._known: dict[Path, tuple[datetime, Recent]] = {}
-
-    def of(self, base: Path, now: datetime) -> Recent:
-        """Return the numbers of the hour before `now`, or a little earlier, of a model's log."""
-        with self._lock:  # who comes meanwhile waits for the same numbers
-            known = self._known.get(base)
-            if known is None or not timedelta(0) <= now - known[0] < timedelta(seconds=KEPT_S):
-                known = self._known[base] = (now, recent(base, now))
-            return known[1]
 
 
 def recent(base: Path, now: datetime) -> Recent:

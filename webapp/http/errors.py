@@ -14,14 +14,17 @@ from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException, NotFound
 
 from common.errors import EnvironmentProblem, VouchError
+from common.logs import Sparse
 from webapp.types import InvalidInput, Problem
 
 PROBLEM_JSON = "application/problem+json"
+OUTAGES = "outages"
 RETRY_AFTER_S = 5  # where nobody said anything better
 log = logging.getLogger(__name__)
 
 
 def init_app(app: Flask) -> None:
+    app.extensions[OUTAGES] = Sparse()
     app.register_error_handler(VouchError, answer_vouch_error)
     app.register_error_handler(HTTPException, _answer_http_error)
     app.register_error_handler(Exception, _answer_surprise)
@@ -34,9 +37,14 @@ def wants_json() -> bool:
 def answer_vouch_error(error: VouchError) -> Response:
     """Answer an error that we know, with its own status; a model server down or slow is a 503 to come back to."""
     status = error.http_status
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        log.warning("answered with %d: %s", status, error)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR and (times := _outages().due(type(error).__name__)):
+        log.warning("answered %d requests with %d since this was said last: %s", times, status, error)
     return _answer(status, error, retry_after_s=_retry_after_s(error, status))
+
+
+def _outages() -> Sparse:
+    outages: Sparse = current_app.extensions[OUTAGES]
+    return outages
 
 
 def problem_json(status: int, detail: str, problems: tuple[Problem, ...] = (), **more: Any) -> Response:

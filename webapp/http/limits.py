@@ -19,6 +19,7 @@ from webapp.http.admission import WATCHERS
 from webapp.settings import WebSettings
 
 LOGINS = ("/login", "/api/v1/auth/login")
+SEARCHES, SEARCH_RATE = "/history/", "60 per minute"  # each may read files for seconds
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ def init_app(app: Flask, settings: WebSettings) -> None:
     """Limit all requests but those of watchers, and logins besides. An empty limit is none."""
     limits = [Limit(item, "all", _who, _is_counted) for item in _shares(settings.rate_limit, settings.workers)]
     limits += [Limit(i, "login", _address, _is_login) for i in _shares(settings.login_rate_limit, settings.workers)]
+    if settings.rate_limit:
+        limits += [Limit(item, "search", _who, _is_search) for item in _shares(SEARCH_RATE, settings.workers)]
     counter = SlidingWindowCounterRateLimiter(MemoryStorage())
 
     def check() -> None:
@@ -65,6 +68,10 @@ def _address() -> str:
 
 def _is_counted() -> bool:
     return request.path not in WATCHERS
+
+
+def _is_search() -> bool:
+    return request.path.startswith(SEARCHES)
 
 
 def _is_login() -> bool:

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,7 +17,7 @@ from common.errors import VouchError
 from webapp.insight.explain import Ask, asker
 from webapp.insight.neighbours import Encoder
 from webapp.models.catalog import ModelVersion
-from webapp.models.sample import Sample, showcase_of
+from webapp.models.sample import KEPT_VERSIONS, Sample, showcase_of
 from webapp.services import Services
 
 BORDERLINE = "borderline"
@@ -46,8 +47,7 @@ def example_rows(services: Services, model_version: ModelVersion) -> tuple[Examp
         return ()
     sample = showcase.train
     numbers = {
-        f"typical-{label}": (f"Typical {model_version.called(label)}", i)
-        for label, i in _typical(model_version, sample)
+        f"typical-{label}": (f"Typical {model_version.called(label)}", i) for label, i in _typical(model_version)
     }
     borderline = _borderlines.find(model_version, sample, asker(services.predictor, model_version))
     if borderline is not None:
@@ -55,8 +55,13 @@ def example_rows(services: Services, model_version: ModelVersion) -> tuple[Examp
     return tuple(Example(key, title, sample.row(i), sample.labels[i]) for key, (title, i) in numbers.items())
 
 
-def _typical(model_version: ModelVersion, sample: Sample) -> list[tuple[str, int]]:
+@lru_cache(KEPT_VERSIONS)
+def _typical(model_version: ModelVersion) -> list[tuple[str, int]]:
     """Return each class with the number of its row nearest the mean of the class; a row with gaps only if all have."""
+    showcase = showcase_of(model_version)
+    if showcase is None:
+        return []
+    sample = showcase.train
     encoded = Encoder.fit(model_version.fields, sample.columns).encode(sample.columns, len(sample))
     labels = np.array(sample.labels)
     gaps = np.array([len(model_version.fields) - len(sample.row(i)) for i in range(len(sample))])

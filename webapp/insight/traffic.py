@@ -21,6 +21,7 @@ SCRAPE_TIMEOUT_S = 1.0
 SCRAPE_BYTES = 2 << 20
 SERVING = ":tensorflow:serving:"
 FAILED = 500
+FEWEST_REQUESTS = 50  # for a quantile: it is a guess within a bucket
 _SEEN = re.compile(r"(\d{1,12})-(\d{1,18})-(\d{1,18})")
 
 
@@ -33,8 +34,8 @@ class Route:
     seconds: list[tuple[float, float]] = field(default_factory=list)
 
     def quantile_ms(self, share: float) -> float | None:
-        """Return the time within which a share of the requests was answered, None if nothing tells."""
-        seconds = _quantile(sorted(self.seconds), share)
+        """Return the time within which a share of the requests was answered, None if too few tell."""
+        seconds = _quantile(sorted(self.seconds), share) if self.requests >= FEWEST_REQUESTS else None
         return None if seconds is None else seconds * 1000
 
 

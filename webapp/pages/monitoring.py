@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -12,10 +11,10 @@ from markupsafe import Markup
 
 from common.errors import VouchError
 from webapp.auth import requires
-from webapp.history.last_hour import Recent
+from webapp.history.last_hour import Recent, recent
 from webapp.history.search import History
 from webapp.insight import charts
-from webapp.insight.traffic import Seen, Served, Traffic, served, traffic
+from webapp.insight.traffic import Seen, Served, served, traffic
 from webapp.models.catalog import ModelVersion
 from webapp.pages import frame
 from webapp.services import Services, services
@@ -45,25 +44,29 @@ class ServerView:
 @requires(Role.VIEWER)
 def page() -> str:
     """Show the numbers; to the page's script, only the part that changes."""
-    app_services, now = services(), datetime.now(timezone.utc)
-    counted = traffic(app_services.metrics.text().decode())
-    before, present = Seen.read(request.args.get("since", "")), _seen(counted)
-    start = before if before and 0 <= present.at_s - before.at_s < WINDOW_S else present
+    app_services = services()
     names = app_services.catalog.models()
     model = request.args["model"] if request.args.get("model") in names else _default(app_services)
+    numbers = app_services.kept.get(("monitoring", model), lambda: _numbers(app_services, model))
+    before, present = Seen.read(request.args.get("since", "")), numbers["seen"]
+    start = before if before and 0 <= present.at_s - before.at_s < WINDOW_S else present
     return render_template(
         "_monitoring_live.html" if frame.is_partial() else "monitoring.html",
-        now=now,
-        traffic=counted,
         rate=_rate(before, present),
-        server=_server(app_services, model),
         model=model,
         models=names,
         refresh_s=REFRESH_S,
         next_url=url_for(".page", model=model, since=str(start)),
         settings=app_services.settings,
-        **_shown(app_services, model, now),
+        **numbers,
     )
+
+
+def _numbers(app_services: Services, model: str | None) -> dict[str, Any]:
+    now, counted = datetime.now(timezone.utc), traffic(app_services.metrics.text().decode())
+    seen = Seen(int(now.timestamp()), int(counted.requests), int(counted.failed))
+    server = _server(app_services, model)
+    return {"now": now, "traffic": counted, "seen": seen, "server": server, **_shown(app_services, model, now)}
 
 
 def _default(app_services: Services) -> str | None:
@@ -76,7 +79,7 @@ def _default(app_services: Services) -> str | None:
 def _shown(app_services: Services, model: str | None, now: datetime) -> dict[str, Any]:
     if model is None:
         return {"recent": None}
-    hour = app_services.last_hour.of(History(app_services).base(model), now)
+    hour = recent(History(app_services).base(model), now)
     try:
         model_version = frame.form_version(model)
     except VouchError:
@@ -105,10 +108,6 @@ def _scores_chart(model_version: ModelVersion | None, hour: Recent) -> Markup | 
     if model_version and model_version.threshold is not None:
         rules = {"threshold": model_version.threshold}
     return charts.histogram("Spread of the probabilities", named, hour.scores, rules)
-
-
-def _seen(counted: Traffic) -> Seen:
-    return Seen(int(time.time()), int(counted.requests), int(counted.failed))
 
 
 def _rate(before: Seen | None, now: Seen) -> Rate | None:

@@ -24,6 +24,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from tensorflow_metadata.proto.v0 import schema_pb2
 
+from common.logs import Sparse
 from common.records.files import INPUT, META, column, day_folder, with_facts, write
 from config.schema import read_schema
 from serving.repository.layout import SCHEMA
@@ -34,7 +35,6 @@ from webapp.types import LoggedBatch
 FLUSH_EVERY_S = 2.0
 FLUSH_ROWS = 5_000
 UPKEEP_EVERY_S = 600.0
-COMPLAIN_EVERY_S = 60.0
 CLOSE_S = 5.0
 _KINDS = {schema_pb2.INT: pa.int64(), schema_pb2.FLOAT: pa.float64()}
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class PredictionLog:
     def __init__(self, settings: WebSettings, metrics: Drops) -> None:
         self._settings, self._metrics = settings, metrics
         self._kinds: dict[tuple[str, int], dict[str, pa.DataType]] = {}
-        self._complaints = _Complaints()
+        self._losses = Sparse()
         self._queue = _Queue()
         _renew_after_fork(weakref.ref(self))
 
@@ -176,32 +176,15 @@ class PredictionLog:
 
     def _drop(self, rows: int, why: str) -> None:
         self._metrics.dropped(rows)
-        self._complaints.tell(rows, why)
+        if lost := self._losses.due("rows", rows):
+            log.warning("the prediction log lost %d rows: %s", lost, why)
 
     def _upkeep(self) -> Upkeep:
         return Upkeep(datetime.now(timezone.utc), self._settings.log_retention_days)
 
     def _renew(self) -> None:
         self._queue = _Queue()
-        self._complaints = _Complaints()
-
-
-class _Complaints:
-    """Say in the app's log what was lost, once in a while."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._rows = 0
-        self._next_at = 0.0
-
-    def tell(self, rows: int, why: str) -> None:
-        with self._lock:
-            self._rows += rows
-            if time.monotonic() < self._next_at:
-                return
-            self._next_at = time.monotonic() + COMPLAIN_EVERY_S
-            lost, self._rows = self._rows, 0
-        log.warning("the prediction log lost %d rows: %s", lost, why)
+        self._losses = Sparse()
 
 
 def as_table(batches: Sequence[LoggedBatch], kinds: dict[str, pa.DataType]) -> pa.Table:

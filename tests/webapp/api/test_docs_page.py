@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -37,6 +38,18 @@ def test_the_page_s_files_are_served_from_here(client: FlaskClient, name: str) -
     assert "max-age=3600" in response.headers["Cache-Control"]
     again = client.get(f"/api/docs/static/{name}", headers={"If-None-Match": response.headers["ETag"]})
     assert again.status_code == 304
+
+
+@pytest.mark.parametrize("name", ["swagger-ui-bundle.js", "docs.css"])
+def test_who_takes_them_packed_gets_them_packed(client: FlaskClient, name: str) -> None:
+    plain = client.get(f"/api/docs/static/{name}")
+    packed = client.get(f"/api/docs/static/{name}", headers={"Accept-Encoding": "br, gzip"})
+    assert (packed.headers["Content-Encoding"], packed.headers["Vary"]) == ("gzip", "Accept-Encoding")
+    assert gzip.decompress(packed.data) == plain.data
+    assert packed.mimetype == plain.mimetype
+    assert packed.headers["ETag"] != plain.headers["ETag"]
+    headers = {"Accept-Encoding": "gzip", "If-None-Match": packed.headers["ETag"]}
+    assert client.get(f"/api/docs/static/{name}", headers=headers).status_code == 304
 
 
 @pytest.mark.parametrize("name", ["index.html", "..%2f__init__.py", "swagger-ui-bundle.js.map", "docs.py", "%00"])

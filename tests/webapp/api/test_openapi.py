@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from jsonschema import Draft202012Validator
 
-from tests.support.web.models import Made
+from tests.support.web.models import Made, make_version, release
 from webapp.api.openapi import REFUSALS, openapi
 from webapp.auth.roles import required_role
 
@@ -67,6 +68,17 @@ def test_there_are_the_routes_that_were_asked_for(document: dict[str, Any]) -> N
         "POST /auth/logout",
         "GET /auth/validate",
     }
+
+
+def test_the_document_is_made_once_a_release(make_app: Apps, made: dict[str, Made], tmp_path: Path) -> None:
+    for number in (1, 2):
+        make_version(tmp_path / "own", made["cells"], number)
+    release(tmp_path / "own", "cells", 1)
+    app, services = make_app(serving=tmp_path / "own")
+    first = openapi(app, services)
+    assert openapi(app, services) is first
+    release(tmp_path / "own", "cells", 2)
+    assert "cells 2" in openapi(app, services)["components"]["schemas"]["Row_cells"]["description"]
 
 
 def test_every_operation_is_described_and_its_path_parameters_are_declared(document: dict[str, Any]) -> None:

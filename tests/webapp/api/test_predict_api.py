@@ -165,7 +165,7 @@ def test_who_takes_json_among_others_gets_it(client: FlaskClient, made: dict[str
 
 def test_a_word_in_the_query_that_means_nothing_is_refused(client: FlaskClient) -> None:
     found = problem(client.get("/api/v1/predict/by-index/1?modle=cells"))
-    assert (found.errors[0].field, found.errors[0].rule) == ("modle", "must be model, once")
+    assert (found.errors[0].field, found.errors[0].rule) == ("modle", "must be model or reference, once")
     assert problem(client.get("/api/v1/predict/by-index/1?model=a&model=b")).errors[0].field == "model"
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.support.web.logged import NOON, batch, hasty, minutes, put
-from webapp.history.last_hour import KEPT_S, LastHour, recent
+from webapp.history.last_hour import recent
 
 
 @pytest.fixture(autouse=True)
@@ -62,13 +62,3 @@ def test_a_busy_hour_is_told_whole(base: Path) -> None:
 def test_without_predictions_there_is_nothing(base: Path) -> None:
     found = recent(base, NOON)
     assert (found.rows, found.latency_ms, found.answers, sum(found.per_minute)) == (0, (), (), 0)
-
-
-def test_many_who_look_at_the_same_time_have_it_found_out_once(base: Path) -> None:
-    known = LastHour()
-    put(base, batch(1))
-    assert known.of(base, NOON + minutes(1)).rows == 1
-    put(base, batch(1, at=NOON + minutes(0.5)))
-    assert known.of(base, NOON + minutes(1) + timedelta(seconds=KEPT_S - 1)).rows == 1
-    assert known.of(base, NOON + minutes(1) + timedelta(seconds=KEPT_S)).rows == 2
-    assert known.of(base.with_name("patients"), NOON + minutes(1)).rows == 0

@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from common.logs import Sparse
+from tests.support.clock import Clock
 from tests.support.web.apps import App, csrf_token
 from tests.support.web.fake_model_server import FakeModelServer, Mood
 from tests.support.web.models import Made
+from webapp.http.errors import OUTAGES
 
 BUDGET_S = 1.0
 
@@ -45,6 +48,23 @@ def test_a_fault_of_the_model_server_is_a_503_and_never_a_prediction(
     assert "predictions" not in answer.json
     assert page.content_type.startswith("text/html")
     assert str(values["radius"]) in page.text  # what was typed is kept
+
+
+def test_an_outage_is_logged_once_a_minute_with_a_count(
+    make_app: Callable[..., App], fake: FakeModelServer, made: dict[str, Made], caplog: pytest.LogCaptureFixture
+) -> None:
+    app, _ = make_app(model_server_timeout_s=BUDGET_S)
+    clock = Clock(0.0)
+    app.extensions[OUTAGES] = Sparse(clock=clock)
+    fake.mood = "failing"
+    for clock.now in (0.0, 1.0, 59.0, 61.0):
+        assert ask(app.test_client(), made).status_code == 503
+    said = [record.getMessage() for record in caplog.records if "since this was said last" in record.getMessage()]
+    assert [line.split(" since")[0] for line in said] == [
+        "answered 1 requests with 503",
+        "answered 3 requests with 503",
+    ]
+    assert all("the model server failed" in line for line in said)
 
 
 @pytest.mark.slow

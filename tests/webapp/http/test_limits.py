@@ -8,6 +8,7 @@ import pytest
 from flask import Flask
 
 from tests.support.web.small_app import SECRET, csrf_token, small_app
+from webapp.http import limits
 
 Make = Callable[..., Flask]
 
@@ -84,6 +85,13 @@ def test_each_worker_grants_its_share(make: Make) -> None:
 
 def test_several_limits_hold_at_once(make: Make) -> None:
     assert statuses(make(rate_limit="9 per hour; 2 per minute"), "/public", 3) == [200, 200, 429]
+
+
+def test_searches_of_the_log_have_a_limit_of_their_own(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SEARCH_RATE", "2 per minute")
+    app = make(rate_limit="100 per minute")
+    assert statuses(app, "/history/cells", 3) == [404, 404, 429]  # there is no log in this app
+    assert statuses(app, "/public", 1) == [200]
 
 
 def test_no_limit_is_none(make: Make) -> None:

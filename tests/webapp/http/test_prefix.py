@@ -87,6 +87,14 @@ def test_a_login_leads_back_under_the_prefix_and_nowhere_else(make: Callable[...
     assert log_in(client, "vera", target="/public").headers["Location"] == "/vouch/"
 
 
+def test_the_page_of_the_api_leads_to_the_login_and_the_api_itself_does_not(make: Callable[..., Flask]) -> None:
+    client = make(trusted_proxies=1).test_client()
+    page = client.get("/api/docs", headers=PROXY)
+    assert (page.status_code, page.location) == (303, "/vouch/login?next=%2Fvouch%2Fapi%2Fdocs")
+    assert client.get("/api/v1/who", headers=PROXY).status_code == 401
+    assert client.get("/api/docs", headers={**PROXY, "X-Requested-With": "fetch"}).status_code == 401
+
+
 def test_bounds_are_those_of_the_path_without_the_prefix(make: Callable[..., Flask]) -> None:
     app = make(root_path="/vouch", max_body_bytes=1000, max_upload_bytes=5000)
     assert app.test_client().post("/vouch/api/v1/who", data=b"x" * 1001).status_code == 413

@@ -12,7 +12,7 @@ import pytest
 from serving.client.errors import BadAnswer, ModelServerDown
 from webapp.http.metrics import Metrics
 from webapp.insight import traffic as traffic_module
-from webapp.insight.traffic import Route, Seen, served, traffic
+from webapp.insight.traffic import FEWEST_REQUESTS, Route, Seen, served, traffic
 
 PAGE = b"""\
 # TYPE :tensorflow:serving:request_count counter
@@ -64,18 +64,22 @@ def test_requests_failures_and_lost_rows_are_summed_by_route() -> None:
     found = traffic(metrics.text().decode())
     assert (found.requests, found.failed, found.dropped_rows) == (4, 1, 7)
     assert (found.routes["/a"].requests, found.routes["/a"].failed) == (3, 1)
-    median_ms = found.routes["/a"].quantile_ms(0.5)
+    assert found.routes["/a"].quantile_ms(0.5) is None, "too few to tell"
+    for _ in range(FEWEST_REQUESTS):
+        metrics.requests.labels("/a", "GET", 200).inc()
+        metrics.request_seconds.labels("/a").observe(0.02)
+    median_ms = traffic(metrics.text().decode()).routes["/a"].quantile_ms(0.5)
     assert median_ms is not None
     assert 10 < median_ms < 25, "within the bucket of 20 ms"
 
 
 def test_a_quantile_lies_evenly_within_its_bucket() -> None:
-    route = Route(seconds=[(0.1, 50), (0.2, 100), (float("inf"), 100)])
+    route = Route(100, seconds=[(0.1, 50), (0.2, 100), (float("inf"), 100)])
     assert route.quantile_ms(0.75) == pytest.approx(150)
     assert route.quantile_ms(0.5) == pytest.approx(100)
-    assert Route(seconds=[(0.1, 0), (float("inf"), 10)]).quantile_ms(0.5) == 100, "beyond the last bound"
-    assert Route(seconds=[(0.1, 0), (float("inf"), 0)]).quantile_ms(0.5) is None
-    assert Route().quantile_ms(0.5) is None
+    assert Route(100, seconds=[(0.1, 0), (float("inf"), 10)]).quantile_ms(0.5) == 100, "beyond the last bound"
+    assert Route(100, seconds=[(0.1, 0), (float("inf"), 0)]).quantile_ms(0.5) is None
+    assert Route(100).quantile_ms(0.5) is None
 
 
 @pytest.mark.parametrize("text", ["", "x", "1-2", "1-2-3-4", "-1-2-3", "1e3-2-3", "9" * 99 + "-1-1", "١-٢-x"], ids=str)

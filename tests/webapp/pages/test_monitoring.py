@@ -34,7 +34,8 @@ def app(webapp_root: Path, _fake: FakeModelServer, tmp_path_factory: pytest.Temp
 
 
 @pytest.fixture
-def browser(app: App, fake: FakeModelServer) -> FlaskClient:
+def browser(app: App, fake: FakeModelServer, monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
+    monkeypatch.setattr("webapp.services.KEPT_S", 0.0)
     return app[0].test_client()
 
 
@@ -48,6 +49,17 @@ def test_the_last_hour_is_told_in_numbers_and_charts(app: App, browser: FlaskCli
     assert [" ".join(row.text.split()) for row in page.select("#answers tbody tr")] == ["1B266.7%", "1M133.3%"]
     assert page.select("#rows svg")
     assert "threshold" in page.select_one("#scores svg").text  # type: ignore[union-attr]
+
+
+def test_however_many_look_the_numbers_are_found_out_once(make_app: Callable[..., App]) -> None:
+    app, services = make_app()
+    before = page_of(app.test_client())
+    services.metrics.dropped(12)
+    again = page_of(app.test_client())
+    assert stats(again)["Rows the log lost"] == stats(before)["Rows the log lost"]
+    assert again.select_one("#live time") == before.select_one("#live time")
+    other = page_of(app.test_client(), "/monitoring?model=flowers")
+    assert stats(other)["Rows the log lost"].startswith("12")
 
 
 def test_without_predictions_it_says_so(browser: FlaskClient) -> None:

@@ -181,6 +181,9 @@ def test_a_form_is_read_as_a_row_that_passes(model_version: ModelVersion, row: d
     [
         ("pressure", "1,5", "decimal point, not a comma"),
         ("pressure", "1_5", "must be a number"),
+        ("pressure", "١٢", "must be a number"),
+        ("pressure", "１２.5", "must be a number"),
+        ("age", "١٢", "a whole number"),
         ("pressure", "abc", "must be a number"),
         ("pressure", "nan", "a finite number"),
         ("pressure", "inf", "a finite number"),
