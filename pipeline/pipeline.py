@@ -111,6 +111,7 @@ def create_pipeline(
         examples=examples.outputs["examples"],
         statistics=statistics.outputs["statistics"],
         schema=schema.outputs["schema"],
+        baseline_model=blessed.outputs["model"],
         settings=about_model,
         showcase=settings.showcase,
         base=paths.serving,

@@ -25,8 +25,9 @@ from config.load import settings_hash
 from config.schema import model_features, read_schema
 from config.settings import Settings, ShowcaseSettings
 from serving.repository.layout import EVALUATION, SCHEMA, SHOWCASE, STATISTICS, TRAINING
-from serving.repository.manifest import Manifest
+from serving.repository.manifest import Manifest, checksums, digest
 
+BASELINE = "baseline_model"  # the Evaluator's name for it
 PUSHED, VERSION = "pushed", "version"  # custom properties of the output
 
 
@@ -50,6 +51,7 @@ class AtomicPusherSpec(component_spec.ComponentSpec):
         "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
         "statistics": component_spec.ChannelParameter(type=standard_artifacts.ExampleStatistics),
         "schema": component_spec.ChannelParameter(type=standard_artifacts.Schema),
+        BASELINE: component_spec.ChannelParameter(type=standard_artifacts.Model, optional=True),
     }
     OUTPUTS = {"pushed_model": component_spec.ChannelParameter(type=standard_artifacts.PushedModel)}
 
@@ -66,7 +68,7 @@ class Executor(base_executor.BaseExecutor):
         if not (blessed and fit):
             output.set_int_custom_property(PUSHED, 0)
             return
-        uris = {key: artifact_utils.get_single_uri(artifacts) for key, artifacts in input_dict.items()}
+        uris = {key: artifact_utils.get_single_uri(artifacts) for key, artifacts in input_dict.items() if artifacts}
         model = Path(path_utils.serving_model_path(uris["model"]))
         training = json.loads((model / TRAINING).read_text(encoding="utf-8"))
         metrics = read_metrics(uris["evaluation"])
@@ -85,6 +87,7 @@ class Executor(base_executor.BaseExecutor):
                 "serving": Verdict.read(Path(uris["verdict"])).for_manifest(),
             },
             checksums={},
+            baseline=_digest(uris[BASELINE]) if BASELINE in uris else "",
         )
         extra = _extra(uris, settings, metrics)
         wanted = ShowcaseSettings.model_validate_json(exec_properties["showcase"])
@@ -94,6 +97,11 @@ class Executor(base_executor.BaseExecutor):
         output.set_int_custom_property(PUSHED, 1)
         output.set_int_custom_property(VERSION, pushed.version)
         output.set_string_custom_property("pushed_destination", str(pushed.folder))
+
+
+def _digest(uri: str) -> str:
+    """Return the digest that a version has which was pushed from this model."""
+    return digest(checksums(Path(path_utils.serving_model_path(uri))))
 
 
 def _extra(uris: Mapping[str, str], settings: Settings, metrics: Sequence[SliceMetrics]) -> dict[str, str | bytes]:

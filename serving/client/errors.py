@@ -53,3 +53,14 @@ class BadAnswer(VouchError):
     """What came back is not an answer to the request: not JSON, not a number, or another count of rows."""
 
     http_status = 503
+
+
+def refusal(kind: type[VouchError], text: str, retry_after_s: float = 0.0) -> VouchError:
+    """Return the error for what a server said, whichever protocol it said it by."""
+    if UNKNOWN_LABEL in text:
+        return ModelNotFound("the model server does not know that label", got=text)
+    if issubclass(kind, ModelServerDown):
+        return kind("the model server cannot answer now", got=text, fix="later again", retry_after_s=retry_after_s)
+    if kind is ModelServerTimeout:
+        return kind("the model server gave the request up", got=text)
+    return kind(f"the model server {'failed' if kind is ModelServerFailed else 'refused the request'}", got=text)

@@ -11,13 +11,13 @@ import numpy as np
 
 from common.errors import VouchError
 from serving.client.errors import (
-    UNKNOWN_LABEL,
     BadAnswer,
     InvalidRequest,
     ModelNotFound,
     ModelServerDown,
     ModelServerFailed,
     ModelServerTimeout,
+    refusal,
 )
 from serving.client.retry import Caller, Clock, Policy
 from serving.client.types import (
@@ -58,6 +58,7 @@ _CODE_ERRORS: dict[grpc.StatusCode, type[VouchError]] = {
     grpc.StatusCode.FAILED_PRECONDITION: InvalidRequest,
     grpc.StatusCode.OUT_OF_RANGE: InvalidRequest,
     grpc.StatusCode.UNIMPLEMENTED: InvalidRequest,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: ModelServerDown,
 }
 _TOO_LARGE = "larger than max"  # grpcio has no other sign of it; by REST it is 413
 RELOAD_BUDGET_S = 600.0  # answered once newly named models are loaded
@@ -105,17 +106,15 @@ class GrpcClient:
     ) -> Outputs:
         columns = as_columns(inputs)
         rows = count_rows(columns)
-        known = self._signature(model, version_spec, signature)
+        key = (model, version_spec, signature)
+        known = self._signature(*key)
         try:
-            answer = self._predict(model, columns, version_spec, signature, known)
+            answer = self._predict(*key, columns, known)
         except InvalidRequest:
-            self._signatures.pop((model, version_spec, signature), None)
-            if self._signature(model, version_spec, signature) == known:
+            self._signatures.pop(key, None)
+            if (present := self._signature(*key)) == known:
                 raise
-            # another version answers now, and takes other types
-            answer = self._predict(
-                model, columns, version_spec, signature, self._signature(model, version_spec, signature)
-            )
+            answer = self._predict(*key, columns, present)  # another version answers now, and takes other types
         return checked({name: from_tensor(name, proto) for name, proto in answer.outputs.items()}, rows)
 
     def status(self, model: str, version_spec: VersionSpec = NEWEST) -> tuple[VersionStatus, ...]:
@@ -142,7 +141,10 @@ class GrpcClient:
         definitions = message("SignatureDefMap")()
         if not answer.metadata["signature_def"].Unpack(definitions):
             raise BadAnswer("this is no metadata of a model", got=str(answer)[:200])
-        signatures = {name: _as_signature(definition) for name, definition in definitions.signature_def.items()}
+        signatures = {
+            name: Signature(_infos(its.inputs), _infos(its.outputs), its.method_name)
+            for name, its in definitions.signature_def.items()
+        }
         return Metadata(answer.model_spec.version.value, signatures)
 
     def reload_config(self, config: Any) -> None:
@@ -160,7 +162,7 @@ class GrpcClient:
         self._channel.close()
 
     def _predict(
-        self, model: str, columns: Mapping[str, Any], version_spec: VersionSpec, signature: str, known: Signature
+        self, model: str, version_spec: VersionSpec, signature: str, columns: Mapping[str, Any], known: Signature
     ) -> Any:
         request = message("PredictRequest")()
         _fill_spec(request.model_spec, model, version_spec)
@@ -190,19 +192,13 @@ class GrpcClient:
             code, details = error.code(), error.details() or ""
             if code is grpc.StatusCode.UNAVAILABLE:
                 raise ModelServerDown(f"no answer from a model server at {self.address}", got=details) from None
+            if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+                what = f"the model server at {self.address} did not answer in time"
+                raise ModelServerTimeout(what, got=f"nothing in {left_s:.1f} s") from None
             if code is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in details:
                 raise InvalidRequest("the request is too large for the model server", got=details) from None
-            if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-                raise ModelServerDown("the model server cannot answer now", got=details, fix="later again") from None
-            if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-                raise ModelServerTimeout(
-                    f"the model server at {self.address} did not answer in time", got=f"nothing in {left_s:.1f} s"
-                ) from None
-            if UNKNOWN_LABEL in details:
-                raise ModelNotFound("the model server does not know that label", got=details) from None
-            if code in _CODE_ERRORS:
-                raise _CODE_ERRORS[code]("the model server refused the request", got=details) from None
-            raise ModelServerFailed("the model server failed", got=f"{code.name}: {details}") from None
+            kind = _CODE_ERRORS.get(code, ModelServerFailed)
+            raise refusal(kind, f"{code.name}: {details}" if kind is ModelServerFailed else details) from None
 
     def _method(self, name: str) -> Callable[..., Any]:
         service, request, response = _METHODS[name]
@@ -219,10 +215,6 @@ def _fill_spec(spec: Any, model: str, version_spec: VersionSpec) -> None:
         spec.version.value = version_spec.version
     elif version_spec.label:
         spec.version_label = version_spec.label
-
-
-def _as_signature(definition: Any) -> Signature:
-    return Signature(_infos(definition.inputs), _infos(definition.outputs), definition.method_name)
 
 
 def _infos(infos: Mapping[str, Any]) -> dict[str, TensorInfo]:

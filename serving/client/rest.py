@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from functools import partial
 from http import HTTPStatus
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -17,13 +18,13 @@ import orjson
 
 from common.errors import VouchError
 from serving.client.errors import (
-    UNKNOWN_LABEL,
     BadAnswer,
     InvalidRequest,
     ModelNotFound,
     ModelServerDown,
     ModelServerFailed,
     ModelServerTimeout,
+    refusal,
 )
 from serving.client.http import HttpPool, Limits, NoHttp, NotReached, Reply, TooLate
 from serving.client.retry import Caller, Clock, Policy
@@ -47,8 +48,12 @@ HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "Content-Type": "appl
 _STATUS_ERRORS: dict[int, type[VouchError]] = {
     400: InvalidRequest,
     404: ModelNotFound,
+    408: ModelServerTimeout,
     413: InvalidRequest,
+    429: ModelServerDown,
     501: InvalidRequest,
+    503: ModelServerDown,
+    504: ModelServerTimeout,
 }
 
 
@@ -94,7 +99,10 @@ class RestClient:
         answer = self._ask("GET", f"{_path(model, version_spec)}/metadata")
         try:
             definitions = answer["metadata"]["signature_def"]["signature_def"]
-            signatures = {name: _signature(definition) for name, definition in definitions.items()}
+            signatures = {
+                name: Signature(_tensor_infos(its["inputs"]), _tensor_infos(its["outputs"]), its["method_name"])
+                for name, its in definitions.items()
+            }
             return Metadata(int(answer["model_spec"]["version"]), signatures)
         except (AttributeError, KeyError, TypeError, ValueError):
             raise BadAnswer("this is no metadata of a model", got=_shown(answer)) from None
@@ -123,18 +131,17 @@ class RestClient:
         except NotReached as error:
             raise ModelServerDown(f"no answer from a model server at {self.url}", got=error) from None
         except TooLate:
-            raise self._too_late(left_s) from None
+            what, waited = (
+                f"the model server at {self.url} did not answer in time",
+                f"no whole answer in {left_s:.1f} s",
+            )
+            raise ModelServerTimeout(what, got=waited) from None
         except NoHttp as error:
             raise BadAnswer(f"{self.url} does not speak HTTP, or broke off", got=error) from None
         answer = _parsed(reply.status, reply.content)
         if reply.status != HTTPStatus.OK:
-            _refuse(reply, answer)
+            raise _refusal(reply, answer)
         return answer
-
-    def _too_late(self, waited_s: float) -> ModelServerTimeout:
-        return ModelServerTimeout(
-            f"the model server at {self.url} did not answer in time", got=f"no whole answer in {waited_s:.1f} s"
-        )
 
 
 def _path(model: str, version_spec: VersionSpec) -> str:
@@ -178,13 +185,10 @@ def _plain(value: Any) -> Any:
 
 def _decoded(value: Any) -> Any:
     """Return a tensor with its bytes as such: all of its values are, or none."""
-    return _with_bytes(value) if isinstance(_first_leaf(value), dict) else value
-
-
-def _first_leaf(value: Any) -> Any:
-    while isinstance(value, list) and value:
-        value = value[0]
-    return value
+    leaf = value
+    while isinstance(leaf, list) and leaf:
+        leaf = leaf[0]
+    return _with_bytes(value) if isinstance(leaf, dict) else value
 
 
 def _with_bytes(value: Any) -> Any:
@@ -193,38 +197,26 @@ def _with_bytes(value: Any) -> Any:
     return base64.b64decode(value["b64"]) if isinstance(value, dict) and set(value) == {"b64"} else value
 
 
-def _read(content: bytes) -> Any:
-    try:
-        return orjson.loads(content)
-    except ValueError:  # NaN, which is no JSON, makes a better error than that
-        return json.loads(content)
-
-
 def _parsed(status: int, content: bytes) -> dict[str, Any]:
-    try:
-        answer = _read(content)
-    except (ValueError, RecursionError):
-        answer = None
+    answer = None
+    with suppress(ValueError, RecursionError):
+        try:
+            answer = orjson.loads(content)
+        except ValueError:  # NaN, which is no JSON, makes a better error than that
+            answer = json.loads(content)
     if isinstance(answer, dict):
         return answer
-    text = content.decode(errors="replace")
+    text = _shown(content.decode(errors="replace"))
     if status == HTTPStatus.OK:
-        raise BadAnswer("the model server's answer is no JSON object", got=_shown(text))
-    return {"error": _shown(text)}
+        raise BadAnswer("the model server's answer is no JSON object", got=text)
+    return {"error": text}
 
 
-def _refuse(response: Reply, answer: Mapping[str, Any]) -> NoReturn:
-    status, text = response.status, str(answer.get("error", ""))
-    if status in (429, 503):
-        asked_s = _retry_after_s(response.headers.get("retry-after", ""))
-        raise ModelServerDown("the model server cannot answer now", got=text, fix="later again", retry_after_s=asked_s)
-    if status in (408, 504):
-        raise ModelServerTimeout("the model server gave the request up", got=text)
-    if UNKNOWN_LABEL in text:
-        raise ModelNotFound("the model server does not know that label", got=text)
-    if status in _STATUS_ERRORS:
-        raise _STATUS_ERRORS[status]("the model server refused the request", got=text)
-    raise ModelServerFailed("the model server failed", got=f"{status}: {text}")
+def _refusal(reply: Reply, answer: Mapping[str, Any]) -> VouchError:
+    text = str(answer.get("error", ""))
+    kind = _STATUS_ERRORS.get(reply.status, ModelServerFailed)
+    shown = f"{reply.status}: {text}" if kind is ModelServerFailed else text
+    return refusal(kind, shown, _retry_after_s(reply.headers.get("retry-after", "")))
 
 
 def _retry_after_s(text: str) -> float:
@@ -237,17 +229,12 @@ def _retry_after_s(text: str) -> float:
         return 0.0
 
 
-def _signature(definition: Mapping[str, Any]) -> Signature:
-    return Signature(
-        {name: _tensor_info(info) for name, info in definition["inputs"].items()},
-        {name: _tensor_info(info) for name, info in definition["outputs"].items()},
-        definition["method_name"],
-    )
+def _tensor_infos(infos: Mapping[str, Any]) -> dict[str, TensorInfo]:
+    return {name: TensorInfo(info["dtype"], _shape(info["tensor_shape"])) for name, info in infos.items()}
 
 
-def _tensor_info(info: Mapping[str, Any]) -> TensorInfo:
-    shape = info["tensor_shape"]
-    return TensorInfo(info["dtype"], None if shape["unknown_rank"] else tuple(int(dim["size"]) for dim in shape["dim"]))
+def _shape(shape: Mapping[str, Any]) -> tuple[int, ...] | None:
+    return None if shape["unknown_rank"] else tuple(int(dim["size"]) for dim in shape["dim"])
 
 
 def _shown(value: Any) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import tarfile
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,25 +16,38 @@ from common.files import disk_problems, sync
 from serving.release.servers import recorded
 from serving.release.state import LOG, STATE
 from serving.repository.layout import models, versions
-from serving.repository.manifest import add_version, check_whole, problems
+from serving.repository.manifest import Manifest, add_version, check_whole, problems
 
 RECORDS = (STATE, LOG)
 DAMAGED = ".damaged-"  # where a version goes whose place is taken by the one from the backup
 
 
-def removable(root: Path, model: str, keep: int, in_use: Iterable[int] = ()) -> list[int]:
+def removable(root: Path, model: str, keep: int) -> list[int]:
     """Return the versions of a model that may go, in rising order.
 
     The newest `keep` stay, and whatever their age the stable version, the candidate, the previous one, those of a
-    release under way, and those `in_use` elsewhere, such as a baseline. Raises ConfigError for a `keep` below 1.
+    release under way, and the baselines that the evaluation gate compared all these with. Raises ConfigError for a
+    `keep` below 1.
     """
     if keep < 1:
         raise ConfigError("at least one version must be kept", got=keep, wanted="1 or more")
     present, record = versions(root / model), recorded(root, model)
-    kept = {*present[-keep:], *in_use}
+    kept = set(present[-keep:])
     if record:
         kept.update(record.state.loaded, record.intent.entry.after.loaded if record.intent else ())
-    return [version for version in present if version not in kept]
+    manifests = dict(_manifests(root / model, present))
+    baselines = {manifests[version].baseline for version in kept & manifests.keys()} - {""}
+    return [
+        version
+        for version in present
+        if version not in kept and not (version in manifests and manifests[version].digest in baselines)
+    ]
+
+
+def _manifests(base: Path, numbers: Iterable[int]) -> Iterator[tuple[int, Manifest]]:
+    for number in numbers:
+        with suppress(DataError):  # a version that cannot say what it is is nobody's baseline
+            yield number, Manifest.read(base / str(number))
 
 
 @dataclass

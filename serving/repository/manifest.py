@@ -54,6 +54,7 @@ class Manifest:
     checksums: dict[str, str]  # file, relative: sha256
     schema: str = SCHEMA
     drift_reference: str = STATISTICS
+    baseline: str = ""  # the digest of the blessed model that the evaluation gate compared it with
 
     @property
     def is_blessed(self) -> bool:

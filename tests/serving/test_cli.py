@@ -104,17 +104,19 @@ def test_a_deployment_is_prepared_pushed_elsewhere_backed_up_and_restored(tmp_pa
     assert 'key: "stable"' in (tmp_path / "serving" / "models.config").read_text()
 
 
-def test_old_versions_are_pruned_but_never_what_is_released(tmp_path: Path) -> None:
-    for version in (1, 2):
-        bare_version(tmp_path / "serving" / "m", version)
-        run("prepare", var=tmp_path)  # the first is stable
-    for version in (3, 4):
-        bare_version(tmp_path / "serving" / "m", version)
+def test_old_versions_are_pruned_but_never_what_is_released_or_compared_with(tmp_path: Path) -> None:
+    base = tmp_path / "serving" / "m"
+    bare_version(base, 1)
+    run("prepare", var=tmp_path)  # it is stable
+    for version in (2, 3, 4):
+        bare_version(base, version)
+    bare_version(base, 5, digest="digest of 5")
+    bare_version(base, 6, baseline="digest of 5")
     done = run("prune", "m", "--keep", "1", "--dry-run", "--json", var=tmp_path)
-    assert json.loads(done.stdout) == {"model": "m", "removed": [], "removable": [2, 3]}
-    assert versions(tmp_path / "serving" / "m") == [1, 2, 3, 4]
-    assert run("prune", "m", "--keep", "1", var=tmp_path).stdout == "removed from m: 2, 3\n"
-    assert sorted(child.name for child in (tmp_path / "serving" / "m").glob("[!.]*")) == ["1", "4"]
+    assert json.loads(done.stdout) == {"model": "m", "removed": [], "removable": [2, 3, 4]}
+    assert versions(base) == [1, 2, 3, 4, 5, 6]
+    assert run("prune", "m", "--keep", "1", var=tmp_path).stdout == "removed from m: 2, 3, 4\n"
+    assert sorted(child.name for child in base.glob("[!.]*")) == ["1", "5", "6"]
     assert run("prune", "other", "--keep", "1", var=tmp_path).exit_code == 3
 
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 def pushed(pipeline_run: Any, breast_cancer: Any, tmp_path: Path) -> Callable[..., Any]:
     """Run the component on the shared run's artifacts, with the blessings that a test chooses."""
 
-    def go(*, blessed: bool, fit: bool) -> Any:
+    def go(*, blessed: bool, fit: bool, has_baseline: bool = False) -> Any:
         from tfx.components.evaluator import constants
         from tfx.components.infra_validator import executor as infra_validator
         from tfx.dsl.components.base.base_executor import BaseExecutor
@@ -48,6 +48,7 @@ def pushed(pipeline_run: Any, breast_cancer: Any, tmp_path: Path) -> Callable[..
                 "examples": [artifact("FileBasedExampleGen", "examples")],
                 "statistics": [artifact("StatisticsGen", "statistics")],
                 "schema": [artifact("ImportSchemaGen", "schema")],
+                "baseline_model": [artifact("Trainer", "model")] if has_baseline else [],
             },
             {"pushed_model": [output]},
             {
@@ -78,6 +79,14 @@ def test_with_both_the_model_is_pushed_whole(pushed: Callable[..., Any], pipelin
     manifest = Manifest.read(tmp_path / "base" / "1")
     assert manifest.run_id == "a-run"
     assert manifest.digest == Manifest.read(pipeline_run.serving / "1").digest
+    assert manifest.baseline == "", "there was no blessed model to compare with"
+
+
+def test_the_manifest_names_the_model_that_it_was_compared_with(
+    pushed: Callable[..., Any], pipeline_run: Any, tmp_path: Path
+) -> None:
+    pushed(blessed=True, fit=True, has_baseline=True)
+    assert Manifest.read(tmp_path / "base" / "1").baseline == Manifest.read(pipeline_run.serving / "1").digest
 
 
 def test_rows_to_look_at_travel_with_the_model(

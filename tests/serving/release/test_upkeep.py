@@ -13,7 +13,7 @@ from serving.release import commands as release
 from serving.release.servers import ReleaseContext
 from serving.release.state import LOG, STATE, Entry, Intent, Record, State, Store
 from serving.release.upkeep import back_up, bring_back, removable
-from serving.repository.layout import versions
+from serving.repository.layout import MANIFEST, versions
 from serving.repository.manifest import problems
 from tests.support.serving.versions import bare_version
 
@@ -30,7 +30,6 @@ def store(tmp_path: Path) -> Store:
 def test_what_is_released_or_in_use_stays_whatever_its_age(store: Store) -> None:
     store.write(Record(State(3, previous=1, candidate=4, weight_percent=10)))
     assert removable(store.base.parent, "m", 2) == [2, 5, 6]
-    assert removable(store.base.parent, "m", 2, in_use=[5]) == [2, 6]
     assert removable(store.base.parent, "m", 8) == []
 
 
@@ -43,6 +42,20 @@ def test_a_broken_state_lets_nothing_released_go(store: Store) -> None:
     store.log(ENTRY)
     (store.base / STATE).write_text("{")
     assert removable(store.base.parent, "m", 1) == [1, 3, 5, 6, 7]
+
+
+def test_a_baseline_in_use_stays(tmp_path: Path) -> None:
+    """Version 5 was compared with 1, the candidate 3 with 2; what 4 was compared with is nobody's concern any more."""
+    base = tmp_path / "m"
+    for version, baseline in ((1, ""), (2, ""), (3, "digest of 2"), (4, "digest of 3"), (5, "digest of 1"), (6, "")):
+        bare_version(base, version, digest=f"digest of {version}", baseline=baseline)
+    Store(tmp_path, "m").write(Record(State(5, candidate=3)))
+    assert removable(tmp_path, "m", 1) == [4]
+    Store(tmp_path, "m").write(Record(State(6)))
+    assert removable(tmp_path, "m", 1) == [1, 2, 3, 4, 5]
+    assert removable(tmp_path, "m", 2) == [2, 3, 4]
+    (base / "1" / MANIFEST).unlink()
+    assert removable(tmp_path, "m", 2) == [1, 2, 3, 4], "nobody can tell what it is"
 
 
 def test_before_the_first_release_the_newest_stay(store: Store) -> None:

@@ -34,12 +34,19 @@ def copy_version(
     return folder
 
 
-def bare_version(base: Path, version: int, verdicts: dict[str, GateVerdict] | None = None) -> Path:
+def bare_version(
+    base: Path,
+    version: int,
+    verdicts: dict[str, GateVerdict] | None = None,
+    *,
+    digest: str = "digest",
+    baseline: str = "",
+) -> Path:
     """Make a version that is whole but no model, for what needs no server."""
     folder = base / str(version)
     (folder / "assets.extra").mkdir(parents=True)
     (folder / "saved_model.pb").write_bytes(b"graph %d" % version)
-    _vouch(folder, NOTHING, verdicts)
+    _vouch(folder, replace(NOTHING, digest=digest, baseline=baseline), verdicts)
     return folder
 
 
