@@ -33,8 +33,6 @@ LABEL = click.option("--label", help="The version that this label points to.")
 
 @dataclass(frozen=True)
 class Edge:
-    """What was read from options and the environment, once."""
-
     addresses: Addresses
     root: Path
     who: str

@@ -75,7 +75,6 @@ def show_metadata(client: ModelClient, model: str, version_spec: VersionSpec, as
 
 
 def show_history(root: Path, model: str, limit: int, as_json: bool) -> None:
-    """Print the newest entries of a model's release log."""
     model_folder(root, model)
     entries = list(reversed(Store(root, model).history()))[:limit]
     if as_json:

@@ -52,7 +52,6 @@ class Limits:
     clock: Callable[[], float] = time.monotonic
 
     def left_s(self) -> float:
-        """Return the seconds left. Raises TooLate if there are none."""
         left_s = self.deadline - self.clock()
         if left_s <= 0:
             raise TooLate
@@ -98,7 +97,6 @@ class HttpPool:
         return reply
 
     def close(self) -> None:
-        """Close the connections that are not in use."""
         while self._idle:
             with suppress(IndexError):
                 self._idle.pop().close()

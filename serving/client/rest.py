@@ -58,8 +58,6 @@ _STATUS_ERRORS: dict[int, type[VouchError]] = {
 
 
 class RestClient:
-    """A ModelClient over HTTP."""
-
     def __init__(self, url: str, policy: Policy | None = None, clock: Clock | None = None) -> None:
         self.url = url.rstrip("/")
         self._caller = Caller(policy, clock)
@@ -131,11 +129,8 @@ class RestClient:
         except NotReached as error:
             raise ModelServerDown(f"no answer from a model server at {self.url}", got=error) from None
         except TooLate:
-            what, waited = (
-                f"the model server at {self.url} did not answer in time",
-                f"no whole answer in {left_s:.1f} s",
-            )
-            raise ModelServerTimeout(what, got=waited) from None
+            what = f"the model server at {self.url} did not answer in time"
+            raise ModelServerTimeout(what, got=f"no whole answer in {left_s:.1f} s") from None
         except NoHttp as error:
             raise BadAnswer(f"{self.url} does not speak HTTP, or broke off", got=error) from None
         answer = _parsed(reply.status, reply.content)

@@ -54,8 +54,6 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class Signature:
-    """What a signature takes and gives."""
-
     inputs: Mapping[str, TensorInfo]
     outputs: Mapping[str, TensorInfo]
     method_name: str = ""
@@ -63,8 +61,6 @@ class Signature:
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a version says of itself."""
-
     version: int
     signatures: Mapping[str, Signature] = field(default_factory=dict)
 
@@ -87,8 +83,7 @@ class ModelClient(Protocol):
     def metadata(self, model: str, version_spec: VersionSpec = NEWEST) -> Metadata:
         """Return the signatures, and the version that the label or the newest stands for."""
 
-    def close(self) -> None:
-        """Close all connections."""
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,6 @@ def take(wanted: Mapping[str, int]) -> tuple[int, ...]:
 
 
 def free(count: int) -> tuple[int, ...]:
-    """Return so many ports that nothing listens on."""
     return take({str(number): 0 for number in range(count)})
 
 
@@ -66,8 +65,6 @@ class Places:
 
 @dataclass(frozen=True)
 class Program:
-    """A command that starts a model server, and why this one."""
-
     name: str
     why: str
     command: tuple[str, ...]
@@ -137,7 +134,6 @@ def _docker(places: Places) -> tuple[str, ...]:
 
 
 def _image() -> str:
-    """Return the image that the Dockerfile builds on."""
     image = re.search(r"^ARG IMAGE=(\S+)", (ROOT / "Dockerfile").read_text(encoding="utf-8"), flags=re.MULTILINE)
     if not image:
         raise EnvironmentProblem("the Dockerfile names no image of TensorFlow Serving", wanted="ARG IMAGE=…")

@@ -68,7 +68,6 @@ class Running:
 
     @property
     def log(self) -> Path:
-        """What the server wrote."""
         return self.root / LOG
 
     def urls(self, model: str) -> dict[str, str]:
@@ -223,7 +222,6 @@ def _tail(running: Running) -> str:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """End a process that was started, kindly first."""
     process.terminate()
     try:
         process.wait(END_WAIT_S)

@@ -22,12 +22,10 @@ STALE_S = 2.0  # how long the error of an earlier attempt may stand before the n
 
 
 def newest_vouched(base: Path) -> int | None:
-    """Return the newest version that can be vouched for."""
     return next((version for version in reversed(versions(base)) if is_vouched(base, version)), None)
 
 
 def is_vouched(base: Path, version: int) -> bool:
-    """Return whether a version is there and can be vouched for."""
     with suppress(DataError, GateRefused):
         vouched(base, version)
         return True

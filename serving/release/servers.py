@@ -37,7 +37,6 @@ LET_GO_S = 0.5  # what a server may take to notice that it is no longer asked fo
 
 
 def utc_now() -> str:
-    """Return the time, ISO 8601."""
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
 
 
@@ -88,14 +87,11 @@ def _machines(address: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a server is to hold of one model."""
-
     loaded: tuple[int, ...]
     labels: Mapping[str, int]
 
     @staticmethod
     def of(state: State, also: Iterable[int] = ()) -> Plan:
-        """Return the plan of a state, with further versions kept loaded beside."""
         return Plan(tuple(sorted({*state.loaded, *also})), state.labels)
 
 
@@ -161,7 +157,6 @@ class ServerView:
 
     @property
     def available(self) -> set[int]:
-        """Return the versions that answer."""
         return {number for number, status in self.versions.items() if status.state == "AVAILABLE"}
 
     def difference(self, state: State) -> str:

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -45,12 +45,10 @@ class State:
 
     @property
     def labels(self) -> dict[str, int]:
-        """Return version by label."""
         return {STABLE: self.stable} | ({CANDIDATE: self.candidate} if self.candidate else {})
 
     @property
     def loaded(self) -> tuple[int, ...]:
-        """Return the versions to keep loaded, in rising order."""
         return tuple(sorted({version for version in (self.stable, self.previous, self.candidate) if version}))
 
 
@@ -84,8 +82,6 @@ class Intent:
 
 @dataclass(frozen=True)
 class Record:
-    """All that the state file holds."""
-
     __pydantic_config__ = _STRICT
 
     state: State
@@ -97,18 +93,7 @@ class Record:
         return self.intent.entry.after if self.intent and self.intent.is_decided else self.state
 
 
-@dataclass(frozen=True)
-class Routing:
-    """How a router divides its requests: `weight_percent` of them to the label `candidate`, if there is one."""
-
-    stable: int
-    candidate: int | None
-    weight_percent: float
-
-
 class Store:
-    """The files of one model."""
-
     def __init__(self, root: Path, model: str) -> None:
         self.base = root / model
 
@@ -128,13 +113,11 @@ class Store:
         return record
 
     def intact(self) -> Record | None:
-        """Return the record, None if there is none or it is broken."""
         with suppress(DataError):
             return self.read()
         return None
 
     def write(self, record: Record) -> None:
-        """Replace the record, whole or not at all."""
         write_text(self.base / STATE, json.dumps(asdict(record), indent=2) + "\n")
 
     def log(self, entry: Entry) -> None:
@@ -158,8 +141,8 @@ class Store:
         return tuple(entry for line in lines if (entry := _entry_or_none(line)))
 
 
-def routing(root: Path, model: str) -> Routing | None:
-    """Return how to route right now, None before the first release.
+def routing(root: Path, model: str) -> State | None:
+    """Return the state that a router goes by right now, None before the first release.
 
     During a change it is the smaller share of before and after, so that no request goes to a label not yet, or no
     longer, there. Read from one file that is only ever replaced whole.
@@ -171,8 +154,8 @@ def routing(root: Path, model: str) -> Routing | None:
     if record.intent:
         after = record.intent.entry.after
         share = min(state.weight_percent, after.weight_percent) if state.candidate == after.candidate else 0.0
-        state = replace(state, candidate=state.candidate if share else None, weight_percent=share)
-    return Routing(state.stable, state.candidate, state.weight_percent)
+        return State(state.stable, candidate=state.candidate if share else None, weight_percent=share)
+    return state
 
 
 def release_disk_problems(root: Path) -> AbstractContextManager[None]:

@@ -55,7 +55,6 @@ def change(
 
 
 def first(context: ReleaseContext, model: str, version: int) -> State:
-    """Release the first version of a model."""
     store, after = Store(context.root, model), State(version)
     vouched(store.base, version)
     try:
@@ -86,7 +85,6 @@ def recovered(context: ReleaseContext, model: str) -> State | None:
 
 
 def entry_of(context: ReleaseContext, base: Path, what: str, before: State | None, after: State) -> Entry:
-    """Describe a change, with what the manifest of its version says."""
     try:
         manifest = Manifest.read(base / str(after.candidate or after.stable))
         said = (manifest.run_id, manifest.digest, manifest.sentences.get("evaluation", ""))

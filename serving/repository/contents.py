@@ -38,7 +38,6 @@ class Golden:
 
     @staticmethod
     def read(folder: Path) -> Golden:
-        """Read what `write` wrote. Raises DataError if a version carries no golden rows."""
         path = folder / GOLDEN
         try:
             return _adapter().validate_json(path.read_bytes())
@@ -46,7 +45,6 @@ class Golden:
             raise DataError(f"no golden rows in {path}", got=error, fix="push the model again") from None
 
     def columns(self, signature: str) -> dict[str, list[Any]]:
-        """Return the rows as a client sends them to a signature."""
         return {name: plain(values) for name, values in self.inputs[signature].items()}
 
 
@@ -62,8 +60,6 @@ def _adapter() -> TypeAdapter[Golden]:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Statistics of one split: its rows, and what is known of each column."""
-
     rows: int = 0
     columns: Mapping[str, statistics_pb2.FeatureNameStatistics] = field(default_factory=dict)
 

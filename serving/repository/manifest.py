@@ -58,16 +58,13 @@ class Manifest:
 
     @property
     def is_blessed(self) -> bool:
-        """Whether every gate passed it."""
         return all(gate in self.verdicts and self.verdicts[gate].passed for gate in GATES)
 
     @property
     def sentences(self) -> dict[str, str]:
-        """Return what each gate said."""
         return {gate: verdict.sentence for gate, verdict in self.verdicts.items()}
 
     def text(self) -> str:
-        """Return the JSON that `read` reads."""
         return json.dumps(asdict(self), indent=2, sort_keys=True) + "\n"
 
     @staticmethod
@@ -96,7 +93,6 @@ def checksums(folder: Path) -> dict[str, str]:
 
 
 def digest(sums: dict[str, str]) -> str:
-    """Return one sha256 over names and checksums."""
     return hashlib.sha256(json.dumps(sums, sort_keys=True).encode()).hexdigest()
 
 

@@ -10,7 +10,7 @@ from flask import Response
 
 from common.errors import DataError
 from serving.client.errors import ModelNotFound
-from serving.release.state import Routing, State, Store, routing
+from serving.release.state import State, Store, routing
 from serving.repository.manifest import Manifest
 from webapp.api.features import TYPES, bound, example_value
 from webapp.api.routes import Operation, Parameter, answer, route
@@ -80,25 +80,25 @@ def shown_version(app_services: Services, name: str) -> ModelVersion:
 
 def _summary(app_services: Services, name: str) -> ModelSummary:
     versions = app_services.catalog.versions(name)
-    released = _routing(app_services, name) or Routing(0, None, 0.0)
+    released = _routing(app_services, name)
     with suppress(DataError, ModelNotFound):
         title = shown_version(app_services, name).title
         return _summed(name, title, versions, released)
     return _summed(name, name, versions, released)
 
 
-def _summed(name: str, title: str, versions: list[int], released: Routing) -> ModelSummary:
+def _summed(name: str, title: str, versions: list[int], released: State | None) -> ModelSummary:
     return ModelSummary(
         name=name,
         title=title,
         versions=versions,
-        stable=released.stable or None,
-        candidate=released.candidate,
-        candidate_percent=released.weight_percent,
+        stable=released.stable if released else None,
+        candidate=released.candidate if released else None,
+        candidate_percent=released.weight_percent if released else 0.0,
     )
 
 
-def _routing(app_services: Services, name: str) -> Routing | None:
+def _routing(app_services: Services, name: str) -> State | None:
     """Return what is released, None if nothing is or the state file cannot be read."""
     with suppress(DataError):
         return routing(app_services.settings.serving, name)

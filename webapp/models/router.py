@@ -13,7 +13,7 @@ from pathlib import Path
 
 from common.errors import DataError, VouchError
 from serving.client.errors import ModelNotFound
-from serving.release.state import STATE, Routing, Store, routing
+from serving.release.state import STATE, State, Store, routing
 from serving.repository.layout import CANDIDATE, STABLE, models, versions
 
 MODEL_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")  # config.settings.Settings.name; no path can be made of it
@@ -40,7 +40,7 @@ class Router:
 
     def __init__(self, serving: Path, chance: Callable[[], float] = random.random) -> None:
         self._serving, self._chance = serving, chance
-        self._known: dict[str, tuple[Stamp, Routing]] = {}
+        self._known: dict[str, tuple[Stamp, State]] = {}
 
     def choose(self, model: str, sticky_key: str = "") -> Choice:
         """Return who answers. The same key is answered by the same version while the release stays as it is.
@@ -65,7 +65,7 @@ class Router:
             record = None
         return Choice(record.wanted.stable, STABLE) if record else Choice(self._routing(model).stable, STABLE)
 
-    def _routing(self, model: str) -> Routing:
+    def _routing(self, model: str) -> State:
         try:
             stamp = self._stamp(model)
         except OSError:

@@ -21,7 +21,7 @@ from serving.client.errors import ModelServerDown
 from serving.client.grpc import GrpcClient
 from serving.client.types import ModelClient, VersionSpec
 from serving.release import commands as release
-from serving.release.state import Record, Routing, State, Store, routing
+from serving.release.state import Record, State, Store, routing
 from serving.release.transaction import STEPS
 from serving.repository.manifest import GateVerdict
 from tests.support.paths import ROOT
@@ -81,7 +81,7 @@ def test_a_canary_and_its_ends(hall: Hall) -> None:
     release.promote(hall.context, model, 2)
     assert release.canary(hall.context, model, 10) == State(2, 1, 3, 10.0)
     assert (hall.version(model, "stable"), hall.version(model, "candidate"), hall.version(model)) == (2, 3, 3)
-    assert routing(hall.context.root, model) == Routing(2, 3, 10.0)
+    assert routing(hall.context.root, model) == State(2, 1, 3, 10.0)
     assert release.canary(hall.context, model, 25).weight_percent == 25
     assert release.canary(hall.context, model, 0) == State(2, 1)
     assert hall.version(model, "candidate") is None
@@ -155,7 +155,7 @@ def test_a_candidate_is_checked_as_well(hall: Hall) -> None:
     with pytest.raises(GateRefused, match="are wrong"):
         release.canary(hall.context, model, 10)
     assert hall.version(model, "candidate") is None
-    assert routing(hall.context.root, model) == Routing(1, None, 0)
+    assert routing(hall.context.root, model) == State(1)
 
 
 def test_an_unknown_version_or_model_is_refused(hall: Hall) -> None:

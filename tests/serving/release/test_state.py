@@ -21,7 +21,6 @@ from serving.release.state import (
     Entry,
     Intent,
     Record,
-    Routing,
     State,
     Store,
     one_at_a_time,
@@ -77,22 +76,22 @@ def test_the_log_grows_and_survives_a_torn_line(store: Store) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "wanted"),
     [
-        (State(1), State(1, None, 2, 10.0), Routing(1, None, 0.0)),
-        (State(1, None, 2, 10.0), State(1), Routing(1, None, 0.0)),
-        (State(1, None, 2, 10.0), State(2, 1), Routing(1, None, 0.0)),
-        (State(1, None, 2, 10.0), State(1, None, 2, 50.0), Routing(1, 2, 10.0)),
-        (State(1, None, 2, 10.0), State(1, None, 3, 10.0), Routing(1, None, 0.0)),
+        (State(1), State(1, None, 2, 10.0), State(1)),
+        (State(1, None, 2, 10.0), State(1), State(1)),
+        (State(1, None, 2, 10.0), State(2, 1), State(1)),
+        (State(1, None, 2, 10.0), State(1, None, 2, 50.0), State(1, None, 2, 10.0)),
+        (State(1, None, 2, 10.0), State(1, None, 3, 10.0), State(1)),
     ],
     ids=["begins", "ends", "is promoted", "grows", "is another"],
 )
 def test_during_a_change_nobody_is_routed_to_a_label_that_may_be_missing(
-    store: Store, before: State, after: State, wanted: Routing
+    store: Store, before: State, after: State, wanted: State
 ) -> None:
     assert routing(store.base.parent, "m") is None
     store.write(Record(before, Intent(replace(ENTRY, after=after))))
     assert routing(store.base.parent, "m") == wanted
     store.write(Record(after))
-    assert routing(store.base.parent, "m") == Routing(after.stable, after.candidate, after.weight_percent)
+    assert routing(store.base.parent, "m") == after
 
 
 def test_the_holder_of_the_lock_is_named(tmp_path: Path) -> None:
