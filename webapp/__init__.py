@@ -41,11 +41,13 @@ def create_app(settings: WebSettings | None = None, services: Services | None = 
 
 def make_services(settings: WebSettings) -> Services:
     """Return the services that the settings describe. Nothing is asked of the model server yet."""
+    from common.records.database import Database
     from serving.client import connect
     from serving.client.retry import Policy
     from serving.client.types import Addresses
     from webapp.auth.accounts import Accounts
     from webapp.http.metrics import Metrics
+    from webapp.migrations import migrate, take_over
     from webapp.models.catalog import Catalog
     from webapp.models.router import Router
     from webapp.predict.log_writer import PredictionLog
@@ -58,8 +60,10 @@ def make_services(settings: WebSettings) -> Services:
     metrics = Metrics()
     log = PredictionLog(settings, metrics)
     predictor = Predictor(catalog, router, client, log, metrics)
-    accounts = Accounts(settings.database)
-    return Services(settings, client, catalog, router, predictor, log, accounts, metrics, Kept())
+    database = Database(settings.database, migrate)
+    take_over(database, settings.predictions)
+    accounts = Accounts(database)
+    return Services(settings, client, catalog, router, predictor, log, database, accounts, metrics, Kept())
 
 
 def _from_environment() -> WebSettings:

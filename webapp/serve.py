@@ -29,8 +29,9 @@ from granian.log import LogLevels
 
 from common.errors import EnvironmentProblem
 from common.logs import configuration
-from webapp.auth.accounts import Accounts
+from common.records.database import Database
 from webapp.http.admission import SLOW_CLIENTS, WATCHERS, Admission
+from webapp.migrations import migrate
 from webapp.settings import WebSettings, read_settings
 
 if TYPE_CHECKING:
@@ -50,11 +51,10 @@ def serve(settings: WebSettings, *, once: bool = False) -> None:
     """Serve until SIGINT or SIGTERM, or only until it was asked `once`; requests under way are finished first.
 
     The workers read the environment again, so it must say what `settings` say. Raises EnvironmentProblem if the port
-    is taken or the accounts cannot be read.
+    is taken or the database cannot be read.
     """
-    if settings.auth:  # found out here: a worker that cannot start is started again and again
-        with closing(Accounts(settings.database)) as accounts:
-            accounts.users()
+    with closing(Database(settings.database, migrate)) as database, database.reading():
+        pass  # found out here: a worker that cannot start is started again and again
     with closing(_reserve(settings.host, settings.port)) as reserved:
         port = reserved.getsockname()[1]
         shown = f"[{settings.host}]" if ":" in settings.host else settings.host

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from flask import current_app
 
 if TYPE_CHECKING:  # every room may ask for the services, and they are made of things from most rooms
+    from common.records.database import Database
     from serving.client.types import ModelClient
     from webapp.auth.accounts import Accounts
     from webapp.http.metrics import Metrics
@@ -51,6 +52,7 @@ class Services:
     router: Router
     predictor: Predictor
     log: PredictionLog
+    database: Database
     accounts: Accounts
     metrics: Metrics
     kept: Kept
@@ -58,7 +60,7 @@ class Services:
     def close(self) -> None:
         """Write what the log still holds and close all connections."""
         self.log.close()
-        self.accounts.close()
+        self.database.close()
         self.client.close()
 
 

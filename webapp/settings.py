@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from sqlalchemy import URL
 
 from common.errors import ConfigError
 from common.paths import WEB_PAGE, var_root
+from common.records.database import database_url
 from config.settings import Frozen
 
 PREFIX = "VOUCH_"
@@ -46,6 +48,11 @@ class WebSettings(Frozen):
     )
     previous_secret_key: SecretStr = Field(
         SecretStr(""), description="The one before, while what it signed is still believed; see docs/security.md."
+    )
+    database_url: SecretStr = Field(
+        SecretStr(""),
+        description="Database of accounts, true labels, the audit log and jobs, such as "
+        "postgresql://user:password@host/name, for replicas. Default: the file var/webapp.sqlite.",
     )
     secure_cookies: bool = Field(True, description="With auth: cookies over HTTPS only. off: for tests without TLS.")
     trusted_hosts: tuple[str, ...] = Field(
@@ -92,6 +99,13 @@ class WebSettings(Frozen):
     log_format: Literal["text", "json"] = Field("text", description="Of the app's log; json: an object a line.")
     prometheus_url: str = Field("", description="Linked from the monitoring page.")
     grafana_url: str = Field("", description="Linked from the monitoring page.")
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_database(cls, url: SecretStr) -> SecretStr:
+        if url.get_secret_value():
+            database_url(url.get_secret_value())
+        return url
 
     @field_validator("metrics_networks")
     @classmethod
@@ -141,9 +155,10 @@ class WebSettings(Frozen):
         return self.var / "predictions"
 
     @property
-    def database(self) -> Path:
-        """Users, tokens and the audit log."""
-        return self.var / "webapp.sqlite"
+    def database(self) -> URL:
+        """Where accounts, true labels, the audit log and jobs are."""
+        told = self.database_url.get_secret_value()
+        return database_url(told) if told else URL.create("sqlite", database=str(self.var / "webapp.sqlite"))
 
 
 def read_settings(environment: Mapping[str, str] = os.environ, **overrides: Any) -> WebSettings:

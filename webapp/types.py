@@ -1,7 +1,8 @@
-"""What passes between the rooms of the web app: values without behaviour, and the one error that names problems."""
+"""What passes between the rooms of the web app: values without behaviour, and the errors that several of them raise."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,6 +35,28 @@ class Identity:
     name: str
     role: Role
     is_demo: bool = False
+
+
+class NotAuthenticated(VouchError):
+    """Nobody knows who is asking: no credential, or one that is wrong, expired or revoked."""
+
+    http_status = 401
+
+
+class Forbidden(VouchError):
+    """It is known who is asking, and that they may not."""
+
+    http_status = 403
+
+
+class TooManyAttempts(VouchError):
+    """Too often in too short a time; `retry_after_s` says when it may work again."""
+
+    http_status = 429
+
+    def __init__(self, what: str, *, retry_after_s: float, fix: str = "") -> None:
+        super().__init__(what, fix=fix or f"wait {max(1, math.ceil(retry_after_s))} s, then try again")
+        self.retry_after_s = retry_after_s
 
 
 @dataclass(frozen=True)

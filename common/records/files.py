@@ -1,7 +1,6 @@
 """The files of the prediction log: where they are, what is in them, and that none is ever seen half written.
 
     var/predictions/<model>/date=YYYY-MM-DD/<HHMMSS.ffffff>-v<version>-<pid>-<n>.parquet
-    var/predictions/<model>/_feedback/date=…/…       true labels told later, by the day of the prediction
 
 Times are UTC. A file is named by its newest row and holds one version, so all of it has one schema and a reader can
 leave it closed. Each feature is a column `input.<feature>` of its type in the version's schema, null where it is
@@ -9,7 +8,7 @@ missing; nothing else begins with `input.`, so no feature can be taken for one o
 folder. For TensorFlow Data Validation, `inputs(table)` has the features under their own names; with pandas,
 `frame.filter(regex="^input[.]").rename(columns=lambda name: name[6:])` does.
 
-Names with a dot in front, and folders with an underscore, are left alone by Arrow, pandas, Beam and Spark.
+Names with a dot in front are left alone by Arrow, pandas, Beam and Spark.
 """
 
 from __future__ import annotations
@@ -35,7 +34,6 @@ from common.text import MISSING_CODE
 
 INPUT = "input."
 DATE = "date="
-FEEDBACK = "_feedback"
 TIME = pa.timestamp("us", "UTC")
 META = pa.schema(
     [

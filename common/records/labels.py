@@ -1,28 +1,50 @@
-"""What turned out to be true: labels that people give to predictions later, kept beside the log, the latest wins."""
+"""What turned out to be true: labels that people give to predictions later, in the database; the latest wins.
+
+Earlier releases kept them as Parquet files beside the log; `take_over` brings them in.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from datetime import date, datetime
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-
-from common.records.engine import FILES, answer_from, connect, live
-from common.records.files import FEEDBACK, TIME, day_folder, files_of_day, write
-
-SCHEMA = pa.schema(
-    [
-        pa.field("time", TIME),
-        pa.field("request_id", pa.string()),
-        pa.field("row", pa.int64()),
-        pa.field("version", pa.int64()),
-        pa.field("label", pa.string()),
-        pa.field("who", pa.string()),
-    ]
+import pyarrow.parquet as pq
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    Float,
+    MetaData,
+    String,
+    Table,
+    delete,
+    insert,
+    select,
 )
+
+from common.records.files import days, start_of
+
+metadata = MetaData()
+table = Table(
+    "feedback",
+    metadata,
+    Column("model", String(64), primary_key=True),
+    Column("request_id", String(64), primary_key=True),
+    Column("row", BigInteger, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("predicted", Float, nullable=False, index=True),  # seconds since 1970, as all times
+    Column("label", String, nullable=False),
+    Column("who", String(64), nullable=False),
+    Column("time", Float, nullable=False),
+)
+OLD_FOLDER = "_feedback"
+IDS_AT_A_TIME = 500  # SQLite takes no more than some thousand parameters
+log = logging.getLogger(__name__)
 Key = tuple[str, int]  # request id and row
 
 
@@ -43,21 +65,46 @@ class Feedback:
         return self.request_id, self.row
 
 
-def keep(base: Path, day: date, feedback: Feedback) -> None:
-    """Write down a true label under a model's folder, by the day of the prediction. Raises OSError."""
-    write(day_folder(base / FEEDBACK, day), pa.Table.from_pylist([asdict(feedback)], SCHEMA))
+def keep(connection: Connection, model: str, predicted: datetime, feedback: Feedback) -> None:
+    """Write down a true label, in place of what was told before."""
+    is_same = (table.c.model == model) & (table.c.request_id == feedback.request_id) & (table.c.row == feedback.row)
+    connection.execute(delete(table).where(is_same))
+    values = asdict(feedback) | {"time": feedback.time.timestamp()}
+    connection.execute(insert(table).values(**values, model=model, predicted=predicted.timestamp()))
 
 
-def of_day(base: Path, day: date) -> dict[Key, Feedback]:
-    """Return the true labels of a day's predictions, as they were told last."""
-    files = files_of_day(day, day_folder(base / FEEDBACK, day))
-    if not files:
-        return {}
-    connection = connect()
-    sql = f"SELECT {', '.join(SCHEMA.names)} FROM {FILES} ORDER BY time"
+def of_requests(connection: Connection, model: str, request_ids: Iterable[str]) -> dict[Key, Feedback]:
+    """Return the true labels of the predictions of some requests."""
+    labels = {}
+    for some in _among(request_ids):
+        for row in connection.execute(select(table).where(table.c.model == model, some)):
+            told = datetime.fromtimestamp(row.time, timezone.utc)
+            labels[row.request_id, row.row] = Feedback(told, row.request_id, row.row, row.version, row.label, row.who)
+    return labels
 
-    def ask(paths: Sequence[str]) -> list[dict[str, Any]]:
-        return connection.sql(sql, params={"files": paths}).to_arrow_table().cast(SCHEMA).to_pylist() if paths else []
 
-    feedback = (Feedback(**row) for row in answer_from(live(connection, files), ask))
-    return {each.key: each for each in feedback}
+def take_over(connection: Connection, base: Path) -> list[Path]:
+    """Read a model's labels that an earlier release kept as files; return the files, which are of no use from then on.
+
+    Their folders are named by the day of the prediction. A file that cannot be read is left where it is.
+    """
+    taken: list[Path] = []
+    for day, folder in days(base / OLD_FOLDER).items():
+        for path in sorted(folder.glob("*.parquet")):
+            try:
+                labels = pq.ParquetFile(path).read(list(Feedback.__dataclass_fields__)).to_pylist()
+            except (pa.ArrowException, OSError) as error:
+                log.warning("the true labels in %s cannot be read: %s", path, error)
+                continue
+            known = of_requests(connection, base.name, [label["request_id"] for label in labels])
+            for feedback in sorted((Feedback(**label) for label in labels), key=lambda label: label.time):
+                if feedback.key not in known or known[feedback.key].time <= feedback.time:
+                    keep(connection, base.name, start_of(day), feedback)
+            taken.append(path)
+    return taken
+
+
+def _among(request_ids: Iterable[str]) -> Iterator[ColumnElement[bool]]:
+    wanted = sorted(set(request_ids))
+    for first in range(0, len(wanted), IDS_AT_A_TIME):
+        yield table.c.request_id.in_(wanted[first : first + IDS_AT_A_TIME])

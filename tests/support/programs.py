@@ -15,6 +15,7 @@ DEBIAN = {
     "chromium": "chromium",
     "curl": "curl",
     "nginx": "nginx-light",
+    "postgresql": "postgresql",
     "prometheus": "prometheus",
     "promtool": "prometheus",
     "systemd-analyze": "systemd",

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from flask.testing import FlaskClient
 
+from common.records.database import Database
+from tests.support.postgresql import PostgreSQL, postgresql
 from tests.support.programs import skip_without
-from tests.support.web.apps import App, app_settings
+from tests.support.web.apps import App, app_settings, open_database
 from tests.support.web.fake_model_server import FakeModelServer
 from tests.support.web.models import Made, cells, flowers, make_version, patients, release
 from webapp import create_app, make_services
@@ -82,6 +84,39 @@ def client(make_app: Callable[..., App]) -> FlaskClient:
     """A browser of the open demo."""
     app, _ = make_app()
     return app.test_client()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[PostgreSQL]:
+    with postgresql() as running:
+        migrated = open_database(running.new_database())
+        with migrated.reading():
+            pass
+        migrated.close()
+        running.run("psql", "-q", "-d", "postgres", "-c", f"ALTER DATABASE {migrated.url.database} RENAME TO migrated")
+        yield running
+
+
+@pytest.fixture
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """A database that nobody has written to: a file, or with the parameter `postgresql` one on a server."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return tmp_path / "webapp.sqlite"
+    return request.getfixturevalue("server").new_database("migrated")
+
+
+@pytest.fixture
+def open_own(where: Path | str) -> Iterator[Callable[[], Database]]:
+    """Open the same database once more, as another replica does."""
+    opened: list[Database] = []
+
+    def opening() -> Database:
+        opened.append(open_database(where))
+        return opened[-1]
+
+    yield opening
+    for each in opened:
+        each.close()
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ from tests.support.web.small_app import PASSWORD, SECRET, add_users, csrf_token,
 from webapp import create_app, make_services
 from webapp.auth import tokens
 from webapp.auth.accounts import Accounts
+from webapp.auth.guard import required_role
 from webapp.auth.passwords import Passwords
-from webapp.auth.roles import required_role
 
 PUBLIC, VIEWER, OPERATOR, ADMIN = "public", "viewer", "operator", "admin"
 
@@ -87,9 +87,10 @@ def app(webapp_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     settings = app_settings(
         var=var, auth=True, secret_key=SECRET, secure_cookies=False, rate_limit="", login_rate_limit=""
     )
-    accounts = Accounts(settings.database, passwords=Passwords(time_cost=1, memory_kib=8))
+    services = make_services(settings)
+    accounts = Accounts(services.database, passwords=Passwords(time_cost=1, memory_kib=8))
     add_users(accounts)
-    app = create_app(settings, replace(make_services(settings), accounts=accounts))
+    app = create_app(settings, replace(services, accounts=accounts))
     yield app
     app.extensions["vouch"].close()
 

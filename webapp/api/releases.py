@@ -10,10 +10,9 @@ from webapp.api.models import NAME
 from webapp.api.routes import Operation, answer, route
 from webapp.api.schemas import Canary, Promotion, Released, Rollback, Sent
 from webapp.auth import identity, reauthenticated
-from webapp.auth.errors import Forbidden
 from webapp.models import releases
 from webapp.services import services
-from webapp.types import Role
+from webapp.types import Forbidden, Role
 
 
 def _operation(summary: str, body: type[Sent]) -> Operation:

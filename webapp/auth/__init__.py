@@ -5,7 +5,6 @@ Every view says which role it asks for (`@requires`, `@public`); one hook, befor
 
 from __future__ import annotations
 
-from webapp.auth.guard import identity, init_app, reauthenticated
-from webapp.auth.roles import check_every_route_has_a_role, public, requires
+from webapp.auth.guard import check_every_route_has_a_role, identity, init_app, public, reauthenticated, requires
 
 __all__ = ["check_every_route_has_a_role", "identity", "init_app", "public", "reauthenticated", "requires"]

@@ -7,26 +7,30 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from common.errors import DataError
+from common.records.database import Database
 from webapp.auth import passwords as rules
 from webapp.auth import throttle
-from webapp.auth.audit import AuditLog, Entry
-from webapp.auth.database import Database
-from webapp.auth.errors import NoSuchUser, NotAuthenticated
+from webapp.auth.audit import AuditLog
 from webapp.auth.passwords import Passwords
-from webapp.auth.refresh import RefreshTokens
-from webapp.auth.sessions import Sessions
-from webapp.auth.tables import users
-from webapp.types import Role
+from webapp.auth.sessions import RefreshTokens, Sessions
+from webapp.auth.throttle import Origin
+from webapp.tables import users
+from webapp.types import NotAuthenticated, Role
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
 RESERVED = frozenset({"demo", "system", "unknown"})  # said in the logs of those who are no users
 LOGIN, LOGIN_FAILED = "login", "login failed"
+
+
+class NoSuchUser(DataError):
+    """There is no user of that name."""
+
+    http_status = 404
 
 
 @dataclass(frozen=True)
@@ -42,32 +46,16 @@ class User:
 
 
 class Accounts:
-    """Users, sessions, refresh tokens and the audit log in one SQLite file, made when it is first needed."""
+    """Users, sessions, refresh tokens and the audit log."""
 
     def __init__(
-        self, database: Path, *, passwords: Passwords | None = None, now: Callable[[], float] = time.time
+        self, database: Database, *, passwords: Passwords | None = None, now: Callable[[], float] = time.time
     ) -> None:
-        self.now = now
-        self._database = Database(database)
+        self.now, self._database = now, database
         self._passwords = passwords or Passwords()
-        self._log = AuditLog(self._database, now)
-        self.sessions = Sessions(self._database, now)
-        self.refresh_tokens = RefreshTokens(self._database, now)
-
-    def close(self) -> None:
-        self._database.close()
-
-    def audit(self, who: str, action: str, detail: str = "") -> None:
-        """Put on record what somebody did. Raises EnvironmentProblem if it cannot be written."""
-        self._log.append(who, action, detail)
-
-    def audit_entries(self, last: int | None = None) -> list[Entry]:
-        """Return what is on record, oldest first; only so many of the last entries, if said."""
-        return self._log.entries(last)
-
-    def verify_audit(self) -> int:
-        """Return the number of entries on record. Raises GateRefused if one was changed or removed."""
-        return self._log.verify()
+        self.audit = AuditLog(database, now)
+        self.sessions = Sessions(database, now)
+        self.refresh_tokens = RefreshTokens(database, now)
 
     def users(self) -> list[User]:
         with self._database.reading() as connection:
@@ -78,21 +66,21 @@ class Accounts:
         with self._database.reading() as connection:
             return _user(_row(connection, name))
 
-    def authenticate(self, name: str, password: str, address: str) -> User:
+    def authenticate(self, name: str, password: str, origin: Origin) -> User:
         """Return the user whose name and password these are.
 
         Raises TooManyAttempts; NotAuthenticated, in the same words and after the same time whatever was wrong.
         """
         known = name.strip().lower()
         with self._database.writing() as connection:
-            throttle.take_a_try(connection, known, address, self.now())
+            throttle.take_a_try(connection, known, origin, self.now())
             row = connection.execute(select(users).where(users.c.name == known)).first() if _is_name(known) else None
         is_right = self._passwords.matches(row.password_hash if row else None, password)
         if not row or not is_right or row.disabled:
             who = row.name if row else "unknown"  # not what was typed: it may be a password in the wrong field
-            self.audit(who, LOGIN_FAILED, f"from {address}")
+            self.audit.append(who, LOGIN_FAILED, f"from {origin.address}")
             raise NotAuthenticated("the name or the password is wrong", fix="try again, or ask an administrator")
-        return self._welcome(row, password, address)
+        return self._welcome(row, password, origin)
 
     def add(self, name: str, password: str, role: Role, *, who: str) -> User:
         """Add a user. Raises DataError for a name or a password that will not do; `who` goes on record, as below."""
@@ -110,7 +98,7 @@ class Accounts:
                     name=name, password_hash=hashed, role=int(role), disabled=False, created=now, password_changed=now
                 )
             )
-            self._log.append_in(connection, who, "user added", f"{name}: {role.name.lower()}")
+            self.audit.append_in(connection, who, "user added", f"{name}: {role.name.lower()}")
             return _user(_row(connection, name))
 
     def set_password(self, name: str, password: str, *, who: str, but_session: str = "") -> None:
@@ -120,7 +108,7 @@ class Accounts:
             user = _user(_row(connection, name))
             self._change(connection, user, password_hash=hashed, password_changed=self.now())
             self._log_out(connection, user, but_session)
-            self._log.append_in(connection, who, "password changed", name)
+            self.audit.append_in(connection, who, "password changed", name)
 
     def set_role(self, name: str, role: Role, *, who: str) -> None:
         """Change what a user may do, from the next request on. Raises DataError for the last administrator."""
@@ -129,7 +117,7 @@ class Accounts:
             if role < Role.ADMIN:
                 _check_not_last(connection, user)
             self._change(connection, user, role=int(role))
-            self._log.append_in(connection, who, "role changed", f"{name}: {user.role.name} to {role.name}".lower())
+            self.audit.append_in(connection, who, "role changed", f"{name}: {user.role.name} to {role.name}".lower())
 
     def set_disabled(self, name: str, is_disabled: bool, *, who: str) -> None:
         """Lock a user out at once, or let them in again. Raises DataError for the last administrator."""
@@ -139,15 +127,15 @@ class Accounts:
                 _check_not_last(connection, user)
                 self._log_out(connection, user)
             self._change(connection, user, disabled=is_disabled)
-            self._log.append_in(connection, who, "user disabled" if is_disabled else "user enabled", name)
+            self.audit.append_in(connection, who, "user disabled" if is_disabled else "user enabled", name)
 
-    def _welcome(self, row: Row[Any], password: str, address: str) -> User:
+    def _welcome(self, row: Row[Any], password: str, origin: Origin) -> User:
         changes: dict[str, Any] = {"last_login": self.now()}
         if self._passwords.is_outdated(row.password_hash):
             changes["password_hash"] = self._passwords.hash(password)
         user = _user(row)
         with self._database.writing() as connection:
-            throttle.forgive(connection, user.name, address, self.now())
+            throttle.forgive(connection, user.name, origin, self.now())
             # Unless the password was changed while this one was looked at.
             unchanged = update(users).where(users.c.id == user.id, users.c.password_hash == row.password_hash)
             connection.execute(unchanged.values(**changes))

@@ -11,8 +11,8 @@ from datetime import datetime, timezone
 from sqlalchemy import Connection, insert, select
 
 from common.errors import GateRefused
-from webapp.auth import tables
-from webapp.auth.database import Database
+from common.records.database import Database
+from webapp import tables
 
 BEGINNING = "0" * 64
 MAXIMUM_DETAIL = 2000

@@ -1,4 +1,4 @@
-"""`flask --app webapp users …` and `audit …`. A password is asked for or read, never an argument: those are public."""
+"""`flask --app webapp users …`, `audit …`, `database …`. A password is asked for or read, never an argument: those are public."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from flask.cli import AppGroup
 
 from common.cli import Group
 from webapp.auth.accounts import Accounts
+from webapp.migrations import revision
 from webapp.types import Role
 
 
@@ -25,6 +26,7 @@ FIRST = "flask --app webapp users add NAME --role admin"
 log = logging.getLogger(__name__)
 user_commands = _Group("users", help="Add, list and change users.")
 audit_commands = _Group("audit", help="Read and verify the audit log.")
+database_commands = _Group("database", help="Look after the database.")
 password_option = click.option(
     "--password-file",
     type=click.File(encoding="utf-8"),
@@ -96,14 +98,21 @@ def password(name: str, password_file: IO[str] | None) -> None:
 @click.option("--last", type=click.IntRange(min=1), default=50, show_default=True, help="So many of the last entries.")
 def show_audit(last: int) -> None:
     """Show who did what."""
-    for entry in _accounts().audit_entries(last):
+    for entry in _accounts().audit.entries(last):
         click.echo(f"{entry.number:>6} {_time(entry.time)} {entry.who:<16} {entry.action:<16} {entry.detail}")
 
 
 @audit_commands.command("verify")
 def verify_audit() -> None:
     """Check that no entry was changed or removed."""
-    click.echo(f"{_accounts().verify_audit()} entries, none changed")
+    click.echo(f"{_accounts().audit.verify()} entries, none changed")
+
+
+@database_commands.command("migrate")
+def migrate() -> None:
+    """Bring the database up to date with this code."""
+    with current_app.extensions["vouch"].database.reading() as connection:
+        click.echo(f"the database is at step {revision(connection)}")
 
 
 def _accounts() -> Accounts:

@@ -1,27 +1,75 @@
-"""The one hook that decides, before any view runs, whether it may."""
+"""Which role a route asks for, and the one hook that decides, before any view runs, whether it may.
+
+A route that does not say stops the app from starting.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from flask import Flask, Request, current_app, g, redirect, request, session, url_for
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from werkzeug.wrappers import Response
 
-from common.errors import VouchError
-from webapp.auth import masking, roles, tokens
+from common.errors import ConfigError, VouchError
+from webapp.auth import masking, tokens
 from webapp.auth.accounts import Accounts
-from webapp.auth.cli import audit_commands, user_commands, warn_without_users
-from webapp.auth.errors import Forbidden, NotAuthenticated
+from webapp.auth.cli import audit_commands, database_commands, user_commands, warn_without_users
+from webapp.auth.throttle import origin_of
 from webapp.auth.tokens import key_ring
 from webapp.settings import WebSettings
-from webapp.types import Identity, Role
+from webapp.types import Forbidden, Identity, NotAuthenticated, Role
 
 DEMO = Identity("demo", Role.OPERATOR, is_demo=True)
 NOBODY = Identity("", Role.PUBLIC)
 SESSION = "sid"
 API, TOKENS_ONLY, DOCS = "/api/", "/api/v1/", "/api/docs"  # the last is for people
 BEARER = "bearer "
+ATTRIBUTE = "required_role"
+STATIC = "static"
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+def requires(role: Role) -> Callable[[View], View]:
+    """Let a view be used by those who have this role, or one above it."""
+
+    def mark(view: View) -> View:
+        setattr(view, ATTRIBUTE, role)
+        return view
+
+    return mark
+
+
+def public(view: View) -> View:
+    """Let a view be used by anybody."""
+    return requires(Role.PUBLIC)(view)
+
+
+def required_role(app: Flask, endpoint: str) -> Role | None:
+    """Return the role that an endpoint asks for, None if it does not say."""
+    if endpoint.rpartition(".")[2] == STATIC:
+        return Role.PUBLIC
+    role: Role | None = getattr(app.view_functions[endpoint], ATTRIBUTE, None)
+    return role
+
+
+def check_every_route_has_a_role(app: Flask) -> None:
+    """Raise ConfigError, naming them, if there are routes that do not say who may use them."""
+    silent = sorted(
+        {
+            f"{rule.rule} ({rule.endpoint})"
+            for rule in app.url_map.iter_rules()
+            if required_role(app, rule.endpoint) is None
+        }
+    )
+    if silent:
+        raise ConfigError(
+            "there are routes that do not say who may use them",
+            got=", ".join(silent),
+            fix="put @requires(Role…) or @public directly on the view function, below @blueprint.route",
+        )
 
 
 class SessionsOfPages(SecureCookieSessionInterface):
@@ -43,8 +91,8 @@ def init_app(app: Flask) -> None:
     app.config["SECRET_KEY_FALLBACKS"] = [keys.session for keys in ring.believed[1:]]
     app.config["WTF_CSRF_SECRET_KEY"] = ring.current.csrf
     app.before_request(_enforce)
-    app.cli.add_command(user_commands)
-    app.cli.add_command(audit_commands)
+    for group in (user_commands, audit_commands, database_commands):
+        app.cli.add_command(group)
     if settings.auth:
         warn_without_users(app.extensions["vouch"].accounts)
 
@@ -66,7 +114,7 @@ def reauthenticated(password: str) -> bool:
     if who.is_demo:
         return True
     try:
-        _accounts().authenticate(who.name, password, request.remote_addr or "")
+        _accounts().authenticate(who.name, password, origin_of(who.name))
     except NotAuthenticated:
         return False
     return True
@@ -82,7 +130,7 @@ def _enforce() -> Response | None:
     """Let the request pass if its route is for everybody, or for who is asking."""
     if request.endpoint is None:
         return None  # there is no such page, which the router says next
-    role = roles.required_role(current_app, request.endpoint)
+    role = required_role(current_app, request.endpoint)
     if role != Role.PUBLIC:
         try:
             identity = _known()

@@ -53,7 +53,9 @@ _filter = MaskingFilter()  # one for the process, as logging is
 
 def install(settings: WebSettings) -> None:
     """Mask all records from now on, whatever logger and handler they go through."""
-    _filter.secrets |= {key.get_secret_value() for key in (settings.secret_key, settings.previous_secret_key)} - {""}
+    secrets = (settings.secret_key, settings.previous_secret_key, settings.database_url)
+    _filter.secrets |= {secret.get_secret_value() for secret in secrets}
+    _filter.secrets -= {""}
     make = logging.getLogRecordFactory()
     if getattr(make, "masks", False):
         return

@@ -21,10 +21,9 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from common.errors import DataError
 from webapp.auth.accounts import LOGIN, Accounts, User
-from webapp.auth.errors import NotAuthenticated, TooManyAttempts
-from webapp.auth.guard import SESSION, identity, reauthenticated
-from webapp.auth.roles import public, requires
-from webapp.types import Role
+from webapp.auth.guard import SESSION, identity, public, reauthenticated, requires
+from webapp.auth.throttle import origin_of, remember_device
+from webapp.types import NotAuthenticated, Role, TooManyAttempts
 
 blueprint = Blueprint("auth", __name__)
 SEE_OTHER = 303
@@ -45,15 +44,17 @@ def log_in() -> AnyResponse:
     target, name = safe_target(request.form.get("next", ""), request.script_root), request.form.get("name", "")
     if identity().is_demo:
         return redirect(target, SEE_OTHER)
-    address = request.remote_addr or ""
+    origin = origin_of(name)
     try:
-        user = _accounts().authenticate(name, request.form.get("password", ""), address)
+        user = _accounts().authenticate(name, request.form.get("password", ""), origin)
     except (NotAuthenticated, TooManyAttempts) as error:
         return _login_form(target, name, error)
     _forget_session()
-    session[SESSION] = _accounts().sessions.begin(user.id, address)
-    _accounts().audit(user.name, LOGIN, f"page, from {address}")
-    return redirect(target, SEE_OTHER)
+    session[SESSION] = _accounts().sessions.begin(user.id, origin.address)
+    _accounts().audit.append(user.name, LOGIN, f"page, from {origin.address}")
+    response = redirect(target, SEE_OTHER)
+    remember_device(response, user.name)
+    return response
 
 
 @blueprint.post("/logout")
@@ -63,7 +64,7 @@ def logout() -> AnyResponse:
     who = identity()
     _forget_session()
     if who.name and not who.is_demo:
-        _accounts().audit(who.name, "logout", "page")
+        _accounts().audit.append(who.name, "logout", "page")
     return redirect(url_for(".login"), SEE_OTHER)
 
 

@@ -20,10 +20,10 @@ from flask import current_app
 
 from common.errors import EnvironmentProblem
 from webapp.auth.accounts import LOGIN, Accounts
-from webapp.auth.errors import NotAuthenticated
-from webapp.auth.refresh import LOG_IN, Issued
+from webapp.auth.sessions import LOG_IN, Issued
+from webapp.auth.throttle import Origin
 from webapp.settings import WebSettings
-from webapp.types import Identity
+from webapp.types import Identity, NotAuthenticated
 
 DEMO_FILE = ".webapp_key"
 ACCESS_LIFE_S = 15 * 60
@@ -105,9 +105,9 @@ class Pair:
 
 def login(accounts: Accounts, name: str, password: str, address: str) -> Pair:
     """Begin a family of tokens. Raises NotAuthenticated, TooManyAttempts."""
-    user = accounts.authenticate(name, password, address)
+    user = accounts.authenticate(name, password, Origin(address))
     issued = accounts.refresh_tokens.begin(user.id, Identity(user.name, user.role))
-    accounts.audit(user.name, LOGIN, f"API, from {address}")
+    accounts.audit.append(user.name, LOGIN, f"API, from {address}")
     return _pair(issued)
 
 
@@ -117,7 +117,7 @@ def refresh(refresh_token: str) -> Pair:
     try:
         return _pair(accounts.refresh_tokens.rotate(claims["jti"]))
     except NotAuthenticated as error:
-        accounts.audit(claims["sub"], "refresh refused", error.what)
+        accounts.audit.append(claims["sub"], "refresh refused", error.what)
         raise
 
 
@@ -125,7 +125,7 @@ def logout(refresh_token: str) -> None:
     """Revoke the family of a refresh token, its access tokens too. Raises NotAuthenticated for a false one."""
     claims = _claims(refresh_token, REFRESH)
     _accounts().refresh_tokens.revoke(claims["fam"])
-    _accounts().audit(claims["sub"], "logout", "API")
+    _accounts().audit.append(claims["sub"], "logout", "API")
 
 
 def validate(access: str) -> Identity:

@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from common.errors import DataError, EnvironmentProblem, VouchError
-from common.records import labels as feedback
+from common.errors import DataError, VouchError
+from common.records import labels
+from common.records.database import Database
 from common.records.files import INPUT, META, end_of, start_of
 from common.records.labels import Feedback, Key
 from common.records.reader import ALL, Filters, Reader
@@ -96,7 +97,7 @@ class History:
         reader = Reader(self.base(model), filters, deadline_s=time.monotonic() + SEARCH_S)
         rows = list(islice(_rows(reader, (page.number - 1) * page.size), page.size + 1))
         has_next = len(rows) > page.size
-        labelled = _with_feedback(self.base(model), rows[: page.size])
+        labelled = self._with_feedback(model, rows[: page.size])
         return Found(tuple(labelled), page, has_next, None if has_next else reader.stopped_at)
 
     def get(self, model: str, request_id: str, row: int = 0, day: date | None = None) -> Logged:
@@ -120,7 +121,7 @@ class History:
     def tell(self, logged: Logged, label: str, who: str) -> Feedback:
         """Write down what a prediction's label really is; a later word goes before an earlier one.
 
-        Raises DataError for a label that is not a class, EnvironmentProblem if the disk does not take it.
+        Raises DataError for a label that is not a class.
         """
         if label not in logged.probabilities:
             raise DataError(
@@ -129,17 +130,16 @@ class History:
                 wanted=f"one of {', '.join(logged.probabilities)}",
             )
         detail = f"{logged.model} version {logged.version}, {logged.request_id} row {logged.row}: {label}"
-        self._services.accounts.audit(who, "feedback", detail)
-        label_record = Feedback(datetime.now(timezone.utc), logged.request_id, logged.row, logged.version, label, who)
-        try:
-            feedback.keep(self.base(logged.model), logged.time.date(), label_record)
-        except OSError as error:
-            raise EnvironmentProblem(
-                "the label could not be written down",
-                got=error.strerror,
-                fix="make room on the disk, then tell it again",
-            ) from None
-        return label_record
+        feedback = Feedback(datetime.now(timezone.utc), logged.request_id, logged.row, logged.version, label, who)
+        with self._services.database.writing() as connection:
+            self._services.accounts.audit.append_in(connection, who, "feedback", detail)
+            labels.keep(connection, logged.model, logged.time, feedback)
+        return feedback
+
+    def _with_feedback(self, model: str, rows: list[Logged]) -> list[Logged]:
+        with self._services.database.reading() as connection:
+            feedback = labels.of_requests(connection, model, (row.request_id for row in rows))
+        return [replace(row, feedback=feedback.get(row.key)) for row in rows]
 
     def _unknown(self, request_id: str, row: int) -> PredictionNotFound:
         is_kept = self._services.settings.log_predictions
@@ -167,38 +167,28 @@ def _rows(reader: Reader, skip: int) -> Iterator[Logged]:
                 yield Logged(**{name: row[name] for name in names}, probabilities=likely, inputs=features)
 
 
-def _with_feedback(base: Path, rows: list[Logged]) -> list[Logged]:
-    by_key: dict[tuple[str, int], Feedback] = {}
-    for day in {row.time.date() for row in rows}:
-        by_key |= feedback.of_day(base, day)
-    return [replace(row, feedback=by_key.get(row.key)) for row in rows]
-
-
-def export(base: Path, reader: Reader) -> Iterator[bytes]:
+def export(database: Database, model: str, reader: Reader) -> Iterator[bytes]:
     """Yield a header and the rows that pass, newest first, with the true labels known.
 
     Columns: the log's own, `probability.<class>`, `input.<feature>` and `TRUTH`.
     """
     classes = list(dict.fromkeys(name for names in reader.classes.values() for name in names))
-    labels_by_day: dict[date, dict[Key, Feedback]] = {}
     yield _csv(_flat(reader.schema.empty_table(), reader, classes, {}), header=True)
     for table in reader.tables():
-        present = {moment.date() for moment in pc.unique(pc.floor_temporal(table["time"], unit="day")).to_pylist()}
-        labels_by_day = {
-            day: labels_by_day[day] if day in labels_by_day else feedback.of_day(base, day) for day in present
-        }
-        yield _csv(
-            _flat(table, reader, classes, {k: v for of_day in labels_by_day.values() for k, v in of_day.items()})
-        )
+        with database.reading() as connection:
+            feedback = labels.of_requests(connection, model, table["request_id"].to_pylist())
+        yield _csv(_flat(table, reader, classes, feedback))
 
 
-def _flat(table: pa.Table, reader: Reader, classes: list[str], labels: dict[Key, Feedback]) -> pa.Table:
+def _flat(table: pa.Table, reader: Reader, classes: list[str], feedback: dict[Key, Feedback]) -> pa.Table:
     """Return the table as CSV can have it."""
     columns = {name: table[name] for name in META.names if name not in ("time", "probabilities")}
     columns = {"time": pc.strftime(table["time"], format="%Y-%m-%dT%H:%M:%SZ"), **columns}
     columns |= {f"probability.{name}": values for name, values in _by_class(table, reader, classes).items()}
     columns |= {name: table[name] for name in table.column_names if name.startswith(INPUT)}
-    feedbacks = [labels.get(key) for key in zip(table["request_id"].to_pylist(), table["row"].to_pylist(), strict=True)]
+    feedbacks = [
+        feedback.get(key) for key in zip(table["request_id"].to_pylist(), table["row"].to_pylist(), strict=True)
+    ]
     truth = [
         [f and f.label for f in feedbacks],
         [f and f.who for f in feedbacks],

@@ -18,9 +18,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from common.errors import VouchError
 from serving.release.checks import replay_golden
 from webapp.auth import identity, public
-from webapp.auth.errors import Forbidden
 from webapp.services import Services, services
-from webapp.types import Role
+from webapp.types import Forbidden, Role
 
 blueprint = Blueprint("health", __name__)
 KEPT_S = 1.0  # an answer about readiness is as good for so long

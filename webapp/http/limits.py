@@ -13,10 +13,10 @@ from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
 from webapp.auth import identity
-from webapp.auth.errors import TooManyAttempts
 from webapp.auth.throttle import network_of
 from webapp.http.admission import WATCHERS
 from webapp.settings import WebSettings
+from webapp.types import TooManyAttempts
 
 LOGINS = ("/login", "/api/v1/auth/login")
 SEARCHES, SEARCH_RATE = "/history/", "60 per minute"  # each may read files for seconds

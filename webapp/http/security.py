@@ -14,9 +14,9 @@ from flask_wtf.csrf import CSRFProtect
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from common.errors import VouchError
-from webapp.auth.errors import Forbidden
 from webapp.http.admission import WATCHERS, TooLarge
 from webapp.settings import WebSettings, is_loopback
+from webapp.types import Forbidden
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

@@ -39,7 +39,7 @@ def canary(services: Services, model: str, who: str, weight_percent: float, vers
 
 def _released(services: Services, model: str, who: str, what: str, act: Callable[[ReleaseContext], State]) -> State:
     services.catalog.versions(model)
-    services.accounts.audit(who, "release", f"{model}: {what}")
+    services.accounts.audit.append(who, "release", f"{model}: {what}")
     try:
         with release_clients(services.settings.model_server_grpc) as clients:
             state = act(ReleaseContext(services.settings.serving, clients, who, load_timeout_s=LOAD_TIMEOUT_S))
@@ -53,6 +53,6 @@ def _released(services: Services, model: str, who: str, what: str, act: Callable
 def _on_record(services: Services, who: str, action: str, detail: str) -> None:
     """Say how it ended. It is done, or not; a full disk now changes nothing about that."""
     try:
-        services.accounts.audit(who, action, detail)
+        services.accounts.audit.append(who, action, detail)
     except VouchError as error:
         log.error("%s by %s is not in the audit log (%s): %s", action, who, error.what, detail)

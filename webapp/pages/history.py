@@ -94,7 +94,9 @@ def export_csv(model: str) -> Response:
         raise DataError("these filters mean nothing", got="; ".join(search.problems.values()))
     services().log.flush(timeout_s=2)
     headers = {"Content-Disposition": f'attachment; filename="{model}-predictions.csv"'}
-    return Response(export(base, Reader(base, search.filters)), mimetype="text/csv", headers=headers)
+    return Response(
+        export(services().database, model, Reader(base, search.filters)), mimetype="text/csv", headers=headers
+    )
 
 
 def _one_page(model: str, logged: Logged, error: VouchError | None = None) -> str:

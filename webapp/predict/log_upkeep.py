@@ -21,7 +21,7 @@ from pathlib import Path
 from common.errors import EnvironmentProblem
 from common.files import locked
 from common.records.engine import FILES, answer_from, connect, facts_of, literal, merged_names
-from common.records.files import FACTS, FEEDBACK, LogFile, days, files_of_day, hidden, new_name, replacing
+from common.records.files import FACTS, LogFile, days, files_of_day, hidden, new_name, replacing
 
 LOCK = ".lock"
 GRACE_S = 600.0  # how long a reader may be at a file that was listed
@@ -43,8 +43,7 @@ def look_after(predictions: Path, upkeep: Upkeep) -> None:
     models = [child for child in predictions.iterdir() if child.is_dir()] if predictions.is_dir() else []
     for base in models:
         with suppress(EnvironmentProblem), locked(base / LOCK, "another process looks after the log"):
-            for folder in (base, base / FEEDBACK):
-                _look_after(folder, upkeep)
+            _look_after(base, upkeep)
 
 
 def _look_after(base: Path, upkeep: Upkeep) -> None:

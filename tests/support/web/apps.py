@@ -11,7 +11,9 @@ from typing import Any
 from flask import Flask
 from flask.testing import FlaskClient
 
+from common.records.database import Database, database_url
 from webapp import create_app, make_services
+from webapp.migrations import migrate
 from webapp.services import Services
 from webapp.settings import WebSettings, read_settings
 
@@ -21,6 +23,11 @@ App = tuple[Flask, Services]
 def app_settings(**given: Any) -> WebSettings:
     """Settings that no environment variable of the machine meddles with."""
     return read_settings({}, **given)
+
+
+def open_database(where: Path | str) -> Database:
+    """Open a file, or an address, as a process of the web app does."""
+    return Database(database_url(f"sqlite:///{where}" if isinstance(where, Path) else where), migrate)
 
 
 def csrf_token(client: FlaskClient, path: str) -> str:

@@ -27,11 +27,12 @@ def small_app(var: Path, *, now: Callable[[], float] | None = None, has_users: b
     """An app whose password hashes cost nothing. With auth there are `vera`, `otto` and `ada`, one of each role."""
     settings = app_settings(var=var, **{"secret_key": SECRET, "rate_limit": "", "login_rate_limit": "", **given})
     clock = {} if now is None else {"now": now}
-    accounts = Accounts(settings.database, passwords=Passwords(time_cost=1, memory_kib=8), **clock)
+    services = make_services(settings)
+    accounts = Accounts(services.database, passwords=Passwords(time_cost=1, memory_kib=8), **clock)
     if settings.auth and not has_users:
         add_users(accounts)
     app = Flask("webapp")
-    app.extensions["vouch"] = replace(make_services(settings), accounts=accounts)
+    app.extensions["vouch"] = replace(services, accounts=accounts)
     app.context_processor(lambda: {"who": identity()})  # no navigation: it links to pages that are not here
     app.jinja_env.filters.update(wording.FILTERS)
     for room in (logs, errors):

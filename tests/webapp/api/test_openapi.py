@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 
 from tests.support.web.models import Made, make_version, release
 from webapp.api.openapi import REFUSALS, openapi
-from webapp.auth.roles import required_role
+from webapp.auth.guard import required_role
 
 UNDECLARED = {"/api/openapi.json", "/api/docs", "/api/docs/static/{name}"}  # the document, and the page that shows it
 SECRET = "a-secret-for-tests-that-is-long-enough-0123456789"

@@ -12,9 +12,11 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from common.records import database
+from common.records.database import Database
 from tests.support.clock import Clock
+from tests.support.web.apps import open_database
 from tests.support.web.small_app import add_users, small_app
-from webapp.auth import database
 from webapp.auth.accounts import Accounts
 from webapp.auth.passwords import Passwords
 
@@ -34,17 +36,9 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def open_accounts(tmp_path: Path, clock: Clock) -> Iterator[Callable[[], Accounts]]:
-    """Open the same file once more, as another worker does."""
-    opened: list[Accounts] = []
-
-    def opening() -> Accounts:
-        opened.append(Accounts(tmp_path / "webapp.sqlite", passwords=Passwords(**CHEAP), now=clock))
-        return opened[-1]
-
-    yield opening
-    for accounts in opened:
-        accounts.close()
+def open_accounts(open_own: Callable[[], Database], clock: Clock) -> Callable[[], Accounts]:
+    """Open the same accounts once more, as another replica does."""
+    return lambda: Accounts(open_own(), passwords=Passwords(**CHEAP), now=clock)
 
 
 @pytest.fixture
@@ -63,9 +57,9 @@ def _app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
 def _users(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file with the three users, to be copied."""
     path = tmp_path_factory.mktemp("users") / "webapp.sqlite"
-    accounts = Accounts(path, passwords=Passwords(**CHEAP))
-    add_users(accounts)
-    accounts.close()
+    opened = open_database(path)
+    add_users(Accounts(opened, passwords=Passwords(**CHEAP)))
+    opened.close()
     return path
 
 
@@ -74,11 +68,12 @@ def app(_app: Flask, _users: Path, tmp_path: Path, clock: Clock) -> Iterator[Fla
     """An app with logins, and accounts of the test's own."""
     shutil.copy(_users, tmp_path / "webapp.sqlite")
     shared = _app.extensions["vouch"]
-    fresh = Accounts(tmp_path / "webapp.sqlite", passwords=Passwords(**CHEAP), now=clock)
-    _app.extensions["vouch"] = replace(shared, accounts=fresh)
+    opened = open_database(tmp_path / "webapp.sqlite")
+    accounts = Accounts(opened, passwords=Passwords(**CHEAP), now=clock)
+    _app.extensions["vouch"] = replace(shared, accounts=accounts, database=opened)
     yield _app
     _app.extensions["vouch"] = shared
-    fresh.close()
+    opened.close()
 
 
 @pytest.fixture

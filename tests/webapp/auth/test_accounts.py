@@ -1,22 +1,25 @@
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import closing
-from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from common.errors import DataError
+from common.records.database import Database
 from tests.support.clock import Clock
-from webapp.auth.accounts import Accounts
-from webapp.auth.errors import NoSuchUser, NotAuthenticated
+from webapp.auth.accounts import Accounts, NoSuchUser
 from webapp.auth.passwords import Passwords
-from webapp.types import Identity, Role
+from webapp.auth.throttle import Origin
+from webapp.tables import metadata, users
+from webapp.types import Identity, NotAuthenticated, Role
 
+pytestmark = pytest.mark.parametrize(
+    "where", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True
+)
 GOOD, BETTER = "seven green bicycles", "eight violet elephants"
-HERE = "192.0.2.1"
+HERE = Origin("192.0.2.1")
 
 
 def test_there_is_no_user_before_one_is_added(accounts: Accounts) -> None:
@@ -52,20 +55,19 @@ def test_whatever_is_wrong_the_words_are_the_same(accounts: Accounts, name: str,
 
 
 @pytest.mark.slow
-def test_an_unknown_name_costs_as_much_time_as_a_wrong_password(tmp_path: Path) -> None:
-    accounts = Accounts(tmp_path / "a.sqlite", passwords=Passwords(time_cost=4, memory_kib=8192))
+def test_an_unknown_name_costs_as_much_time_as_a_wrong_password(open_own: Callable[[], Database]) -> None:
+    accounts = Accounts(open_own(), passwords=Passwords(time_cost=4, memory_kib=8192))
     accounts.add("ada", GOOD, Role.VIEWER, who="test")
 
     def seconds(name: str, address: str) -> float:
         began = time.thread_time()
         with pytest.raises(NotAuthenticated):
-            accounts.authenticate(name, "wrong password", address)
+            accounts.authenticate(name, "wrong password", Origin(address))
         return time.thread_time() - began
 
-    seconds("nobody", HERE)  # makes what unknown names are compared with, once
+    seconds("nobody", HERE.address)  # makes what unknown names are compared with, once
     known = min(seconds("ada", f"192.0.2.{n}") for n in range(4))
     unknown = min(seconds("nobody", f"192.0.2.{n}") for n in range(4))
-    accounts.close()
     assert 0.5 < unknown / known < 2
 
 
@@ -88,7 +90,7 @@ def test_what_is_done_to_nobody_names_nobody(accounts: Accounts) -> None:
 
 def test_a_new_password_replaces_the_old_one_and_ends_all_but_one_session(accounts: Accounts) -> None:
     user = accounts.add("ada", GOOD, Role.VIEWER, who="test")
-    mine, other = (accounts.sessions.begin(user.id, HERE) for _ in range(2))
+    mine, other = (accounts.sessions.begin(user.id, HERE.address) for _ in range(2))
     family = accounts.refresh_tokens.begin(user.id, Identity("ada", Role.VIEWER)).family
     accounts.set_password("ada", BETTER, who="ada", but_session=mine)
     assert accounts.sessions.who(mine) == Identity("ada", Role.VIEWER)
@@ -101,7 +103,7 @@ def test_a_new_password_replaces_the_old_one_and_ends_all_but_one_session(accoun
 
 def test_a_disabled_user_is_out_at_once_and_stays_out_when_enabled_until_they_log_in(accounts: Accounts) -> None:
     user = accounts.add("ada", GOOD, Role.VIEWER, who="test")
-    session = accounts.sessions.begin(user.id, HERE)
+    session = accounts.sessions.begin(user.id, HERE.address)
     family = accounts.refresh_tokens.begin(user.id, Identity("ada", Role.VIEWER)).family
     accounts.set_disabled("ada", True, who="test")
     assert (accounts.sessions.who(session), accounts.refresh_tokens.who(family)) == (None, None)
@@ -112,7 +114,7 @@ def test_a_disabled_user_is_out_at_once_and_stays_out_when_enabled_until_they_lo
 
 def test_a_role_changes_for_sessions_that_are_open(accounts: Accounts) -> None:
     user = accounts.add("ada", GOOD, Role.OPERATOR, who="test")
-    session = accounts.sessions.begin(user.id, HERE)
+    session = accounts.sessions.begin(user.id, HERE.address)
     accounts.set_role("ada", Role.VIEWER, who="test")
     assert accounts.sessions.who(session) == Identity("ada", Role.VIEWER)
 
@@ -134,14 +136,14 @@ def test_the_last_administrator_stays_one(accounts: Accounts, deed: str) -> None
 
 
 def test_a_hash_with_other_parameters_is_made_anew_at_the_next_login(
-    open_accounts: Callable[[], Accounts], tmp_path: Path, clock: Clock
+    open_accounts: Callable[[], Accounts], open_own: Callable[[], Database], clock: Clock
 ) -> None:
     open_accounts().add("ada", GOOD, Role.VIEWER, who="test")
-    stronger = Accounts(tmp_path / "webapp.sqlite", passwords=Passwords(time_cost=2, memory_kib=16), now=clock)
+    database = open_own()
+    stronger = Accounts(database, passwords=Passwords(time_cost=2, memory_kib=16), now=clock)
     stronger.authenticate("ada", GOOD, HERE)
-    stronger.close()
-    with closing(sqlite3.connect(tmp_path / "webapp.sqlite")) as connection:
-        assert "m=16,t=2" in connection.execute("SELECT password_hash FROM users").fetchone()[0]
+    with database.reading() as connection:
+        assert "m=16,t=2" in connection.execute(select(users.c.password_hash)).scalar_one()
 
 
 def test_another_worker_sees_what_one_did(open_accounts: Callable[[], Accounts]) -> None:
@@ -151,20 +153,22 @@ def test_another_worker_sees_what_one_did(open_accounts: Callable[[], Accounts])
     assert [user.name for user in other.users()] == ["ada"]
 
 
-def test_logins_and_changes_go_on_record_but_not_the_passwords(accounts: Accounts, tmp_path: Path) -> None:
+def test_logins_and_changes_go_on_record_but_not_the_passwords(
+    accounts: Accounts, open_own: Callable[[], Database]
+) -> None:
     accounts.add("ada", GOOD, Role.VIEWER, who="cli:root")
     with pytest.raises(NotAuthenticated):
         accounts.authenticate("ada", "wrong password", HERE)
     with pytest.raises(NotAuthenticated):
         accounts.authenticate("typed my password here", "", HERE)
     accounts.set_role("ada", Role.OPERATOR, who="bob")
-    told = [(entry.who, entry.action, entry.detail) for entry in accounts.audit_entries()]
+    told = [(entry.who, entry.action, entry.detail) for entry in accounts.audit.entries()]
     assert told == [
         ("cli:root", "user added", "ada: viewer"),
-        ("ada", "login failed", f"from {HERE}"),
-        ("unknown", "login failed", f"from {HERE}"),
+        ("ada", "login failed", f"from {HERE.address}"),
+        ("unknown", "login failed", f"from {HERE.address}"),
         ("bob", "role changed", "ada: viewer to operator"),
     ]
-    accounts.close()
-    kept = b"".join(path.read_bytes() for path in tmp_path.iterdir())
-    assert not any(secret in kept for secret in (GOOD.encode(), b"wrong password", b"typed my password"))
+    with open_own().reading() as connection:
+        kept = str([connection.execute(select(table)).all() for table in metadata.sorted_tables])
+    assert not any(secret in kept for secret in (GOOD, "wrong password", "typed my password"))

@@ -27,19 +27,18 @@ def tamper(path: Path, statement: str) -> None:
 @pytest.fixture
 def told(accounts: Accounts, tmp_path: Path) -> Path:
     for number in range(4):
-        accounts.audit("ada", "promote", f"cells to version {number}")
-    accounts.close()
+        accounts.audit.append("ada", "promote", f"cells to version {number}")
     return tmp_path / "webapp.sqlite"
 
 
 def test_entries_are_told_oldest_first_with_time_and_name(accounts: Accounts, told: Path, clock: Clock) -> None:
-    assert [entry.detail[-1] for entry in accounts.audit_entries()] == ["0", "1", "2", "3"]
-    assert [entry.number for entry in accounts.audit_entries(last=2)] == [3, 4]
-    assert accounts.audit_entries()[0].time == datetime.fromtimestamp(clock.now, timezone.utc)
+    assert [entry.detail[-1] for entry in accounts.audit.entries()] == ["0", "1", "2", "3"]
+    assert [entry.number for entry in accounts.audit.entries(last=2)] == [3, 4]
+    assert accounts.audit.entries()[0].time == datetime.fromtimestamp(clock.now, timezone.utc)
 
 
 def test_a_whole_log_verifies(accounts: Accounts, told: Path) -> None:
-    assert accounts.verify_audit() == 4
+    assert accounts.audit.verify() == 4
 
 
 @pytest.mark.parametrize("statement", ["UPDATE audit SET who = 'eve'", "DELETE FROM audit WHERE id = 4"])
@@ -61,24 +60,25 @@ def test_the_file_refuses_changes(told: Path, statement: str) -> None:
 def test_a_change_behind_its_back_is_found(accounts: Accounts, told: Path, statement: str, entry: int) -> None:
     tamper(told, statement)
     with pytest.raises(GateRefused, match=f"entry {entry} was changed or removed"):
-        accounts.verify_audit()
+        accounts.audit.verify()
 
 
 def test_an_entry_is_one_line_however_it_was_told(accounts: Accounts) -> None:
-    accounts.audit("ada\nroot", "feedback", "x\r\n\x1b[31m" + "y" * 5000)
-    entry = accounts.audit_entries()[0]
+    accounts.audit.append("ada\nroot", "feedback", "x\r\n\x1b[31m" + "y" * 5000)
+    entry = accounts.audit.entries()[0]
     assert (entry.who, entry.detail[:8]) == ("ada�root", "x���[31m")
     assert len(entry.detail) == 2000
-    assert accounts.verify_audit() == 1
+    assert accounts.audit.verify() == 1
 
 
 WRITER = """
 import sys
 from pathlib import Path
+from tests.support.web.apps import open_database
 from webapp.auth.accounts import Accounts
-accounts = Accounts(Path(sys.argv[1]))
+accounts = Accounts(open_database(Path(sys.argv[1])))
 for number in range(20):
-    accounts.audit(sys.argv[2], "promote", str(number))
+    accounts.audit.append(sys.argv[2], "promote", str(number))
 """
 
 
@@ -90,5 +90,5 @@ def test_several_processes_write_one_chain(tmp_path: Path, open_accounts: Callab
     ]
     assert [writer.wait(60) for writer in writers] == [0] * 4
     accounts = open_accounts()
-    assert accounts.verify_audit() == 80
-    assert {entry.who for entry in accounts.audit_entries()} == {f"worker{n}" for n in range(4)}
+    assert accounts.audit.verify() == 80
+    assert {entry.who for entry in accounts.audit.entries()} == {f"worker{n}" for n in range(4)}

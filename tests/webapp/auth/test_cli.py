@@ -15,6 +15,8 @@ from flask import Flask
 from tests.support.paths import ROOT
 from tests.support.web.small_app import small_app
 from webapp.auth.accounts import Accounts
+from webapp.auth.throttle import Origin
+from webapp.migrations import HEAD
 from webapp.types import Role
 
 PASSWORD, BETTER = "seven green bicycles", "eight violet elephants"
@@ -47,8 +49,8 @@ def test_a_user_is_added_with_a_password_typed_twice(app: Flask, accounts: Accou
     result = run(app, "users", "add", "ada", "--role", "admin", told=f"{PASSWORD}\n{PASSWORD}\n")
     assert result.exit_code == 0
     assert PASSWORD not in result.output
-    assert accounts.authenticate("ada", PASSWORD, HERE).role == Role.ADMIN
-    assert accounts.audit_entries()[0].who.startswith("cli")
+    assert accounts.authenticate("ada", PASSWORD, Origin(HERE)).role == Role.ADMIN
+    assert accounts.audit.entries()[0].who.startswith("cli")
 
 
 def test_a_password_comes_from_a_file_or_standard_input(app: Flask, accounts: Accounts, tmp_path: Path) -> None:
@@ -56,7 +58,7 @@ def test_a_password_comes_from_a_file_or_standard_input(app: Flask, accounts: Ac
     assert run(app, "users", "add", "ada", "--password-file", str(tmp_path / "password")).exit_code == 0
     assert run(app, "users", "password", "ada", "--password-file", "-", told=f"{BETTER}\n").exit_code == 0
     with app.test_request_context():
-        assert accounts.authenticate("ada", BETTER, HERE).role == Role.VIEWER
+        assert accounts.authenticate("ada", BETTER, Origin(HERE)).role == Role.VIEWER
 
 
 def test_a_password_is_no_argument(app: Flask) -> None:
@@ -121,3 +123,7 @@ def test_settings_that_are_wrong_are_told_without_a_traceback(tmp_path: Path) ->
     assert done.returncode == 2
     assert "VOUCH_SECRET_KEY: should have at least" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_database_is_brought_up_to_date_before_a_roll_out(app: Flask) -> None:
+    assert run(app, "database", "migrate").output == f"the database is at step {HEAD}\n"

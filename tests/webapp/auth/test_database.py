@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from common.errors import EnvironmentProblem
+from common.records import database
 from tests.support.paths import ROOT
-from webapp.auth import database
+from tests.support.web.apps import open_database
 from webapp.auth.accounts import Accounts
 from webapp.types import Role
 
@@ -23,15 +24,15 @@ def test_nothing_is_written_before_it_is_needed(accounts: Accounts, tmp_path: Pa
 
 def test_only_the_owner_can_read_the_file_and_those_beside_it(accounts: Accounts, tmp_path: Path) -> None:
     (tmp_path / "webapp.sqlite").touch(0o644)
-    accounts.audit("ada", "login")
+    accounts.audit.append("ada", "login")
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
     assert modes == {"webapp.sqlite": 0o600, "webapp.sqlite-wal": 0o600, "webapp.sqlite-shm": 0o600}
 
 
 def test_a_folder_that_is_not_there_yet_is_made(tmp_path: Path) -> None:
-    accounts = Accounts(tmp_path / "new" / "var" / "webapp.sqlite")
-    assert accounts.users() == []
-    accounts.close()
+    database = open_database(tmp_path / "new" / "var" / "webapp.sqlite")
+    assert Accounts(database).users() == []
+    database.close()
 
 
 def test_a_file_that_is_no_database_is_told_with_a_way_out(accounts: Accounts, tmp_path: Path) -> None:
@@ -45,18 +46,18 @@ def test_a_writer_that_never_ends_is_waited_for_only_so_long(
     accounts: Accounts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.05)
-    accounts.audit("ada", "login")
+    accounts.audit.append("ada", "login")
     with closing(sqlite3.connect(tmp_path / "webapp.sqlite", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(EnvironmentProblem, match="locked"):
-            accounts.audit("ada", "logout")
+            accounts.audit.append("ada", "logout")
         assert accounts.users() == []  # readers do not wait
         other.execute("ROLLBACK")
-    accounts.audit("ada", "logout")
+    accounts.audit.append("ada", "logout")
 
 
 def test_nobody_waits_for_a_connection(tmp_path: Path) -> None:
-    found = database.Database(tmp_path / "webapp.sqlite")
+    found = open_database(tmp_path / "webapp.sqlite")
 
     def read_beside_others() -> None:
         with ExitStack() as stack:
@@ -71,38 +72,40 @@ def test_nobody_waits_for_a_connection(tmp_path: Path) -> None:
 
 
 def test_what_fails_half_way_is_undone(accounts: Accounts) -> None:
-    accounts.audit("ada", "login")
+    accounts.audit.append("ada", "login")
 
     def do_half() -> None:
         with accounts._database.writing() as connection:
-            accounts._log.append_in(connection, "ada", "promote")
+            accounts.audit.append_in(connection, "ada", "promote")
             raise RuntimeError("half way")
 
     with pytest.raises(RuntimeError, match="half way"):
         do_half()
-    assert [entry.action for entry in accounts.audit_entries()] == ["login"]
+    assert [entry.action for entry in accounts.audit.entries()] == ["login"]
 
 
 FORK = """
 import os, sys
 from pathlib import Path
+from tests.support.web.apps import open_database
 from webapp.auth.accounts import Accounts
-accounts = Accounts(Path(sys.argv[1]))
-accounts.audit("parent", "login")
+database = open_database(Path(sys.argv[1]))
+accounts = Accounts(database)
+accounts.audit.append("parent", "login")
 child = os.fork()
-accounts.audit("parent" if child else "child", "logout")
+accounts.audit.append("parent" if child else "child", "logout")
 if child:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    accounts.audit("parent", "login")
-accounts.close()
+    accounts.audit.append("parent", "login")
+database.close()
 """
 
 
 @pytest.mark.slow
 def test_a_process_that_forks_and_its_child_both_go_on(accounts: Accounts, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", FORK, str(tmp_path / "webapp.sqlite")], cwd=ROOT, check=True, timeout=60)
-    assert sorted(entry.who for entry in accounts.audit_entries()) == ["child", "parent", "parent", "parent"]
-    assert accounts.verify_audit() == 4
+    assert sorted(entry.who for entry in accounts.audit.entries()) == ["child", "parent", "parent", "parent"]
+    assert accounts.audit.verify() == 4
 
 
 def test_a_user_that_sql_could_be_made_of_is_only_a_name(accounts: Accounts) -> None:

@@ -10,8 +10,8 @@ from flask.testing import FlaskClient
 from tests.support.web.small_app import PASSWORD, csrf_token, log_in, small_app
 from webapp.auth import reauthenticated, tokens
 from webapp.auth.accounts import Accounts
-from webapp.auth.errors import TooManyAttempts
 from webapp.auth.throttle import PATIENCE
+from webapp.types import TooManyAttempts
 
 HERE = "192.0.2.1"
 
@@ -187,7 +187,7 @@ def test_the_own_password_once_more_is_asked_for_with_the_same_patience(app: Fla
 
 def test_accounts_that_cannot_be_read_are_a_clear_refusal(app: Flask, browser: FlaskClient, tmp_path: Path) -> None:
     log_in(browser, "otto")
-    app.extensions["vouch"].accounts.close()
+    app.extensions["vouch"].database.close()
     for path in tmp_path.glob("webapp.sqlite*"):
         path.unlink()
     (tmp_path / "webapp.sqlite").write_bytes(b"no database at all, but long enough to be looked at" * 20)

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from tests.support.web.small_app import PASSWORD, csrf_token, log_in, small_app
 from webapp.auth.accounts import Accounts
 from webapp.auth.pages import safe_target
-from webapp.auth.throttle import PATIENCE
+from webapp.auth.throttle import DEVICE_COOKIE, PATIENCE
 from webapp.types import Role
 
 pytestmark = pytest.mark.slow
@@ -26,7 +26,7 @@ def send(browser: FlaskClient, path: str, **form: str) -> Any:
 def test_a_login_leads_to_what_was_asked_for(browser: FlaskClient, kept: Accounts) -> None:
     response = log_in(browser, "vera", target="/admin?a=1")
     assert (response.status_code, response.headers["Location"]) == (303, "/admin?a=1")
-    entry = kept.audit_entries()[-1]
+    entry = kept.audit.entries()[-1]
     assert (entry.who, entry.action, entry.detail) == ("vera", "login", "page, from 127.0.0.1")
 
 
@@ -117,7 +117,7 @@ def test_a_logout_ends_the_session_on_the_server_too(app: Flask, browser: FlaskC
     thief = app.test_client()
     thief.set_cookie("vouch", stolen.value)
     assert thief.get("/").status_code == 303
-    assert kept.audit_entries()[-1].action == "logout"
+    assert kept.audit.entries()[-1].action == "logout"
 
 
 def send_logout(browser: FlaskClient) -> Any:
@@ -200,7 +200,7 @@ def test_an_administrator_adds_a_user_who_can_log_in(app: Flask, browser: FlaskC
     assert "nora is added" in browser.get("/users").text
     assert log_in(app.test_client(), "nora", BETTER).status_code == 303
     assert kept.find("nora").role == Role.OPERATOR
-    told = [entry for entry in kept.audit_entries() if entry.action == "user added"][-1]
+    told = [entry for entry in kept.audit.entries() if entry.action == "user added"][-1]
     assert (told.who, told.detail) == ("ada", "nora: operator")
 
 
@@ -280,3 +280,32 @@ def test_in_the_demo_there_is_nothing_to_log_in_to(tmp_path: Path) -> None:
     assert client.get("/login?next=/account").headers["Location"] == "/account"
     assert "open demo" in client.get("/account").text
     app.extensions["vouch"].close()
+
+
+def test_on_a_device_where_she_has_logged_in_an_owner_is_let_in_whoever_guesses_at_her_account(
+    app: Flask, kept: Accounts
+) -> None:
+    known, stranger = app.test_client(), app.test_client()
+    assert log_in(known, "vera").status_code == 303
+    cookie = known.get_cookie(DEVICE_COOKIE)
+    assert cookie is not None
+    assert cookie.http_only
+    for _ in range(PATIENCE["account and address"].free):
+        log_in(stranger, "vera", "wrong password")
+    assert log_in(stranger, "vera").status_code == 429  # even from the same address
+    known.delete_cookie("vouch")
+    assert log_in(known, "vera").status_code == 303
+    assert log_in(known, "otto", "wrong password").status_code == 401  # and is nobody's device but hers
+
+
+def test_a_known_device_may_not_guess_for_long_either_and_a_made_up_one_is_none(app: Flask) -> None:
+    browser = app.test_client()
+    log_in(browser, "vera")
+    for _ in range(PATIENCE["device"].free):
+        assert log_in(browser, "vera", "wrong password").status_code == 401
+    assert log_in(browser, "vera").status_code == 429
+    forger = app.test_client()
+    forger.set_cookie(DEVICE_COOKIE, "WyJ2ZXJhIiwiYWJjIl0.aaaa.bbbb")
+    for _ in range(PATIENCE["account and address"].free):
+        log_in(forger, "vera", "wrong password")
+    assert log_in(forger, "vera").status_code == 429

@@ -5,7 +5,7 @@ from flask import Blueprint, Flask
 
 from common.errors import ConfigError
 from webapp.auth import check_every_route_has_a_role, public, requires
-from webapp.auth.roles import required_role
+from webapp.auth.guard import required_role
 from webapp.types import Role
 
 

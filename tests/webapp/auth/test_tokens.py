@@ -14,10 +14,9 @@ from tests.support.clock import Clock
 from tests.support.web.small_app import PASSWORD, SECRET, small_app
 from webapp.auth import tokens
 from webapp.auth.accounts import Accounts
-from webapp.auth.errors import NotAuthenticated
-from webapp.auth.refresh import LIFE_S
+from webapp.auth.sessions import AGAIN_S, LIFE_S
 from webapp.auth.tokens import ACCESS_LIFE_S, LEEWAY_S, Keys, Pair
-from webapp.types import Identity, Role
+from webapp.types import Identity, NotAuthenticated, Role
 
 HERE = "192.0.2.1"
 OLDER = "an older secret of this test, 9876543210 zyx"
@@ -165,18 +164,35 @@ def test_a_refresh_gives_a_new_pair(pair: Pair) -> None:
     assert tokens.validate(tokens.refresh(new.refresh).access).name == "otto"
 
 
-def test_a_refresh_token_used_twice_ends_all_that_came_of_that_login_and_nothing_else(
-    kept: Accounts, pair: Pair
+def test_who_asks_twice_at_once_gets_the_same_refresh_token_again(pair: Pair, clock: Clock) -> None:
+    first = tokens.refresh(pair.refresh)
+    clock.now += AGAIN_S - 1
+    again = tokens.refresh(pair.refresh)
+    assert claims(again.refresh)["jti"] == claims(first.refresh)["jti"]
+    assert tokens.validate(again.access) == tokens.validate(first.access)
+    tokens.refresh(first.refresh)
+
+
+def test_a_token_whose_successor_was_used_is_not_given_again(pair: Pair) -> None:
+    new = tokens.refresh(tokens.refresh(pair.refresh).refresh)
+    with pytest.raises(NotAuthenticated, match="used before"):
+        tokens.refresh(pair.refresh)
+    assert refuses(new.access) == "the access token was revoked"
+
+
+def test_a_refresh_token_used_again_later_ends_all_that_came_of_that_login_and_nothing_else(
+    kept: Accounts, pair: Pair, clock: Clock
 ) -> None:
     other = tokens.login(kept, "otto", PASSWORD, HERE)
     new = tokens.refresh(pair.refresh)
+    clock.now += AGAIN_S
     with pytest.raises(NotAuthenticated, match="used before"):
         tokens.refresh(pair.refresh)
     with pytest.raises(NotAuthenticated, match="not valid"):
         tokens.refresh(new.refresh)
     assert {refuses(pair.access), refuses(new.access)} == {"the access token was revoked"}
     assert tokens.validate(other.access).name == "otto"
-    assert kept.audit_entries()[-2].action == "refresh refused"
+    assert kept.audit.entries()[-2].action == "refresh refused"
 
 
 def test_an_access_token_does_not_refresh_and_a_refresh_token_opens_nothing(pair: Pair) -> None:
@@ -197,7 +213,7 @@ def test_a_logout_ends_access_and_refresh(kept: Accounts, pair: Pair) -> None:
     assert refuses(pair.access) == "the access token was revoked"
     with pytest.raises(NotAuthenticated):
         tokens.refresh(pair.refresh)
-    assert (kept.audit_entries()[-2].who, kept.audit_entries()[-2].action) == ("otto", "logout")
+    assert (kept.audit.entries()[-2].who, kept.audit.entries()[-2].action) == ("otto", "logout")
 
 
 def test_a_change_of_role_and_a_lock_out_work_on_tokens_that_are_out(kept: Accounts, pair: Pair) -> None:

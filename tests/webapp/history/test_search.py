@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import shutil
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,14 @@ import numpy as np
 import pytest
 
 from common.errors import DataError, EnvironmentProblem
+from common.records import labels
 from common.records import reader as reader_module
-from common.records.files import FEEDBACK, files_of_day
-from common.records.labels import Feedback, keep, of_day
 from common.records.reader import Filters, Reader
 from serving.client.errors import ModelNotFound
 from tests.support.web.apps import own_app
 from tests.support.web.logged import NOON, batch, hasty, minutes, put
 from webapp.history import search as history_module
 from webapp.history.search import History, Page, PredictionNotFound, export
-from webapp.predict.log_upkeep import Upkeep, look_after
 from webapp.services import Services
 from webapp.types import RequestInfo
 
@@ -45,6 +42,8 @@ def _services(webapp_root: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 def here(_services: Services) -> Here:
     """The history, the empty folder of `cells` and the services of an app."""
     shutil.rmtree(_services.settings.predictions, ignore_errors=True)
+    with _services.database.writing() as connection:
+        connection.execute(labels.table.delete())
     return History(_services), _services.settings.predictions / "cells", _services
 
 
@@ -131,7 +130,7 @@ def test_the_last_word_on_a_label_counts_and_is_shown_with_who_said_it(here: Her
     assert first.feedback is None
     assert second.feedback == told
     assert (told.label, told.who, told.version, told.key) == ("M", "olga", 1, ("r", 1))
-    on_record = [(entry.who, entry.action, entry.detail) for entry in services.accounts.audit_entries(2)]
+    on_record = [(entry.who, entry.action, entry.detail) for entry in services.accounts.audit.entries(2)]
     assert on_record == [
         (who, "feedback", f"cells version 1, r row 1: {label}") for who, label in (("otto", "B"), ("olga", "M"))
     ]
@@ -144,50 +143,26 @@ def test_a_label_that_is_none_is_refused(here: Here) -> None:
         history.add_feedback("cells", "r", 0, "X", "otto")
     with pytest.raises(PredictionNotFound):
         history.add_feedback("cells", "r", 1, "M", "otto")
-    assert not (base / FEEDBACK).exists()
+    assert history.search("cells").rows[0].feedback is None
 
 
-def test_a_label_that_the_disk_does_not_take_is_said_to_be_lost(here: Here) -> None:
-    history, base, _ = here
+def test_a_label_and_its_audit_line_are_written_both_or_neither(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    history, base, services = here
     put(base, batch(1, asked=asked("r")))
-    (base / FEEDBACK).write_text("a file where the folder should be")
-    with pytest.raises(EnvironmentProblem, match="could not be written down"):
+    before = len(services.accounts.audit.entries())
+
+    def fail(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(labels, "keep", fail)
+    with pytest.raises(EnvironmentProblem, match="cannot be read or written"):
         history.add_feedback("cells", "r", 0, "M", "otto")
+    assert len(services.accounts.audit.entries()) == before
 
 
-def test_labels_told_at_the_same_time_are_all_kept(here: Here) -> None:
-    _, base, _ = here
-    told = [Feedback(NOON + minutes(n), f"r{n}", 0, 1, "M", "otto") for n in range(16)]
-    threads = [threading.Thread(target=keep, args=(base, NOON.date(), each)) for each in told]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert of_day(base, NOON.date()) == {each.key: each for each in told}
-
-
-def test_merged_labels_are_the_same(here: Here) -> None:
-    _, base, _ = here
-    for number, label in enumerate("BMBM"):
-        keep(base, NOON.date(), Feedback(NOON + minutes(number), f"r{number // 2}", 0, 1, label, "otto"))
-    before = of_day(base, NOON.date())
-    assert [told.label for told in before.values()] == ["M", "M"]
-    look_after(base.parent, Upkeep(NOON + minutes(48 * 60), 90))
-    assert len(files_of_day(NOON.date(), base / FEEDBACK / "date=2126-11-20")) == 1
-    assert of_day(base, NOON.date()) == before
-
-
-def test_labels_are_no_part_of_the_log_to_other_readers(here: Here) -> None:
-    import pyarrow.dataset as ds
-
-    history, base, _ = here
-    put(base, batch(2, asked=asked("r")))
-    history.add_feedback("cells", "r", 1, "M", "otto")
-    assert ds.dataset(base, format="parquet", partitioning="hive").count_rows() == 2
-
-
-def rows_of(base: Path, **wanted: Any) -> list[dict[str, str]]:
-    text = b"".join(export(base, Reader(base, Filters(**wanted)))).decode()
+def rows_of(here: Here, **wanted: Any) -> list[dict[str, str]]:
+    _, base, services = here
+    text = b"".join(export(services.database, base.name, Reader(base, Filters(**wanted)))).decode()
     return list(csv.DictReader(io.StringIO(text)))
 
 
@@ -197,7 +172,7 @@ def test_the_csv_has_everything_newest_first_with_the_true_labels(here: Here) ->
     inputs = {"radius": [None], "city": ["Bandung"]}
     put(base, batch(1, at=NOON + minutes(24 * 60), version=2, asked=asked("b"), columns=inputs))
     history.add_feedback("cells", "a", 0, "M", "otto")
-    second, first = rows_of(base)
+    second, first = rows_of(here)
     assert first["time"] == "2126-11-20T12:00:00.000000Z"
     told = {name: first[name] for name in ("request_id", "row", "version", "label", "probability", "true_label")}
     assert told == {
@@ -210,7 +185,7 @@ def test_the_csv_has_everything_newest_first_with_the_true_labels(here: Here) ->
     }
     assert (first["probability.B"], first["input.radius"], first["true_label_by"]) == ("0.75", "10", "otto")
     assert (second["input.radius"], second["input.city"], second["true_label"]) == ("", "Bandung", "")
-    assert rows_of(base, who="nobody") == []
+    assert rows_of(here, who="nobody") == []
 
 
 def test_versions_with_other_classes_stand_in_one_csv(here: Here) -> None:
@@ -219,26 +194,27 @@ def test_versions_with_other_classes_stand_in_one_csv(here: Here) -> None:
     three = {"probabilities": np.float32([[0.5, 0.25, 0.25]]), "classes": ("B", "M", "U"), "version": 2}
     put(base, batch(1, at=NOON + minutes(1), **three))
     names = ("probability.B", "probability.M", "probability.U")
-    assert [[row[name] for name in names] for row in rows_of(base)] == [["0.5", "0.25", "0.25"], ["0.75", "0.25", ""]]
+    assert [[row[name] for name in names] for row in rows_of(here)] == [["0.5", "0.25", "0.25"], ["0.75", "0.25", ""]]
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+A1", "-1+2", "@SUM(A1)", "\t=1", "\r=1"], ids=repr)
 def test_no_text_in_the_csv_is_a_formula(here: Here, text: str) -> None:
     _, base, _ = here
     put(base, batch(1, asked=RequestInfo("r", text, "api"), columns={"city": [text], "radius": [-1.0]}))
-    [row] = rows_of(base)
+    [row] = rows_of(here)
     assert (row["who"], row["input.city"], row["input.radius"]) == (f"'{text}", f"'{text}", "-1")
 
 
 def test_the_csv_is_made_a_part_at_a_time(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader_module, "TABLE_ROWS", 2)
-    _, base, _ = here
+    _, base, services = here
     for minute in range(5):
         put(base, batch(2, at=NOON + minutes(minute)))
-    parts = list(export(base, Reader(base)))
+    parts = list(export(services.database, "cells", Reader(base)))
     assert len(parts) == 6, "a header, and a part for each two rows"
     assert parts[0].count(b"\n") == 1
 
 
 def test_without_predictions_there_is_a_header(here: Here) -> None:
-    assert b"".join(export(here[1], Reader(here[1]))).startswith(b'"time","request_id"')
+    _, base, services = here
+    assert b"".join(export(services.database, "cells", Reader(base))).startswith(b'"time","request_id"')

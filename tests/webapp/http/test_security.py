@@ -187,7 +187,7 @@ def test_only_proxies_that_are_told_of_are_believed(named: Flask, client: FlaskC
     log_in(browser, "vera", "wrong password")
     entries = named.extensions["vouch"].accounts
     browser.post("/api/v1/auth/login", headers=forwarded)
-    assert entries.audit_entries()[-1].detail == "from 127.0.0.1"
+    assert entries.audit.entries()[-1].detail == "from 127.0.0.1"
 
 
 def test_a_body_over_its_bound_is_refused_before_it_is_read(client: FlaskClient) -> None:

@@ -59,7 +59,7 @@ def state(hall: Hall, model: str) -> State:
 
 
 def told(app: App, entries: int) -> list[tuple[str, str, str]]:
-    return [(entry.who, entry.action, entry.detail) for entry in app[1].accounts.audit_entries(entries)]
+    return [(entry.who, entry.action, entry.detail) for entry in app[1].accounts.audit.entries(entries)]
 
 
 def test_promote_canary_and_rollback_by_the_pages(hall: Hall, app: App, browser: FlaskClient) -> None:

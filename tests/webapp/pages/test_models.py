@@ -255,13 +255,13 @@ def test_a_change_that_is_none_is_refused_in_words(operator: FlaskClient, query:
 
 
 def test_a_change_decided_on_an_old_page_is_not_made(app: App, root: Path) -> None:
-    client, before = app[0].test_client(), app[1].accounts.audit_entries()
+    client, before = app[0].test_client(), app[1].accounts.audit.entries()
     form = page_of(client, "/models/cells/release?what=promote&version=2").select("main form input")
     release(root, "cells", 1, 2, 50.0)
     answer = client.post("/models/cells/promote", data={field["name"]: field["value"] for field in form})
     assert answer.status_code == 409
     assert "somebody else changed the release meanwhile" in answer.text
-    assert app[1].accounts.audit_entries() == before
+    assert app[1].accounts.audit.entries() == before
 
 
 def test_with_the_model_server_away_nothing_is_released_and_the_page_says_why(app: App, root: Path) -> None:
@@ -273,7 +273,7 @@ def test_with_the_model_server_away_nothing_is_released_and_the_page_says_why(ap
     assert "Retry-After" in answer.headers
     assert "This did not go through" in answer.text
     assert Store(root, "cells").read() == before
-    assert [(e.who, e.action) for e in app[1].accounts.audit_entries(2)] == [
+    assert [(e.who, e.action) for e in app[1].accounts.audit.entries(2)] == [
         ("demo", "release"),
         ("demo", "release refused"),
     ]
@@ -302,4 +302,4 @@ def test_viewers_see_no_way_to_release_and_operators_must_say_their_password(
         answer = operator.post("/models/cells/promote", data=form | {"password": wrong})
         assert answer.status_code == 403
         assert "This is not your password" in answer.text
-    assert not any(entry.action.startswith("release") for entry in services.accounts.audit_entries())
+    assert not any(entry.action.startswith("release") for entry in services.accounts.audit.entries())

@@ -13,7 +13,7 @@ import pytest
 
 from common.files import locked
 from common.records.engine import connect, facts_of, merged_names
-from common.records.files import FEEDBACK, files_of_day
+from common.records.files import files_of_day
 from common.records.reader import Reader
 from tests.support.web.logged import NOON, batch, hasty, minutes, put, read_all, strangers, visible
 from webapp.predict import log_upkeep
@@ -152,14 +152,12 @@ def test_a_reader_that_listed_the_files_before_still_gets_every_row_once(base: P
     assert first + [name for table in tables for name in table["request_id"].to_pylist()] == expected
 
 
-def test_days_older_than_asked_for_are_removed_with_their_feedback(base: Path) -> None:
+def test_days_older_than_asked_for_are_removed(base: Path) -> None:
     for days in (0, 29, 30, 31):
         put(base, batch(1, at=NOON - timedelta(days=days)))
-        put(base / FEEDBACK, batch(1, at=NOON - timedelta(days=days)))
     tidy(base, now=NOON, retention_days=30)
     kept = ["date=2126-10-21", "date=2126-10-22", "date=2126-11-20"]
     assert sorted(path.name for path in base.glob("date=*")) == kept
-    assert sorted(path.name for path in (base / FEEDBACK).glob("date=*")) == kept
 
 
 def test_one_process_at_a_time_looks_after_a_model(base: Path) -> None:

@@ -1,8 +1,20 @@
-"""The tables of accounts. Times are seconds since 1970, UTC."""
+"""The tables of the database, as the last of `migrations/` leaves them. Times are seconds since 1970, UTC."""
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, Connection, Float, ForeignKey, Integer, LargeBinary, MetaData, String, Table
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
 
 metadata = MetaData()
 
@@ -40,6 +52,7 @@ refresh_tokens = Table(
     Column("expires", Float, nullable=False, index=True),
     Column("rotated", Float),
     Column("revoked", Float),
+    Column("successor", String(32)),
 )
 
 login_attempts = Table(
@@ -69,15 +82,23 @@ audit = Table(
     Column("digest", String(64), nullable=False),
 )
 
-APPEND_ONLY = tuple(
-    f"CREATE TRIGGER IF NOT EXISTS audit_no_{change} BEFORE {change} ON audit "
-    "BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
-    for change in ("UPDATE", "DELETE")
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("owner", String(64), nullable=False, index=True),
+    Column("model", String(64), nullable=False),
+    Column("request_id", String(64), nullable=False),
+    Column("source", String(16), nullable=False),
+    Column("sticky", String(256), nullable=False),
+    Column("state", String(16), nullable=False, index=True),
+    Column("created", Float, nullable=False),
+    Column("expires", Float, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("worker", String(32)),  # who works at it, until `leased_until` unless it goes on
+    Column("leased_until", Float),
+    Column("rows", BigInteger, nullable=False),
+    Column("share", Float, nullable=False),
+    Column("result", Text),
 )
-
-
-def create(connection: Connection) -> None:
-    """Create what is not there yet."""
-    metadata.create_all(connection)
-    for statement in APPEND_ONLY:
-        connection.exec_driver_sql(statement)
