@@ -1,4 +1,4 @@
-"""`flask --app webapp users …`, `audit …`, `database …`. A password is asked for or read, never an argument: those are public."""
+"""`flask --app webapp users …`, `audit …`, `database …`. A password is read, never an argument: those are public."""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ from common.records.files import TIME, day_folder, write
 from common.records.labels import Feedback
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=timezone.utc)
-OLD = pa.schema(
+NUMBERS = {"row": "int64", "version": "int64"}
+OLD = pa.schema({"time": TIME, "request_id": "string", **NUMBERS, "label": "string", "who": "string"})
     {"time": TIME, "request_id": "string", "row": "int64", "version": "int64", "label": "string", "who": "string"}
 )
 

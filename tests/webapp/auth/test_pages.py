@@ -23,6 +23,10 @@ def send(browser: FlaskClient, path: str, **form: str) -> Any:
     return browser.post(path, data={"csrf_token": csrf_token(browser.get(path).text), **form})
 
 
+def session_cookie(response: Any) -> str:
+    return next(cookie for cookie in response.headers.getlist("Set-Cookie") if "vouch=" in cookie)
+
+
 def test_a_login_leads_to_what_was_asked_for(browser: FlaskClient, kept: Accounts) -> None:
     response = log_in(browser, "vera", target="/admin?a=1")
     assert (response.status_code, response.headers["Location"]) == (303, "/admin?a=1")
@@ -132,7 +136,7 @@ def test_a_link_does_not_log_out(browser: FlaskClient) -> None:
 
 
 def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(browser: FlaskClient) -> None:
-    cookie = log_in(browser, "vera").headers["Set-Cookie"]
+    cookie = session_cookie(log_in(browser, "vera"))
     assert {"HttpOnly", "SameSite=Lax", "Path=/"} <= set(cookie.split("; "))
     assert "Domain" not in cookie
     assert "vera" not in cookie
@@ -145,7 +149,7 @@ def test_over_https_the_cookie_is_bound_to_this_host(tmp_path: Path) -> None:
     form = {"csrf_token": csrf_token(page.text), "name": "vera", "password": PASSWORD}
     response = client.post("/login", base_url="https://localhost", data=form)  # a browser may send no Referer
     assert response.status_code == 303
-    cookie = response.headers["Set-Cookie"]
+    cookie = session_cookie(response)
     assert cookie.startswith("__Host-vouch=")
     assert {"Secure", "HttpOnly", "Path=/"} <= set(cookie.split("; "))
     app.extensions["vouch"].close()
