@@ -16,8 +16,6 @@ from common.records.labels import Feedback
 NOON = datetime(2026, 11, 20, 12, tzinfo=timezone.utc)
 NUMBERS = {"row": "int64", "version": "int64"}
 OLD = pa.schema({"time": TIME, "request_id": "string", **NUMBERS, "label": "string", "who": "string"})
-    {"time": TIME, "request_id": "string", "row": "int64", "version": "int64", "label": "string", "who": "string"}
-)
 
 
 def told(request_id: str, label: str, minutes: int = 0) -> Feedback:
