@@ -28,6 +28,7 @@ _dtype_of = attrgetter("dtype")
 
 # a client chooses which outputs to fetch: without a bound every choice would stay in memory
 _MAX_CALLABLES = 128
+_CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 
 
 class Call(NamedTuple):
@@ -166,7 +167,35 @@ def _load_into(session: Any, folder: Path, tags: tuple[str, ...]) -> dict[str, A
             f"Could not find meta graph def matching supplied tags: {{ {' '.join(tags)} }}. To inspect available "
             "tag-sets in the SavedModel, please use the SavedModel CLI: `saved_model_cli`"
         )
+    _import_in_parts(session.graph, loader.get_meta_graph_def_from_tags(tags).graph_def)
     return dict(loader.load(session, list(tags)).signature_def)
+
+
+def _import_in_parts(graph: Any, graph_def: Any) -> None:
+    """Import a graph's nodes, and take them out of `graph_def`.
+
+    TensorFlow holds Python's lock while it imports, longest for a call of a function, whose body it goes through. So
+    each call that no other node needs comes on its own, and requests have their turn in between.
+    """
+    needed = {name.removeprefix("^").partition(":")[0] for node in graph_def.node for name in node.input}
+    calls = [node for node in graph_def.node if node.op in _CALLS and node.name not in needed]
+    apart = {node.name for node in calls}
+    rest = [node for node in graph_def.node if node.name not in apart]
+    with graph.as_default():
+        tf.import_graph_def(
+            tf.compat.v1.GraphDef(versions=graph_def.versions, library=graph_def.library, node=rest), name=""
+        )
+        for call in calls:
+            inputs = {name: graph.as_graph_element(_element(name)) for name in call.input}
+            tf.import_graph_def(
+                tf.compat.v1.GraphDef(versions=graph_def.versions, node=[call]), name="", input_map=inputs
+            )
+    del graph_def.node[:]
+
+
+def _element(name: str) -> str:
+    """Return the operation or tensor that a node's input is: `^op` is an operation, `op` its first output."""
+    return name[1:] if name.startswith("^") else name if ":" in name else f"{name}:0"
 
 
 @cache
