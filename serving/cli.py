@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from common.cli import Group
-from common.errors import ConfigError, DataError, VouchError
+from common.errors import ConfigError, DataError
 from common.paths import MODEL_SERVER_GRPC, MODEL_SERVER_REST, var_root
 
 if TYPE_CHECKING:
@@ -205,8 +205,7 @@ def prepare(edge: Edge, as_json: bool) -> None:
     from serving.release import commands as release
     from serving.release.servers import ReleaseContext
 
-    left_out: dict[str, VouchError] = {}
-    states = release.prepare(ReleaseContext(edge.root, (), edge.who), left_out.__setitem__)
+    states, left_out = release.prepare(ReleaseContext(edge.root, (), edge.who))
     for model, error in left_out.items():
         click.secho(f"{model} is left out: {error.what}", fg="yellow", err=True)
     if not states:
@@ -300,17 +299,9 @@ def push(edge: Edge, model: str, folder: Path, version: int | None, as_json: boo
 @click.pass_obj
 def prune(edge: Edge, model: str, keep: int, dry_run: bool, as_json: bool) -> None:
     """Remove old versions of MODEL, never one that is stable, candidate, or kept for a rollback."""
-    from serving.release.servers import utc_now
-    from serving.release.state import one_at_a_time
-    from serving.release.upkeep import removable
-    from serving.repository.layout import model_folder
-    from serving.repository.manifest import remove_version
+    from serving.release.upkeep import prune as remove
 
-    folder = model_folder(edge.root, model)
-    with one_at_a_time(edge.root, edge.who, utc_now()):
-        old = removable(edge.root, model, keep)
-        for version in () if dry_run else old:
-            remove_version(folder / str(version))
+    old = remove(edge.root, model, keep, edge.who, dry_run)
     if as_json:
         _print_json({"model": model, "removed": [] if dry_run else old, "removable": old})
     else:
@@ -324,11 +315,10 @@ def prune(edge: Edge, model: str, keep: int, dry_run: bool, as_json: bool) -> No
 @click.pass_obj
 def backup(edge: Edge, file: Path, as_json: bool) -> None:
     """Write all versions and releases into FILE, a tar archive. No release can be made meanwhile."""
-    from serving.release.servers import utc_now
     from serving.release.state import one_at_a_time
     from serving.release.upkeep import back_up
 
-    with one_at_a_time(edge.root, edge.who, utc_now()):
+    with one_at_a_time(edge.root, edge.who):
         _show_report(back_up(edge.root, file), f"in {file}", as_json)
 
 
@@ -342,11 +332,11 @@ def restore(edge: Edge, file: Path, as_json: bool) -> None:
     Whole versions stay as they are, and so does what was pushed since. A running server is told by the next release.
     """
     from serving.release import commands as release
-    from serving.release.servers import ReleaseContext, utc_now
+    from serving.release.servers import ReleaseContext
     from serving.release.state import one_at_a_time
     from serving.release.upkeep import bring_back
 
-    with one_at_a_time(edge.root, edge.who, utc_now()):
+    with one_at_a_time(edge.root, edge.who):
         report = bring_back(edge.root, file)
     release.prepare(ReleaseContext(edge.root, (), edge.who))
     _show_report(report, f"brought back from {file}", as_json)

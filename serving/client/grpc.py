@@ -19,7 +19,7 @@ from serving.client.errors import (
     ModelServerTimeout,
     refusal,
 )
-from serving.client.retry import Caller, Clock, Policy
+from serving.client.retry import Caller, Policy
 from serving.client.types import (
     DEFAULT_SIGNATURE,
     NEWEST,
@@ -94,9 +94,9 @@ _FIELDS: Mapping[str, str] = {
 class GrpcClient:
     """A ModelClient over gRPC, which can also hand the server another config."""
 
-    def __init__(self, address: str, policy: Policy | None = None, clock: Clock | None = None) -> None:
+    def __init__(self, address: str, policy: Policy | None = None) -> None:
         self.address = address
-        self._caller = Caller(policy, clock)
+        self._caller = Caller(policy)
         self._signatures: dict[tuple[str, VersionSpec, str], Signature] = {}
         self._channel = grpc.insecure_channel(address, options=list(OPTIONS.items()))
         self._methods = {name: self._method(name) for name in _METHODS}

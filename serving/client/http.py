@@ -10,7 +10,7 @@ import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
@@ -45,14 +45,13 @@ class Reply:
 
 @dataclass(frozen=True)
 class Limits:
-    """How long a request may take: to connect, and until `deadline` by `clock` in all."""
+    """How long a request may take: to connect, and until `deadline` by the monotonic clock in all."""
 
     connect_s: float
     deadline: float
-    clock: Callable[[], float] = time.monotonic
 
     def left_s(self) -> float:
-        left_s = self.deadline - self.clock()
+        left_s = self.deadline - time.monotonic()
         if left_s <= 0:
             raise TooLate
         return left_s

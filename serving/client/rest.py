@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
@@ -27,7 +28,7 @@ from serving.client.errors import (
     refusal,
 )
 from serving.client.http import HttpPool, Limits, NoHttp, NotReached, Reply, TooLate
-from serving.client.retry import Caller, Clock, Policy
+from serving.client.retry import Caller, Policy
 from serving.client.types import (
     DEFAULT_SIGNATURE,
     NEWEST,
@@ -58,9 +59,9 @@ _STATUS_ERRORS: dict[int, type[VouchError]] = {
 
 
 class RestClient:
-    def __init__(self, url: str, policy: Policy | None = None, clock: Clock | None = None) -> None:
+    def __init__(self, url: str, policy: Policy | None = None) -> None:
         self.url = url.rstrip("/")
-        self._caller = Caller(policy, clock)
+        self._caller = Caller(policy)
         self._output_names: dict[tuple[str, VersionSpec, str], str] = {}
         self._pool = HttpPool(self.url, HEADERS)
 
@@ -122,8 +123,7 @@ class RestClient:
         return self._caller.call(partial(self._attempt, method, path, body))
 
     def _attempt(self, method: str, path: str, body: bytes, left_s: float) -> dict[str, Any]:
-        clock = self._caller.clock.now
-        limits = Limits(min(CONNECT_TIMEOUT_S, left_s), clock() + max(left_s, 0.001), clock)
+        limits = Limits(min(CONNECT_TIMEOUT_S, left_s), time.monotonic() + max(left_s, 0.001))
         try:
             reply = self._pool.request(method, path, body, limits)
         except NotReached as error:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,12 @@ from common.files import locked, write_text
 from serving.client import connect
 from serving.client.errors import ModelNotFound, ModelServerDown, ModelServerTimeout
 from serving.client.rest import RestClient
-from serving.client.retry import Clock, Policy
+from serving.client.retry import Policy
 from serving.client.types import DEFAULT_SIGNATURE, Addresses, VersionSpec
 from serving.launch.backends import HOST, ROOT, Places, Program, choose, take
 from serving.release.checks import read_golden
 from serving.release.commands import prepare
-from serving.release.servers import ReleaseContext, bring, release_clients, utc_now
+from serving.release.servers import ReleaseContext, bring, release_clients
 from serving.release.state import CONFIG, State, one_at_a_time, release_disk_problems
 from serving.repository.layout import STABLE, models
 
@@ -36,8 +37,6 @@ LOOK_EVERY_S, TELL_EVERY_S = 0.1, 5.0
 END_WAIT_S = 15.0  # what a server may take to finish what is under way
 ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "-1", "PYTHONUNBUFFERED": "1"}
 PROTOCOLS = {"rest": "by REST", "grpc": "by gRPC"}
-LOOK_EVERY_S = 0.2
-REST, GRPC = "VOUCH_MODEL_SERVER_REST", "VOUCH_MODEL_SERVER_GRPC"
 
 
 @dataclass(frozen=True)
@@ -49,10 +48,8 @@ class Start:
     grpc_port: int = 8500
     docker: bool = False
     who: str = "start"
-    config: Path = ROOT / "config"
     wait_s: float = 120.0
     say: Callable[[str], None] = lambda line: None
-    clock: Clock = field(default_factory=Clock)
 
 
 @dataclass(frozen=True)
@@ -113,7 +110,7 @@ def launch(start: Start) -> Iterator[Running]:
 def _start(start: Start, states: dict[str, State], config: str) -> Running:
     rest_port, grpc_port = take({"REST": start.rest_port, "gRPC": start.grpc_port})
     root = start.root.absolute()
-    places = Places(root, root / config, start.config.absolute(), rest_port, grpc_port)
+    places = Places(root, root / config, ROOT / "config", rest_port, grpc_port)
     program = choose(places, docker=start.docker, environment=os.environ)
     start.say(f"starting {program.name}: {program.why}")
     if program.note:
@@ -134,23 +131,20 @@ def _start(start: Start, states: dict[str, State], config: str) -> Running:
 
 
 def _released(start: Start) -> dict[str, State]:
-    refused: list[str] = []
-
-    def left_out(model: str, why: VouchError) -> None:
-        refused.append(f"{model}, {why.what}: {why.got}")
-        start.say(f"left out: {refused[-1]}")
-
-    states = prepare(ReleaseContext(start.root, (), start.who), left_out)
+    states, refused = prepare(ReleaseContext(start.root, (), start.who))
+    reasons = [f"{model}, {why.what}: {why.got}" for model, why in refused.items()]
+    for reason in reasons:
+        start.say(f"left out: {reason}")
     if not states:
-        raise GateRefused("no version may be served", got="; ".join(refused), fix="run the pipeline to push another")
+        raise GateRefused("no version may be served", got="; ".join(reasons), fix="run the pipeline to push another")
     return states
 
 
 def _become_ready(start: Start, running: Running, versions: Mapping[str, int | None]) -> bool:
     """Wait until each model's version is available, None: until the server answers. False if it ended instead."""
     client = RestClient(running.addresses.rest, Policy(budget_s=5.0, tries=1, failures_to_open=1_000_000_000))
-    clock, waiting = start.clock, dict(versions)
-    began = said = clock.now()
+    waiting = dict(versions)
+    began = said = time.monotonic()
     with closing(client):
         while waiting:
             if running.process.poll() is not None:
@@ -158,18 +152,18 @@ def _become_ready(start: Start, running: Running, versions: Mapping[str, int | N
             for model, version in list(waiting.items()):
                 if _is_ready(client, model, version):
                     if version:
-                        start.say(f"{model} {version} is available after {clock.now() - began:.1f} s")
+                        start.say(f"{model} {version} is available after {time.monotonic() - began:.1f} s")
                     del waiting[model]
-            if waiting and clock.now() - began > start.wait_s:
+            if waiting and time.monotonic() - began > start.wait_s:
                 raise EnvironmentProblem(
                     f"{running.program.name} did not serve in time",
                     got=_tail(running),
                     wanted=f"{', '.join(waiting)} within {start.wait_s:g} s",
                 )
-            if waiting and clock.now() - said > TELL_EVERY_S:
-                said = clock.now()
+            if waiting and time.monotonic() - said > TELL_EVERY_S:
+                said = time.monotonic()
                 start.say(f"waiting for {', '.join(waiting)}: {said - began:.0f} s")
-            clock.sleep(LOOK_EVERY_S if waiting else 0)
+            time.sleep(LOOK_EVERY_S if waiting else 0)
     return True
 
 
@@ -191,8 +185,8 @@ def _loaded_one_by_one(start: Start, running: Running) -> dict[str, State]:
     if not _become_ready(start, running, dict.fromkeys(running.models)):
         raise _died(running)
     served, refused = dict[str, State](), list[str]()
-    with one_at_a_time(start.root, start.who, utc_now()), release_clients(running.addresses.grpc) as clients:
-        context = ReleaseContext(start.root, clients, start.who, load_timeout_s=start.wait_s, clock=start.clock)
+    with one_at_a_time(start.root, start.who), release_clients(running.addresses.grpc) as clients:
+        context = ReleaseContext(start.root, clients, start.who, load_timeout_s=start.wait_s)
         for model, state in running.models.items():
             try:
                 bring(context, model, state)
@@ -258,7 +252,8 @@ def run_beside(running: Running, command: str) -> int:
 
     Raises ConfigError if there is no such program, EnvironmentProblem if the server ends first.
     """
-    environment = {**os.environ, REST: running.addresses.rest, GRPC: running.addresses.grpc}
+    rest, grpc = running.addresses.rest, running.addresses.grpc
+    environment = {**os.environ, "VOUCH_MODEL_SERVER_REST": rest, "VOUCH_MODEL_SERVER_GRPC": grpc}
     try:
         process = subprocess.Popen(shlex.split(command), env=environment, start_new_session=True)  # Ctrl-C is ours
     except (OSError, ValueError) as error:

@@ -6,7 +6,7 @@ largest number that is loaded, which is the candidate as soon as there is one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -94,16 +94,14 @@ def differences(context: ReleaseContext, model: str) -> dict[str, str]:
     return {client.address: _difference(context, client, model, deadline) for client in context.clients}
 
 
-def prepare(
-    context: ReleaseContext, left_out: Callable[[str, VouchError], None] = lambda model, why: None
-) -> dict[str, State]:
-    """Bring every model's state in order before a server starts, write its config, and return the states.
+def prepare(context: ReleaseContext) -> tuple[dict[str, State], dict[str, VouchError]]:
+    """Bring every model's state in order before a server starts, and write its config.
 
-    A model's first stable version is the newest that can be vouched for. A model without any, or one that cannot be
-    read, is told to `left_out`; the others go on.
+    Returns the states, and why a model is left out: none of its versions can be vouched for, or it cannot be read. A
+    model's first stable version is the newest that can be vouched for.
     """
     states: dict[str, State] = {}
-    with one_at_a_time(context.root, context.who, context.now()):
+    with one_at_a_time(context.root, context.who, context.now):
         refused: dict[str, VouchError] = dict(unreadable(context.root))
         for model in models(context.root):
             try:
@@ -111,16 +109,14 @@ def prepare(
             except (VouchError, OSError) as error:
                 refused[model] = error if isinstance(error, VouchError) else EnvironmentProblem(str(error))
         write_config(context.root, dict.fromkeys(refused))
-    for model, why in refused.items():
-        left_out(model, why)
-    return states
+    return states, refused
 
 
 @contextmanager
 def _opened(context: ReleaseContext, model: str) -> Iterator[State | None]:
     """Lock, make sure that the servers are there, and yield the state, in order if the last change was cut short."""
     model_folder(context.root, model)
-    with one_at_a_time(context.root, context.who, context.now()):
+    with one_at_a_time(context.root, context.who, context.now):
         context.reached("locked")
         for client in context.clients:
             with suppress(ModelNotFound):  # a server that runs may have to be told of a new model

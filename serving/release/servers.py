@@ -15,7 +15,6 @@ import socket
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +27,12 @@ from serving.client.grpc import GrpcClient
 from serving.client.retry import Clock
 from serving.client.types import VersionSpec, VersionStatus
 from serving.release.checks import wait_available
-from serving.release.state import CONFIG, DONE, Record, State, Store
+from serving.release.state import CONFIG, DONE, Record, State, Store, utc_now
 from serving.repository.layout import CANDIDATE, STABLE, models, unreadable
 from serving.wire.messages import message
 
 HEADER = "# Written by `python -m serving`; changes made by hand are lost at the next release.\n"
 LET_GO_S = 0.5  # what a server may take to notice that it is no longer asked for a version
-
-
-def utc_now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +25,10 @@ DONE = "done"
 
 _STRICT = ConfigDict(strict=True, extra="forbid")
 _Version = Annotated[int, Field(gt=0, le=MAX_VERSION)]
+
+
+def utc_now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
 
 
 @dataclass(frozen=True)
@@ -167,7 +172,7 @@ def release_disk_problems(root: Path) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def one_at_a_time(root: Path, who: str, now: str) -> Iterator[None]:
+def one_at_a_time(root: Path, who: str, now: Callable[[], str] = utc_now) -> Iterator[None]:
     """Hold the lock on all releases. Raises EnvironmentProblem that names who holds it, and since when."""
     holder = root / HOLDER
     with release_disk_problems(root), ExitStack() as stack:
@@ -176,7 +181,7 @@ def one_at_a_time(root: Path, who: str, now: str) -> Iterator[None]:
         except EnvironmentProblem as busy:
             raise EnvironmentProblem(busy.what, got=_holder(holder) or busy.got, fix=busy.fix) from None
         with suppress(OSError):  # without it the others are told the process only
-            write_text(holder, json.dumps({"who": who, "process": os.getpid(), "since": now}) + "\n")
+            write_text(holder, json.dumps({"who": who, "process": os.getpid(), "since": now()}) + "\n")
         yield
 
 

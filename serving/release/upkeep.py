@@ -14,12 +14,22 @@ from pathlib import Path
 from common.errors import ConfigError, DataError
 from common.files import disk_problems, sync
 from serving.release.servers import recorded
-from serving.release.state import LOG, STATE
-from serving.repository.layout import models, versions
-from serving.repository.manifest import Manifest, add_version, check_whole, problems
+from serving.release.state import LOG, STATE, one_at_a_time
+from serving.repository.layout import model_folder, models, versions
+from serving.repository.manifest import Manifest, add_version, check_whole, problems, remove_version
 
 RECORDS = (STATE, LOG)
 DAMAGED = ".damaged-"  # where a version goes whose place is taken by the one from the backup
+
+
+def prune(root: Path, model: str, keep: int, who: str, is_dry: bool = False) -> list[int]:
+    """Remove what is `removable`, or only return it if it `is_dry`. Raises EnvironmentProblem during a release."""
+    folder = model_folder(root, model)
+    with one_at_a_time(root, who):
+        old = removable(root, model, keep)
+        for version in () if is_dry else old:
+            remove_version(folder / str(version))
+    return old
 
 
 def removable(root: Path, model: str, keep: int) -> list[int]:

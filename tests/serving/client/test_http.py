@@ -86,7 +86,7 @@ def pool(script: Script) -> Iterator[HttpPool]:
 
 
 def limits(budget_s: float = 2.0) -> Limits:
-    return Limits(1.0, time.monotonic() + budget_s, time.monotonic)
+    return Limits(1.0, time.monotonic() + budget_s)
 
 
 def test_a_request_is_whole_and_so_is_its_answer(script: Script, pool: HttpPool) -> None:

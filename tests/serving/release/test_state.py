@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import DataError, EnvironmentProblem, VouchError
+from common.errors import DataError, EnvironmentProblem
 from serving.release import commands as release
 from serving.release.servers import ReleaseContext
 from serving.release.state import (
@@ -96,12 +96,12 @@ def test_during_a_change_nobody_is_routed_to_a_label_that_may_be_missing(
 
 def test_the_holder_of_the_lock_is_named(tmp_path: Path) -> None:
     with (
-        one_at_a_time(tmp_path, "first", "2026-11-21T09:00:00"),
+        one_at_a_time(tmp_path, "first", lambda: "2026-11-21T09:00:00"),
         pytest.raises(EnvironmentProblem, match=f"first, process {os.getpid()}, since 2026-11-21T09:00:00"),
-        one_at_a_time(tmp_path, "second", "2026-11-21T09:00:01"),
+        one_at_a_time(tmp_path, "second", lambda: "2026-11-21T09:00:01"),
     ):
         pass
-    with one_at_a_time(tmp_path, "third", "2026-11-21T09:00:02"):
+    with one_at_a_time(tmp_path, "third", lambda: "2026-11-21T09:00:02"):
         pass
 
 
@@ -112,13 +112,13 @@ def test_before_the_first_start_the_newest_version_becomes_stable(store: Store) 
     (bare_version(store.base, 4) / "more").write_text("")
     bare_version(root / "unfit", 1, verdicts=BLESSED | {"serving": GateVerdict(False, "no")})
     assert models(root) == ["m", "n", "unfit"]
-    assert release.prepare(context(root)) == {"m": State(2), "n": State(5)}
+    assert release.prepare(context(root))[0] == {"m": State(2), "n": State(5)}
     assert [(e.what, e.after) for e in store.history()] == [("first", State(2))]
     configs = parse_config((root / CONFIG).read_text()).model_config_list.config
     assert [
         (c.name, c.base_path, list(c.model_version_policy.specific.versions), dict(c.version_labels)) for c in configs
     ] == [("m", str(root / "m"), [2], {"stable": 2}), ("n", str(root / "n"), [5], {"stable": 5})]
-    assert release.prepare(context(root)) == {"m": State(2), "n": State(5)}
+    assert release.prepare(context(root))[0] == {"m": State(2), "n": State(5)}
     assert len(store.history()) == 1, "the second start changes nothing"
 
 
@@ -126,7 +126,7 @@ def test_before_the_first_start_the_newest_version_becomes_stable(store: Store) 
 def test_a_start_completes_or_undoes_what_a_crash_left(store: Store, is_decided: bool) -> None:
     store.write(Record(State(1), Intent(ENTRY, is_decided)))
     wanted = State(2, 1) if is_decided else State(1)
-    assert release.prepare(context(store.base.parent)) == {"m": wanted}
+    assert release.prepare(context(store.base.parent))[0] == {"m": wanted}
     assert store.read() == Record(wanted)
     [entry] = store.history()
     assert entry.outcome == ("done" if is_decided else "undone: cut short")
@@ -134,7 +134,7 @@ def test_a_start_completes_or_undoes_what_a_crash_left(store: Store, is_decided:
 
 def test_a_stable_version_that_was_removed_is_replaced(store: Store) -> None:
     store.write(Record(State(7, 6)))
-    assert release.prepare(context(store.base.parent)) == {"m": State(2)}
+    assert release.prepare(context(store.base.parent))[0] == {"m": State(2)}
     assert [(e.what, e.before, e.after) for e in store.history()] == [("replace", State(7, 6), State(2))]
 
 
@@ -143,17 +143,17 @@ def test_in_place_of_a_lost_version_comes_the_last_that_was_stable_and_not_the_n
     store.log(replace(ENTRY, id="0", before=None, after=State(1)))
     store.log(replace(ENTRY, id="2", after=State(3), outcome="undone: its answers are wrong"))
     store.write(Record(State(7)))
-    assert release.prepare(context(store.base.parent)) == {"m": State(1)}
+    assert release.prepare(context(store.base.parent))[0] == {"m": State(1)}
     store.write(Record(State(7, 2)))
-    assert release.prepare(context(store.base.parent)) == {"m": State(2)}, "what was kept for a rollback"
+    assert release.prepare(context(store.base.parent))[0] == {"m": State(2)}, "what was kept for a rollback"
 
 
 def test_a_candidate_or_a_previous_version_that_is_lost_or_changed_is_let_go_of(store: Store) -> None:
     bare_version(store.base, 3).joinpath("saved_model.pb").write_bytes(b"other")
     store.write(Record(State(2, 1, 3, 10.0)))
-    assert release.prepare(context(store.base.parent)) == {"m": State(2, 1)}
+    assert release.prepare(context(store.base.parent))[0] == {"m": State(2, 1)}
     (store.base / "1" / "more").write_text("")
-    assert release.prepare(context(store.base.parent)) == {"m": State(2)}
+    assert release.prepare(context(store.base.parent))[0] == {"m": State(2)}
 
 
 @pytest.mark.parametrize("text", [None, "", "{", '{"state": {"stable": "1"}, "intent": null}'])
@@ -162,7 +162,7 @@ def test_a_start_restores_a_lost_state_and_does_not_guess(store: Store, text: st
     store.log(ENTRY)
     if text is not None:
         (store.base / STATE).write_text(text)
-    assert release.prepare(context(store.base.parent)) == {"m": State(2, 1)}
+    assert release.prepare(context(store.base.parent))[0] == {"m": State(2, 1)}
     assert store.read() == Record(State(2, 1))
 
 
@@ -171,7 +171,7 @@ def test_without_state_and_log_it_is_what_the_config_says(store: Store) -> None:
     release.prepare(context(store.base.parent))
     for name in (STATE, LOG):
         (store.base / name).unlink(missing_ok=True)
-    assert release.prepare(context(store.base.parent)) == {"m": State(1)}
+    assert release.prepare(context(store.base.parent))[0] == {"m": State(1)}
 
 
 def test_one_models_trouble_is_told_and_stops_no_other(store: Store) -> None:
@@ -184,8 +184,8 @@ def test_one_models_trouble_is_told_and_stops_no_other(store: Store) -> None:
     (root / "log" / LOG).mkdir()
     (root / "loop").symlink_to(root / "loop")
     (root / "m" / "20261129213046123456").mkdir()
-    refused: dict[str, VouchError] = {}
-    assert release.prepare(context(root), refused.__setitem__) == {"m": State(2)}
+    states, refused = release.prepare(context(root))
+    assert states == {"m": State(2)}
     assert set(refused) == {"list", "checksums", "log", "loop"}
     assert [config.name for config in parse_config((root / CONFIG).read_text()).model_config_list.config] == ["m"]
 
