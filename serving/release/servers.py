@@ -33,6 +33,7 @@ from serving.wire.messages import message
 
 HEADER = "# Written by `python -m serving`; changes made by hand are lost at the next release.\n"
 LET_GO_S = 0.5  # what a server may take to notice that it is no longer asked for a version
+CATCH_UP_S = 15.0  # what the copy of a config that a server polls may lag behind
 
 
 @dataclass(frozen=True)
@@ -208,17 +209,28 @@ def load(context: ReleaseContext, model: str, plan: Plan, needed: Collection[int
 
 
 def label(context: ReleaseContext, model: str, plan: Plan) -> None:
-    """Move the labels on every server. Raises ModelServerFailed if one does not answer by them then."""
+    """Move the labels on every server. Raises ModelServerFailed if one does not answer by them then.
+
+    A server may take a step back in between, if what it polls is a copy that lags behind: it is told again.
+    """
     write_config(context.root, {model: plan})
+    deadline = context.clock.now() + CATCH_UP_S
     for client in context.clients:
-        loaded = {*plan.loaded, *look(client, model).available}
-        _tell(context, client, model, Plan(tuple(loaded), plan.labels))
-    for client in context.clients:
-        if (seen := look(client, model).labels) != plan.labels:
-            what = f"the model server at {client.address} did not move the labels of {model}"
-            raise ModelServerFailed(
-                what, got=seen, wanted=str(plan.labels), fix="see that nobody else changes its config"
-            )
+        while (seen := _moved(context, client, model, plan)) != plan.labels:
+            if context.clock.now() > deadline:
+                what = f"the model server at {client.address} did not move the labels of {model}"
+                fix = "see that nobody else changes its config"
+                raise ModelServerFailed(what, got=seen, wanted=str(plan.labels), fix=fix)
+            context.clock.sleep(LET_GO_S)
+
+
+def _moved(context: ReleaseContext, client: GrpcClient, model: str, plan: Plan) -> Mapping[str, int]:
+    """Have one server move the labels, or load again what it let go; return the labels that it has then."""
+    view = look(client, model)
+    labels = plan.labels if view.available.issuperset(plan.labels.values()) else view.labels
+    with suppress(InvalidRequest):  # a version was let go this very moment
+        _tell(context, client, model, Plan(tuple({*plan.loaded, *view.available}), labels))
+    return look(client, model).labels
 
 
 def settle(context: ReleaseContext, model: str, plan: Plan) -> None:

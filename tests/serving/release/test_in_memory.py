@@ -263,6 +263,29 @@ def test_a_label_that_a_server_does_not_move_undoes_the_release(site: Site, monk
     site.holds(State(1))
 
 
+@pytest.mark.parametrize("is_told", [False, True], ids=["before it is told of the label", "after that"])
+def test_a_server_that_takes_a_step_back_is_told_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch, is_told: bool
+) -> None:
+    """What it polls may be a copy that lags behind: by that it lets the new version go, and moves the label back."""
+    obey, older, polls = MemoryServer.reload_config, make_config(site.root, {}), [1]
+
+    def polling(server: MemoryServer, config: Any) -> None:
+        obey(server, config)
+        if server is site.servers[1] and server.labels[MODEL]["stable"] == 2 and polls:
+            polls.pop()
+            obey(server, older)
+
+    def lag(step: str) -> None:
+        if step == "checked" and is_told:
+            monkeypatch.setattr(MemoryServer, "reload_config", polling)
+        elif step == "checked":
+            obey(site.servers[1], older)
+
+    assert release.promote(replace(site.context, reached=lag), MODEL, 2) == State(2, 1)
+    site.holds(State(2, 1))
+
+
 def test_with_a_server_down_nothing_is_begun(site: Site) -> None:
     site.servers[1].is_down = True
     reloads = site.servers[0].reloads
