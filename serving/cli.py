@@ -6,7 +6,7 @@ import getpass
 import json
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,6 +29,11 @@ MODEL = click.argument("model")
 JSON = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 VERSION = click.option("--version", type=click.IntRange(min=1), help="This version.")
 LABEL = click.option("--label", help="The version that this label points to.")
+
+
+def command(function: Callable[..., None]) -> click.Command:
+    """Make a command of ours, which can always answer in JSON."""
+    return main.command()(JSON(click.pass_obj(function)))
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ def main(context: click.Context, rest_url: str, grpc: str) -> None:
     context.obj = Edge(Addresses(rest_url, grpc), var_root() / "serving", f"{getpass.getuser()}@{socket.gethostname()}")
 
 
-@main.command()
+@command
 @click.option("--rest-port", default=MODEL_SERVER_REST, show_default=True, help="Port for REST; 0: any that is free.")
 @click.option("--grpc-port", default=MODEL_SERVER_GRPC, show_default=True, help="Port for gRPC; 0: any that is free.")
 @click.option("--docker", is_flag=True, help="Run TensorFlow Serving in Docker.")
@@ -77,8 +82,6 @@ def main(context: click.Context, rest_url: str, grpc: str) -> None:
 @click.option(
     "--run", "command", metavar="COMMAND", help="Run a command that is told where the server is; end with it."
 )
-@JSON
-@click.pass_obj
 def start(
     edge: Edge,
     rest_port: int,
@@ -140,10 +143,8 @@ def _show_running(running: Running, as_json: bool) -> None:
     click.echo(f"  {'grpc':<9}{running.addresses.grpc}")
 
 
-@main.command()
+@command
 @click.argument("model", required=False)
-@JSON
-@click.pass_obj
 def status(edge: Edge, model: str | None, as_json: bool) -> None:
     """Show what the server has loaded of MODEL, or of all models, and what the labels point to.
 
@@ -156,12 +157,10 @@ def status(edge: Edge, model: str | None, as_json: bool) -> None:
     click.get_current_context().exit(0 if is_in_step else 1)
 
 
-@main.command()
+@command
 @MODEL
 @VERSION
 @LABEL
-@JSON
-@click.pass_obj
 def metadata(edge: Edge, model: str, version: int | None, label: str | None, as_json: bool) -> None:
     """Show the signatures of MODEL: what they take and what they give."""
     from serving.show import show_metadata
@@ -194,9 +193,7 @@ def predict(
     click.echo(f"{rows} rows", err=True)
 
 
-@main.command()
-@JSON
-@click.pass_obj
+@command
 def prepare(edge: Edge, as_json: bool) -> None:
     """Release the newest version that can be vouched for, of each model that has no release yet.
 
@@ -219,11 +216,9 @@ def prepare(edge: Edge, as_json: bool) -> None:
         _tell(model, state, as_json=False)
 
 
-@main.command()
+@command
 @MODEL
 @click.argument("version", type=click.IntRange(min=1), required=False)
-@JSON
-@click.pass_obj
 def promote(edge: Edge, model: str, version: int | None, as_json: bool) -> None:
     """Make VERSION of MODEL stable; without one the candidate, else the newest."""
     from serving.release import commands as release
@@ -232,10 +227,8 @@ def promote(edge: Edge, model: str, version: int | None, as_json: bool) -> None:
         _tell(model, release.promote(context, model, version), as_json)
 
 
-@main.command()
+@command
 @MODEL
-@JSON
-@click.pass_obj
 def rollback(edge: Edge, model: str, as_json: bool) -> None:
     """Take the last step back: end the canary, else make the previous version stable again."""
     from serving.release import commands as release
@@ -244,12 +237,10 @@ def rollback(edge: Edge, model: str, as_json: bool) -> None:
         _tell(model, release.rollback(context, model), as_json)
 
 
-@main.command()
+@command
 @MODEL
 @click.argument("share")
 @VERSION
-@JSON
-@click.pass_obj
 def canary(edge: Edge, model: str, share: str, version: int | None, as_json: bool) -> None:
     """Give SHARE (such as 10%) of the requests to a version, by default the newest; 0% ends it."""
     from serving.release import commands as release
@@ -258,11 +249,9 @@ def canary(edge: Edge, model: str, share: str, version: int | None, as_json: boo
         _tell(model, release.canary(context, model, _percent(share), version), as_json)
 
 
-@main.command()
+@command
 @MODEL
 @click.option("--limit", default=20, show_default=True, help="At most so many.")
-@JSON
-@click.pass_obj
 def history(edge: Edge, model: str, limit: int, as_json: bool) -> None:
     """Show the releases of MODEL, newest first: when, who, what, and what was undone."""
     from serving.show import show_history
@@ -270,14 +259,12 @@ def history(edge: Edge, model: str, limit: int, as_json: bool) -> None:
     show_history(edge.root, model, limit, as_json)
 
 
-@main.command()
+@command
 @MODEL
 @click.option(
     "--to", "folder", required=True, type=click.Path(path_type=Path), help="A folder of models, such as a volume's."
 )
 @VERSION
-@JSON
-@click.pass_obj
 def push(edge: Edge, model: str, folder: Path, version: int | None, as_json: bool) -> None:
     """Copy a version of MODEL, by default the newest, into another folder of models, whole or not at all."""
     from serving.repository.manifest import copy_version
@@ -291,12 +278,10 @@ def push(edge: Edge, model: str, folder: Path, version: int | None, as_json: boo
         click.echo(f"{model} {version} is {'now' if is_new else 'already'} in {folder}")
 
 
-@main.command()
+@command
 @MODEL
 @click.option("--keep", required=True, type=click.IntRange(min=1), help="So many of the newest stay.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
-@JSON
-@click.pass_obj
 def prune(edge: Edge, model: str, keep: int, dry_run: bool, as_json: bool) -> None:
     """Remove old versions of MODEL, never one that is stable, candidate, or kept for a rollback."""
     from serving.release.upkeep import prune as remove
@@ -309,10 +294,8 @@ def prune(edge: Edge, model: str, keep: int, dry_run: bool, as_json: bool) -> No
         click.echo(f"{'would be removed' if dry_run else 'removed'} from {model}: {numbers}")
 
 
-@main.command()
+@command
 @click.argument("file", type=click.Path(path_type=Path))
-@JSON
-@click.pass_obj
 def backup(edge: Edge, file: Path, as_json: bool) -> None:
     """Write all versions and releases into FILE, a tar archive. No release can be made meanwhile."""
     from serving.release.state import one_at_a_time
@@ -322,10 +305,8 @@ def backup(edge: Edge, file: Path, as_json: bool) -> None:
         _show_report(back_up(edge.root, file), f"in {file}", as_json)
 
 
-@main.command()
+@command
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@JSON
-@click.pass_obj
 def restore(edge: Edge, file: Path, as_json: bool) -> None:
     """Bring versions and releases back from FILE: what is missing or damaged, and what was released then.
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import select
 import socket
-import ssl
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -62,8 +61,8 @@ class HttpPool:
 
     def __init__(self, url: str, headers: Mapping[str, str]) -> None:
         parts = urlsplit(url)
-        self._is_tls = parts.scheme == "https"
-        self._host, self._port = parts.hostname or "", parts.port or (443 if self._is_tls else 80)
+        self._kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+        self._host, self._port = parts.hostname or "", parts.port or self._kind.default_port
         self._prefix = parts.path.rstrip("/")
         self._headers = dict(headers)
         self._idle: deque[HTTPConnection] = deque()
@@ -113,11 +112,7 @@ class HttpPool:
 
     def _connect(self, limits: Limits) -> HTTPConnection:
         within_s = min(limits.connect_s, limits.left_s())
-        connection = (
-            HTTPSConnection(self._host, self._port, timeout=within_s, context=ssl.create_default_context())
-            if self._is_tls
-            else HTTPConnection(self._host, self._port, timeout=within_s)
-        )
+        connection = self._kind(self._host, self._port, timeout=within_s)
         connection.response_class = _FinalResponse
         try:
             connection.connect()

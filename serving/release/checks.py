@@ -66,7 +66,7 @@ def vouched(base: Path, version: int) -> Manifest:
 
 
 def wait_available(
-    client: ModelClient, model: str, version: int, *, timeout_s: float, clock: Clock, before: VersionStatus | None
+    client: ModelClient, model: str, version: int, timeout_s: float, clock: Clock, before: VersionStatus | None
 ) -> None:
     """Wait until the server has loaded a version.
 

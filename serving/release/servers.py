@@ -76,8 +76,9 @@ def _machines(address: str) -> list[str]:
     for family, form in ((socket.AF_INET, "{}:{}"), (socket.AF_INET6, "[{}]:{}")):
         with suppress(OSError):
             answers = socket.getaddrinfo(host, int(port), family, socket.SOCK_STREAM)
-            hosts = sorted({str(answer[4][0]) for answer in answers})
-            return [form.format(each, port) for each in hosts] if len(hosts) > 1 else [address]
+            if len(hosts := sorted({str(answer[4][0]) for answer in answers})) > 1:
+                return [form.format(each, port) for each in hosts]
+            break
     return [address]
 
 
@@ -198,14 +199,7 @@ def load(context: ReleaseContext, model: str, plan: Plan, needed: Collection[int
                 raise DataError(
                     f"version {version} of {model} is not on the disk", fix="put it back, or promote another"
                 )
-            wait_available(
-                client,
-                model,
-                version,
-                timeout_s=context.load_timeout_s,
-                clock=context.clock,
-                before=view.versions.get(version),
-            )
+            wait_available(client, model, version, context.load_timeout_s, context.clock, view.versions.get(version))
 
 
 def label(context: ReleaseContext, model: str, plan: Plan) -> None:

@@ -156,6 +156,13 @@ def test_a_candidate_or_a_previous_version_that_is_lost_or_changed_is_let_go_of(
     assert release.prepare(context(store.base.parent))[0] == {"m": State(2)}
 
 
+def test_a_start_goes_on_with_a_canary(store: Store) -> None:
+    bare_version(store.base, 3)
+    store.write(Record(State(2, 1, 3, 10.0)))
+    assert release.prepare(context(store.base.parent))[0] == {"m": State(2, 1, 3, 10.0)}
+    assert store.history() == ()
+
+
 @pytest.mark.parametrize("text", [None, "", "{", '{"state": {"stable": "1"}, "intent": null}'])
 def test_a_start_restores_a_lost_state_and_does_not_guess(store: Store, text: str | None) -> None:
     bare_version(store.base, 3)
