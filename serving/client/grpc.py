@@ -23,14 +23,13 @@ from serving.client.retry import Caller, Policy
 from serving.client.types import (
     DEFAULT_SIGNATURE,
     NEWEST,
-    Inputs,
+    Columns,
     Metadata,
     Outputs,
     Signature,
     TensorInfo,
     VersionSpec,
     VersionStatus,
-    as_columns,
     checked,
     count_rows,
 )
@@ -102,9 +101,8 @@ class GrpcClient:
         self._methods = {name: self._method(name) for name in _METHODS}
 
     def predict(
-        self, model: str, inputs: Inputs, version_spec: VersionSpec = NEWEST, *, signature: str = DEFAULT_SIGNATURE
+        self, model: str, columns: Columns, version_spec: VersionSpec = NEWEST, *, signature: str = DEFAULT_SIGNATURE
     ) -> Outputs:
-        columns = as_columns(inputs)
         rows = count_rows(columns)
         key = (model, version_spec, signature)
         known = self._signature(*key)

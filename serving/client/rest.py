@@ -32,14 +32,13 @@ from serving.client.retry import Caller, Policy
 from serving.client.types import (
     DEFAULT_SIGNATURE,
     NEWEST,
-    Inputs,
+    Columns,
     Metadata,
     Outputs,
     Signature,
     TensorInfo,
     VersionSpec,
     VersionStatus,
-    as_columns,
     checked,
     count_rows,
 )
@@ -66,9 +65,8 @@ class RestClient:
         self._pool = HttpPool(self.url, HEADERS)
 
     def predict(
-        self, model: str, inputs: Inputs, version_spec: VersionSpec = NEWEST, *, signature: str = DEFAULT_SIGNATURE
+        self, model: str, columns: Columns, version_spec: VersionSpec = NEWEST, *, signature: str = DEFAULT_SIGNATURE
     ) -> Outputs:
-        columns = as_columns(inputs)
         rows = count_rows(columns)
         body = _written(signature, columns)
         answer = self._ask("POST", f"{_path(model, version_spec)}:predict", body)

@@ -14,7 +14,6 @@ from serving.client.errors import BadAnswer, InvalidRequest
 from serving.repository.layout import DEFAULT_SIGNATURE as DEFAULT_SIGNATURE
 
 Columns = Mapping[str, Sequence[Any]]  # input: a value for each row; bytes, NaN and numpy arrays are welcome
-Inputs = Columns | Sequence[Mapping[str, Any]]  # or rows
 Outputs = dict[str, list[Any]]  # output: a value, or a list, for each row
 
 
@@ -24,11 +23,6 @@ class VersionSpec:
 
     version: int | None = None
     label: str | None = None
-
-    def __str__(self) -> str:
-        if self.version is not None:
-            return f"version {self.version}"
-        return f"label {self.label}" if self.label else "the newest version"
 
 
 NEWEST = VersionSpec()
@@ -73,7 +67,7 @@ class ModelClient(Protocol):
     """
 
     def predict(
-        self, model: str, inputs: Inputs, version_spec: VersionSpec = NEWEST, *, signature: str = DEFAULT_SIGNATURE
+        self, model: str, columns: Columns, version_spec: VersionSpec = NEWEST, *, signature: str = DEFAULT_SIGNATURE
     ) -> Outputs:
         """Return each output's values, one a row. Every row is answered with finite numbers, or it is an error."""
 
@@ -97,20 +91,6 @@ class Addresses:
             raise ConfigError("this is no REST address", got=repr(self.rest), wanted="such as http://127.0.0.1:8501")
         if "://" in self.grpc.removeprefix("unix://") or not self.grpc:
             raise ConfigError("this is no gRPC address", got=repr(self.grpc), wanted="such as 127.0.0.1:8500")
-
-
-def as_columns(inputs: Inputs) -> dict[str, Any]:
-    """Return rows or columns as columns. Raises InvalidRequest if rows differ in their keys."""
-    if isinstance(inputs, Mapping):
-        return dict(inputs)
-    if not inputs or not all(isinstance(row, Mapping) for row in inputs):
-        raise InvalidRequest("there are no rows to predict", got=repr(inputs)[:80], wanted="columns, or rows by name")
-    names = list(inputs[0])
-    for number, row in enumerate(inputs):
-        if set(row) != set(names):
-            odd = sorted(set(row) ^ set(names))
-            raise InvalidRequest(f"row {number} has other columns than row 0", got=", ".join(map(str, odd)))
-    return {name: [row[name] for row in inputs] for name in names}
 
 
 def count_rows(columns: Mapping[str, Any]) -> int | None:

@@ -101,7 +101,7 @@ def prepare(context: ReleaseContext) -> tuple[dict[str, State], dict[str, VouchE
     model's first stable version is the newest that can be vouched for.
     """
     states: dict[str, State] = {}
-    with one_at_a_time(context.root, context.who, context.now):
+    with one_at_a_time(context.root, context.who):
         refused: dict[str, VouchError] = dict(unreadable(context.root))
         for model in models(context.root):
             try:
@@ -116,7 +116,7 @@ def prepare(context: ReleaseContext) -> tuple[dict[str, State], dict[str, VouchE
 def _opened(context: ReleaseContext, model: str) -> Iterator[State | None]:
     """Lock, make sure that the servers are there, and yield the state, in order if the last change was cut short."""
     model_folder(context.root, model)
-    with one_at_a_time(context.root, context.who, context.now):
+    with one_at_a_time(context.root, context.who):
         context.reached("locked")
         for client in context.clients:
             with suppress(ModelNotFound):  # a server that runs may have to be told of a new model

@@ -27,7 +27,7 @@ from serving.client.grpc import GrpcClient
 from serving.client.retry import Clock
 from serving.client.types import VersionSpec, VersionStatus
 from serving.release.checks import wait_available
-from serving.release.state import CONFIG, DONE, Record, State, Store, utc_now
+from serving.release.state import CONFIG, DONE, Record, State, Store
 from serving.repository.layout import CANDIDATE, STABLE, models, unreadable
 from serving.wire.messages import message
 
@@ -49,7 +49,6 @@ class ReleaseContext:
     who: str
     load_timeout_s: float = 120.0
     clock: Clock = field(default_factory=Clock)
-    now: Callable[[], str] = utc_now
     reached: Callable[[str], None] = lambda step: None
 
 

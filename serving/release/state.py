@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -172,7 +172,7 @@ def release_disk_problems(root: Path) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def one_at_a_time(root: Path, who: str, now: Callable[[], str] = utc_now) -> Iterator[None]:
+def one_at_a_time(root: Path, who: str) -> Iterator[None]:
     """Hold the lock on all releases. Raises EnvironmentProblem that names who holds it, and since when."""
     holder = root / HOLDER
     with release_disk_problems(root), ExitStack() as stack:
@@ -181,7 +181,7 @@ def one_at_a_time(root: Path, who: str, now: Callable[[], str] = utc_now) -> Ite
         except EnvironmentProblem as busy:
             raise EnvironmentProblem(busy.what, got=_holder(holder) or busy.got, fix=busy.fix) from None
         with suppress(OSError):  # without it the others are told the process only
-            write_text(holder, json.dumps({"who": who, "process": os.getpid(), "since": now()}) + "\n")
+            write_text(holder, json.dumps({"who": who, "process": os.getpid(), "since": utc_now()}) + "\n")
         yield
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from common.errors import DataError, EnvironmentProblem, VouchError
 from serving.release.checks import replay_golden, vouched
 from serving.release.servers import Plan, ReleaseContext, bring_back, label, load, recorded, settle, write_config
-from serving.release.state import Entry, Intent, Record, State, Store
+from serving.release.state import Entry, Intent, Record, State, Store, utc_now
 from serving.repository.manifest import Manifest
 
 STEPS = ("locked", "intended", "loaded", "checked", "decided", "labelled", "settled", "logged", "committed")
@@ -90,7 +90,7 @@ def entry_of(context: ReleaseContext, base: Path, what: str, before: State | Non
         said = (manifest.run_id, manifest.digest, manifest.sentences.get("evaluation", ""))
     except DataError:
         said = ("", "", "no manifest")
-    return Entry(uuid.uuid4().hex, context.now(), context.who, what, before, after, *said)
+    return Entry(uuid.uuid4().hex, utc_now(), context.who, what, before, after, *said)
 
 
 def _replay(context: ReleaseContext, base: Path, version: int) -> None:
