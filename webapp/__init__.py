@@ -46,6 +46,7 @@ def make_services(settings: WebSettings) -> Services:
     from serving.client.retry import Policy
     from serving.client.types import Addresses
     from webapp.auth.accounts import Accounts
+    from webapp.bulk.jobs import Jobs
     from webapp.http.metrics import Metrics
     from webapp.migrations import migrate, take_over
     from webapp.models.catalog import Catalog
@@ -63,7 +64,8 @@ def make_services(settings: WebSettings) -> Services:
     database = Database(settings.database, migrate)
     take_over(database, settings.predictions)
     accounts = Accounts(database)
-    return Services(settings, client, catalog, router, predictor, log, database, accounts, metrics, Kept())
+    jobs = Jobs(settings, database, predictor)
+    return Services(settings, client, catalog, router, predictor, log, database, accounts, metrics, Kept(), jobs)
 
 
 def _from_environment() -> WebSettings:

@@ -119,6 +119,7 @@ def make_worker_app() -> Flask:
     values.ValueClass = values.MultiProcessValue(partial(int, _metrics_place()))  # type: ignore[no-untyped-call]
     settings = read_settings()
     app = create_app(settings)
+    app.extensions["vouch"].jobs.start()
     atexit.register(_end, app.extensions["vouch"].close)
     start_watch(app.extensions["admission"], settings.worker_timeout_s)
     get_arrow_ready()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # every room may ask for the services, and they are made of t
     from common.records.database import Database
     from serving.client.types import ModelClient
     from webapp.auth.accounts import Accounts
+    from webapp.bulk.jobs import Jobs
     from webapp.http.metrics import Metrics
     from webapp.models.catalog import Catalog
     from webapp.models.router import Router
@@ -56,9 +57,11 @@ class Services:
     accounts: Accounts
     metrics: Metrics
     kept: Kept
+    jobs: Jobs
 
     def close(self) -> None:
         """Write what the log still holds and close all connections."""
+        self.jobs.close()
         self.log.close()
         self.database.close()
         self.client.close()

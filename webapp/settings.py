@@ -143,7 +143,7 @@ class WebSettings(Frozen):
 
     def body_limit_bytes(self, path: str) -> int:
         """Return how large a request's body may be: files are larger than forms."""
-        is_upload = path.startswith("/batch/") or path == "/api/v1/predict/csv"
+        is_upload = path.startswith("/batch/") or path in ("/api/v1/predict/csv", "/api/v1/jobs")
         return self.max_upload_bytes if is_upload else self.max_body_bytes
 
     @property

@@ -83,6 +83,11 @@ def of_requests(connection: Connection, model: str, request_ids: Iterable[str]) 
     return labels
 
 
+def forget_before(connection: Connection, moment: datetime) -> None:
+    """Delete the true labels of predictions that are older."""
+    connection.execute(delete(table).where(table.c.predicted < moment.timestamp()))
+
+
 def take_over(connection: Connection, base: Path) -> list[Path]:
     """Read a model's labels that an earlier release kept as files; return the files, which are of no use from then on.
 

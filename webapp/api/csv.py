@@ -1,19 +1,24 @@
-"""Predictions for a whole CSV: up it goes, down comes the same with what the model says of each row."""
+"""Predictions for a whole CSV: up it goes, down comes the same with what the model says of each row.
+
+A small one is answered at once; a large one is a job to ask for, which outlives the connection and the worker.
+"""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import BinaryIO, cast
 
-from flask import Request, Response, request
+from flask import Request, Response, request, url_for
 
 from webapp.api.body import CSV, JSON, MULTIPART, check_media_type
 from webapp.api.predict import MODEL, TAG, TEXT, asked_by, model_asked, text_asked
 from webapp.api.routes import Operation, Parameter, answer, route
-from webapp.api.schemas import CsvSummary, ProblemItem, RuleCount
+from webapp.api.schemas import CsvSummary, JobItem, ProblemItem, RuleCount
+from webapp.auth import identity
 from webapp.bulk.csv_blocks import Limits
+from webapp.bulk.jobs import TOKEN, Job
 from webapp.bulk.scoring import REFERENCE, BulkResult, Upload, score_csv
 from webapp.predict.validation import shown
 from webapp.services import services
@@ -28,6 +33,8 @@ REFERENCES = Parameter(
     TEXT,
     None,
 )
+JOB = Parameter("job_id", "The job's id.", {"type": "string", "pattern": f"^{TOKEN.pattern}$"}, None, in_path=True)
+ACCEPTED = 202
 HEADERS = {
     "X-Model": "Name of the model.",
     "X-Version": "Version that answered.",
@@ -76,6 +83,55 @@ def predict_csv() -> Response:
     return Response(_pieces(file), headers=headers, content_type=f"{CSV}; charset=utf-8")
 
 
+@route(
+    "POST",
+    "/jobs",
+    Operation(
+        "Upload a CSV",
+        "jobs",
+        Role.VIEWER,
+        JobItem,
+        parameters=(MODEL, STICKY, REFERENCES),
+        status=ACCEPTED,
+        refusals=(404,),
+        takes=(CSV, MULTIPART),
+        headers={"Location": "Where to ask for the job."},
+    ),
+)
+def upload_job() -> Response:
+    """Take a CSV to be predicted as soon as there is time for it. Ask for the job until its state is final."""
+    check_media_type(request, (CSV, MULTIPART))
+    app_services, who = services(), asked_by("csv", text_asked(STICKY))
+    model = model_asked(app_services)
+    app_services.catalog.versions(model)  # there is such a model
+    upload = Upload(model, _stream(request), app_services.jobs.limits, reference_column=text_asked(REFERENCES))
+    job = app_services.jobs.submit(who, upload)
+    response = answer(_job(job), ACCEPTED)
+    response.headers["Location"] = url_for(".job", job_id=job.id)
+    return response
+
+
+@route(
+    "GET",
+    "/jobs/<job_id>",
+    Operation("Ask for a job", "jobs", Role.VIEWER, JobItem, parameters=(JOB,), refusals=(404,)),
+)
+def job(job_id: str) -> Response:
+    """Tell how far a job of one's own is, or what came of it. It is kept for a day after its end."""
+    return answer(_job(services().jobs.find(job_id, identity().name)))
+
+
+@route(
+    "GET",
+    "/jobs/<job_id>/result",
+    Operation("Fetch a job's result", "jobs", Role.VIEWER, JobItem, parameters=(JOB,), refusals=(404,), gives=(CSV,)),
+)
+def job_result(job_id: str) -> Response:
+    """Send the CSV with what the model says of each row."""
+    path, _ = services().jobs.result(job_id, identity().name)
+    return Response(_pieces(path.open("rb")), content_type=f"{CSV}; charset=utf-8")
+
+
 def _stream(sent: Request) -> BinaryIO:
     """Return the CSV in the body. A form's file waits on disk if it is large."""
     if sent.mimetype == CSV:
@@ -84,6 +140,26 @@ def _stream(sent: Request) -> BinaryIO:
         part_names = shown(", ".join(map(str, [*sent.files, *sent.form])))  # a part may be without a name
         raise InvalidInput([Problem(PART, "must be the form's field with the CSV", part_names, "file=@rows.csv")])
     return cast(BinaryIO, sent.files[PART].stream)
+
+
+def _job(job: Job) -> JobItem:
+    problems = job.error.problems if isinstance(job.error, InvalidInput) else ()
+    return JobItem(
+        id=job.id,
+        model=job.model,
+        state=job.state,
+        rows=job.rows,
+        share=job.share,
+        created=job.created.isoformat(),
+        expires=job.expires.isoformat(),
+        summary=_summary(job.result, job.request_id) if job.result else None,
+        problem=job.error.what if job.error else "",
+        errors=_items(problems),
+    )
+
+
+def _items(problems: Sequence[Problem]) -> list[ProblemItem]:
+    return [ProblemItem(field=p.field, rule=p.rule, got=p.got, example=p.example, row=p.row) for p in problems]
 
 
 def _summary(result: BulkResult, request_id: str) -> CsvSummary:
@@ -97,10 +173,7 @@ def _summary(result: BulkResult, request_id: str) -> CsvSummary:
         failed=result.failed,
         rows_with_warnings=result.cautions,
         rules=[RuleCount(field=field, rule=rule, rows=rows) for field, rule, rows in result.counts],
-        errors=[
-            ProblemItem(field=each.field, rule=each.rule, got=each.got, example=each.example, row=each.row)
-            for each in result.problems
-        ],
+        errors=_items(result.problems),
     )
 
 

@@ -55,6 +55,7 @@ TAGS = {
     "predictions": "Ask the models.",
     "models": "What there is.",
     "releases": "Which version answers; for operators.",
+    "jobs": "Large files, predicted when there is time.",
     "feedback": "What turned out to be true.",
     "auth": "Logins of programs.",
 }

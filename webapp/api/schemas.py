@@ -136,6 +136,21 @@ class CsvSummary(Answered):
     errors: list[ProblemItem] = Field(description="The first 100; `row` counts as a spreadsheet does, the header is 1.")
 
 
+class JobItem(Given):
+    """An upload that is predicted when there is time for it."""
+
+    id: str
+    model: Model
+    state: Literal["waiting", "running", "done", "refused", "failed"] = Field(description="The last three are final.")
+    rows: int = Field(ge=0, description="Predicted so far.")
+    share: Probability = Field(description="Of the file's bytes, so far.")
+    created: str
+    expires: str = Field(description="Then the job and its result are removed.")
+    summary: CsvSummary | None = Field(description="Of a job that is done.")
+    problem: str = Field(description="Why there is no result, of one that was refused or failed.")
+    errors: list[ProblemItem] = Field(description="What is wrong with the file, at most 100.")
+
+
 class ModelSummary(Given):
     """A model in the list."""
 

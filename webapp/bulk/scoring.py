@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -37,6 +37,7 @@ class Upload:
     """A CSV as it comes in. `size_bytes` is what is said of it, for the progress; 0: unknown.
 
     `reference_column` holds the asker's own names for the cases; by default it is REFERENCE, if the file has that.
+    `logged_rows`: by version, how many of the first rows an earlier attempt has left in the prediction log.
     """
 
     model: str
@@ -44,6 +45,7 @@ class Upload:
     limits: Limits
     size_bytes: int = 0
     reference_column: str = ""
+    logged_rows: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,9 @@ def score_csv(
     reference = _reference_column(model_version, upload.reference_column, blocks.dialect.names)
     _require(model_version, blocks.dialect.names)
     writer = _Writer(model_version, blocks.dialect, result)
-    job = _Job(predictor, model_version, choice, request_info, writer, blocks.dialect.has_decimal_commas, reference)
+    logged_rows = upload.logged_rows.get(model_version.version, 0)
+    commas = blocks.dialect.has_decimal_commas
+    job = _Job(predictor, model_version, choice, request_info, writer, commas, reference, logged_rows)
     _run(job, blocks, upload, report)
     result.flush()
     return BulkResult(
@@ -136,6 +140,7 @@ class _Job:
     writer: _Writer
     has_decimal_commas: bool
     reference_column: str  # empty: there is none
+    logged_rows: int
     rows: int = 0
     failed: int = 0
     cautions: int = 0
@@ -162,16 +167,17 @@ class _Job:
         return self.predictor.predict_columns(self.model_version, chunk.columns), time.perf_counter() - started
 
     def finish(self, chunk: _Chunk, scored: Scored, latency_s: float) -> None:
-        """Log a chunk that is answered, and write it out."""
-        self.predictor.record(
-            self.model_version,
-            self.choice,
-            self.asked,
-            (chunk.columns, scored),
-            latency_s,
-            self.rows,
-            references=chunk.references,
-        )
+        """Log a chunk that is answered, unless it was before, and write it out."""
+        if self.rows >= self.logged_rows:
+            self.predictor.record(
+                self.model_version,
+                self.choice,
+                self.asked,
+                (chunk.columns, scored),
+                latency_s,
+                self.rows,
+                references=chunk.references,
+            )
         self.writer.write(chunk, scored)
         self.rows += chunk.table.num_rows
         self.cautions += int(np.count_nonzero(chunk.cautions))

@@ -127,14 +127,21 @@ function upload(form, isAgain = false) {
   };
   request.upload.onprogress = (event) => event.lengthComputable && tell(event.loaded / event.total, form.dataset.sending);
   request.upload.onload = () => { bar.removeAttribute("value"); timer = setTimeout(poll, 200); };
+  const page = `${form.getAttribute("action")}/jobs/${token}`;
   request.onload = async () => {
     stop();
+    if (request.responseURL.includes("/jobs/")) { location.assign(request.responseURL); return; }
     const parts = partsOf(request.responseText);
     if (parts.length) { swap(parts, new FormData()); lead(); }
     else if (request.status === 400 && !isAgain && (await renew(form))) upload(form, true);
     else explain(request.responseText);
   };
-  request.onerror = () => { stop(); explain(""); };
+  request.onerror = async () => {
+    stop();
+    const answer = await fetch(page, { headers: MARK }).catch(() => null);
+    if (answer?.ok) location.assign(page);
+    else explain("");
+  };
   box.hidden = false;
   form.setAttribute("aria-busy", "true");
   request.open("POST", form.action);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests.support.web.models import Made
-from webapp.api.schemas import CsvSummary
+from webapp.api.schemas import CsvSummary, JobItem
 
 URL = "/api/v1/predict/csv"
 Apps = Callable[..., Any]
@@ -123,3 +124,33 @@ def test_more_bytes_or_rows_than_are_taken_are_refused(make_app: Apps, made: dic
 
 def test_who_takes_neither_csv_nor_json_is_told(client: FlaskClient) -> None:
     assert uploaded(client, "a", "body", headers={"Accept": "image/png"}).status_code == 406
+
+
+def finished(client: FlaskClient, location: str) -> JobItem:
+    deadline = time.monotonic() + 60
+    while (job := JobItem.model_validate(client.get(location).json)).state in ("waiting", "running"):
+        assert time.monotonic() < deadline
+    return job
+
+
+def test_a_job_outlives_its_request_and_is_fetched_when_it_is_done(client: FlaskClient, made: dict[str, Made]) -> None:
+    response = client.post("/api/v1/jobs", data=as_csv(made["cells"]), content_type="text/csv")
+    assert response.status_code == 202, response.text
+    job = finished(client, response.headers["Location"])
+    assert (job.state, job.rows, job.share) == ("done", 20, 1.0)
+    assert job.summary is not None
+    result = client.get(f"{response.headers['Location']}/result")
+    assert result.content_type == "text/csv; charset=utf-8"
+    assert len(list(csv.DictReader(io.StringIO(result.text)))) == 20
+
+
+def test_a_job_that_was_refused_says_what_is_wrong_and_has_no_result(client: FlaskClient) -> None:
+    response = client.post("/api/v1/jobs", data="radius\n1\n", content_type="text/csv")
+    job = finished(client, response.headers["Location"])
+    assert (job.state, job.summary) == ("refused", None)
+    assert [error.field for error in job.errors] == ["texture", "smooth ness (mean)"]
+    assert client.get(f"{response.headers['Location']}/result").status_code == 404
+
+
+def test_a_job_for_a_model_that_is_not_there_is_refused_at_once(client: FlaskClient) -> None:
+    assert client.post("/api/v1/jobs?model=nothing", data="a\n1\n", content_type="text/csv").status_code == 404

@@ -57,6 +57,9 @@ def test_there_are_the_routes_that_were_asked_for(document: dict[str, Any]) -> N
         "POST /predict",
         "POST /predict/csv",
         "GET /predict/by-index/{i}",
+        "POST /jobs",
+        "GET /jobs/{job_id}",
+        "GET /jobs/{job_id}/result",
         "GET /models",
         "GET /models/{name}",
         "POST /models/{name}/promote",
@@ -110,7 +113,7 @@ def test_every_refusal_is_a_problem_document(document: dict[str, Any]) -> None:
         statuses = {int(status) for status in operation["responses"]}
         assert {400, 406, 429, 503} <= statuses
         assert ({413, 415} <= statuses) == ("requestBody" in operation)
-        assert statuses - {200, 201} <= set(REFUSALS)
+        assert statuses - {200, 201, 202} <= set(REFUSALS)
     for response in document["components"]["responses"].values():
         assert set(response["content"]) == {"application/problem+json"}
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,7 +13,8 @@ from werkzeug.test import TestResponse
 
 from tests.support.web.apps import App, csrf_token
 from tests.support.web.fake_model_server import FakeModelServer
-from webapp.bulk.result_files import new_token
+from webapp.bulk.jobs import new_id
+from webapp.tables import jobs
 
 CELLS = "/batch/cells"
 HEADER = "radius,texture,smooth ness (mean)"
@@ -118,7 +118,7 @@ def list_of_results(client: FlaskClient) -> list[Path]:
 
 
 def test_the_script_gets_the_result_and_a_token_for_the_next_file(visitor: FlaskClient) -> None:
-    token = new_token()
+    token = new_id()
     parts = soup(send(visitor, f"{HEADER}\n18.5,21,0.1\n", FETCH, token))
     assert [part["id"] for part in parts.select("[data-swap]")] == ["problems", "token", "result"]
     assert parts.select_one("#token")["value"] != token  # type: ignore[index]
@@ -126,7 +126,7 @@ def test_the_script_gets_the_result_and_a_token_for_the_next_file(visitor: Flask
 
 
 def test_a_token_that_is_taken_is_not_used_again(visitor: FlaskClient) -> None:
-    token = new_token()
+    token = new_id()
     first = result_link(send(visitor, f"{HEADER}\n18.5,21,0.1\n", token=token))
     second = result_link(send(visitor, f"{HEADER}\n11,17,0.1\n", token=token))
     assert token in first
@@ -136,12 +136,12 @@ def test_a_token_that_is_taken_is_not_used_again(visitor: FlaskClient) -> None:
 
 @pytest.mark.parametrize("path", ["results/{}.csv", "progress/{}"])
 def test_what_somebody_else_uploaded_is_not_found(visitor: FlaskClient, path: str) -> None:
-    token = new_token()
+    token = new_id()
     send(visitor, f"{HEADER}\n18.5,21,0.1\n", token=token)
     address = f"{CELLS}/{path.format(token)}"
     assert visitor.get(address).status_code == 200
-    note = next(path for path in list_of_results(visitor) if path.stem == token).with_suffix(".json")
-    note.write_text(json.dumps(json.loads(note.read_text()) | {"owner": "somebody else"}))
+    with visitor.application.extensions["vouch"].database.writing() as connection:
+        connection.execute(jobs.update().where(jobs.c.id == token).values(owner="somebody else"))
     assert visitor.get(address).status_code == 404
 
 
