@@ -25,6 +25,7 @@ from sqlalchemy import (
     delete,
     insert,
     select,
+    tuple_,
 )
 
 from common.records.files import days, start_of
@@ -81,6 +82,15 @@ def of_requests(connection: Connection, model: str, request_ids: Iterable[str]) 
             told = datetime.fromtimestamp(row.time, timezone.utc)
             labels[row.request_id, row.row] = Feedback(told, row.request_id, row.row, row.version, row.label, row.who)
     return labels
+
+
+def forget(connection: Connection, model: str, keys: Iterable[Key]) -> int:
+    """Delete the true labels of some predictions; return how many there were."""
+    wanted, gone = sorted(set(keys)), 0
+    for first in range(0, len(wanted), IDS_AT_A_TIME):
+        some = tuple_(table.c.request_id, table.c.row).in_(wanted[first : first + IDS_AT_A_TIME])
+        gone += connection.execute(delete(table).where(table.c.model == model, some)).rowcount
+    return gone
 
 
 def forget_before(connection: Connection, moment: datetime) -> None:

@@ -46,6 +46,7 @@ class Filters:
 
     who: str = ""
     label: str = ""
+    reference: str = ""
     version: int | None = None
     start: datetime | None = None
     end: datetime | None = None
@@ -127,7 +128,7 @@ class Reader:
         wanted = self.filters
         values = {
             name: value
-            for name in ("who", "label", "version", "request_id", "row", "start", "end", "text")
+            for name in ("who", "label", "reference", "version", "request_id", "row", "start", "end", "text")
             if (value := getattr(wanted, name)) not in ("", None)
         }
         tests = {"start": "time >= $start", "end": "time < $end", "text": self._contains_text()}

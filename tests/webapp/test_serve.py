@@ -274,3 +274,31 @@ def test_tensorflow_is_never_imported(webapp_root: Path) -> None:
         check=True,
     )
     assert all(name.startswith("tensorflow_metadata") for name in eval(done.stdout))
+
+
+def test_a_job_whose_worker_is_killed_is_finished_by_another(
+    webapp_root: Path, web: Web, fake: FakeModelServer, made: dict[str, Made]
+) -> None:
+    header, row = ",".join(made["cells"].columns), ",".join(str(values[0]) for values in made["cells"].columns.values())
+    fake.delay_s = 0.2
+    body = "\n".join([header, *[row] * 60_000, ""])
+    job = requests.post(
+        f"{web.url}/api/v1/jobs?model=cells", data=body, headers={"Content-Type": "text/csv"}, timeout=30
+    )
+    place = web.url + job.headers["Location"]
+
+    def state() -> str:
+        try:
+            return str(requests.get(place, timeout=20).json()["state"])
+        except requests.RequestException:
+            return "not answered"
+
+    until(lambda: state() == "running")
+    victims = web.workers()
+    for victim in victims:
+        os.kill(victim, signal.SIGKILL)
+    fake.delay_s = 0.0
+    until(lambda: not victims & web.workers() and listeners(web.url) == 2)
+    until(lambda: state() == "done")
+    result = requests.get(f"{place}/result", timeout=30).text
+    assert result.count("\n") == 60_001

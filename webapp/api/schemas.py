@@ -258,6 +258,20 @@ class Released(Given):
     previous: Version | None = Field(description="Kept loaded for a rollback.")
 
 
+class Reference(Sent):
+    """Whose rows are meant: the asker's own name for a case."""
+
+    reference: str = Field(min_length=1, max_length=STICKY_LENGTH, examples=["case-17"])
+
+
+class Forgotten(Given):
+    """How much was deleted."""
+
+    predictions: int = Field(ge=0, description="Rows.")
+    labels: int = Field(ge=0)
+    uploads: int = Field(ge=0)
+
+
 class Feedback(Sent):
     """The true label of a row that was predicted."""
 

@@ -17,16 +17,16 @@ from webapp.migrations import revision
 from webapp.types import Role
 
 
-class _Group(Group, AppGroup):
+class AppCommands(Group, AppGroup):
     """Commands that have the app, and tell errors as our other command lines do."""
 
 
 ROLES = click.Choice([role.name.lower() for role in Role if role], case_sensitive=False)
 FIRST = "flask --app webapp users add NAME --role admin"
 log = logging.getLogger(__name__)
-user_commands = _Group("users", help="Add, list and change users.")
-audit_commands = _Group("audit", help="Read and verify the audit log.")
-database_commands = _Group("database", help="Look after the database.")
+user_commands = AppCommands("users", help="Add, list and change users.")
+audit_commands = AppCommands("audit", help="Read and verify the audit log.")
+database_commands = AppCommands("database", help="Look after the database.")
 password_option = click.option(
     "--password-file",
     type=click.File(encoding="utf-8"),
@@ -46,7 +46,7 @@ def warn_without_users(accounts: Accounts) -> None:
 @password_option
 def add(name: str, role: str, password_file: IO[str] | None) -> None:
     """Add a user."""
-    _accounts().add(name, _password(password_file), Role[role.upper()], who=_who())
+    _accounts().add(name, _password(password_file), Role[role.upper()], who=who_at_the_machine())
     click.echo(f"{name} is {role}")
 
 
@@ -64,7 +64,7 @@ def show() -> None:
 @click.argument("name")
 def disable(name: str) -> None:
     """Log a user out everywhere and let them in no more."""
-    _accounts().set_disabled(name, True, who=_who())
+    _accounts().set_disabled(name, True, who=who_at_the_machine())
     click.echo(f"{name} is disabled")
 
 
@@ -72,7 +72,7 @@ def disable(name: str) -> None:
 @click.argument("name")
 def enable(name: str) -> None:
     """Let a user in again."""
-    _accounts().set_disabled(name, False, who=_who())
+    _accounts().set_disabled(name, False, who=who_at_the_machine())
     click.echo(f"{name} is enabled")
 
 
@@ -81,7 +81,7 @@ def enable(name: str) -> None:
 @click.argument("role", type=ROLES)
 def role(name: str, role: str) -> None:
     """Change what a user may do."""
-    _accounts().set_role(name, Role[role.upper()], who=_who())
+    _accounts().set_role(name, Role[role.upper()], who=who_at_the_machine())
     click.echo(f"{name} is {role}")
 
 
@@ -90,7 +90,7 @@ def role(name: str, role: str) -> None:
 @password_option
 def password(name: str, password_file: IO[str] | None) -> None:
     """Change a user's password; they are logged out everywhere."""
-    _accounts().set_password(name, _password(password_file), who=_who())
+    _accounts().set_password(name, _password(password_file), who=who_at_the_machine())
     click.echo(f"the password of {name} is changed")
 
 
@@ -127,7 +127,7 @@ def _password(file: IO[str] | None) -> str:
     return password
 
 
-def _who() -> str:
+def who_at_the_machine() -> str:
     """Return who sits at the machine; nobody without access to the file can get here."""
     try:
         return f"cli:{getpass.getuser()}"

@@ -13,7 +13,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
@@ -24,7 +24,7 @@ import numpy as np
 import orjson
 import pyarrow.compute as pc
 from pyarrow import csv
-from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from common.errors import EnvironmentProblem, VouchError
 from common.records import labels
@@ -197,6 +197,16 @@ class Jobs:
         if job.result is None or not path.is_file():
             raise NoSuchJob("this upload has no result", fix="wait until it is done, or upload the file again")
         return path, job.result
+
+    def remove(self, connection: Connection, model: str, request_ids: Iterable[str]) -> int:
+        """Delete the uploads that came with some requests, with their results; return how many there were."""
+        wanted = set(request_ids)
+        rows = connection.execute(select(jobs.c.id, jobs.c.request_id).where(jobs.c.model == model)).all()
+        gone = [row.id for row in rows if row.request_id in wanted]
+        connection.execute(delete(jobs).where(jobs.c.id.in_(gone)))
+        for path in (path for job_id in gone for path in self.folder.glob(f"{job_id}.*")):
+            path.unlink(missing_ok=True)
+        return len(gone)
 
     def _input(self, job_id: str) -> Path:
         return self.folder / f"{job_id}.upload"

@@ -23,6 +23,7 @@ from common.records.files import INPUT, META, end_of, start_of
 from common.records.labels import Feedback, Key
 from common.records.reader import ALL, Filters, Reader
 from common.tables.safe import safe_texts
+from webapp.predict import log_upkeep
 from webapp.predict.log_writer import FLUSH_EVERY_S
 from webapp.services import Services
 
@@ -71,6 +72,15 @@ class Page:
 
     number: int = 1
     size: int = 50
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """How many rows were deleted, and how many uploads."""
+
+    predictions: int
+    labels: int
+    uploads: int
 
 
 FIRST = Page()
@@ -135,6 +145,24 @@ class History:
             self._services.accounts.audit.append_in(connection, who, "feedback", detail)
             labels.keep(connection, logged.model, logged.time, feedback)
         return feedback
+
+    def forget(self, model: str, reference: str, who: str) -> Forgotten:
+        """Delete the predictions under one reference, their true labels, and the uploads that they came with.
+
+        Those of the last seconds may still wait in another worker. Raises ModelNotFound, PredictionNotFound.
+        """
+        app_services, base = self._services, self.base(model)
+        app_services.log.flush(FLUSH_S)
+        keys = Reader(base, Filters(reference=reference)).query("SELECT request_id, row FROM passing")
+        if not (reference and keys):
+            raise PredictionNotFound("nothing is kept under this reference", fix="write it as it was sent")
+        with app_services.database.writing() as connection:
+            gone = labels.forget(connection, model, keys)
+            uploads = app_services.jobs.remove(connection, model, (request_id for request_id, _ in keys))
+            detail = f"{model}: {len(keys)} predictions, {gone} true labels, {uploads} uploads"
+            app_services.accounts.audit.append_in(connection, who, "reference deleted", detail)
+        log_upkeep.forget(base, reference)  # last: by the predictions the rest is found, should it fail half way
+        return Forgotten(len(keys), gone, uploads)
 
     def _with_feedback(self, model: str, rows: list[Logged]) -> list[Logged]:
         with self._services.database.reading() as connection:

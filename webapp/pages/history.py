@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta, timezone
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
+import click
 from flask import Blueprint, Response, flash, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
@@ -15,6 +16,7 @@ from common.errors import DataError, VouchError
 from common.records.reader import ALL, Filters, Reader
 from serving.release.state import Store
 from webapp.auth import identity, requires
+from webapp.auth.cli import AppCommands, who_at_the_machine
 from webapp.history.search import History, Logged, Page, export
 from webapp.http.errors import answer_vouch_error
 from webapp.models.catalog import ModelVersion
@@ -24,6 +26,8 @@ from webapp.services import services
 from webapp.types import Role
 
 blueprint = Blueprint("history", __name__)
+commands = AppCommands("predictions", help="Look after what was predicted.")
+blueprint.record_once(lambda state: state.app.cli.add_command(commands))
 NAMES = ("from", "to", "zone", "label", "version", "who", "text")
 SOURCES = {"page": "page", "index": "test row", "batch": "batch", "api": "API", "csv": "API, CSV"}
 ROUTES = {"stable": "stable", "candidate": "candidate"}
@@ -84,6 +88,25 @@ def feedback(model: str) -> AnyResponse:
         return response
     flash("The true label is written down.", "pass")
     return redirect(url_for(".one", model=model, id=logged.request_id, row=logged.row, day=logged.time.date()), 303)
+
+
+@blueprint.post("/history/<model>/forget")
+@requires(Role.OPERATOR)
+def forget(model: str) -> AnyResponse:
+    """Delete all that is kept under one reference."""
+    gone = History(services()).forget(model, request.form.get("reference", ""), identity().name)
+    told = f"{gone.predictions} predictions, {gone.labels} true labels and {gone.uploads} uploads are deleted."
+    flash(told, "pass")
+    return redirect(url_for(".page", model=model), 303)
+
+
+@commands.command("forget")
+@click.argument("model")
+@click.option("--reference", prompt=True, help="The asker's name for the case. Default: ask, as others see arguments.")
+def forget_here(model: str, reference: str) -> None:
+    """Delete what is kept under one reference: predictions, true labels, uploads that mention it."""
+    gone = History(services()).forget(model, reference, who_at_the_machine())
+    click.echo(f"deleted: {gone.predictions} predictions, {gone.labels} true labels, {gone.uploads} uploads")
 
 
 @blueprint.get("/history/<model>/export.csv")

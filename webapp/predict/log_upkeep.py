@@ -11,17 +11,21 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
 
 from common.errors import EnvironmentProblem
 from common.files import locked
 from common.records.engine import FILES, answer_from, connect, facts_of, literal, merged_names
-from common.records.files import FACTS, LogFile, days, files_of_day, hidden, new_name, replacing
+from common.records.files import DATE, FACTS, LogFile, days, files_of_day, hidden, new_name, replacing
+from common.records.reader import Filters, Reader
 
 LOCK = ".lock"
 GRACE_S = 600.0  # how long a reader may be at a file that was listed
@@ -104,16 +108,44 @@ def merge(files: list[LogFile]) -> None:
         return
 
     def write(parts: Sequence[str]) -> Sequence[str]:
-        told = json.dumps({**facts[parts[-1]], "replaces": [Path(part).name for part in parts]})
-        with replacing(newest.folder / new_name(newest.newest, newest.version)) as temporary:
-            target = f"{literal(str(temporary))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {GROUP_ROWS}"
-            rows = f"SELECT * EXCLUDE (filename) FROM {FILES} ORDER BY time"
-            sql = f"COPY ({rows}) TO {target}, KV_METADATA {{{FACTS.decode()}: {literal(told)}}})"
-            connection.execute(sql, {"files": parts})
+        said = {**facts[parts[-1]], "replaces": [Path(part).name for part in parts]}
+        _copy(connection, parts, newest.folder / new_name(newest.newest, newest.version), said)
         return parts
 
     for part in answer_from(parts, write):
         _hide(Path(part))
+
+
+def forget(base: Path, reference: str) -> None:
+    """Write a model's files anew without the rows of one reference, each whole or not at all.
+
+    What those files had replaced is removed with them. Raises EnvironmentProblem while another process is at it,
+    OSError, duckdb.Error.
+    """
+    with locked(base / LOCK, "another process looks after the log"):
+        connection, reader = connect(), Reader(base, Filters(reference=reference))
+        holders = [Path(path) for (path,) in reader.query("SELECT DISTINCT filename FROM passing")]
+        for folder in {path.parent for path in holders}:
+            files = files_of_day(date.fromisoformat(folder.name.removeprefix(DATE)), folder)
+            facts = facts_of(connection, files)
+            for path in {folder / name for name in merged_names(facts)} | {*folder.glob(".*.parquet")}:
+                path.unlink(missing_ok=True)
+            for path in (path for path in holders if path.parent == folder):
+                _copy(connection, [str(path)], path, facts[str(path)], without=reference)
+                if not pq.read_metadata(path).num_rows:
+                    path.unlink()
+
+
+def _copy(
+    connection: Any, sources: Sequence[str], target: Path, facts: Mapping[str, Any], *, without: str | None = None
+) -> None:
+    """Write the rows of files to one, whole or not at all."""
+    with replacing(target) as temporary:
+        into = f"{literal(str(temporary))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {GROUP_ROWS}"
+        kept = "true" if without is None else f"reference IS DISTINCT FROM {literal(without)}"
+        rows = f"SELECT * EXCLUDE (filename) FROM {FILES} WHERE {kept} ORDER BY time"
+        sql = f"COPY ({rows}) TO {into}, KV_METADATA {{{FACTS.decode()}: {literal(json.dumps(facts))}}})"
+        connection.execute(sql, {"files": sources})
 
 
 def _hide(path: Path) -> None:

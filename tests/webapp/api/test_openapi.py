@@ -62,6 +62,7 @@ def test_there_are_the_routes_that_were_asked_for(document: dict[str, Any]) -> N
         "GET /jobs/{job_id}/result",
         "GET /models",
         "GET /models/{name}",
+        "POST /models/{name}/forget",
         "POST /models/{name}/promote",
         "POST /models/{name}/rollback",
         "POST /models/{name}/canary",

@@ -38,6 +38,7 @@ OPERATIONS = [
     ("GET", "/jobs/{job_id}/result"),
     ("GET", "/models"),
     ("GET", "/models/{name}"),
+    ("POST", "/models/{name}/forget"),
     ("POST", "/models/{name}/promote"),
     ("POST", "/models/{name}/rollback"),
     ("POST", "/models/{name}/canary"),
@@ -50,7 +51,7 @@ OPERATIONS = [
 
 
 WITHOUT_INPUT = {"/models", "/auth/validate"}  # nothing about them can be wrong
-ANY_TEXT = {"/predict/csv"}  # the document cannot say which texts are the CSV that is wanted
+ANY_TEXT = {"/predict/csv", "/jobs"}  # the document cannot say which texts are the CSV that is wanted
 EACH = [
     pytest.param(method, path, mode, id=f"{method} {path} {mode}")
     for method, path in OPERATIONS
