@@ -19,13 +19,13 @@ def create_app(settings: WebSettings | None = None, services: Services | None = 
     from flask import Flask
 
     from webapp import auth
-    from webapp.http import admission, errors, health, limits, logs, security
+    from webapp.http import admission, errors, health, limits, metrics, security
 
     settings = settings or _from_environment()
     app = Flask(__name__)
     app.extensions["vouch"] = services or make_services(settings)
 
-    logs.init_app(app)  # an id, a place in the metrics, a line in the log
+    metrics.init_app(app)  # an id, a place in the metrics, a line in the log
     security.init_app(app, settings)  # hosts, bounds, headers, CSRF
     limits.init_app(app, settings)  # how often one may ask
     auth.init_app(app)  # who is asking, and may they
@@ -86,10 +86,10 @@ def _blueprints() -> list[Blueprint]:
     from webapp.auth.pages import blueprint as account
     from webapp.http.health import blueprint as health
     from webapp.pages.batch import blueprint as batch
-    from webapp.pages.by_index import blueprint as by_index
     from webapp.pages.history import blueprint as history
     from webapp.pages.models import blueprint as models
     from webapp.pages.monitoring import blueprint as monitoring
     from webapp.pages.predict import blueprint as predict
+    from webapp.pages.result import blueprint as by_index
 
     return [predict, by_index, batch, models, history, monitoring, account, *api, health]

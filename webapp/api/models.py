@@ -1,10 +1,11 @@
-"""The models: what is there, what is released, and how an operator changes that."""
+"""The models: what there is, what each reads as JSON Schema, and what is released of it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from flask import Response
 
@@ -12,10 +13,10 @@ from common.errors import DataError
 from serving.client.errors import ModelNotFound
 from serving.release.state import State, Store, routing
 from serving.repository.manifest import Manifest
-from webapp.api.features import TYPES, bound, example_value
 from webapp.api.routes import Operation, Parameter, answer, route
 from webapp.api.schemas import (
     MODEL_NAME,
+    STICKY_LENGTH,
     FeatureItem,
     Metric,
     ModelDetail,
@@ -24,11 +25,18 @@ from webapp.api.schemas import (
     TrainingRange,
     VersionItem,
 )
-from webapp.models.catalog import ModelVersion
+from webapp.models.catalog import Field, ModelVersion
 from webapp.predict.validation import FieldRules, rules_of
 from webapp.services import Services, services
 from webapp.types import Role
 
+CASE_REFERENCE = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": STICKY_LENGTH,
+    "description": "Your own name for the case; the history finds it by that.",
+}
+TYPES: dict[str, Literal["number", "integer", "string"]] = {"float": "number", "int": "integer", "string": "string"}
 TAG = "models"
 NAME = Parameter("name", "Name of the model.", {"type": "string", "pattern": MODEL_NAME}, None, in_path=True)
 
@@ -161,3 +169,93 @@ def _feature(rules: FieldRules) -> FeatureItem:
         training=training,
         example=example_value(field),
     )
+
+
+def row_name(model: str) -> str:
+    """Return the name of the schema of a model's rows in the document."""
+    return f"Row_{model}"
+
+
+def row_schema(model_version: ModelVersion) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "title": f"A row for {model_version.model}",
+        "description": f"Read by {model_version.model} {model_version.version}. {model_version.description}".strip(),
+        "properties": {rules.name: field_schema(rules) for rules in rules_of(model_version)},
+        "required": [field.name for field in model_version.fields if field.required],
+        "additionalProperties": False,
+        "example": example_row(model_version),
+    }
+
+
+def request_schema(
+    model_versions: Iterable[ModelVersion], default: str | None, max_rows: int, sticky: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the schema of a body that asks for predictions: two forms for each model, and two bare ones."""
+    forms: list[dict[str, Any]] = []
+    for model_version in model_versions:
+        row = {"$ref": f"#/components/schemas/{row_name(model_version.model)}"}
+        rows = {"type": "array", "items": row, "minItems": 1, "maxItems": max_rows}
+        named = [] if model_version.model == default else ["model"]
+        shared = {
+            "model": {"type": "string", "enum": [model_version.model]},
+            "sticky": dict(sticky),
+            "reference": CASE_REFERENCE,
+        }
+        for key, schema in (("rows", rows), ("row", row)):
+            forms.append(
+                {
+                    "type": "object",
+                    "title": f"{key} for {model_version.model}",
+                    "properties": {key: schema, **shared},
+                    "required": [key, *named],
+                    "additionalProperties": False,
+                }
+            )
+        if model_version.model == default:
+            forms += [row, rows | {"title": f"bare rows for {model_version.model}"}]
+    return {"anyOf": forms} if forms else {"type": "object", "description": "No model has been pushed yet."}
+
+
+def field_schema(rules: FieldRules) -> dict[str, Any]:
+    field = rules.field
+    schema: dict[str, Any] = {"type": TYPES[field.dtype], "title": field.title, "description": _description(field)}
+    if not rules.is_text:
+        schema |= {"minimum": bound(rules, rules.low), "maximum": bound(rules, rules.high)}
+    elif rules.allowed:
+        schema["enum"] = [*field.values, *([] if field.required else [""])]
+    elif field.required:
+        schema["minLength"] = 1
+    if field.unit:
+        schema["x-unit"] = field.unit
+    if field.stats.minimum is not None:
+        schema["x-training-range"] = [field.stats.minimum, field.stats.maximum]
+    schema["example"] = example_value(field)
+    if field.required:
+        return schema
+    return {"anyOf": [schema, {"type": "null"}], "title": field.title, "description": "null, or left out: missing."}
+
+
+def example_row(model_version: ModelVersion) -> dict[str, Any]:
+    """Return a row in the middle of the training data."""
+    return {field.name: example_value(field) for field in model_version.fields}
+
+
+def example_value(field: Field) -> str | int | float:
+    return {"int": int, "float": float, "string": str}[field.dtype](field.example)
+
+
+def bound(rules: FieldRules, value: float) -> float | int | None:
+    """Return the least or largest value allowed, None for text."""
+    if rules.is_text:
+        return None
+    return value if rules.takes_floats else int(value)
+
+
+def _description(field: Field) -> str:
+    sentences = [field.description, f"In {field.unit}." if field.unit else ""]
+    if field.stats.minimum is not None:
+        sentences.append(f"The training data reach from {field.stats.minimum:g} to {field.stats.maximum:g}.")
+    elif field.stats.top and not field.values:
+        sentences.append(f"Frequent in the training data: {', '.join(value for value, _ in field.stats.top[:5])}.")
+    return " ".join(part for part in sentences if part)

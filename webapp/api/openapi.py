@@ -22,8 +22,7 @@ from pydantic.json_schema import models_json_schema
 from common.errors import VouchError
 from serving.client.errors import ModelNotFound
 from webapp.api.body import CSV, JSON, MULTIPART
-from webapp.api.features import request_schema, row_name, row_schema
-from webapp.api.models import shown_version
+from webapp.api.models import request_schema, row_name, row_schema, shown_version
 from webapp.api.predict import PREDICT_REQUEST
 from webapp.api.routes import ATTRIBUTE, Operation, Parameter, answer, blueprint
 from webapp.api.schemas import STICKY_LENGTH, ProblemDocument

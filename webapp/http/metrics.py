@@ -1,16 +1,24 @@
-"""What Prometheus is told of the web app; all worker processes together when PROMETHEUS_MULTIPROC_DIR is set."""
+"""What is told of each request: its id, its line in the log, and its place among what Prometheus reads."""
 
 from __future__ import annotations
 
+import logging
 import os
+import random
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from flask import Flask, Response, g, request
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from common.logs import HEADER, NO_REQUEST, REQUEST_ID, VALID_ID
+from webapp.services import services
+
+log = logging.getLogger("webapp.access")
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 SECONDS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SCORES = tuple(round(0.05 * step, 2) for step in range(1, 21))
@@ -93,3 +101,35 @@ class Metrics:
         together = CollectorRegistry()
         MultiProcessCollector(together)  # type: ignore[no-untyped-call]  # it carries no types
         return generate_latest(together)
+
+
+def init_app(app: Flask) -> None:
+    """Number, time and count all requests."""
+    app.ensure_sync = lambda func: func  # type: ignore[method-assign]  # none is a coroutine; Flask asks of each, always
+    app.before_request(_begin)
+    app.after_request(_end)
+    app.teardown_request(_leave)
+
+
+def _begin() -> None:
+    """Take the id a proxy gave if it looks like one: it goes into logs and headers. It is no secret."""
+    proxy_id = request.headers.get(HEADER, "")
+    g.request_id = proxy_id if VALID_ID.fullmatch(proxy_id) else f"{random.getrandbits(128):032x}"
+    REQUEST_ID.set(g.request_id)  # the model server is asked by this name
+    g.began = time.perf_counter()
+    services().metrics.in_flight.inc()
+
+
+def _end(response: Response) -> Response:
+    metrics, route = services().metrics, request.url_rule.rule if request.url_rule else "(none)"
+    seconds = time.perf_counter() - g.began
+    metrics.in_flight.dec()
+    metrics.requests.labels(route, request.method if request.url_rule else "-", response.status_code).inc()
+    metrics.request_seconds.labels(route).observe(seconds)
+    response.headers[HEADER] = g.request_id
+    log.info("%s %s %d %.1f ms", request.method, request.path, response.status_code, 1000 * seconds)
+    return response
+
+
+def _leave(_error: BaseException | None) -> None:
+    REQUEST_ID.set(NO_REQUEST)

@@ -28,8 +28,8 @@ from common.draw.svg import (
     text,
 )
 from webapp import wording
+from webapp.insight.cases import Projection
 from webapp.insight.explain import Effect, Explanation
-from webapp.insight.neighbours import Projection
 
 MOST_BARS = 10
 BARS = (176.0, WIDTH - 54.0)  # of the waterfall: from where to where

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from webapp.insight.neighbours import is_missing
+from common.text import MISSING_CODE
 from webapp.models.catalog import Field, ModelVersion
 from webapp.models.sample import KEPT_VERSIONS, showcase_of
 from webapp.predict.predictor import Predictor
@@ -173,6 +173,11 @@ def _usual(model_version: ModelVersion, field: Field) -> Any:
     showcase = showcase_of(model_version)  # statistics take a code for a quantity unless the schema says what it is
     counts = Counter(v for v in showcase.train.columns[field.name] if not is_missing(v)) if showcase else None
     return counts.most_common(1)[0][0] if counts else None
+
+
+def is_missing(value: object) -> bool:
+    """Return whether a value is one of those that stand for none: null, NaN, empty text, the code for it."""
+    return value is None or value == "" or value == MISSING_CODE or (isinstance(value, float) and math.isnan(value))
 
 
 def _oddness(field: Field, value: Any, usual: Any) -> float:

@@ -19,7 +19,7 @@ from webapp.insight import charts
 from webapp.models.catalog import ModelVersion
 from webapp.models.sample import showcase_of
 from webapp.pages import frame
-from webapp.pages.inputs import as_text
+from webapp.pages.predict import as_text
 from webapp.services import services
 from webapp.types import InvalidInput, Problem, Role
 

@@ -13,8 +13,7 @@ from serving.repository.manifest import Manifest
 from webapp.auth import identity, reauthenticated, requires
 from webapp.http.errors import answer_vouch_error
 from webapp.models import releases
-from webapp.pages.model_views import model_view, reports
-from webapp.pages.release_steps import Step, change_told, read_step, seen, sentence
+from webapp.pages.model_views import Step, change_told, model_view, read_step, reports, seen, sentence
 from webapp.services import services
 from webapp.types import Role
 

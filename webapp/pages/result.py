@@ -1,24 +1,31 @@
-"""The answer to one row, with all that a page shows about it."""
+"""The answer to one row, with all that a page shows about it; and the page of a row that was held out."""
 
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
+from flask import Blueprint, Response, make_response, render_template, request
 from markupsafe import Markup
 
 from common.errors import VouchError
 from webapp import wording
+from webapp.auth import requires
+from webapp.http.errors import answer_vouch_error
 from webapp.insight import charts
+from webapp.insight.cases import Neighbour, Projection, projection_of
 from webapp.insight.explain import Explanation, asker, explain
-from webapp.insight.neighbours import Neighbour, Projection, projection_of
 from webapp.models.catalog import ModelVersion
+from webapp.models.sample import Sample, showcase_of
+from webapp.pages import frame
 from webapp.services import services
-from webapp.types import Answer, Outcome
+from webapp.types import REFERENCE_LENGTH, Answer, Outcome, Role
 
+blueprint = Blueprint("by_index", __name__)
 CLOSE = 0.1  # of probability; within it a verdict is a close call
 log = logging.getLogger(__name__)
 
@@ -107,3 +114,58 @@ def _projection(model_version: ModelVersion) -> Projection | None:
     except VouchError as error:
         log.warning("no projection for %s %d: %s", model_version.model, model_version.version, error.what)
         return None
+
+
+@dataclass(frozen=True)
+class Pick:
+    """A row of the test sample, as asked for: `text` is what was typed, `problem` what is wrong with it."""
+
+    rows: int
+    text: str
+    number: int = 0
+    problem: str = ""
+    result: Result | None = None
+    truth: str = ""
+    reference: str = ""
+    failure: VouchError | None = None
+
+    @property
+    def others(self) -> dict[str, int]:
+        last = self.rows - 1
+        return {
+            "previous": max(self.number - 1, 0),
+            "next": min(self.number + 1, last),
+            "random": secrets.randbelow(self.rows),
+        }
+
+
+@blueprint.get("/by-index/<model>")
+@requires(Role.VIEWER)
+def page(model: str) -> Response:
+    """Show row `i`, or without one the first."""
+    model_version = frame.form_version(model)
+    showcase = showcase_of(model_version)
+    if showcase is None or not len(showcase.test):
+        return make_response(render_template("by_index.html", model_version=model_version, pick=None))
+    pick = _pick(model_version, showcase.test, request.args.get("i", "0").strip())
+    if pick.failure is None:
+        return make_response(
+            render_template("by_index.html", model_version=model_version, pick=pick), 400 if pick.problem else 200
+        )
+    response = answer_vouch_error(pick.failure)  # its status and headers, on a page that leads on
+    response.set_data(render_template("by_index.html", model_version=model_version, pick=pick))
+    return response
+
+
+def _pick(model_version: ModelVersion, sample: Sample, text: str) -> Pick:
+    rows = len(sample)
+    if not (text.isascii() and text.isdecimal()) or int(text[:9]) >= rows or len(text) > 9:
+        return Pick(rows, text[:20], problem=f"must be a whole number from 0 to {wording.number(rows - 1)}")
+    number, reference = int(text), request.args.get("reference", "").strip()[:REFERENCE_LENGTH]
+    row = sample.row(number)
+    pick = Pick(rows, text, number, truth=sample.labels[number], reference=reference)
+    try:
+        answer = services().predictor.predict(model_version.model, [row], frame.asked("index", reference))
+        return replace(pick, result=result_of(answer, row, reference))
+    except VouchError as error:
+        return replace(pick, failure=error)

@@ -15,7 +15,7 @@ from webapp import auth, make_services, wording
 from webapp.auth import identity, pages, public, requires
 from webapp.auth.accounts import Accounts
 from webapp.auth.passwords import Passwords
-from webapp.http import admission, errors, limits, logs, security
+from webapp.http import admission, errors, limits, metrics, security
 from webapp.types import Role
 
 SECRET = "a secret of this test, 0123456789 abcdefghij"
@@ -35,7 +35,7 @@ def small_app(var: Path, *, now: Callable[[], float] | None = None, has_users: b
     app.extensions["vouch"] = replace(services, accounts=accounts)
     app.context_processor(lambda: {"who": identity()})  # no navigation: it links to pages that are not here
     app.jinja_env.filters.update(wording.FILTERS)
-    for room in (logs, errors):
+    for room in (metrics, errors):
         room.init_app(app)
     security.init_app(app, settings)
     limits.init_app(app, settings)

@@ -9,9 +9,9 @@ from markupsafe import Markup
 
 from common.draw.svg import LETTER, WIDTH
 from tests.support.paths import ROOT
+from webapp.insight.cases import Projection, projection_of
 from webapp.insight.charts import BARS, MOST_BARS, Series, gauge, histogram, lines, scatter, waterfall
 from webapp.insight.explain import Effect, Explanation
-from webapp.insight.neighbours import Projection, projection_of
 from webapp.models.catalog import Catalog, Field, Stats
 from webapp.wording import short
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bs4 import BeautifulSoup, Tag
@@ -16,7 +17,7 @@ from tests.support.web.apps import App, csrf_token
 from tests.support.web.fake_model_server import FakeModelServer
 from tests.support.web.models import Made
 from tests.support.web.small_app import SECRET
-from webapp.pages.inputs import as_text
+from webapp.pages.predict import as_text
 from webapp.pages.result import Charts, Result
 from webapp.types import Answer, Outcome
 
@@ -330,3 +331,10 @@ def test_hostile_values_come_back_as_text(visitor: FlaskClient) -> None:
     response = send(visitor, PATIENTS, {"city": '"><script>alert(1)</script>', "age": "'><b>"})
     assert "<script>alert" not in response.text
     assert "<b>" not in response.text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(7.0, "7"), (7.5, "7.5"), (7, "7"), ("v1.0", "v1.0"), ("7.0", "7.0"), (None, "")], ids=repr
+)
+def test_only_a_number_loses_a_fraction_of_nothing(value: Any, text: str) -> None:
+    assert as_text(value) == text
