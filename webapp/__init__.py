@@ -19,22 +19,20 @@ def create_app(settings: WebSettings | None = None, services: Services | None = 
     from flask import Flask
 
     from webapp import auth
-    from webapp.http import admission, errors, health, limits, metrics, security
+    from webapp.http import admission, errors, metrics, security
 
     settings = settings or _from_environment()
     app = Flask(__name__)
     app.extensions["vouch"] = services or make_services(settings)
 
     metrics.init_app(app)  # an id, a place in the metrics, a line in the log
-    security.init_app(app, settings)  # hosts, bounds, headers, CSRF
-    limits.init_app(app, settings)  # how often one may ask
+    security.init_app(app, settings)  # hosts, bounds, headers, CSRF, how often one may ask
     auth.init_app(app)  # who is asking, and may they
     errors.init_app(app)  # every error has an answer
 
     for blueprint in _blueprints():
         app.register_blueprint(blueprint)
     admission.init_app(app, settings)  # outermost: so many requests at a time, bodies as they may be
-    app.add_url_rule("/readyz", "readyz", health.make_readyz(health.Readiness()))
     auth.check_every_route_has_a_role(app)
     return app
 
@@ -50,7 +48,7 @@ def make_services(settings: WebSettings) -> Services:
     from webapp.http.metrics import Metrics
     from webapp.migrations import migrate, take_over
     from webapp.models.catalog import Catalog
-    from webapp.models.router import Router
+    from webapp.models.releases import Router
     from webapp.predict.log_writer import PredictionLog
     from webapp.predict.predictor import Predictor
     from webapp.services import Kept, Services

@@ -44,6 +44,7 @@ HEAD_BYTES = 1 << 16  # of a request's first line and headers
 SWEEP_EVERY_S = 0.5
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 TARGET = "webapp.serve:make_worker_app"
+ASK_S, READY_S = 10.0, 60.0  # for an answer, and to be ready, when it is asked once
 PORT, SUPERVISOR = "VOUCH_LISTENING_PORT", "VOUCH_SUPERVISOR"  # what a worker is told besides the settings
 
 
@@ -73,12 +74,42 @@ def serve(settings: WebSettings, *, once: bool = False) -> None:
 
 
 def _ask(url: str) -> str:
-    from webapp.demo import ask_once
+    """Return what the page and the API answer, as soon as they are ready, and end the server.
 
+    Raises EnvironmentProblem if it is not ready in time, or does not answer as it should.
+    """
     try:
-        return ask_once(url)
+        return _asked_once(url)
     finally:
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _asked_once(url: str) -> str:
+    import requests
+
+    def answer(path: str) -> requests.Response:
+        reply = requests.get(url + path, timeout=ASK_S)
+        if not reply.ok:
+            raise EnvironmentProblem(f"the web app answered {reply.status_code} to {path}", got=reply.text[:500])
+        return reply
+
+    deadline, is_ready = time.monotonic() + READY_S, False
+    while not is_ready:
+        try:
+            is_ready = answer("/readyz").ok
+        except (requests.RequestException, EnvironmentProblem) as error:
+            if time.monotonic() > deadline:
+                wanted = f"within {READY_S:g} s"
+                raise EnvironmentProblem("the web app is not ready", got=error, wanted=wanted) from None
+            time.sleep(0.1)
+    page, model = answer("/"), answer("/api/v1/models").json()["models"][0]["name"]
+    predicted = answer(f"/api/v1/predict/by-index/0?model={model}").json()
+    first = predicted["prediction"]
+    return (
+        f"  page      {page.status_code}, {len(page.content)} bytes\n"
+        f"  API       row 0 of the test split: {first['label']} with {first['probability']:.4f}, "
+        f"by version {predicted['version']}; it is {predicted['true_label']}"
+    )
 
 
 def make_server(target: str, settings: WebSettings, address: str, port: int) -> Any:

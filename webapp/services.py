@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Hashable
@@ -17,29 +18,33 @@ if TYPE_CHECKING:  # every room may ask for the services, and they are made of t
     from webapp.bulk.jobs import Jobs
     from webapp.http.metrics import Metrics
     from webapp.models.catalog import Catalog
-    from webapp.models.router import Router
+    from webapp.models.releases import Router
     from webapp.predict.log_writer import PredictionLog
     from webapp.predict.predictor import Predictor
     from webapp.settings import WebSettings
 
-KEPT_S = 5.0
 T = TypeVar("T")
 
 
 class Kept:
-    """What takes a while to find out, found out once in `KEPT_S` however many ask."""
+    """What takes a while to find out, found out now and then however many ask."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock, self._lock = clock, threading.Lock()
+        self._clock = clock
+        self._locks: dict[Hashable, threading.Lock] = {}
         self._known: dict[Hashable, tuple[float, Any]] = {}
 
-    def get(self, key: Hashable, find: Callable[[], T]) -> T:
-        """Return what `find` returns, or returned a moment ago; who comes meanwhile waits for the same."""
-        with self._lock:
-            known = self._known.get(key)
-            if known is None or self._clock() - known[0] >= KEPT_S:
-                known = self._known[key] = (self._clock(), find())
-            found: T = known[1]
+    def get(self, key: Hashable, find: Callable[[T | None], T], for_s: float) -> T:
+        """Return what `find` returned less than `for_s` ago, else what it returns now; it is told the former, or None.
+
+        Who comes meanwhile waits for the same.
+        """
+        with self._locks.setdefault(key, threading.Lock()):
+            found_at, value = self._known.get(key, (-math.inf, None))
+            if self._clock() - found_at >= for_s:
+                value = find(value)
+                self._known[key] = (self._clock(), value)
+            found: T = value
             return found
 
 

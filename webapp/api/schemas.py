@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from common.logs import VALID_ID
-from webapp.models import router
+from webapp.models import releases
 
 REQUEST_ID = f"^{VALID_ID.pattern}$"
-MODEL_NAME = f"^{router.MODEL_NAME.pattern}$"
+MODEL_NAME = f"^{releases.MODEL_NAME.pattern}$"
 STICKY_LENGTH, LABEL_LENGTH, PASSWORD_LENGTH, TOKEN_LENGTH = 200, 500, 1024, 4096
 VERSION_MAX = 2**63 - 1
 

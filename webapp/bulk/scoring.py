@@ -21,7 +21,7 @@ from common.text import nearest
 from webapp.bulk.csv_blocks import Block, CsvBlocks, InvalidFile, Limits
 from webapp.bulk.csv_columns import CheckedTable, check_table
 from webapp.models.catalog import ModelVersion
-from webapp.models.router import Choice
+from webapp.models.releases import Choice
 from webapp.predict.predictor import Predictor, Scored
 from webapp.predict.validation import shown
 from webapp.types import MAX_PROBLEMS, REFERENCE_LENGTH, InvalidInput, Problem, RequestInfo

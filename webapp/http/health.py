@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import subprocess
-import threading
-import time
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -25,43 +23,24 @@ blueprint = Blueprint("health", __name__)
 KEPT_S = 1.0  # an answer about readiness is as good for so long
 
 
-class Readiness:
-    """Which models can be asked for predictions, found out at most once a second however many want to know."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._reasons: dict[str, str] = {}
-        self._looked_at = float("-inf")
-
-    def reasons(self, services: Services) -> dict[str, str]:
-        """Return for each model why it cannot be asked, the empty text if it can."""
-        with self._lock:
-            if time.monotonic() - self._looked_at > KEPT_S:
-                self._reasons = _reasons(services)
-                self._looked_at = time.monotonic()
-            return self._reasons
-
-
-def _reasons(services: Services) -> dict[str, str]:
-    """Ask for the status of every model, and for a golden row: a server may be up and answer nonsense."""
-    reasons = {}
+def _reasons(app_services: Services) -> dict[str, str]:
+    """Return for each model why it cannot be asked, the empty text if it can."""
     try:
-        for model in services.catalog.models():
-            try:
-                reasons[model] = _why_not(services, model)
-            except VouchError as error:
-                reasons[model] = error.what
+        return {model: _why_not(app_services, model) for model in app_services.catalog.models()}
     except VouchError as error:
         return {"models": error.what}
-    return reasons
 
 
 def _why_not(app_services: Services, model: str) -> str:
-    version = app_services.router.choose(model).version
-    states = {status.version: status.state for status in app_services.client.status(model)}
-    if states.get(version) != "AVAILABLE":
-        return f"version {version} is {states.get(version, 'unknown to the model server')}"
-    replay_golden(app_services.client, app_services.settings.serving / model, version)
+    """Ask for the status, and for golden rows: a server may be up and answer nonsense."""
+    try:
+        version = app_services.router.choose(model).version
+        states = {status.version: status.state for status in app_services.client.status(model)}
+        if states.get(version) != "AVAILABLE":
+            return f"version {version} is {states.get(version, 'unknown to the model server')}"
+        replay_golden(app_services.client, app_services.settings.serving / model, version)
+    except VouchError as error:
+        return error.what
     return ""
 
 
@@ -72,22 +51,20 @@ def livez() -> Response:
     return _json({"status": "alive"})
 
 
-def make_readyz(readiness: Readiness) -> Any:
-    """Return the view that says whether predictions can be made: by any model, or by the one of `?model=`."""
-
-    @public
-    def readyz() -> Response:
-        reasons = readiness.reasons(services())
-        if model := request.args.get("model"):
-            reasons = {model: reasons.get(model, "there is no such model")}
-        problems = [f"{name}: {why}" for name, why in reasons.items() if why]
-        if any(not why for why in reasons.values()):  # one broken model takes no other away
-            return _json({"status": "ready", **({"reasons": problems} if problems else {})})
-        answer = _json({"status": "not ready", "reasons": problems or ["no model was pushed yet"]}, 503)
-        answer.headers["Retry-After"] = "2"
-        return answer
-
-    return readyz
+@blueprint.get("/readyz")
+@public
+def readyz() -> Response:
+    """Say whether predictions can be made: by any model, or by the one of `?model=`."""
+    app_services = services()
+    reasons = app_services.kept.get("readiness", lambda _: _reasons(app_services), KEPT_S)
+    if model := request.args.get("model"):
+        reasons = {model: reasons.get(model, "there is no such model")}
+    problems = [f"{name}: {why}" for name, why in reasons.items() if why]
+    if any(not why for why in reasons.values()):  # one broken model takes no other away
+        return _json({"status": "ready", **({"reasons": problems} if problems else {})})
+    answer = _json({"status": "not ready", "reasons": problems or ["no model was pushed yet"]}, 503)
+    answer.headers["Retry-After"] = "2"
+    return answer
 
 
 @blueprint.get("/version")

@@ -6,20 +6,17 @@ Rows become points: numbers in standard deviations from the mean, text and codes
 from __future__ import annotations
 
 import logging
-import math
-import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import VouchError
-from webapp.insight.explain import Ask, asker, is_missing
+from webapp.insight.explain import asker, is_missing
 from webapp.models.catalog import Field, ModelVersion
 from webapp.models.sample import KEPT_VERSIONS, Sample, showcase_of
 from webapp.services import Services
@@ -161,7 +158,7 @@ def example_rows(services: Services, model_version: ModelVersion) -> tuple[Examp
     numbers = {
         f"typical-{label}": (f"Typical {model_version.called(label)}", i) for label, i in _typical(model_version)
     }
-    borderline = _borderlines.find(model_version, sample, asker(services.predictor, model_version))
+    borderline = _borderline(services, model_version, sample)
     if borderline is not None:
         numbers[BORDERLINE] = ("Borderline", borderline)
     return tuple(Example(key, title, sample.row(i), sample.labels[i]) for key, (title, i) in numbers.items())
@@ -186,31 +183,23 @@ def _typical(model_version: ModelVersion) -> list[tuple[str, int]]:
     return rows
 
 
-class Borderlines:
-    """The row nearest the threshold by version, asked of the model server once; after a failure not at once again."""
+def _borderline(services: Services, model_version: ModelVersion, sample: Sample) -> int | None:
+    """Return the number of the row nearest the threshold; None without one, or while nobody answers.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._found: WeakKeyDictionary[ModelVersion, int] = WeakKeyDictionary()
-        self._again_at: WeakKeyDictionary[ModelVersion, float] = WeakKeyDictionary()
+    The model server is asked once a version; after a failure not at once again.
+    """
+    positive, threshold = model_version.positive, model_version.threshold
+    if threshold is None or positive is None or not len(sample):
+        return None
 
-    def find(self, model_version: ModelVersion, sample: Sample, ask: Ask) -> int | None:
-        """Return the row's number, None if there is no threshold or nobody answered."""
-        if model_version.threshold is None or model_version.positive is None or not len(sample):
+    def find(known: int | None) -> int | None:
+        if known is not None:
+            return known
+        try:
+            probabilities = asker(services.predictor, model_version)({n: list(v) for n, v in sample.columns.items()})
+        except VouchError as error:
+            log.warning("no borderline example of %s %d: %s", model_version.model, model_version.version, error.what)
             return None
-        if model_version not in self._found and self._clock() >= self._again_at.get(model_version, -math.inf):
-            try:
-                probabilities = ask({name: list(values) for name, values in sample.columns.items()})
-                distances = np.abs(
-                    probabilities[:, model_version.classes.index(model_version.positive)] - model_version.threshold
-                )
-                self._found[model_version] = int(np.argmin(distances))
-            except VouchError as error:
-                self._again_at[model_version] = self._clock() + PAUSE_S
-                log.warning(
-                    "no borderline example of %s %d: %s", model_version.model, model_version.version, error.what
-                )
-        return self._found.get(model_version)
+        return int(np.argmin(np.abs(probabilities[:, model_version.classes.index(positive)] - threshold)))
 
-
-_borderlines = Borderlines()
+    return services.kept.get(("borderline", model_version), find, PAUSE_S)

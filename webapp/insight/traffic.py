@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 import urllib.request
 from collections import defaultdict
@@ -22,7 +21,6 @@ SCRAPE_BYTES = 2 << 20
 SERVING = ":tensorflow:serving:"
 FAILED = 500
 FEWEST_REQUESTS = 50  # for a quantile: it is a guess within a bucket
-_SEEN = re.compile(r"(\d{1,12})-(\d{1,18})-(\d{1,18})")
 
 
 @dataclass
@@ -54,23 +52,6 @@ class Traffic:
     def failed(self) -> float:
         """Those that were answered with a 5xx."""
         return sum(route.failed for route in self.routes.values())
-
-
-@dataclass(frozen=True)
-class Seen:
-    """The counts at one moment; travels in an address, so that any worker can say what happened since."""
-
-    at_s: int
-    requests: int
-    failed: int
-
-    def __str__(self) -> str:
-        return f"{self.at_s}-{self.requests}-{self.failed}"
-
-    @staticmethod
-    def read(text: str) -> Seen | None:
-        match = _SEEN.fullmatch(text)
-        return Seen(*map(int, match.groups())) if match else None
 
 
 @dataclass(frozen=True)

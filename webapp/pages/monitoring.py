@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from time import monotonic
 from typing import Any
 
 from flask import Blueprint, render_template, request, url_for
@@ -14,7 +15,7 @@ from webapp.auth import requires
 from webapp.history.last_hour import Recent, recent
 from webapp.history.search import History
 from webapp.insight import charts
-from webapp.insight.traffic import Seen, Served, served, traffic
+from webapp.insight.traffic import Served, served, traffic
 from webapp.models.catalog import ModelVersion
 from webapp.pages import frame
 from webapp.services import Services, services
@@ -22,13 +23,14 @@ from webapp.types import Role
 
 blueprint = Blueprint("monitoring", __name__)
 REFRESH_S = 5
-WINDOW_S = 60  # the rate is over the time since the last look, but not longer for a page that stays open
 
 
 @dataclass(frozen=True)
 class Rate:
+    """Requests since the numbers were found out before."""
+
     per_s: float
-    seconds: int
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -47,26 +49,34 @@ def page() -> str:
     app_services = services()
     names = app_services.catalog.models()
     model = request.args["model"] if request.args.get("model") in names else _default(app_services)
-    numbers = app_services.kept.get(("monitoring", model), lambda: _numbers(app_services, model))
-    before, present = Seen.read(request.args.get("since", "")), numbers["seen"]
-    start = before if before and 0 <= present.at_s - before.at_s < WINDOW_S else present
+    numbers = app_services.kept.get(
+        ("monitoring", model), lambda before: _numbers(app_services, model, before or {}), REFRESH_S
+    )
     return render_template(
         "_monitoring_live.html" if frame.is_partial() else "monitoring.html",
-        rate=_rate(before, present),
         model=model,
         models=names,
         refresh_s=REFRESH_S,
-        next_url=url_for(".page", model=model, since=str(start)),
+        next_url=url_for(".page", model=model),
         settings=app_services.settings,
         **numbers,
     )
 
 
-def _numbers(app_services: Services, model: str | None) -> dict[str, Any]:
-    now, counted = datetime.now(timezone.utc), traffic(app_services.metrics.text().decode())
-    seen = Seen(int(now.timestamp()), int(counted.requests), int(counted.failed))
-    server = _server(app_services, model)
-    return {"now": now, "traffic": counted, "seen": seen, "server": server, **_shown(app_services, model, now)}
+def _numbers(app_services: Services, model: str | None, before: dict[str, Any]) -> dict[str, Any]:
+    now, counted, at_s = datetime.now(timezone.utc), traffic(app_services.metrics.text().decode()), monotonic()
+    rate = None
+    if before and at_s > before["at_s"]:
+        seconds = at_s - before["at_s"]
+        rate = Rate((counted.requests - before["traffic"].requests) / seconds, seconds)
+    return {
+        "now": now,
+        "at_s": at_s,
+        "traffic": counted,
+        "rate": rate,
+        "server": _server(app_services, model),
+        **_shown(app_services, model, now),
+    }
 
 
 def _default(app_services: Services) -> str | None:
@@ -108,14 +118,6 @@ def _scores_chart(model_version: ModelVersion | None, hour: Recent) -> Markup | 
     if model_version and model_version.threshold is not None:
         rules = {"threshold": model_version.threshold}
     return charts.histogram("Spread of the probabilities", named, hour.scores, rules)
-
-
-def _rate(before: Seen | None, now: Seen) -> Rate | None:
-    """Return the rate since then; None if there is no then, or the app was started anew meanwhile."""
-    if before is None or now.at_s <= before.at_s or now.requests < before.requests or now.failed < before.failed:
-        return None
-    seconds = now.at_s - before.at_s
-    return Rate((now.requests - before.requests) / seconds, seconds)
 
 
 def _server(app_services: Services, model: str | None) -> ServerView:

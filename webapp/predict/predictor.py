@@ -19,7 +19,7 @@ from serving.client.errors import BadAnswer, ModelNotFound, ModelServerDown
 from serving.client.types import DEFAULT_SIGNATURE, ModelClient, Outputs, VersionSpec
 from webapp.http.metrics import Metrics
 from webapp.models.catalog import Catalog, ModelVersion
-from webapp.models.router import Choice, Router
+from webapp.models.releases import Choice, Router
 from webapp.predict.log_writer import PredictionLog
 from webapp.predict.validation import Checked, check_rows
 from webapp.types import Answer, LoggedBatch, Outcome, RequestInfo

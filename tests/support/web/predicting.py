@@ -9,7 +9,7 @@ from serving.client.rest import RestClient
 from serving.client.retry import Policy
 from webapp.http.metrics import Metrics
 from webapp.models.catalog import Catalog
-from webapp.models.router import Router
+from webapp.models.releases import Router
 from webapp.predict.predictor import Predictor
 from webapp.types import LoggedBatch, RequestInfo
 

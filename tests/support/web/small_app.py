@@ -15,7 +15,7 @@ from webapp import auth, make_services, wording
 from webapp.auth import identity, pages, public, requires
 from webapp.auth.accounts import Accounts
 from webapp.auth.passwords import Passwords
-from webapp.http import admission, errors, limits, metrics, security
+from webapp.http import admission, errors, metrics, security
 from webapp.types import Role
 
 SECRET = "a secret of this test, 0123456789 abcdefghij"
@@ -38,7 +38,6 @@ def small_app(var: Path, *, now: Callable[[], float] | None = None, has_users: b
     for room in (metrics, errors):
         room.init_app(app)
     security.init_app(app, settings)
-    limits.init_app(app, settings)
     auth.init_app(app)
     for blueprint in (pages.blueprint, _pages(), _api()):
         app.register_blueprint(blueprint)

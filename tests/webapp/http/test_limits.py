@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 
 from tests.support.web.small_app import SECRET, csrf_token, small_app
-from webapp.http import limits
+from webapp.http import security
 
 Make = Callable[..., Flask]
 
@@ -88,7 +88,7 @@ def test_several_limits_hold_at_once(make: Make) -> None:
 
 
 def test_searches_of_the_log_have_a_limit_of_their_own(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "SEARCH_RATE", "2 per minute")
+    monkeypatch.setattr(security, "SEARCH_RATE", "2 per minute")
     app = make(rate_limit="100 per minute")
     assert statuses(app, "/history/cells", 3) == [404, 404, 429]  # there is no log in this app
     assert statuses(app, "/public", 1) == [200]

@@ -12,6 +12,7 @@ import pytest
 
 from common.text import MISSING_CODE
 from serving.repository.layout import SHOWCASE
+from tests.support.clock import Clock
 from tests.support.web.fake_model_server import FakeModelServer, probabilities_of
 from tests.support.web.models import Made, cells, make_version
 from webapp.insight.cases import (
@@ -19,16 +20,16 @@ from webapp.insight.cases import (
     FARTHEST,
     NEAREST,
     PAUSE_S,
-    Borderlines,
     Encoder,
     Example,
     Projection,
     example_rows,
     projection_of,
 )
-from webapp.insight.explain import asker, is_missing
+from webapp.insight.explain import is_missing
 from webapp.models.catalog import Catalog, Field, ModelVersion, Stats
 from webapp.models.sample import showcase_of
+from webapp.services import Kept
 
 
 def field(name: str, dtype: Any = "float", kind: Any = "numeric") -> Field:
@@ -225,21 +226,20 @@ def test_while_the_model_server_is_down_only_the_borderline_row_is_missing(
 def test_after_a_failure_it_is_left_alone_for_a_while(make_app: Callable[..., Any], fake: FakeModelServer) -> None:
     _, services = make_app()
     model_version = services.catalog.model_version("cells", 1)
-    sample, now_s = showcase_of(model_version), 0.0
-    assert sample
-    borderlines = Borderlines(lambda: now_s)
+    clock = Clock(0.0)
+    services = replace(services, kept=Kept(clock))
 
-    def find() -> int | None:
-        return borderlines.find(model_version, sample.train, asker(services.predictor, model_version))
+    def find() -> bool:
+        return "borderline" in by_key(example_rows(services, model_version))
 
     fake.mood = "failing"
-    assert find() is None
+    assert not find()
     fake.mood = "well"
     fake.asked.clear()
-    assert find() is None
+    assert not find()
     assert fake.asked == []
-    now_s = PAUSE_S
-    assert find() is not None
+    clock.now = PAUSE_S
+    assert find()
 
 
 def test_a_version_without_a_showcase_has_no_examples(make_app: Callable[..., Any], tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from serving.client.errors import BadAnswer, ModelServerDown
 from webapp.http.metrics import Metrics
 from webapp.insight import traffic as traffic_module
-from webapp.insight.traffic import FEWEST_REQUESTS, Route, Seen, served, traffic
+from webapp.insight.traffic import FEWEST_REQUESTS, Route, served, traffic
 
 PAGE = b"""\
 # TYPE :tensorflow:serving:request_count counter
@@ -80,15 +80,6 @@ def test_a_quantile_lies_evenly_within_its_bucket() -> None:
     assert Route(100, seconds=[(0.1, 0), (float("inf"), 10)]).quantile_ms(0.5) == 100, "beyond the last bound"
     assert Route(100, seconds=[(0.1, 0), (float("inf"), 0)]).quantile_ms(0.5) is None
     assert Route(100).quantile_ms(0.5) is None
-
-
-@pytest.mark.parametrize("text", ["", "x", "1-2", "1-2-3-4", "-1-2-3", "1e3-2-3", "9" * 99 + "-1-1", "١-٢-x"], ids=str)
-def test_what_is_no_earlier_look_is_none(text: str) -> None:
-    assert Seen.read(text) is None
-
-
-def test_an_earlier_look_travels_as_text() -> None:
-    assert Seen.read(str(Seen(1_800_000_000, 12, 3))) == Seen(1_800_000_000, 12, 3)
 
 
 def test_the_model_servers_counts_are_read(speaker: Callable[..., str]) -> None:

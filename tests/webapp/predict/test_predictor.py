@@ -18,7 +18,7 @@ from serving.release.state import Entry, Intent, Record, State, Store
 from tests.support.web.fake_model_server import FakeModelServer, probabilities_of
 from tests.support.web.models import Made, labels_of, make_version, release
 from tests.support.web.predicting import ASKED, Bench
-from webapp.models.router import Choice
+from webapp.models.releases import Choice
 from webapp.types import InvalidInput
 
 

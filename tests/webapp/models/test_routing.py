@@ -10,8 +10,8 @@ import pytest
 from common.errors import VouchError
 from serving.client.errors import ModelNotFound
 from serving.release.state import STATE, Entry, Intent, Record, State, Store, routing
-from webapp.models import router as module
-from webapp.models.router import Choice, NothingReleased, Router
+from webapp.models import releases as module
+from webapp.models.releases import Choice, NothingReleased, Router
 
 CANARY = State(1, candidate=2, weight_percent=25.0)
 
