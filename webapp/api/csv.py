@@ -26,14 +26,11 @@ from webapp.types import InvalidInput, Problem, Role
 
 PART, UPLOADS = "file", "uploads"
 PIECE_BYTES = 1 << 16
-STICKY = Parameter("sticky", "Requests with the same text are answered by the same version.", TEXT, None)
+STICKY = Parameter("sticky", "Requests with the same text are answered by the same version.", TEXT)
 REFERENCES = Parameter(
-    REFERENCE,
-    f"Column with your own name for each case. Default: the one called `{REFERENCE}`, if there is one.",
-    TEXT,
-    None,
+    REFERENCE, f"Column with your own name for each case. Default: the one called `{REFERENCE}`, if there is one.", TEXT
 )
-JOB = Parameter("job_id", "The job's id.", {"type": "string", "pattern": f"^{TOKEN.pattern}$"}, None, in_path=True)
+JOB = Parameter("job_id", "The job's id.", {"type": "string", "pattern": f"^{TOKEN.pattern}$"}, in_path=True)
 ACCEPTED = 202
 HEADERS = {
     "X-Model": "Name of the model.",

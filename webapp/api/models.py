@@ -38,7 +38,7 @@ CASE_REFERENCE = {
 }
 TYPES: dict[str, Literal["number", "integer", "string"]] = {"float": "number", "int": "integer", "string": "string"}
 TAG = "models"
-NAME = Parameter("name", "Name of the model.", {"type": "string", "pattern": MODEL_NAME}, None, in_path=True)
+NAME = Parameter("name", "Name of the model.", {"type": "string", "pattern": MODEL_NAME}, in_path=True)
 
 
 @route("GET", "/models", Operation("List the models", TAG, Role.VIEWER, ModelList))

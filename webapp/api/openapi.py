@@ -158,14 +158,13 @@ def _statuses(operation: Operation, is_guarded: bool) -> list[int]:
 
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:
-    described = {
+    return {
         "name": parameter.name,
         "in": "path" if parameter.in_path else "query",
         "required": parameter.in_path,
         "description": parameter.description,
         "schema": parameter.schema,
     }
-    return described | ({} if parameter.example is None else {"example": parameter.example})
 
 
 def _content(operation: Operation) -> dict[str, Any]:

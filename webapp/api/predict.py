@@ -3,44 +3,30 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict
 from typing import Any
 
 from flask import Response, g, request
 
 from common.errors import VouchError
 from webapp.api.body import read_as, read_json, rows_asked
-from webapp.api.models import NAME
 from webapp.api.routes import Operation, Parameter, answer, route
-from webapp.api.schemas import (
-    MODEL_NAME,
-    STICKY_LENGTH,
-    Feedback,
-    FeedbackKept,
-    Forgotten,
-    HeldOut,
-    Predictions,
-    Reference,
-)
+from webapp.api.schemas import MODEL_NAME, STICKY_LENGTH, Feedback, FeedbackKept, HeldOut, Predictions
 from webapp.auth import identity
 from webapp.history.search import History
 from webapp.models.sample import showcase_of
 from webapp.predict.validation import shown
 from webapp.services import Services, services
-from webapp.types import Answer, InvalidInput, Outcome, Problem, RequestInfo, Role, Source
+from webapp.types import Answer, InvalidInput, Problem, RequestInfo, Role, Source
 
 TAG = "predictions"
 PREDICT_REQUEST = "PredictRequest"  # a schema that depends on the models
-MODEL = Parameter(
-    "model",
-    "Name of the model. Default: VOUCH_MODEL, or the only one.",
-    {"type": "string", "pattern": MODEL_NAME},
-    None,
-)
 TEXT = {"type": "string", "minLength": 1, "maxLength": STICKY_LENGTH}
-REFERENCE = Parameter("reference", "Your own name for the case; the history finds it by that.", TEXT, None)
+MODEL = Parameter(
+    "model", "Name of the model. Default: VOUCH_MODEL, or the only one.", {"type": "string", "pattern": MODEL_NAME}
+)
+REFERENCE = Parameter("reference", "Your own name for the case; the history finds it by that.", TEXT)
 INDEX = Parameter(
-    "i", "Number of the row, from 0.", {"type": "integer", "minimum": 0, "maximum": 10**9 - 1}, 0, in_path=True
+    "i", "Number of the row, from 0.", {"type": "integer", "minimum": 0, "maximum": 10**9 - 1}, in_path=True
 )
 _INDEX = re.compile(r"[0-9]{1,9}")
 CREATED = 201
@@ -140,31 +126,11 @@ def _document(reply: Answer) -> dict[str, Any]:
         "route": reply.route,
         "threshold": reply.threshold,
         "request_id": reply.request_id,
-        "predictions": [_prediction(outcome) for outcome in reply.outcomes],
+        "predictions": [
+            {"label": o.label, "probability": o.probability, "probabilities": o.probabilities, "warnings": o.cautions}
+            for o in reply.outcomes
+        ],
     }
-
-
-def _prediction(outcome: Outcome) -> dict[str, Any]:
-    return {
-        "label": outcome.label,
-        "probability": outcome.probability,
-        "probabilities": outcome.probabilities,
-        "warnings": outcome.cautions,
-    }
-
-
-@route(
-    "POST",
-    "/models/<name>/forget",
-    Operation(
-        "Delete a reference", "feedback", Role.OPERATOR, Forgotten, Reference, parameters=(NAME,), refusals=(403, 404)
-    ),
-)
-def forget(name: str) -> Response:
-    """Delete all predictions of a model under one reference, their true labels, and the uploads that mention it."""
-    app_services = services()
-    reference = read_as(Reference, request, app_services.settings).reference
-    return answer(asdict(History(app_services).forget(name, reference, identity().name)))
 
 
 @route(

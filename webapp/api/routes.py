@@ -37,7 +37,6 @@ class Parameter:
     name: str
     description: str
     schema: Mapping[str, Any]
-    example: Any
     in_path: bool = False
 
 

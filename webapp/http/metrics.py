@@ -6,7 +6,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -56,13 +56,6 @@ class Metrics:
             ["model", "feature"],
             **mine,
         )
-        self.feature_mean = Gauge(
-            "vouch_feature_mean",
-            "Mean of a feature over the last request.",
-            ["model", "feature"],
-            multiprocess_mode="mostrecent",
-            **mine,
-        )
         self.calls = Counter("vouch_model_server_calls_total", "Calls to the model server.", ["outcome"], **mine)
         self.call_seconds = Histogram(
             "vouch_model_server_call_duration_seconds", "Time of a call to the model server.", buckets=SECONDS, **mine
@@ -78,13 +71,6 @@ class Metrics:
         histogram = self.scores.labels(model, version)
         for score in scores.tolist():
             histogram.observe(score)
-
-    def fed(self, model: str, columns: Mapping[str, Any]) -> None:
-        """Note the mean of each numeric column `[rows]` of a request."""
-        for name, values in columns.items():
-            numbers = np.asarray(values, np.float64)
-            if numbers.size and np.isfinite(mean := np.nanmean(numbers) if not np.isnan(numbers).all() else np.nan):
-                self.feature_mean.labels(model, name).set(float(mean))
 
     def dropped(self, rows: int) -> None:
         self.log_dropped.inc(rows)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 
 import numpy as np
@@ -34,14 +32,6 @@ from webapp.insight.explain import Effect, Explanation
 MOST_BARS = 10
 BARS = (176.0, WIDTH - 54.0)  # of the waterfall: from where to where
 STEP, PLANE = 21.0, 240.0  # heights: of a step, of the training data's plane
-
-
-@dataclass(frozen=True)
-class Series:
-    """A line over time: a value for each label of the chart, None for a gap."""
-
-    name: str
-    values: Sequence[float | None]
 
 
 def gauge(probability: float, threshold: float | None, label: str) -> Markup:
@@ -89,7 +79,7 @@ def waterfall(explanation: Explanation, label: str, most: int = MOST_BARS) -> Ma
     return figure("waterfall", 30 + STEP * (len(steps) + 2), ("What drives this answer", described), parts)
 
 
-def scatter(plane: Projection, here: tuple[float, float] | None, classes: Mapping[str, str]) -> Markup:
+def scatter(plane: Projection, here: tuple[float, float], classes: Mapping[str, str]) -> Markup:
     """Return the training rows on their plane, by class, with the present case among them.
 
     `classes`: each with what people call it.
@@ -104,16 +94,13 @@ def scatter(plane: Projection, here: tuple[float, float] | None, classes: Mappin
     kinds = {name: number for number, name in enumerate(classes)}
     points = zip(plane.points, plane.labels, strict=True)
     parts += [shape(across(x), up(y), kinds[label]) for (x, y), label in points if label in kinds]
-    if here is not None:
-        inside = left <= here[0] <= right and under <= here[1] <= over
-        name = "this case" if inside else "this case lies beyond"
-        parts.append(_here(across(here[0]), up(here[1]), name, top + 24))
+    inside = left <= here[0] <= right and under <= here[1] <= over
+    name = "this case" if inside else "this case lies beyond"
+    parts.append(_here(across(here[0]), up(here[1]), name, top + 24))
     first, second = (f"component {i}, {share:.0%} of the variance" for i, share in enumerate(plane.shares, start=1))
     bottom = top + height
     parts += [text((14 + RIGHT) / 2, bottom + 24, first, anchor="middle"), _upright(9, (top + bottom) / 2, second)]
-    described = f"{len(plane.labels)} training rows on their two principal components."
-    if here is not None:
-        described += " " + _nearest(plane, here, classes)
+    described = f"{len(plane.labels)} training rows on their two principal components. {_nearest(plane, here, classes)}"
     return figure("scatter", bottom + 30, ("This case among the training data", described), parts)
 
 
@@ -136,17 +123,17 @@ def histogram(
     ).svg()
 
 
-def lines(title: str, times: Sequence[str], series: Sequence[Series], y_title: str = "") -> Markup:
-    """Return values over time. `times` are the labels of the places, at least one; `y_title` the unit of the values."""
-    known = [value for each in series for value in _known(each)]
-    low, high = min([0.0, *known]), max([0.0, *known])
+def line(title: str, name: str, times: Sequence[str], values: Sequence[float]) -> Markup:
+    """Return values over time, at least one. `times` are the labels of their places, `name` says what they are."""
+    low, high = min(0.0, *values), max(0.0, *values)
     labelled = {round(i * (len(times) - 1) / 4) for i in range(5)}
+    last, least, most = (wording.short(value) for value in (values[-1], min(values), max(values)))
     return Chart(
         title=title,
-        description=" ".join(_summary(each) for each in series),
+        description=f"{name}: last {last}, from {least} to {most}.",
         x=Axis("", 0, len(times) - 1, words={place: clipped(times[place], 7) for place in sorted(labelled)}),
-        y=Axis(y_title, low, high + 0.05 * (high - low) or 1.0, wording.short),
-        lines=[Line(each.name if len(series) > 1 else "", _points(each)) for each in series],
+        y=Axis("", low, high + 0.05 * (high - low) or 1.0, wording.short),
+        lines=[Line("", list(enumerate(values)))],
         nothing="nothing yet",
         kind="lines",
     ).svg()
@@ -200,19 +187,3 @@ def _nearest(plane: Projection, here: tuple[float, float], classes: Mapping[str,
     labels = [plane.labels[i] for i in order]
     counts = ", ".join(f"{labels.count(label)} {classes.get(label, label)}" for label in dict.fromkeys(labels))
     return f"Of the {len(labels)} nearest to this case: {counts}."
-
-
-def _points(series: Series) -> list[tuple[float, float]]:
-    return [(place, math.nan if value is None else value) for place, value in enumerate(series.values)]
-
-
-def _known(series: Series) -> list[float]:
-    return [value for value in series.values if value is not None and math.isfinite(value)]
-
-
-def _summary(series: Series) -> str:
-    known = _known(series)
-    if not known:
-        return f"{series.name}: nothing yet."
-    last, low, high = (wording.short(value) for value in (known[-1], min(known), max(known)))
-    return f"{series.name}: last {last}, from {low} to {high}."

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from http import HTTPStatus
 from time import monotonic
 from typing import Any
 
 from flask import Blueprint, render_template, request, url_for
 from markupsafe import Markup
+from prometheus_client.parser import text_string_to_metric_families
 
 from common.errors import VouchError
 from webapp.auth import requires
 from webapp.history.last_hour import Recent, recent
 from webapp.history.search import History
 from webapp.insight import charts
-from webapp.insight.traffic import Served, served, traffic
 from webapp.models.catalog import ModelVersion
 from webapp.pages import frame
 from webapp.services import Services, services
@@ -23,6 +25,31 @@ from webapp.types import Role
 
 blueprint = Blueprint("monitoring", __name__)
 REFRESH_S = 5
+
+
+@dataclass
+class Route:
+    """Requests to one route since the app started."""
+
+    requests: float = 0
+    failed: float = 0
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """The app's requests since it started, by route, and the rows that the prediction log lost."""
+
+    routes: dict[str, Route]
+    dropped_rows: float
+
+    @property
+    def requests(self) -> float:
+        return sum(route.requests for route in self.routes.values())
+
+    @property
+    def failed(self) -> float:
+        """Those that were answered with a 5xx."""
+        return sum(route.failed for route in self.routes.values())
 
 
 @dataclass(frozen=True)
@@ -35,10 +62,9 @@ class Rate:
 
 @dataclass(frozen=True)
 class ServerView:
-    """The model server: what it counts by model, and which versions it has loaded; or what is wrong with it."""
+    """Which versions the model server has loaded, or what is wrong with it."""
 
-    counted: dict[str, Served]
-    loaded: tuple[int, ...]
+    loaded: tuple[int, ...] = ()
     trouble: str = ""
 
 
@@ -79,6 +105,20 @@ def _numbers(app_services: Services, model: str | None, before: dict[str, Any]) 
     }
 
 
+def traffic(text: str) -> Traffic:
+    """Return what the app's own metrics say, in Prometheus' text format."""
+    routes: dict[str, Route] = defaultdict(Route)
+    dropped = 0.0
+    for sample in (sample for family in text_string_to_metric_families(text) for sample in family.samples):
+        if sample.name == "vouch_http_requests_total":
+            route = routes[sample.labels["route"]]
+            route.requests += sample.value
+            route.failed += sample.value if int(sample.labels["status"]) >= HTTPStatus.INTERNAL_SERVER_ERROR else 0
+        elif sample.name == "vouch_prediction_log_dropped_rows_total":
+            dropped += sample.value
+    return Traffic(dict(routes), dropped)
+
+
 def _default(app_services: Services) -> str | None:
     try:
         return app_services.catalog.opening(app_services.settings.model)
@@ -104,8 +144,8 @@ def _shown(app_services: Services, model: str | None, now: datetime) -> dict[str
 
 def _rows_chart(hour: Recent, now: datetime) -> Markup:
     minutes = [now - timedelta(minutes=age) for age in range(len(hour.per_minute) - 1, -1, -1)]
-    series = [charts.Series("Rows a minute", hour.per_minute)]
-    return charts.lines("Rows predicted a minute (UTC)", [minute.strftime("%H:%M") for minute in minutes], series)
+    times = [minute.strftime("%H:%M") for minute in minutes]
+    return charts.line("Rows predicted a minute (UTC)", "Rows a minute", times, hour.per_minute)
 
 
 def _scores_chart(model_version: ModelVersion | None, hour: Recent) -> Markup | None:
@@ -122,8 +162,7 @@ def _scores_chart(model_version: ModelVersion | None, hour: Recent) -> Markup | 
 
 def _server(app_services: Services, model: str | None) -> ServerView:
     try:
-        counted = served(app_services.settings.model_server_rest)
         statuses = app_services.client.status(model) if model else ()
     except VouchError as error:
-        return ServerView({}, (), error.what)
-    return ServerView(counted, tuple(status.version for status in statuses if status.state == "AVAILABLE"))
+        return ServerView(trouble=error.what)
+    return ServerView(tuple(status.version for status in statuses if status.state == "AVAILABLE"))

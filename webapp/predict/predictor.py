@@ -27,7 +27,6 @@ from webapp.types import Answer, LoggedBatch, Outcome, RequestInfo
 PACKED, PACKED_INPUT = "serving_packed", "features"
 SUM_TOLERANCE = 1e-3
 LABEL_TOLERANCE = 1e-4  # the model compares in float32
-FED_EVERY_S = 1.0  # how often the gauges of a model's features are set
 T = TypeVar("T")
 Columns = Mapping[str, Any]  # field: a value a row
 
@@ -51,7 +50,6 @@ class Predictor:
         self, catalog: Catalog, router: Router, client: ModelClient, log: PredictionLog, metrics: Metrics
     ) -> None:
         self._catalog, self._router, self._client, self._log, self._metrics = catalog, router, client, log, metrics
-        self._fed: dict[str, float] = {}
 
     def predict(self, model: str, rows: Sequence[Mapping[str, Any]], request_info: RequestInfo) -> Answer:
         """Return the answers to rows of JSON values.
@@ -174,11 +172,6 @@ class Predictor:
             scored.labels,
             scored.scores(model_version).astype(np.float32),
         )
-        now = time.monotonic()
-        if now >= self._fed.get(model_version.model, 0.0) + FED_EVERY_S:
-            self._fed[model_version.model] = now
-            numbers = {field.name: columns[field.name] for field in model_version.fields if field.kind == "numeric"}
-            self._metrics.fed(model_version.model, numbers)
 
     def cautioned(self, model: str, cautions: Counter[str]) -> None:
         """Count values outside what the model was trained on, by field."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,26 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
+from common.records.database import Database
 from serving.client.types import Addresses
 from serving.launch.launcher import Start, launch
 from tests.support.pipeline.runs import PipelineRun
 from tests.support.serving.versions import copy_version
 from tests.support.web.browsing import DESKTOP, Check, Open
-from tests.support.web.running import Site, add_user, guarded, site
+from tests.support.web.running import PASSWORD, Site, guarded, site
+from webapp.auth.accounts import Accounts
+from webapp.migrations import migrate
+from webapp.settings import read_settings
+from webapp.types import Role
 
 PATIENCE_MS = 15_000
 AXE = "how => axe.run(how).then(found => found.violations)"
+STATE = """() => {  // which page, how wide, and what of it may be there or not
+    const parts = "[role=alert], .verdict, .stale, .error, .note-box, details[open], table";
+    const shown = [...document.querySelectorAll(parts)].filter((part) => part.checkVisibility());
+    const seen = shown.map((part) => part.className || part.tagName);
+    return [location.pathname.split("/").slice(1, 2), innerWidth, ...new Set(seen)].join(" ");
+}"""
 QUICKLY = {"resultTypes": ["violations"], "selectors": False, "preload": False}
 expect.set_options(timeout=PATIENCE_MS)
 
@@ -52,8 +64,9 @@ def demo(models: Models) -> Iterator[Site]:
 @pytest.fixture(scope="session")
 def closed(models: Models) -> Iterator[Site]:
     """The same with a login, and users: vera may look, otto may release."""
-    add_user(models.var, "vera", "viewer")
-    add_user(models.var, "otto", "operator")
+    with closing(Database(read_settings({}, var=models.var).database, migrate)) as database:
+        for name, role in (("vera", Role.VIEWER), ("otto", Role.OPERATOR)):
+            Accounts(database).add(name, PASSWORD, role, who="test")
     with site(models.var, models.addresses, guarded()) as found:
         yield found
 
@@ -81,10 +94,15 @@ def open_page(browser: Browser) -> Iterator[Open]:
 
 @pytest.fixture(scope="session")
 def check_accessible() -> Check:
-    """Fail for what axe-core calls serious or critical; with `in_the_dark` for the colours of the dark scheme too."""
+    """Fail for what axe-core calls serious or critical, once for each page as it is; with `in_the_dark` that, too."""
     script = Axe().axe_script
+    checked = set()
 
     def check(page: Page, *, in_the_dark: bool = False) -> None:
+        state = (page.evaluate(STATE), in_the_dark)
+        if state in checked:
+            return
+        checked.add(state)
         page.evaluate(script)
         found = page.evaluate(AXE, QUICKLY)
         if in_the_dark:

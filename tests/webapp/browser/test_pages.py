@@ -23,12 +23,23 @@ PAGES = ["predict/{}", "by-index/{}?i=0", "batch/{}", "models", "models/{}", "hi
 @pytest.mark.parametrize("path", PAGES)
 def test_a_page_is_accessible_and_fits(demo: Site, open_page: Open, check_accessible: Check, path: str) -> None:
     page = open_page(f"{demo.url}/{path.format(MODEL)}")
+    check_accessible(page)
     for viewport in (DESKTOP, PHONE):
         page.set_viewport_size(viewport)  # type: ignore[arg-type]
         assert fits(page)
-        check_accessible(page, in_the_dark=viewport is DESKTOP)
     expect(page.locator(".error-page")).to_have_count(0)
     expect(page.locator("footer")).to_contain_text("Not a medical device")
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_is_accessible_in_the_dark_and_on_a_phone(
+    demo: Site, open_page: Open, check_accessible: Check, path: str
+) -> None:
+    page = open_page(f"{demo.url}/{path.format(MODEL)}")
+    for viewport in (DESKTOP, PHONE):
+        page.set_viewport_size(viewport)  # type: ignore[arg-type]
+        check_accessible(page, in_the_dark=True)
 
 
 def test_the_scheme_of_the_reader_is_kept_to(demo: Site, open_page: Open) -> None:

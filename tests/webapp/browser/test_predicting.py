@@ -102,7 +102,7 @@ def test_a_held_out_row_is_found_by_its_number_and_from_its_neighbour(
     tab_to(page, "input[name=i]")
     page.keyboard.type("7")  # the Tab key selected what was there
     page.keyboard.press("Enter")
-    page.wait_for_url("**?i=7")
+    page.wait_for_url("**?i=7&*")
     expect(page.locator(".outcome")).to_contain_text("version 1")
     expect(page.locator(".outcome")).to_contain_text("True label")
     page.locator("a[rel=next]").click()

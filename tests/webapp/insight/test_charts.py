@@ -10,7 +10,7 @@ from markupsafe import Markup
 from common.draw.svg import LETTER, WIDTH
 from tests.support.paths import ROOT
 from webapp.insight.cases import Projection, projection_of
-from webapp.insight.charts import BARS, MOST_BARS, Series, gauge, histogram, lines, scatter, waterfall
+from webapp.insight.charts import BARS, MOST_BARS, gauge, histogram, line, scatter, waterfall
 from webapp.insight.explain import Effect, Explanation
 from webapp.models.catalog import Catalog, Field, Stats
 from webapp.wording import short
@@ -62,7 +62,7 @@ def chart(request: pytest.FixtureRequest, plane: Projection) -> Markup:
         "waterfall": lambda: waterfall(effects(0.3, -0.2, title=HOSTILE), HOSTILE),
         "scatter": lambda: scatter(plane, (0.0, 0.0), as_they_are(plane) | {HOSTILE: HOSTILE}),
         "histogram": lambda: histogram(HOSTILE, HOSTILE, [(0, 1, 3), (1, 2, 0)], {HOSTILE: 1.5}),
-        "lines": lambda: lines(HOSTILE, ["a", HOSTILE], [Series(HOSTILE, [1, 2]), Series("b", [None, 1])], HOSTILE),
+        "line": lambda: line(HOSTILE, HOSTILE, ["a", HOSTILE], [1, 2]),
     }
     return made[request.param]()
 
@@ -168,7 +168,6 @@ def test_every_training_row_is_a_point_of_its_class_and_the_case_is_marked(plane
 
 def test_a_case_far_away_is_said_to_be(plane: Projection) -> None:
     assert "this case lies beyond" in words(scatter(plane, (1e9, -1e9), as_they_are(plane)))
-    assert not classed(scatter(plane, None, as_they_are(plane)), "chart-here")
 
 
 def test_a_flat_plane_can_be_drawn(plane: Projection) -> None:
@@ -187,23 +186,10 @@ def test_a_histogram_is_as_high_as_its_counts_and_reaches_its_rules() -> None:
     assert "40" in words(drawn), "the axis reaches as far as the rule"
 
 
-def test_a_line_is_broken_where_values_are_missing() -> None:
-    drawn = lines("Load", list("abcde"), [Series("p50", [1, 2, None, 3, float("nan")])])
-    assert len(classed(drawn, "chart-line--0")) == 2
-    assert described(drawn) == "p50: last 3, from 1 to 3."
-
-
-def test_several_lines_have_a_legend_and_one_has_none() -> None:
-    two = [Series("first", [1.0, 2.0]), Series("second", [0.5, 0.1])]
-    assert "second" in words(lines("Load", ["a", "b"], two))
-    assert "first" not in words(lines("Load", ["a", "b"], two[:1]))
-
-
-@pytest.mark.parametrize("values", [[None, None], []], ids=["gaps", "empty"])
-def test_lines_without_a_value_say_so(values: list[None]) -> None:
-    drawn = lines("Load", ["a", "b"], [Series("p50", values)])
-    assert "nothing yet" in words(drawn)
-    assert described(drawn) == "p50: nothing yet."
+def test_a_line_tells_its_last_value_and_its_ends() -> None:
+    drawn = line("Load", "rows", list("abcde"), [1, 2, 0, 3, 2])
+    assert len(classed(drawn, "chart-line--0")) == 1
+    assert described(drawn) == "rows: last 2, from 0 to 3."
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ from tests.support.clock import Clock
 from tests.support.web.apps import App, own_app
 from tests.support.web.fake_model_server import FakeModelServer
 from tests.support.web.logged import batch, put
+from webapp.http.metrics import Metrics
+from webapp.pages.monitoring import traffic
 
 
 def page_of(client: FlaskClient, path: str = "/monitoring", **headers: str) -> BeautifulSoup:
@@ -37,6 +39,16 @@ def app(webapp_root: Path, _fake: FakeModelServer, tmp_path_factory: pytest.Temp
 def browser(app: App, fake: FakeModelServer, monkeypatch: pytest.MonkeyPatch) -> FlaskClient:
     monkeypatch.setattr("webapp.pages.monitoring.REFRESH_S", 0)
     return app[0].test_client()
+
+
+def test_requests_failures_and_lost_rows_are_summed_by_route() -> None:
+    metrics = Metrics()
+    for route, status in (("/a", 200), ("/a", 404), ("/a", 503), ("/b", 200)):
+        metrics.requests.labels(route, "GET", status).inc()
+    metrics.dropped(7)
+    found = traffic(metrics.text().decode())
+    assert (found.requests, found.failed, found.dropped_rows) == (4, 1, 7)
+    assert (found.routes["/a"].requests, found.routes["/a"].failed) == (3, 1)
 
 
 def test_the_last_hour_is_told_in_numbers_and_charts(app: App, browser: FlaskClient) -> None:
