@@ -21,7 +21,7 @@ ROOMS = ("common", "config", "components", "pipeline", "serving", "webapp")
         ("common/errors.py", "import config.settings", "common imports nothing of ours"),
         ("webapp/services.py", "import components.artifacts", "the web app asks a model server"),
         ("serving/client/types.py", "import tensorflow", "TensorFlow stays in"),
-        ("webapp/http/limits.py", "import webapp.predict.predictor", "no circles"),
+        ("webapp/http/metrics.py", "import webapp.predict.predictor", "no circles"),
         ("common/files.py", "import common.tables.safe\nimport common.cli", None),
     ],
     ids=["common", "webapp", "tensorflow", "circle", "allowed"],

@@ -65,7 +65,6 @@ class Services:
     jobs: Jobs
 
     def close(self) -> None:
-        """Write what the log still holds and close all connections."""
         self.jobs.close()
         self.log.close()
         self.database.close()
@@ -73,6 +72,5 @@ class Services:
 
 
 def services() -> Services:
-    """Return the services of the app that answers the present request."""
     app_services: Services = current_app.extensions["vouch"]
     return app_services

@@ -142,7 +142,6 @@ class WebSettings(Frozen):
         return self
 
     def body_limit_bytes(self, path: str) -> int:
-        """Return how large a request's body may be: files are larger than forms."""
         is_upload = path.startswith("/batch/") or path in ("/api/v1/predict/csv", "/api/v1/jobs")
         return self.max_upload_bytes if is_upload else self.max_body_bytes
 
@@ -156,7 +155,6 @@ class WebSettings(Frozen):
 
     @property
     def database(self) -> URL:
-        """Where accounts, true labels, the audit log and jobs are."""
         told = self.database_url.get_secret_value()
         return database_url(told) if told else URL.create("sqlite", database=str(self.var / "webapp.sqlite"))
 
@@ -203,7 +201,6 @@ def _sentence(problem: Any) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host name, or address, can only be this machine."""
     if host == "localhost":
         return True
     try:

@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from webapp.models.catalog import Field, ModelVersion
+from webapp.models.catalog import Field, prettified
 
 SIGNIFICANT_DIGITS = 4
 HINT_DIGITS = 3
@@ -48,10 +48,8 @@ def counted(count: int, noun: str) -> str:
 def percent(share: float) -> str:
     """Return a share with one decimal; what is not quite all or nothing is not written as if it were."""
     if NEARLY_ALL <= share < 1:
-        return f"> {_percent(0.999)}"
-    if 0 < share < 1 - NEARLY_ALL:
-        return f"< {_percent(0.001)}"
-    return _percent(share)
+        return "> 99.9%"
+    return "< 0.1%" if 0 < share < 1 - NEARLY_ALL else f"{share:.1%}"
 
 
 def probability(value: float) -> str:
@@ -59,29 +57,11 @@ def probability(value: float) -> str:
     return percent(min(max(value, ALMOST_ZERO), 1 - ALMOST_ZERO))
 
 
-def _percent(share: float) -> str:
-    return f"{share:.1%}"
-
-
-def called(label: str, model_version: ModelVersion) -> str:
-    """Return a class as people call it: malignant, not M."""
-    return model_version.called(label)
-
-
 def points(effect: float, digits: int = 1) -> str:
     """Return a difference of two probabilities, signed, in percentage points."""
     rounded = round(100 * effect, digits)
     sign = "−" if rounded < 0 else "+" if rounded else ""
     return f"{sign}{abs(rounded):.{digits}f}"
-
-
-def named_classes(model_version: ModelVersion) -> dict[str, str]:
-    return {label: model_version.called(label) for label in model_version.classes}
-
-
-def words(name: str) -> str:
-    spaced = name.replace("_", " ").strip()
-    return spaced[:1].upper() + spaced[1:]
 
 
 def sentence(text: str) -> str:
@@ -109,8 +89,8 @@ FILTERS = {
     "percent": percent,
     "probability": probability,
     "points": points,
-    "called": called,
-    "words": words,
+    "called": lambda label, model_version: model_version.called(label),
+    "words": prettified,
     "sentence": sentence,
     "moment": moment,
     "value": value,

@@ -64,7 +64,6 @@ def _is_deeper(plain: bytes, max_depth: int) -> bool:
 
 
 def _keys(parsed: Any) -> int:
-    """Return how many keys all objects in it have together; goes down level by level."""
     level, keys = [parsed] if type(parsed) in (dict, list) else [], 0
     while level:
         keys += sum(len(value) for value in level if type(value) is dict)
@@ -81,7 +80,6 @@ def _not_json(error: orjson.JSONDecodeError) -> InvalidInput:
 
 
 def _twice(text: bytes) -> InvalidInput:
-    """Return which key stands twice; it is certain that one does."""
     twice: list[str] = []
 
     def note(pairs: list[tuple[str, Any]]) -> None:
@@ -160,13 +158,10 @@ def _checked(rows: list[Any], max_rows: int) -> list[dict[str, Any]]:
 
 
 class WrongMediaType(VouchError):
-    """The body is of a type or a character set that is not taken here."""
-
     http_status = 415
 
 
 def check_media_type(request: Request, taken: tuple[str, ...]) -> None:
-    """Raise WrongMediaType unless the body is of one of the types, in UTF-8."""
     if request.mimetype not in taken:
         got = request.content_type or "no Content-Type"
         raise WrongMediaType("the body is of the wrong type", got=shown(got), wanted=" or ".join(taken))
@@ -186,11 +181,7 @@ def read_json(request: Request, settings: WebSettings) -> Any:
 
 def read_as(kind: type[Body], request: Request, settings: WebSettings) -> Body:
     """Return the JSON body as what it should be. Raises as `read_json`; InvalidInput names each key that is wrong."""
-    return understood(kind, read_json(request, settings))
-
-
-def understood(kind: type[Body], payload: Any) -> Body:
-    """Return the parsed JSON as what it should be. Raises InvalidInput that names each key that is wrong."""
+    payload = read_json(request, settings)
     try:
         return kind.model_validate(payload)
     except ValidationError as error:

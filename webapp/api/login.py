@@ -16,8 +16,6 @@ TAG = "auth"
 
 
 class LoginsOff(VouchError):
-    """Nobody logs in to the open demo."""
-
     http_status = 409
 
 

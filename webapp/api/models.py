@@ -107,7 +107,6 @@ def _summed(name: str, title: str, versions: list[int], released: State | None) 
 
 
 def _routing(app_services: Services, name: str) -> State | None:
-    """Return what is released, None if nothing is or the state file cannot be read."""
     with suppress(DataError):
         return routing(app_services.settings.serving, name)
     return None
@@ -172,7 +171,6 @@ def _feature(rules: FieldRules) -> FeatureItem:
 
 
 def row_name(model: str) -> str:
-    """Return the name of the schema of a model's rows in the document."""
     return f"Row_{model}"
 
 
@@ -184,7 +182,7 @@ def row_schema(model_version: ModelVersion) -> dict[str, Any]:
         "properties": {rules.name: field_schema(rules) for rules in rules_of(model_version)},
         "required": [field.name for field in model_version.fields if field.required],
         "additionalProperties": False,
-        "example": example_row(model_version),
+        "example": {field.name: example_value(field) for field in model_version.fields},
     }
 
 
@@ -234,11 +232,6 @@ def field_schema(rules: FieldRules) -> dict[str, Any]:
     if field.required:
         return schema
     return {"anyOf": [schema, {"type": "null"}], "title": field.title, "description": "null, or left out: missing."}
-
-
-def example_row(model_version: ModelVersion) -> dict[str, Any]:
-    """Return a row in the middle of the training data."""
-    return {field.name: example_value(field) for field in model_version.fields}
 
 
 def example_value(field: Field) -> str | int | float:

@@ -120,7 +120,6 @@ def _document(
 
 
 def _declared(app: Flask) -> Iterator[tuple[str, str, Operation, Any]]:
-    """Yield path, method, operation and view of every route that declares one."""
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
         view = app.view_functions[rule.endpoint]
         operation = getattr(view, ATTRIBUTE, None)
@@ -198,7 +197,6 @@ def _reference(kind: type[BaseModel] | str | None) -> dict[str, str]:
 
 
 def _schemas(operations: Iterable[Operation]) -> dict[str, Any]:
-    """Return the schemas of all bodies that do not depend on a model."""
     kinds: dict[tuple[type[BaseModel], Any], None] = {(ProblemDocument, "serialization"): None}
     for operation in operations:
         kinds[operation.answer, "serialization"] = None

@@ -33,8 +33,6 @@ CREATED = 201
 
 
 class NoSuchRow(VouchError):
-    """The version keeps no held-out row of that number."""
-
     http_status = 404
 
 
@@ -97,7 +95,6 @@ def predict_by_index(i: str) -> Response:
 
 
 def model_asked(app_services: Services) -> str:
-    """Return the model that the query names, else the default."""
     named = request.args.get("model")
     return app_services.catalog.default(app_services.settings.model) if named is None else named
 

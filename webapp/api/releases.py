@@ -46,7 +46,6 @@ def canary(name: str) -> Response:
 
 
 def _operator(password: str | None) -> str:
-    """Return the name of the one who asks, who has just shown to be it. Raises Forbidden, TooManyAttempts."""
     who = identity()
     if not who.is_demo and not (password and reauthenticated(password)):
         raise Forbidden("a release asks for your password once more", wanted="password")

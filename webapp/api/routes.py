@@ -25,8 +25,6 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 
 class NotAcceptable(VouchError):
-    """The client takes nothing that this operation can answer."""
-
     http_status = 406
 
 

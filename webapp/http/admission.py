@@ -41,8 +41,6 @@ TCP_INFO_SILENCE = "8x9I4I"  # struct tcp_info of Linux up to tcpi_last_ack_recv
 
 
 class TooLarge(VouchError):
-    """The body has more bytes than are taken here."""
-
     http_status = 413
 
 
@@ -53,8 +51,6 @@ class TooSlow(VouchError):
 
 
 class CutOff(VouchError):
-    """The body ended before all of it was here."""
-
     http_status = 400
 
 
@@ -140,7 +136,6 @@ class Admission:
             close()
 
     def waits(self, visit: Visit, *, is_sending: bool = False) -> None:
-        """Take note that a request waits for its client."""
         visit.is_sending, visit.waits_since = is_sending, time.monotonic()
 
     def goes_on(self, visit: Visit) -> float:
@@ -189,7 +184,6 @@ class Admission:
 
 
 def init_app(app: Flask, settings: WebSettings) -> None:
-    """Admit requests to an app that has its services."""
     app.wsgi_app = app.extensions["admission"] = Admission(  # type: ignore[method-assign]
         app.wsgi_app,
         max_waiting=settings.max_waiting,

@@ -30,10 +30,6 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(Exception, _answer_surprise)
 
 
-def wants_json() -> bool:
-    return request.path.startswith("/api/") or request.accept_mimetypes.best == "application/json"
-
-
 def answer_vouch_error(error: VouchError) -> Response:
     """Answer an error that we know, with its own status; a model server down or slow is a 503 to come back to."""
     status = error.http_status
@@ -42,13 +38,21 @@ def answer_vouch_error(error: VouchError) -> Response:
     return _answer(status, error, retry_after_s=_retry_after_s(error, status))
 
 
+def page_with(page: str, error: VouchError | None, status: int = HTTPStatus.OK) -> Response:
+    """Return a page that leads on, with the status and headers of the error that it tells of, if there is one."""
+    if error is None:
+        return make_response(page, status)
+    response = answer_vouch_error(error)
+    response.set_data(page)
+    return response
+
+
 def _outages() -> Sparse:
     outages: Sparse = current_app.extensions[OUTAGES]
     return outages
 
 
 def problem_json(status: int, detail: str, problems: tuple[Problem, ...] = (), **more: Any) -> Response:
-    """Return a problem document; `more` are further members."""
     document: dict[str, Any] = {
         "type": "about:blank",
         "title": _title(status),
@@ -66,7 +70,7 @@ def _answer(status: int, error: VouchError, retry_after_s: float | None = None) 
     problems = error.problems if isinstance(error, InvalidInput) else ()
     if isinstance(error, EnvironmentProblem):  # what the machine says of itself, such as paths, is for the log
         error = VouchError(error.what, wanted=error.wanted, fix=error.fix)
-    if wants_json():
+    if request.path.startswith("/api/") or request.accept_mimetypes.best == "application/json":
         got = None if error.got is None else str(error.got)
         response = problem_json(status, error.what, problems, got=got, wanted=error.wanted, next=error.fix)
     else:

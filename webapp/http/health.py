@@ -47,7 +47,6 @@ def _why_not(app_services: Services, model: str) -> str:
 @blueprint.get("/livez")
 @public
 def livez() -> Response:
-    """Say that this process answers, whatever the state of all others."""
     return _json({"status": "alive"})
 
 

@@ -65,7 +65,6 @@ class Metrics:
     def predicted(
         self, model: str, version: int, route: str, labels: Sequence[str], scores: NDArray[np.float32]
     ) -> None:
-        """Count predictions by label, and their scores `[rows]`."""
         for label in set(labels):
             self.predictions.labels(model, version, route, label).inc(labels.count(label))
         histogram = self.scores.labels(model, version)
@@ -90,7 +89,6 @@ class Metrics:
 
 
 def init_app(app: Flask) -> None:
-    """Number, time and count all requests."""
     app.ensure_sync = lambda func: func  # type: ignore[method-assign]  # none is a coroutine; Flask asks of each, always
     app.before_request(_begin)
     app.after_request(_end)

@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 
 import math
 import time
-from dataclasses import dataclass
 
-from limits import RateLimitItem, parse_many
+from limits import parse_many
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
@@ -224,13 +223,9 @@ def _host_name(host: str) -> str:
 
 @lru_cache(maxsize=64)
 def _is_ours(host: str, trusted_hosts: tuple[str, ...]) -> bool:
-    name = _host_name(host)
-    return is_loopback(name) or any(_is_named(name, trusted) for trusted in trusted_hosts)
-
-
-def _is_named(name: str, trusted: str) -> bool:
-    """Tell whether a name is a trusted one; `.example.org` stands for all below it."""
-    return name == trusted.lower() or (trusted.startswith(".") and name.endswith(trusted.lower()))
+    name, trusted = _host_name(host), [each.lower() for each in trusted_hosts]
+    is_below = any(each.startswith(".") and name.endswith(each) for each in trusted)
+    return is_loopback(name) or name in trusted or is_below
 
 
 def _place(url: str) -> tuple[str, int] | None:
@@ -244,38 +239,29 @@ def _place(url: str) -> tuple[str, int] | None:
     return (parts.hostname or "", 0 if is_default else port)
 
 
-@dataclass(frozen=True)
-class Limit:
-    """So many requests in so much time, each of those whom `key` tells apart."""
-
-    item: RateLimitItem
-    scope: str
-    key: Callable[[], str]
-    holds: Callable[[], bool]
-
-
 def _limit(app: Flask, settings: WebSettings) -> None:
-    """Limit all requests but those of watchers, and logins besides. An empty limit is none."""
-    limits = [Limit(item, "all", _who, _is_counted) for item in _shares(settings.rate_limit, settings.workers)]
-    limits += [Limit(i, "login", _address, _is_login) for i in _shares(settings.login_rate_limit, settings.workers)]
-    if settings.rate_limit:
-        limits += [Limit(item, "search", _who, _is_search) for item in _shares(SEARCH_RATE, settings.workers)]
+    """Bound how often one may ask. An empty limit is none; of the others each worker grants its share.
+
+    Connections spread evenly over the workers, or nearly so.
+    """
+    rates = {"all": settings.rate_limit, "login": settings.login_rate_limit}
+    rates["search"] = SEARCH_RATE if settings.rate_limit else ""
+    limits = [
+        (scope, type(item)(math.ceil(item.amount / settings.workers), item.multiples))
+        for scope, rate in rates.items()
+        for item in (parse_many(rate) if rate else ())
+    ]
     counter = SlidingWindowCounterRateLimiter(MemoryStorage())
 
     def check() -> None:
-        for limit in limits:
-            if limit.holds() and not counter.hit(limit.item, limit.scope, limit.key()):
-                again = counter.get_window_stats(limit.item, limit.scope, limit.key()).reset_time
+        for scope, item in limits:
+            is_counted, key = LIMITED[scope]
+            if is_counted() and not counter.hit(item, scope, whose := key()):
+                again = counter.get_window_stats(item, scope, whose).reset_time
                 raise TooManyAttempts("too many requests", retry_after_s=max(1.0, again - time.time()))
 
     if limits:
         app.before_request(check)
-
-
-def _shares(text: str, workers: int) -> list[RateLimitItem]:
-    """Return a worker's share of the limits: connections spread evenly over the workers, or nearly so."""
-    items = parse_many(text) if text else []
-    return [type(item)(math.ceil(item.amount / workers), item.multiples) for item in items]
 
 
 def _who() -> str:
@@ -288,13 +274,8 @@ def _address() -> str:
     return network_of(request.remote_addr or "nobody")
 
 
-def _is_counted() -> bool:
-    return request.path not in WATCHERS
-
-
-def _is_search() -> bool:
-    return request.path.startswith(SEARCHES)
-
-
-def _is_login() -> bool:
-    return request.method == "POST" and request.path in LOGINS
+LIMITED: dict[str, tuple[Callable[[], bool], Callable[[], str]]] = {  # which requests count, and whose they are
+    "all": (lambda: request.path not in WATCHERS, _who),
+    "login": (lambda: request.method == "POST" and request.path in LOGINS, _address),
+    "search": (lambda: request.path.startswith(SEARCHES), _who),
+}

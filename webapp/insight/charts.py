@@ -140,7 +140,6 @@ def line(title: str, name: str, times: Sequence[str], values: Sequence[float]) -
 
 
 def _level(top: float, across: Scale, name: str, probability: float) -> Markup:
-    """Return a row that tells where the way begins, or ends."""
     words = wording.probability(probability)
     start, end = sorted((across(0), across(probability)))
     bar = box(start, top, end - start, 10, "chart-bar chart-bar--level", 2)

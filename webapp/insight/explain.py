@@ -49,7 +49,6 @@ class Effect:
 
     @property
     def field(self) -> Field:
-        """The field, where it is one."""
         return self.fields[0]
 
 
@@ -85,7 +84,8 @@ def explain(model_version: ModelVersion, row: Mapping[str, Any], ask: Ask) -> Ex
         Effect(part, float(e), usual[part[0].name] if len(part) == 1 else None)
         for part, e in zip(parts, effects, strict=True)
     ]
-    listed += [Effect((field,), 0.0, usual[field.name]) for field in _unmoved(model_version, row, usual)]
+    unmoved = [f for f in model_version.fields if f.name in usual and row.get(f.name) == usual[f.name]]
+    listed += [Effect((field,), 0.0, usual[field.name]) for field in unmoved]
     listed.sort(key=lambda effect: (effect.is_group, -abs(effect.effect)))
     return Explanation(
         model_version.classes[index],
@@ -125,10 +125,6 @@ def _parts(model_version: ModelVersion, row: Mapping[str, Any], usual: Mapping[s
     if len(moved) <= MOST_PARTS:
         return [(field,) for field in moved]
     return [*((field,) for field in moved[: MOST_PARTS - 1]), tuple(moved[MOST_PARTS - 1 :])]
-
-
-def _unmoved(model_version: ModelVersion, row: Mapping[str, Any], usual: Mapping[str, Any]) -> list[Field]:
-    return [f for f in model_version.fields if f.name in usual and row.get(f.name) == usual[f.name]]
 
 
 def _orders(parts: int, width: int) -> Orders:
@@ -181,7 +177,6 @@ def is_missing(value: object) -> bool:
 
 
 def _oddness(field: Field, value: Any, usual: Any) -> float:
-    """Return how far a value is from what is usual, in standard deviations."""
     if is_missing(value) or value == usual:
         return 0.0
     if field.kind == "numeric":

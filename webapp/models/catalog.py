@@ -102,8 +102,6 @@ def _missing(common: Any) -> float:
 
 
 class UnreadableVersion(DataError):
-    """A pushed version's own files do not tell what it is."""
-
     http_status = 503
 
 
@@ -187,11 +185,9 @@ class ModelVersion:
         return tuple((heading, tuple(fields)) for heading, fields in by_heading.items())
 
     def field(self, name: str) -> Field:
-        """Return the field of that name. Raises KeyError."""
         return self.by_name[name]
 
     def called(self, label: str) -> str:
-        """Return a class as people call it: malignant, not M."""
         return self.class_names.get(label, label)
 
 
@@ -207,7 +203,6 @@ class Catalog:
         return models(self._serving)
 
     def versions(self, model: str) -> list[int]:
-        """Return a model's versions in rising order. Raises ModelNotFound."""
         if model not in self.models():
             raise self._unknown(model)
         return versions(self._serving / model)
@@ -265,7 +260,7 @@ class Catalog:
         return ModelVersion(
             model=model,
             version=version,
-            title=shown.title or _prettified(model),
+            title=shown.title or prettified(model),
             description=shown.description,
             fields=fields,
             label=trained.data.label,
@@ -312,7 +307,7 @@ def _fields(folder: Path, trained: Settings, names: Iterable[str], shown: Settin
                 feature.dtype,
                 feature.required,
                 feature.values,
-                title=display.name or _prettified(feature.name),
+                title=display.name or prettified(feature.name),
                 unit=display.unit or "",
                 group=display.group or "",
                 description=display.description or "",
@@ -334,6 +329,6 @@ def _json(path: Path) -> dict[str, Any]:
     return document
 
 
-def _prettified(name: str) -> str:
+def prettified(name: str) -> str:
     words = name.replace("_", " ").strip()
     return words[:1].upper() + words[1:]

@@ -103,7 +103,6 @@ class Router:
 
 
 def _place(text: str) -> float:
-    """Return a place from 0 to 1 that depends on nothing but the text."""
     return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") / 2**64
 
 

@@ -55,7 +55,6 @@ class Showcase:
 
 @lru_cache(KEPT_VERSIONS)
 def showcase_of(model_version: ModelVersion) -> Showcase | None:
-    """Return a version's showcase as `Showcase.read` does, read once."""
     return Showcase.read(model_version.folder)
 
 

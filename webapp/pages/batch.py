@@ -14,7 +14,7 @@ from common.tables.safe import safe_text
 from webapp.auth import identity, requires
 from webapp.bulk.jobs import Job, new_id
 from webapp.bulk.scoring import Upload
-from webapp.http.errors import answer_vouch_error
+from webapp.http.errors import page_with
 from webapp.insight import charts
 from webapp.models.catalog import ModelVersion
 from webapp.models.sample import showcase_of
@@ -32,7 +32,6 @@ LOOK_AGAIN_S = 2
 @blueprint.route("/batch/<model>", methods=["GET", "POST"])
 @requires(Role.VIEWER)
 def page(model: str) -> AnyResponse:
-    """Show the form; take a file, and show what came of it, or go to the page that will."""
     model_version = frame.form_version(model)
     if request.method == "GET":
         return make_response(_page(model_version))
@@ -45,11 +44,8 @@ def page(model: str) -> AnyResponse:
     job = jobs.wait(jobs.submit(frame.asked("batch"), upload, form.get("token", "")), WAIT_S)
     if job.is_open:
         return redirect(url_for(".job", model=model, job_id=job.id), 303)
-    if job.error and not isinstance(job.error, InvalidInput):
-        response = answer_vouch_error(job.error)  # its status and headers, on the page that leads on
-        response.set_data(_page(model_version, job))
-        return response
-    return make_response(_page(model_version, job), job.error.http_status if job.error else 200)
+    failure = None if isinstance(job.error, InvalidInput) else job.error
+    return page_with(_page(model_version, job), failure, job.error.http_status if job.error else 200)
 
 
 @blueprint.get("/batch/<model>/jobs/<job_id>")

@@ -33,7 +33,6 @@ class Entry:
 
 
 def init_app(app: App) -> None:
-    """Give all templates the frame, and the filters that write values."""
     app.context_processor(_frame)
     app.jinja_env.filters.update(wording.FILTERS)
 
@@ -62,12 +61,12 @@ def asked(source: Source, reference: str = "") -> RequestInfo:
 
 
 def is_partial() -> bool:
-    """Return whether the page's script asks, which wants only the parts of the page that change."""
     return "X-Requested-With" in request.headers
 
 
 def _navigation() -> list[Entry]:
-    model = _model()
+    named = (request.view_args or {}).get("model")
+    model = named if named in services().catalog.models() else opening_model()
     return [
         Entry(str(title), url_for(endpoint, model=model) if is_per_model else url_for(endpoint), _is_here(endpoint))
         for endpoint, title, is_per_model in PAGES
@@ -79,11 +78,7 @@ def _is_here(endpoint: str) -> bool:
     return (request.endpoint or "").partition(".")[0] == endpoint.partition(".")[0]
 
 
-def _model() -> str | None:
-    named: str | None = (request.view_args or {}).get("model")
-    models = services().catalog.models()
-    if named in models:
-        return named
+def opening_model() -> str | None:
     try:
         return services().catalog.opening(services().settings.model)
     except VouchError:

@@ -18,7 +18,7 @@ from serving.release.state import Store
 from webapp.auth import identity, requires
 from webapp.auth.cli import AppCommands, who_at_the_machine
 from webapp.history.search import History, Logged, Page, export
-from webapp.http.errors import answer_vouch_error
+from webapp.http.errors import page_with
 from webapp.models.catalog import ModelVersion
 from webapp.pages import frame
 from webapp.pages.model_views import rolled_back
@@ -83,9 +83,7 @@ def feedback(model: str) -> AnyResponse:
     try:
         History(services()).tell(logged, request.form.get("label", ""), identity().name)
     except VouchError as error:
-        response = answer_vouch_error(error)
-        response.set_data(_one_page(model, logged, error))
-        return response
+        return page_with(_one_page(model, logged, error), error)
     flash("The true label is written down.", "pass")
     return redirect(url_for(".one", model=model, id=logged.request_id, row=logged.row, day=logged.time.date()), 303)
 
@@ -137,7 +135,6 @@ def _one_page(model: str, logged: Logged, error: VouchError | None = None) -> st
 
 
 def _labels(model_version: ModelVersion, labels: Iterable[str]) -> list[tuple[object, object]]:
-    """Return what a select offers: the class is sent, people see its name."""
     return [(label, model_version.called(label)) for label in labels]
 
 

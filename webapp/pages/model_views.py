@@ -27,6 +27,9 @@ METRICS = {
     "calibration_error": "Calibration error",
 }
 WHATS = ("promote", "canary", "rollback")
+CHECKED = "The version is loaded and must give its golden answers first; until then nothing changes."
+KEPT_LOADED = "The version that is stable now stays loaded, so that you can roll back at once."
+UNLOADED = "The version that is left is unloaded; it stays on the disk and can be promoted again."
 GATES = {"data": "Data", "evaluation": "Evaluation", "serving": "Serving"}
 
 
@@ -166,76 +169,47 @@ def _metric(name: str, value: Any) -> Metric:
 
 @dataclass(frozen=True)
 class Step:
-    """What is asked for. `before` is None as long as nothing is released."""
+    """What is asked for, and what it would do. `before` is None as long as nothing is released."""
 
     what: str  # one of WHATS
     before: State | None
+    title: str
+    after: tuple[str, str]  # what would answer, and what would be on trial
+    consequences: tuple[str, ...]
     version: int | None = None
     weight_percent: float = 0.0
 
     @property
-    def title(self) -> str:
-        if self.what == "promote":
-            return f"Make version {self.version} stable"
-        if self.what == "rollback":
-            return "Roll back"
-        if not self.weight_percent:
-            return "End the canary"
-        return f"Try version {self.version} as a canary"
-
-    @property
     def changes(self) -> list[tuple[str, str, str]]:
-        """What would change: its name, what it is now, what it would be then."""
-        stable, candidate = self._after
-        now = (self._stable, self._candidate)
-        named = zip(("Answers most requests (stable)", "On trial (candidate)"), now, (stable, candidate), strict=True)
-        return [(name, before, after) for name, before, after in named if before != after]
-
-    @property
-    def consequences(self) -> list[str]:
-        if self.what == "promote":
-            return [
-                "The version is loaded and must give its golden answers first; until then nothing changes.",
-                "The version that is stable now stays loaded, so that you can roll back at once.",
-            ]
-        if self.what == "canary" and self.weight_percent:
-            return [
-                "The version is loaded and must give its golden answers first; until then nothing changes.",
-                "Predictions say which version made them.",
-            ]
-        return ["The version that is left is unloaded; it stays on the disk and can be promoted again."]
-
-    @property
-    def _stable(self) -> str:
-        return _numbered(self.before.stable if self.before else None)
-
-    @property
-    def _candidate(self) -> str:
-        return _trial(self.before.candidate, self.before.weight_percent) if self.before else _trial(None, 0)
-
-    @property
-    def _after(self) -> tuple[str, str]:
-        if self.what == "promote":
-            return _numbered(self.version), _trial(None, 0)
-        if self.what == "canary":
-            return self._stable, _trial(self.version if self.weight_percent else None, self.weight_percent)
-        if self.before and not self.before.candidate:
-            return _numbered(self.before.previous), self._candidate
-        return self._stable, _trial(None, 0)
+        names = ("Answers most requests (stable)", "On trial (candidate)")
+        rows = zip(names, _held(self.before), self.after, strict=True)
+        return [(name, before, after) for name, before, after in rows if before != after]
 
 
 def read_step(what: str, form: Mapping[str, str], before: State | None) -> Step:
-    """Return the step that a form or an address asks for. Raises DataError if there is no such step."""
     if what not in WHATS:
         raise DataError("there is no such change", got=repr(what[:40]), wanted=", ".join(WHATS))
+    stable, trial = _held(before)
     if what == "rollback":
         if before is None or not (before.candidate or before.previous):
             raise DataError("there is nothing to go back to", got=sentence(before) if before else None)
-        return Step(what, before)
+        after = (stable, _trial(None, 0)) if before.candidate else (_numbered(before.previous), trial)
+        return Step(what, before, "Roll back", after, (UNLOADED,))
     weight = _number(form.get("weight", "0"), "share of the requests", 0, 100) if what == "canary" else 0.0
     if what == "canary" and not weight:
-        return Step(what, before)
-    return Step(what, before, int(_number(form.get("version", ""), "version", 1, 10**15, whole=True)), weight)
+        return Step(what, before, "End the canary", (stable, _trial(None, 0)), (UNLOADED,))
+    version = int(_number(form.get("version", ""), "version", 1, 10**15, whole=True))
+    if what == "canary":
+        after, title = (stable, _trial(version, weight)), f"Try version {version} as a canary"
+        return Step(what, before, title, after, (CHECKED, "Predictions say which version made them."), version, weight)
+    after, title = (_numbered(version), _trial(None, 0)), f"Make version {version} stable"
+    return Step(what, before, title, after, (CHECKED, KEPT_LOADED), version)
+
+
+def _held(state: State | None) -> tuple[str, str]:
+    if state is None:
+        return _numbered(None), _trial(None, 0)
+    return _numbered(state.stable), _trial(state.candidate, state.weight_percent)
 
 
 def seen(state: State | None) -> str:
@@ -244,7 +218,6 @@ def seen(state: State | None) -> str:
 
 
 def sentence(state: State) -> str:
-    """Return what is released, in a sentence."""
     words = f"version {state.stable} is stable"
     if state.candidate:
         words += f", version {state.candidate} gets {state.weight_percent:g}% of the requests"

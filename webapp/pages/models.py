@@ -11,7 +11,7 @@ from common.errors import GateRefused, VouchError
 from serving.release.state import State
 from serving.repository.manifest import Manifest
 from webapp.auth import identity, reauthenticated, requires
-from webapp.http.errors import answer_vouch_error
+from webapp.http.errors import page_with
 from webapp.models import releases
 from webapp.pages.model_views import Step, change_told, model_view, read_step, reports, seen, sentence
 from webapp.services import services
@@ -104,9 +104,7 @@ def _changed(model: str, what: str) -> AnyResponse:
             )
         state = _released(model, step)
     except VouchError as error:
-        response = answer_vouch_error(error)  # its status and headers, on the page that says what was meant
-        response.set_data(_confirm_page(model, step, error))
-        return response
+        return page_with(_confirm_page(model, step, error), error)
     flash(f"Done: {sentence(state)}.", "pass")
     return redirect(url_for(".one", model=model), 303)
 

@@ -29,8 +29,6 @@ REFRESH_S = 5
 
 @dataclass
 class Route:
-    """Requests to one route since the app started."""
-
     requests: float = 0
     failed: float = 0
 
@@ -54,8 +52,6 @@ class Traffic:
 
 @dataclass(frozen=True)
 class Rate:
-    """Requests since the numbers were found out before."""
-
     per_s: float
     seconds: float
 
@@ -71,10 +67,9 @@ class ServerView:
 @blueprint.get("/monitoring")
 @requires(Role.VIEWER)
 def page() -> str:
-    """Show the numbers; to the page's script, only the part that changes."""
     app_services = services()
     names = app_services.catalog.models()
-    model = request.args["model"] if request.args.get("model") in names else _default(app_services)
+    model = request.args["model"] if request.args.get("model") in names else frame.opening_model()
     numbers = app_services.kept.get(
         ("monitoring", model), lambda before: _numbers(app_services, model, before or {}), REFRESH_S
     )
@@ -106,7 +101,6 @@ def _numbers(app_services: Services, model: str | None, before: dict[str, Any]) 
 
 
 def traffic(text: str) -> Traffic:
-    """Return what the app's own metrics say, in Prometheus' text format."""
     routes: dict[str, Route] = defaultdict(Route)
     dropped = 0.0
     for sample in (sample for family in text_string_to_metric_families(text) for sample in family.samples):
@@ -117,13 +111,6 @@ def traffic(text: str) -> Traffic:
         elif sample.name == "vouch_prediction_log_dropped_rows_total":
             dropped += sample.value
     return Traffic(dict(routes), dropped)
-
-
-def _default(app_services: Services) -> str | None:
-    try:
-        return app_services.catalog.opening(app_services.settings.model)
-    except VouchError:
-        return None
 
 
 def _shown(app_services: Services, model: str | None, now: datetime) -> dict[str, Any]:

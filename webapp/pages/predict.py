@@ -14,7 +14,7 @@ from common.errors import DataError, VouchError
 from common.text import with_point
 from webapp import wording
 from webapp.auth import requires
-from webapp.http.errors import answer_vouch_error
+from webapp.http.errors import page_with
 from webapp.insight.cases import example_rows
 from webapp.models.catalog import Field, ModelVersion
 from webapp.pages import frame
@@ -59,11 +59,7 @@ def page(model: str) -> Response:
     if request.method == "GET":
         return make_response(_page(model_version, Case(_example_texts(model_version, request.args.get("example", "")))))
     case = _decide(model_version, request.form)
-    if case.failure is None:
-        return make_response(_page(model_version, case), 400 if case.problems else 200)
-    response = answer_vouch_error(case.failure)  # its status and headers, on the page that keeps the values
-    response.set_data(_page(model_version, case))
-    return response
+    return page_with(_page(model_version, case), case.failure, 400 if case.problems else 200)
 
 
 @blueprint.post("/predict/<model>/paste")
@@ -144,7 +140,6 @@ def inputs_of(
     problems: Sequence[Problem] = (),
     cautions: Sequence[Caution] = (),
 ) -> tuple[Input, ...]:
-    """Return the inputs of a form filled with `texts`, in the order of the card's groups."""
     wrong, odd = {problem.field: problem for problem in problems}, {caution.field: caution for caution in cautions}
     numbers = {field.name: number for number, field in enumerate(model_version.fields)}  # names hold what ids may not
     read = with_points(model_version, texts)

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from common.errors import VouchError
 from webapp import wording
 from webapp.auth import requires
-from webapp.http.errors import answer_vouch_error
+from webapp.http.errors import page_with
 from webapp.insight import charts
 from webapp.insight.cases import Neighbour, Projection, projection_of
 from webapp.insight.explain import Explanation, asker, explain
@@ -32,8 +32,6 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Charts:
-    """A result's pictures; those that could not be had are None."""
-
     gauge: Markup | None
     effects: Markup | None
     plane: Markup | None
@@ -94,7 +92,9 @@ def result_of(answer: Answer, row: Mapping[str, Any], reference: str = "") -> Re
     effects = charts.waterfall(explanation, model_version.called(explanation.of)) if explanation else None
     plane, neighbours = None, []
     if projection:
-        plane = charts.scatter(projection, projection.project(row), wording.named_classes(model_version))
+        plane = charts.scatter(
+            projection, projection.project(row), {label: model_version.called(label) for label in model_version.classes}
+        )
         neighbours = projection.nearest(row)
     time = datetime.now(timezone.utc)
     return Result(model_version, row, answer, time, explanation, neighbours, Charts(gauge, effects, plane), reference)
@@ -142,19 +142,13 @@ class Pick:
 @blueprint.get("/by-index/<model>")
 @requires(Role.VIEWER)
 def page(model: str) -> Response:
-    """Show row `i`, or without one the first."""
     model_version = frame.form_version(model)
     showcase = showcase_of(model_version)
     if showcase is None or not len(showcase.test):
         return make_response(render_template("by_index.html", model_version=model_version, pick=None))
     pick = _pick(model_version, showcase.test, request.args.get("i", "0").strip())
-    if pick.failure is None:
-        return make_response(
-            render_template("by_index.html", model_version=model_version, pick=pick), 400 if pick.problem else 200
-        )
-    response = answer_vouch_error(pick.failure)  # its status and headers, on a page that leads on
-    response.set_data(render_template("by_index.html", model_version=model_version, pick=pick))
-    return response
+    text = render_template("by_index.html", model_version=model_version, pick=pick)
+    return page_with(text, pick.failure, 400 if pick.problem else 200)
 
 
 def _pick(model_version: ModelVersion, sample: Sample, text: str) -> Pick:

@@ -55,7 +55,7 @@ def described(chart: Markup) -> str:
     return found
 
 
-@pytest.fixture(params=["gauge", "waterfall", "scatter", "histogram", "lines"])
+@pytest.fixture(params=["gauge", "waterfall", "scatter", "histogram", "line"])
 def chart(request: pytest.FixtureRequest, plane: Projection) -> Markup:
     made = {
         "gauge": lambda: gauge(0.7, 0.4, HOSTILE),
