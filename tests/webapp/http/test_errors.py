@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,7 @@ from tests.support.clock import Clock
 from tests.support.web.apps import App, csrf_token
 from tests.support.web.fake_model_server import FakeModelServer, Mood
 from tests.support.web.models import Made
+from webapp.http.admission import Admission
 from webapp.http.errors import OUTAGES
 
 BUDGET_S = 1.0
@@ -127,3 +129,23 @@ def test_what_is_not_there_is_named(client: FlaskClient, path: str, told: str) -
     page = client.get(path)
     assert page.status_code == 404
     assert told in page.text.lower()
+
+
+@pytest.mark.parametrize(
+    ("path", "sent", "content_type"),
+    [
+        ("/api/v1/predict", "application/json", "application/problem+json"),
+        ("/predict/cells", "application/x-www-form-urlencoded", "text/html; charset=utf-8"),
+    ],
+)
+def test_a_body_that_comes_too_slowly_is_answered_as_other_problems_are(
+    make_app: Callable[..., App], monkeypatch: pytest.MonkeyPatch, path: str, sent: str, content_type: str
+) -> None:
+    app, _ = make_app()
+    monkeypatch.setattr(Admission, "goes_on", lambda _self, _visit: 3600.0)  # what was waited for the last piece
+    answer = app.test_client().post(path, data=b"{}", content_type=sent)
+    assert (answer.status_code, answer.content_type) == (408, content_type)
+    if "json" in content_type:
+        document = json.loads(answer.data)
+        assert set(document) == {"type", "title", "status", "detail", "instance", "got", "wanted"}
+        assert document["instance"].endswith(answer.headers["X-Request-ID"])
