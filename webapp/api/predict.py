@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from typing import Any
 
 from flask import Response, g, request
 
 from common.errors import VouchError
 from webapp.api.body import read_as, read_json, rows_asked
+from webapp.api.models import NAME
 from webapp.api.routes import Operation, Parameter, answer, route
-from webapp.api.schemas import MODEL_NAME, STICKY_LENGTH, Feedback, FeedbackKept, HeldOut, Predictions
+from webapp.api.schemas import (
+    MODEL_NAME,
+    STICKY_LENGTH,
+    Feedback,
+    FeedbackKept,
+    Forgotten,
+    HeldOut,
+    Predictions,
+    Reference,
+)
 from webapp.auth import identity
 from webapp.history.search import History
 from webapp.models.sample import showcase_of
@@ -128,6 +139,20 @@ def _document(reply: Answer) -> dict[str, Any]:
             for o in reply.outcomes
         ],
     }
+
+
+@route(
+    "POST",
+    "/models/<name>/forget",
+    Operation(
+        "Delete a reference", "feedback", Role.OPERATOR, Forgotten, Reference, parameters=(NAME,), refusals=(403, 404)
+    ),
+)
+def forget(name: str) -> Response:
+    """Delete all predictions of a model under one reference, their true labels, and the uploads that mention it."""
+    app_services = services()
+    reference = read_as(Reference, request, app_services.settings).reference
+    return answer(asdict(History(app_services).forget(name, reference, identity().name)))
 
 
 @route(
