@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from serving.server.flags import Options
 
 LOG = logging.getLogger("serving")
-CALLS_AT_ONCE = 128  # each waits in a thread of its own: fewer would keep batches small
+CALLS_AT_ONCE = 32  # each waits in a thread of its own: fewer keep batches small, more get in one another's way
 _DEFAULTS = {
     "grpc.max_send_message_length": -1,
     "grpc.max_receive_message_length": -1,

@@ -6,17 +6,19 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.server.run.merging import merge, rows_of, split
 from serving.server.run.options import BatchingOptions
-from serving.server.run.runner import Job, Outputs, Runner
-from serving.server.status import Code, StatusError, as_status, invalid_argument
+from serving.server.run.runner import Job, Outputs, Runner, settle, too_late
+from serving.server.status import Code, StatusError, as_status, failed_precondition, invalid_argument
 
 if TYPE_CHECKING:
     from serving.server.core.servable import Call, Servable
@@ -40,18 +42,17 @@ class BatchingHooks:
     processed_batch_size: Callable[[int], None] = _nothing
 
 
+@dataclass(eq=False, slots=True)
 class Batch:
     """Jobs that will share a run."""
 
-    __slots__ = ("due_s", "jobs", "key", "options", "queued_s", "rows", "total")
-
-    def __init__(self, key: Key, options: BatchingOptions) -> None:
-        self.key, self.options = key, options
-        self.jobs: list[Job] = []
-        self.rows: list[int] = []
-        self.queued_s: list[float] = []
-        self.total = 0
-        self.due_s = time.perf_counter() + options.batch_timeout_s
+    key: Key
+    options: BatchingOptions
+    due_s: float  # by time.perf_counter()
+    jobs: list[Job] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)  # of each job
+    queued_s: list[float] = field(default_factory=list)  # when each job came
+    total: int = 0
 
     def add(self, job: Job, rows: int) -> None:
         self.jobs.append(job)
@@ -63,18 +64,21 @@ class Batch:
 class BatchingRunner(Runner):
     """Runs calls of a version with `batching` options in batches; the `direct` runner gets all others.
 
-    The threads of `options` serve all queues. What comes while they are busy gathers, so that batches grow with the
-    load even without a timeout. A batch that fails is run again job by job: one client's bad example must not fail the
-    others.
+    As many batches run at once as `options` has threads, for all queues. What comes meanwhile gathers, so that batches
+    grow with the load even without a timeout. A caller with a thread of its own runs what is due itself if it can: to
+    hand a small run over to another thread costs more than the run. A batch that fails is run again job by job: one
+    client's bad example must not fail the others.
     """
 
     def __init__(self, options: BatchingOptions, direct: Runner, hooks: BatchingHooks | None = None) -> None:
         super().__init__()
         self._direct = direct
         self._hooks = hooks or BatchingHooks()
+        self._most_running = options.num_batch_threads
         self._changed = threading.Condition()  # guards all below
         self._open: dict[Key, Batch] = {}
         self._ready: deque[Batch] = deque()
+        self._running = 0
         self._is_closed = False
         for index in range(options.num_batch_threads):
             threading.Thread(target=self._loop, name=f"batch-{index}", daemon=True).start()
@@ -82,13 +86,21 @@ class BatchingRunner(Runner):
     def run(
         self, servable: Servable, call: Call, timeout_s: float | None = None, ended: Callable[[], None] = lambda: None
     ) -> Outputs:
-        """Return what the call fetches; the calling thread waits, or does the work if it is not to be batched."""
-        if _is_batched(servable, call):
-            return super().run(servable, call, timeout_s, ended)
-        return self._direct.run(servable, call, timeout_s, ended)
+        if not _is_batched(servable, call):
+            return self._direct.run(servable, call, timeout_s, ended)
+        waiter: Future[Outputs] = Future()
+        job = Job(servable, call, partial(settle, waiter), ended, is_led=True)
+        started_s = time.perf_counter()
+        self._take(job, timeout_s)
+        self._lead()
+        try:
+            return waiter.result(None if timeout_s is None else max(started_s + timeout_s - time.perf_counter(), 0))
+        except FutureTimeout:
+            raise too_late() from None
+        finally:
+            job.is_abandoned = True
 
     def close(self) -> None:
-        """End the threads when what they were given is done. Waits for nothing."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
@@ -111,6 +123,8 @@ class BatchingRunner(Runner):
                 self._enqueue(key, options, job, rows)
             else:
                 self._enqueue_split(key, options, job, rows)
+            if not job.is_led:
+                self._changed.notify()
 
     def _enqueue(self, key: Key, options: BatchingOptions, job: Job, rows: int) -> None:
         batch = self._open.get(key)
@@ -124,11 +138,10 @@ class BatchingRunner(Runner):
                 )
             if batch is not None:
                 self._shut(batch)
-            batch = self._open[key] = Batch(key, options)
+            batch = self._open[key] = Batch(key, options, time.perf_counter() + options.batch_timeout_s)
         batch.add(job, rows)
         if batch.total == options.run_size:
             self._shut(batch)
-        self._changed.notify()
 
     def _enqueue_split(self, key: Key, options: BatchingOptions, job: Job, rows: int) -> None:
         limit, taken, closed = options.run_size, 0, self._enqueued(key)
@@ -156,6 +169,29 @@ class BatchingRunner(Runner):
         del self._open[batch.key]
         self._ready.append(batch)
 
+    def _take_due(self) -> Batch | None:
+        """Return a batch that is full or due and count it as running; None if there is none, or enough are running."""
+        if self._running >= self._most_running:
+            return None
+        batch = self._ready.popleft() if self._ready else None
+        if batch is None:
+            now_s = time.perf_counter()
+            batch = next((batch for batch in self._open.values() if batch.due_s <= now_s or self._is_closed), None)
+            if batch is None:
+                return None
+            del self._open[batch.key]
+        self._running += 1
+        return batch
+
+    def _lead(self) -> None:
+        """Run what is due in the caller's thread, or see that one of the batch threads does it in time."""
+        with self._changed:
+            batch = self._take_due()
+            if batch is None:
+                self._changed.notify()
+        if batch is not None:
+            self._run(batch)
+
     # --- in the batch threads
 
     def _loop(self) -> None:
@@ -164,32 +200,41 @@ class BatchingRunner(Runner):
             del batch  # its arrays and its servable must not live until the next one
 
     def _next(self) -> Batch | None:
-        """Wait for a batch that is full or due; None at the end."""
+        """Wait for a batch that may run; None at the end."""
         with self._changed:
-            while True:
-                if self._ready:
-                    return self._ready.popleft()
-                now_s = time.perf_counter()
-                due = next((batch for batch in self._open.values() if batch.due_s <= now_s or self._is_closed), None)
-                if due is not None:
-                    return self._open.pop(due.key)
-                if self._is_closed:
+            while (batch := self._take_due()) is None:
+                if self._is_closed and not self._ready and not self._open:
+                    self._changed.notify_all()  # the other threads, which may wait for their turn
                     return None
-                soonest_s = min((batch.due_s for batch in self._open.values()), default=None)
-                self._changed.wait(None if soonest_s is None else soonest_s - now_s)
+                is_turn = self._running < self._most_running
+                soonest_s = min((batch.due_s for batch in self._open.values()), default=None) if is_turn else None
+                self._changed.wait(None if soonest_s is None else soonest_s - time.perf_counter())
+            return batch
+
+    # --- in either
 
     def _run(self, batch: Batch) -> None:
+        try:
+            self._answer(batch)
+        finally:
+            with self._changed:
+                self._running -= 1
+                if self._ready or self._open:
+                    self._changed.notify()
+
+    def _answer(self, batch: Batch) -> None:
         """Run a batch; if that fails, each job alone."""
         started_s = time.perf_counter()
-        jobs, rows = batch.jobs, batch.rows
-        if any(job.is_abandoned for job in jobs):
-            wanted = [(job, size) for job, size in zip(jobs, rows, strict=True) if not job.is_abandoned]
-            for job in jobs:
-                if job.is_abandoned:
-                    job.end([])
-            if not wanted:
-                return
-            jobs, rows = [job for job, _ in wanted], [size for _, size in wanted]
+        jobs: list[Job] = []
+        rows: list[int] = []
+        for job, size in zip(batch.jobs, batch.rows, strict=True):
+            if job.is_abandoned:
+                job.end([])
+            else:
+                jobs.append(job)
+                rows.append(size)
+        if not jobs:
+            return
         outcomes = _run_jobs(batch.options, jobs, rows)
         self._count(batch.options, sum(rows))
         if len(jobs) > 1 and isinstance(outcomes[0], StatusError):
@@ -252,3 +297,76 @@ def _run_jobs(options: BatchingOptions, jobs: Sequence[Job], rows: Sequence[int]
         return list(split(jobs[0].servable.call(call.feeds, call.fetches, values), rows, padding))
     except Exception as error:  # a thread must survive whatever a model does
         return [as_status(error)] * len(jobs)
+
+
+# --- rows
+
+
+def rows_of(values: Sequence[Array]) -> int:
+    """Return the size of dimension 0, which all inputs of a request share. Raises INVALID_ARGUMENT if they do not."""
+    try:
+        sizes = set(map(len, values))
+    except TypeError:  # a scalar has no length
+        raise invalid_argument("Batching Run() input tensors must have at least one dimension") from None
+    if len(sizes) > 1:
+        raise invalid_argument("Batching Run() input tensors must have equal 0th-dimension size")
+    return sizes.pop()
+
+
+def merge(requests: Sequence[Sequence[Array]], padding: int, is_length_variable: bool = False) -> list[Array]:
+    """Join requests input by input, in order, and repeat a row `padding` times.
+
+    With `is_length_variable` shorter inputs are filled up with their first element. Raises StatusError,
+    INVALID_ARGUMENT or FAILED_PRECONDITION, if their shapes cannot be joined.
+    """
+    if len(requests) == 1 and not padding:
+        return list(requests[0])
+    merged = []
+    for parts in zip(*requests, strict=True):
+        if is_length_variable:
+            parts = tuple(_filled_up(parts))
+        if padding:
+            valid = next(part for part in reversed(parts) if len(part))
+            parts = (*parts, np.repeat(valid[:1], padding, axis=0))
+        try:
+            merged.append(np.concatenate(parts))
+        except ValueError as error:
+            raise failed_precondition(
+                "Tensors from different tasks have different shapes and padding is turned off. Set "
+                "pad_variable_length_inputs to true, or ensure that all tensors with the same name have equal "
+                "dimensions starting with the first dim."
+            ) from error
+    return merged
+
+
+def split(outputs: Sequence[Array], rows: Sequence[int], padding: int) -> list[list[Array]]:
+    """Return each request's share of the outputs. Raises FAILED_PRECONDITION if an output does not have their rows."""
+    ends = list(accumulate(rows))
+    for output in outputs:
+        if output.ndim == 0:
+            raise failed_precondition("Batched output tensor has 0 dimensions")
+        if len(output) != ends[-1] + padding:
+            raise failed_precondition(
+                "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes of the input "
+                "tensors"
+            )
+    if len(rows) == 1 and not padding:
+        return [list(outputs)]
+    return [[output[end - size : end] for output in outputs] for size, end in zip(rows, ends, strict=True)]
+
+
+def _filled_up(parts: Sequence[Array]) -> list[Array]:
+    shapes = {part.shape[1:] for part in parts}
+    if len(shapes) == 1:
+        return list(parts)
+    if len({len(shape) for shape in shapes}) > 1 or parts[0].ndim > 6:
+        raise invalid_argument("Only tensors with rank from 1 to 6 can be padded.")
+    widest = tuple(max(sizes) for sizes in zip(*shapes, strict=True))
+    filled = []
+    for part in parts:
+        if part.shape[1:] != widest and not part.size:
+            raise invalid_argument("Got empty tensor in batch of non-empty tensors.")
+        whole = np.full((len(part), *widest), part.flat[0] if part.size else 0, part.dtype)
+        whole[tuple(slice(size) for size in part.shape)] = part
+        filled.append(whole)
+    return filled

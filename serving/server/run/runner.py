@@ -9,7 +9,6 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
@@ -36,6 +35,7 @@ class Job:
     call: Call
     answer: Answer
     ended: Callable[[], None]
+    is_led: bool = False  # the caller will run it, or see that it is run
     is_abandoned: bool = False  # the caller has stopped waiting
 
     def end(self, outcome: Outputs | StatusError) -> None:
@@ -61,19 +61,11 @@ class Runner(ABC):
     def __init__(self) -> None:
         self._inbox = Inbox()
 
+    @abstractmethod
     def run(
         self, servable: Servable, call: Call, timeout_s: float | None = None, ended: Callable[[], None] = _nothing
     ) -> Outputs:
-        """Return what the call fetches; the calling thread waits."""
-        waiter: Future[Outputs] = Future()
-        job = Job(servable, call, partial(_settle, waiter), ended)
-        self._take(job, timeout_s)
-        try:
-            return waiter.result(timeout_s)
-        except FutureTimeout:
-            raise too_late() from None
-        finally:
-            job.is_abandoned = True
+        """Return what the call fetches; the calling thread waits, or does the work."""
 
     async def run_async(
         self, servable: Servable, call: Call, timeout_s: float | None = None, ended: Callable[[], None] = _nothing
@@ -81,9 +73,9 @@ class Runner(ABC):
         """Return what the call fetches; the event loop goes on meanwhile."""
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[Outputs] = loop.create_future()
-        job = Job(servable, call, lambda outcome: self._inbox.put(loop, partial(_settle, waiter, outcome)), ended)
+        job = Job(servable, call, lambda outcome: self._inbox.put(loop, partial(settle, waiter, outcome)), ended)
         self._take(job, timeout_s)
-        timer = None if timeout_s is None else loop.call_later(timeout_s, _settle, waiter, too_late())
+        timer = None if timeout_s is None else loop.call_later(timeout_s, settle, waiter, too_late())
         try:
             return await waiter
         finally:
@@ -197,7 +189,7 @@ def _run_alone(job: Job) -> None:
     job.end(outcome)
 
 
-def _settle(waiter: Future[Outputs] | asyncio.Future[Outputs], outcome: Outputs | StatusError) -> None:
+def settle(waiter: Future[Outputs] | asyncio.Future[Outputs], outcome: Outputs | StatusError) -> None:
     if waiter.done():
         return
     if isinstance(outcome, StatusError):

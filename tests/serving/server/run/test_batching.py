@@ -27,6 +27,7 @@ class Gate:
     batching: BatchingOptions | None
     batches: list[list[float]] = field(default_factory=list)
     is_open: threading.Event = field(default_factory=threading.Event)
+    threads: list[str] = field(default_factory=list)
     entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
     def check_dtypes(self, feeds: Any, values: Any) -> None:
@@ -35,6 +36,7 @@ class Gate:
 
     def call(self, feeds: Any, fetches: Any, values: Sequence[Any]) -> list[Any]:
         self.batches.append(values[0].tolist())
+        self.threads.append(threading.current_thread().name)
         self.entered.release()
         assert self.is_open.wait(LIMIT_S)
         if (values[0] < 0).any():
@@ -307,6 +309,34 @@ def test_callers_in_threads_share_a_run_with_those_on_a_loop() -> None:
         assert await answers(first, in_thread, on_loop) == [[0], [2], [4]]
 
     assert tell(story).batches == [[0], [1, 2]]
+
+
+def test_a_caller_in_a_thread_runs_the_batch_itself_and_leaves_what_comes_meanwhile_to_the_others() -> None:
+    async def story(gate: Gate, runner: BatchingRunner) -> None:
+        call = Call(("x:0",), ("y:0",), [np.array([1.0])])
+        in_thread = asyncio.ensure_future(asyncio.to_thread(runner.run, gate, call))  # type: ignore[arg-type]
+        await asyncio.to_thread(gate.entered.acquire)
+        on_loop = ask(runner, gate, 2.0)
+        gate.is_open.set()
+        assert await answers(in_thread, on_loop) == [[2], [4]]
+
+    gate = tell(story)
+    assert gate.batches == [[1], [2]]
+    assert ["batch" in name for name in gate.threads] == [False, True]
+
+
+def test_a_caller_in_a_thread_waits_for_its_batch_to_fill() -> None:
+    async def story(gate: Gate, runner: BatchingRunner) -> None:
+        gate.is_open.set()
+        calls = [Call(("x:0",), ("y:0",), [np.array([value])]) for value in (1.0, 2.0)]
+        first = asyncio.ensure_future(asyncio.to_thread(runner.run, gate, calls[0]))  # type: ignore[arg-type]
+        while not runner._open:
+            await asyncio.sleep(0.001)
+        assert await asyncio.to_thread(runner.run, gate, calls[1]) == [[4]]  # type: ignore[arg-type]
+        assert await answers(first) == [[2]]
+
+    assert tell(story, max_batch_size=2, batch_timeout_s=3600.0).batches == [[1, 2]]
+    assert sum(tell(story, max_batch_size=3, batch_timeout_s=0.02).batches, []) == [1, 2]
 
 
 def test_a_caller_in_a_thread_waits_no_longer_than_it_may() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.server.run.merging import merge, rows_of, split
+from serving.server.run.batching import merge, rows_of, split
 from serving.server.status import Code, StatusError
 
 
