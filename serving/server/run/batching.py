@@ -187,7 +187,7 @@ class BatchingRunner(Runner):
         """Run what is due in the caller's thread, or see that one of the batch threads does it in time."""
         with self._changed:
             batch = self._take_due()
-            if batch is None:
+            if batch is None and self._running < self._most_running:  # else who ends will see to the rest
                 self._changed.notify()
         if batch is not None:
             self._run(batch)
