@@ -8,7 +8,7 @@ import signal
 import sys
 
 from common.logs import FORMATS, LEVELS, configuration
-from serving.server.config.files import Files
+from serving.server.config import Files
 from serving.server.flags import FAILED, from_command_line, validate
 from serving.server.listen import check_ports
 from serving.server.status import StatusError, invalid_argument

@@ -5,26 +5,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from serving.server.config.files import follow
-from serving.server.config.models import from_proto
+from serving.server.config import from_proto, read_model_config
 from serving.server.core.loading import Core
 from serving.server.core.metrics import Registry, serving_metrics
-from serving.server.grpc.listener import start_grpc
+from serving.server.core.transitions import Periodic
+from serving.server.grpc_api import start_grpc
 from serving.server.listen import listen
-from serving.server.periodic import Periodic
 from serving.server.rest.http import HttpApp, HttpOptions, HttpServer
 from serving.server.rest.routes import RestApi
-from serving.server.status import invalid_argument
+from serving.server.status import StatusError, invalid_argument
 from serving.wire.garbage import spare_collections
 
 if TYPE_CHECKING:
-    from serving.server.config.files import Files
+    from serving.server.config import Files
     from serving.server.flags import Options
 
 LOG = logging.getLogger("serving")
@@ -91,6 +91,27 @@ def _follow_config(options: Options, core: Core) -> Periodic | None:
     )
     polls.start()
     return polls
+
+
+def follow(path: str, wait_s: float, apply: Callable[[Any], object]) -> Periodic:
+    """Return a thread, not started, that reads a config file every so often and applies it, changed or not.
+
+    A label that had to wait for its version is set by a later reading. A file that cannot be read or applied is logged
+    and passed over: what is served stays.
+    """
+
+    def read() -> None:
+        try:
+            config = read_model_config(path)
+        except StatusError as error:
+            LOG.error("Failed to read ModelServerConfig file: %s", error.message)
+            return
+        try:
+            apply(config)
+        except StatusError as error:
+            LOG.error("Failed to apply ModelServerConfig file %s: %s", path, error.message)
+
+    return Periodic("serving-config", read, wait_s)
 
 
 def _reload(core: Core, config: Any, timeout_s: float | None) -> None:

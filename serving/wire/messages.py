@@ -8,7 +8,7 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-FILE = Path(__file__).with_name("apis.binpb")  # written by serving.server.grpc.descriptors
+FILE = Path(__file__).with_name("apis.binpb")  # written by serving.wire.descriptors
 
 
 @cache

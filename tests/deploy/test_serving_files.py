@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.server.config.protos import read_batching, read_monitoring_config
+from serving.server.config import read_batching, read_monitoring_config
 from tests.support.paths import ROOT
 
 BATCHING = {"everywhere": ROOT / "config", "in Kubernetes": ROOT / "deploy" / "kubernetes" / "production"}

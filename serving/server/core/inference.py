@@ -9,8 +9,17 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from numpy.typing import NDArray
 
-from serving.server.core.classify import Classes, examples_call, plan_examples, plan_multi
-from serving.server.core.predict import CLASSIFY, DEFAULT_SIGNATURE, REGRESS, plan_predict, signature_plan
+from serving.server.core.plans import (
+    CLASSIFY,
+    DEFAULT_SIGNATURE,
+    REGRESS,
+    Classes,
+    examples_call,
+    plan_examples,
+    plan_multi,
+    plan_predict,
+    signature_plan,
+)
 from serving.server.core.servable import Call, Servable
 from serving.server.run.runner import Runner
 from serving.server.status import invalid_argument

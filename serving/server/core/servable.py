@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from tensorflow.core.protobuf import config_pb2
 from tensorflow.python.saved_model import loader_impl
 
+from serving.server.config import BatchingOptions
 from serving.server.core.tensors import type_name
-from serving.server.run.options import BatchingOptions
 from serving.server.status import Code, StatusError, as_status, invalid_argument, not_found
 
 Array = NDArray[Any]

@@ -1,17 +1,149 @@
-"""The versions of the models: what state each is in, and which transition comes next."""
+"""The versions of the models: the state of each, which transition comes next, and the handles that requests hold."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
-from serving.server.core.handles import Loaded
-from serving.server.status import Code, StatusError
+from serving.server.config import NO_LABELS
+from serving.server.status import Code, StatusError, invalid_argument, not_found
 
 T = TypeVar("T")
+
+
+class Loaded(Generic[T]):
+    """A loaded version and the count of those who use it."""
+
+    __slots__ = ("handles", "lock", "name", "on_idle", "servable", "version")
+
+    def __init__(self, name: str, version: int, servable: T) -> None:
+        self.name = name
+        self.version = version
+        self.servable = servable
+        self.lock = threading.Lock()
+        self.handles = 0
+        self.on_idle: Callable[[], None] | None = None  # set when the version retires: nobody new may take it
+
+    def retire(self, on_idle: Callable[[], None]) -> None:
+        """Refuse new handles, and call `on_idle` once the last one is released: at once if there is none."""
+        with self.lock:
+            self.on_idle = on_idle
+            is_idle = self.handles == 0
+        if is_idle:
+            on_idle()
+
+
+class Handle(Generic[T]):
+    """The right to use a loaded version. Leave its `with` block, or call `release`, as soon as the work is done."""
+
+    __slots__ = ("_loaded", "name", "servable", "version")
+
+    def __init__(self, loaded: Loaded[T]) -> None:
+        self.name = loaded.name
+        self.version = loaded.version
+        self.servable = loaded.servable
+        self._loaded: Loaded[T] | None = loaded
+
+    def __enter__(self) -> Handle[T]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Give the version back; a second time does nothing."""
+        loaded = self._loaded
+        if loaded is None:
+            return
+        on_idle = None
+        with loaded.lock:
+            if self._loaded is None:  # another thread was faster
+                return
+            self._loaded = None
+            loaded.handles -= 1
+            if not loaded.handles:
+                on_idle = loaded.on_idle
+        if on_idle is not None:
+            on_idle()
+
+
+@dataclass(frozen=True)
+class _Model(Generic[T]):
+    """A model's available versions, never changed, so that a reader sees one moment."""
+
+    versions: Mapping[int, Loaded[T]]
+    latest: Loaded[T] | None
+
+
+class Available(Generic[T]):
+    """The versions that requests may use. Tables are replaced whole and never changed, so readers take no lock.
+
+    There is one writer at a time: the manager, under its lock.
+    """
+
+    def __init__(self) -> None:
+        self._models: Mapping[str, _Model[T]] = {}
+        self._labels: Mapping[str, Mapping[str, int]] = {}
+
+    def acquire(self, name: str, version: int | None = None, label: str | None = None) -> Handle[T]:
+        """Return a handle of a version: the numbered one, the labelled one, or else the largest available.
+
+        Raises StatusError: INVALID_ARGUMENT for an empty name or an unknown label, NOT_FOUND for what is not loaded.
+        """
+        if not name:
+            raise invalid_argument("ModelSpec has no name specified.")
+        while True:
+            if label:
+                version = self._labelled(name, label)
+            model = self._models.get(name)
+            if version is None:
+                loaded = None if model is None else model.latest
+            else:
+                loaded = None if model is None else model.versions.get(version)
+            if loaded is None:
+                wanted = f"Latest({name})" if version is None else f"Specific({name}, {version})"
+                raise not_found(f"Servable not found for request: {wanted}")
+            with loaded.lock:
+                if loaded.on_idle is None:
+                    loaded.handles += 1
+                    return Handle(loaded)
+            # retired between the two looks, hence already gone from the table
+
+    def _labelled(self, name: str, label: str) -> int:
+        version = self.labels(name).get(label)
+        if version is None:
+            raise invalid_argument(f"Unrecognized servable version label: {label}")
+        return version
+
+    def labels(self, name: str) -> Mapping[str, int]:
+        return self._labels.get(name, NO_LABELS)
+
+    def set_labels(self, labels: Mapping[str, Mapping[str, int]]) -> None:
+        self._labels = labels
+
+    def add(self, loaded: Loaded[T]) -> None:
+        """Let requests use a version."""
+        self._replace(loaded.name, {**self._versions(loaded.name), loaded.version: loaded})
+
+    def remove(self, loaded: Loaded[T]) -> None:
+        """Keep new requests from a version; to be called before it retires."""
+        rest = {number: other for number, other in self._versions(loaded.name).items() if other is not loaded}
+        self._replace(loaded.name, rest)
+
+    def _versions(self, name: str) -> Mapping[int, Loaded[T]]:
+        model = self._models.get(name)
+        return {} if model is None else model.versions
+
+    def _replace(self, name: str, versions: Mapping[int, Loaded[T]]) -> None:
+        models = dict(self._models)
+        models.pop(name, None)
+        if versions:
+            models[name] = _Model(versions, versions[max(versions)])
+        self._models = models
 
 
 class State(IntEnum):

@@ -15,8 +15,7 @@ from serving.server.core.inference import Inference, ModelSpec
 from serving.server.core.manager import Manager
 from serving.server.core.metrics import OTHER, ServingMetrics
 from serving.server.core.servable import Servable
-from serving.server.rest.json_examples import read_examples
-from serving.server.rest.json_tensors import read_predict
+from serving.server.rest.json_tensors import read_examples, read_predict
 from serving.server.rest.json_writer import (
     write_classifications,
     write_error,

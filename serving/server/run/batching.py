@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.server.run.options import BatchingOptions
+from serving.server.config import BatchingOptions
 from serving.server.run.runner import Job, Outputs, Runner, settle, too_late
 from serving.server.status import Code, StatusError, as_status, failed_precondition, invalid_argument
 

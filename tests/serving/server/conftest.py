@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from serving.server.config.models import ModelConfig
+from serving.server.config import ModelConfig
 from serving.server.core.manager import Manager
 from serving.server.core.transitions import ManagerOptions
 from tests.support.serving.fakes import FAST, Fake, Loader, Make

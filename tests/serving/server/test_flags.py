@@ -145,7 +145,7 @@ def test_what_the_server_can_start_with_is_not(arguments: list[str]) -> None:
 
 def test_flags_and_manager_need_no_tensorflow() -> None:
     code = (
-        "import sys, serving.server.flags, serving.server.core.manager, serving.server.config.protos as c; c._pool(); "
+        "import sys, serving.server.flags, serving.server.core.manager, serving.server.config as c; c._pool(); "
         "sys.exit('tensorflow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from serving.server.config.models import All, ModelConfig
-from serving.server.core.manager import Manager
-from serving.server.core.source import Source
+from serving.server.config import All, ModelConfig
+from serving.server.core.manager import Manager, Source
 from serving.server.core.transitions import ManagerOptions
 from serving.server.core.versions import State
 from tests.support.serving.fakes import FAST, LIMIT_S, Loader, Make, eventually, export, model, refusal, states

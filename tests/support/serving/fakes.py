@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.server.config.models import ModelConfig
+from serving.server.config import ModelConfig
 from serving.server.core.manager import Manager
 from serving.server.core.transitions import ManagerOptions
 from serving.server.core.versions import State, VersionId

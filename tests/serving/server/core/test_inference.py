@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from serving.server.core.inference import Classified, Inference, ModelSpec, Regressed, Task, Work
-from serving.server.core.predict import CLASSIFY, REGRESS
+from serving.server.core.plans import CLASSIFY, REGRESS
 from serving.server.run.runner import DirectRunner
 from serving.server.status import StatusError
 from tests.support.serving import models

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.server.core.predict import CLASSIFY, REGRESS
+from serving.server.core.plans import CLASSIFY, REGRESS
 from serving.server.status import Code, StatusError
 from tests.support.serving import models
 
@@ -33,7 +33,7 @@ def half(folder: Path) -> Iterator[Any]:
 def write(folder: Path, *records: bytes) -> Path:
     import tensorflow as tf
 
-    from serving.server.core.warmup import WARMUP_FILE
+    from serving.server.core.loading import WARMUP_FILE
 
     with tf.io.TFRecordWriter(str(folder / WARMUP_FILE)) as writer:
         for record in records:
@@ -65,7 +65,7 @@ def log(kind: str, signature: str, value: Any = None) -> bytes:
 
 
 def refusal(servable: Any, folder: Path) -> StatusError:
-    from serving.server.core.warmup import replay
+    from serving.server.core.loading import replay
 
     with pytest.raises(StatusError) as raised:
         replay(servable, folder)
@@ -73,7 +73,7 @@ def refusal(servable: Any, folder: Path) -> StatusError:
 
 
 def test_every_kind_of_call_is_replayed(half: Any, folder: Path) -> None:
-    from serving.server.core.warmup import replay
+    from serving.server.core.loading import replay
 
     write(
         folder,
@@ -89,7 +89,7 @@ def test_every_kind_of_call_is_replayed(half: Any, folder: Path) -> None:
 
 
 def test_no_file_is_fine(half: Any, tmp_path: Path) -> None:
-    from serving.server.core.warmup import replay
+    from serving.server.core.loading import replay
 
     assert replay(half, tmp_path) == 0
 
@@ -97,8 +97,8 @@ def test_no_file_is_fine(half: Any, tmp_path: Path) -> None:
 def test_each_record_runs_as_often_as_asked(tmp_path: Path) -> None:
     from tensorflow_serving.apis import prediction_log_pb2
 
+    from serving.server.core.loading import replay
     from serving.server.core.servable import Servable
-    from serving.server.core.warmup import replay
 
     folder = models.counter(tmp_path / "1")
     (folder / "assets.extra").mkdir()
@@ -147,8 +147,8 @@ def test_a_file_of_no_records_is_refused(half: Any, folder: Path, spoil: Any) ->
 
 
 def test_what_the_pipeline_wrote_replays(pipeline_run: Any) -> None:
+    from serving.server.core.loading import replay
     from serving.server.core.servable import Servable
-    from serving.server.core.warmup import replay
 
     version = pipeline_run.serving / "1"
     loaded = Servable.load(version)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from serving.server.rest.json_examples import read_examples
+from serving.server.rest.json_tensors import read_examples
 from serving.server.status import Code, StatusError
 
 pytestmark = pytest.mark.slow

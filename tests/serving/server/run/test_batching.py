@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from serving.server.config import BatchingOptions
 from serving.server.core.servable import Call
 from serving.server.run.batching import BatchingHooks, BatchingRunner
-from serving.server.run.options import BatchingOptions
 from serving.server.run.runner import DirectRunner
 from serving.server.status import Code, StatusError, invalid_argument
 from tests.support.serving import models
@@ -336,7 +336,8 @@ def test_a_caller_in_a_thread_waits_for_its_batch_to_fill() -> None:
         assert await answers(first) == [[2]]
 
     assert tell(story, max_batch_size=2, batch_timeout_s=3600.0).batches == [[1, 2]]
-    assert sum(tell(story, max_batch_size=3, batch_timeout_s=0.02).batches, []) == [1, 2]
+    batches = tell(story, max_batch_size=3, batch_timeout_s=0.02).batches
+    assert [row for batch in batches for row in batch] == [1, 2]
 
 
 def test_a_caller_in_a_thread_waits_no_longer_than_it_may() -> None:
@@ -463,7 +464,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 async def predict(runner: BatchingRunner, servable: Any, signature: str, **inputs: Any) -> Any:
-    from serving.server.core.predict import plan_predict
+    from serving.server.core.plans import plan_predict
 
     given = {name: np.asarray(value, np.float32) for name, value in inputs.items()}
     call, fetch = plan_predict(servable, signature, given)

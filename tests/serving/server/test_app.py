@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from serving.server.config.files import follow
 from serving.server.status import failed_precondition
 from tests.support.serving.fakes import LIMIT_S, eventually
 
@@ -13,6 +12,8 @@ from tests.support.serving.fakes import LIMIT_S, eventually
 def test_the_file_is_read_again_and_again_and_a_bad_one_is_passed_over(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    from serving.server.app import follow
+
     path = tmp_path / "models.config"
     path.write_text('model_config_list { config { name: "a" } }')
     applied: list[str] = []

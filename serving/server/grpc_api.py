@@ -1,40 +1,135 @@
-"""PredictionService and ModelService over the core, as handlers of grpcio's server."""
+"""PredictionService and ModelService on grpcio's server, with TLS and the health service where asked for."""
 
 from __future__ import annotations
 
+import logging
+import os
+import re
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.protobuf.message import DecodeError
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
     inference_pb2,
     model_management_pb2,
+    model_pb2,
     predict_pb2,
     regression_pb2,
 )
 
-from serving.server.core.classify import examples_of
 from serving.server.core.inference import Classified, Inference, ModelSpec, Task
 from serving.server.core.manager import Manager
 from serving.server.core.metrics import OTHER, ServingMetrics
+from serving.server.core.plans import examples_of
 from serving.server.core.servable import Servable
 from serving.server.core.tensors import from_protos, to_proto
-from serving.server.grpc.messages import (
-    as_classifications,
-    as_metadata,
-    as_regressions,
-    as_spec,
-    as_status_answer,
-    fill_spec,
-    spec_of,
-)
-from serving.server.status import Code, as_status, invalid_argument
+from serving.server.listen import listen
+from serving.server.status import Code, StatusError, as_status, invalid_argument
+
+if TYPE_CHECKING:
+    from serving.server.core.inference import Classified, Metadata, Regressed
+    from serving.server.core.loading import Core
+    from serving.server.core.versions import VersionStatus
+    from serving.server.flags import Options
+
+
+LOG = logging.getLogger("serving")
+CALLS_AT_ONCE = 32  # each waits in a thread of its own: fewer keep batches small, more get in one another's way
+_DEFAULTS = {
+    "grpc.max_send_message_length": -1,
+    "grpc.max_receive_message_length": -1,
+    "grpc.optimization_target": "throughput",
+    "grpc.so_reuseport": 0,  # a port that is taken must be an error
+}
+
+
+def start_grpc(options: Options, core: Core, tls: Any, reload: Reload) -> grpc.Server:
+    """Serve gRPC, over TCP as an SSLConfig `tls` says.
+
+    Raises StatusError: UNAVAILABLE if a port or socket cannot be had, INVALID_ARGUMENT for an unusable key.
+    """
+    arguments = {**_DEFAULTS, **channel_arguments(options.grpc_channel_arguments)}
+    pool = ThreadPoolExecutor(max(options.grpc_max_threads, CALLS_AT_ONCE), thread_name_prefix="grpc")
+    server = grpc.server(pool, options=list(arguments.items()))
+    as_content = options.enable_serialization_as_tensor_content
+    services = Services(core.inference, core.manager, reload, core.metrics, as_content)
+    server.add_generic_rpc_handlers(services.handlers())
+    if options.enable_grpc_healthcheck_service:
+        health_pb2_grpc.add_HealthServicer_to_server(_health(), server)
+    for address in _addresses(options):
+        _open(server, address, tls if not address.startswith("unix:") else None)
+        LOG.info("Running gRPC ModelServer at %s ...", address)
+    server.start()
+    return server
+
+
+def _health() -> health.HealthServicer:
+    """Return a servicer for the server as a whole and its services, by their full and by their short names."""
+    servicer = health.HealthServicer()
+    for name in (PREDICTION, MODEL):
+        for alias in (name, name.rpartition(".")[2]):
+            servicer.set(alias, health_pb2.HealthCheckResponse.SERVING)
+    return servicer
+
+
+def channel_arguments(text: str) -> dict[str, Any]:
+    """Return `k=v,k=v` as gRPC takes it: integers as integers, all else as text."""
+    arguments: dict[str, Any] = {}
+    for pair in filter(None, text.split(",")):
+        key, _, value = pair.partition("=")
+        is_integer = re.fullmatch("-?[0-9]{1,10}", value) and abs(int(value)) < 1 << 31
+        arguments[key] = int(value) if is_integer else value
+    return arguments
+
+
+def _addresses(options: Options) -> list[str]:
+    addresses = []
+    if options.port:
+        host = options.bind_address or "0.0.0.0"
+        addresses.append(f"[{host}]:{options.port}" if ":" in host else f"{host}:{options.port}")
+    if options.grpc_socket_path:
+        with suppress(OSError):  # what cannot be removed cannot be listened on, and that will be said
+            os.unlink(options.grpc_socket_path)  # a stale one would be in the way
+        addresses.append(f"unix:{options.grpc_socket_path}")
+    return addresses
+
+
+def _open(server: grpc.Server, address: str, tls: Any) -> None:
+    try:
+        if tls:
+            server.add_secure_port(address, _credentials(tls))
+        else:
+            server.add_insecure_port(address)
+    except RuntimeError:
+        if tls and _can_listen(address):
+            fault = "Failed to use server_key and server_cert of server_options.ssl_config_file for TLS"
+            raise invalid_argument(fault) from None
+        raise StatusError(Code.UNAVAILABLE, f"Failed to listen on {address} for gRPC; is it in use?") from None
+
+
+def _can_listen(address: str) -> bool:
+    """Return whether it is not the address that is at fault: gRPC tells nothing."""
+    host, _, port = address.rpartition(":")
+    try:
+        listen(host.strip("[]"), int(port)).close()
+    except StatusError:
+        return False
+    return True
+
+
+def _credentials(tls: Any) -> Any:
+    pair = tls.server_key.encode(), tls.server_cert.encode()
+    return grpc.ssl_server_credentials([pair], tls.custom_ca.encode() or None, tls.client_verify)
+
 
 PREDICTION = "tensorflow.serving.PredictionService"
 MODEL = "tensorflow.serving.ModelService"
@@ -186,3 +281,64 @@ def shortened(details: str) -> str:
     if len(details.encode()) <= MAX_DETAILS:
         return details
     return details.encode()[: MAX_DETAILS - len(TRUNCATED)].decode(errors="ignore") + TRUNCATED
+
+
+def spec_of(message: Any) -> ModelSpec:
+    """Return the model_spec of a request. Raises StatusError if there is none."""
+    if not message.HasField("model_spec"):
+        raise invalid_argument("Missing ModelSpec")
+    return as_spec(message.model_spec)
+
+
+def as_spec(spec: model_pb2.ModelSpec) -> ModelSpec:
+    """Return a ModelSpec message as the core takes it."""
+    version = spec.version.value if spec.HasField("version") else None
+    return ModelSpec(spec.name, version, spec.version_label or None, spec.signature_name)
+
+
+def fill_spec(message: Any, spec: ModelSpec) -> None:
+    """Name the model, version and signature that answered."""
+    message.name = spec.name
+    message.version.value = spec.version
+    message.signature_name = spec.signature_name
+
+
+def as_classifications(classified: Classified) -> Any:
+    answer = classification_pb2.ClassificationResponse()
+    fill_spec(answer.model_spec, classified.spec)
+    answer.result.SetInParent()
+    for row in classified.results:
+        classifications = answer.result.classifications.add()
+        for label, score in row:
+            classifications.classes.add(label=label.decode("utf-8", "replace"), score=score)
+    return answer
+
+
+def as_regressions(regressed: Regressed) -> Any:
+    answer = regression_pb2.RegressionResponse()
+    fill_spec(answer.model_spec, regressed.spec)
+    answer.result.SetInParent()
+    for value in regressed.values:
+        answer.result.regressions.add(value=value)
+    return answer
+
+
+def as_metadata(metadata: Metadata) -> Any:
+    """Return a GetModelMetadataResponse with every signature."""
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    for name, definition in metadata.signature_defs.items():
+        signatures.signature_def[name].CopyFrom(definition)
+    answer = get_model_metadata_pb2.GetModelMetadataResponse()
+    answer.model_spec.name = metadata.spec.name
+    answer.model_spec.version.value = metadata.spec.version
+    answer.metadata["signature_def"].Pack(signatures)
+    return answer
+
+
+def as_status_answer(versions: Iterable[VersionStatus]) -> Any:
+    answer = get_model_status_pb2.GetModelStatusResponse()
+    for version in versions:
+        status = answer.model_version_status.add(version=version.version, state=int(version.state)).status
+        status.error_code = int(version.code)
+        status.error_message = version.message
+    return answer

@@ -1,4 +1,4 @@
-"""Write `serving/wire/apis.binpb`, TensorFlow Serving's messages: `python -m serving.server.grpc.descriptors`.
+"""Write `serving/wire/apis.binpb`, TensorFlow Serving's messages: `python -m serving.wire.descriptors`.
 
 Importing the generated modules imports TensorFlow, seconds and hundreds of megabytes that a client has no use for.
 """

@@ -27,14 +27,14 @@ pytestmark = pytest.mark.slow
     ids=["none", "integers", "text", "no integers"],
 )
 def test_channel_arguments_are_integers_where_they_can_be(text: str, found: dict[str, Any]) -> None:
-    from serving.server.grpc.listener import channel_arguments
+    from serving.server.grpc_api import channel_arguments
 
     assert channel_arguments(text) == found
 
 
 @pytest.fixture(scope="module")
 def core() -> Iterator[Any]:
-    from serving.server.config.files import Files
+    from serving.server.config import Files
     from serving.server.core.loading import Core
     from serving.server.core.metrics import Registry, serving_metrics
 
@@ -46,7 +46,7 @@ def core() -> Iterator[Any]:
 
 def started(core: Any, options: Options, tls: Any = None) -> bool:
     """Start on the options' port and socket, and return whether the port was open."""
-    from serving.server.grpc.listener import start_grpc
+    from serving.server.grpc_api import start_grpc
 
     server = start_grpc(options, core, tls, lambda *_: pytest.fail("nobody asked for a reload"))
     is_up = is_open(options.port)
@@ -76,7 +76,7 @@ def test_a_path_where_no_socket_can_be_is_refused(core: Any, tmp_path: Path) -> 
 
 
 def test_a_key_that_is_none_is_refused(core: Any, tmp_path: Path) -> None:
-    from serving.server.config.protos import read_ssl_config
+    from serving.server.config import read_ssl_config
 
     (tmp_path / "tls").write_text('server_key: "no key" server_cert: "no certificate"')
     options = Options(port=free_port(), bind_address="127.0.0.1")

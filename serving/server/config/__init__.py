@@ -1,1 +1,0 @@
-"""The files that the server's flags name."""
