@@ -15,7 +15,6 @@ from serving.server.status import StatusError, invalid_argument
 
 
 def main() -> int:
-    """Serve until asked to end, and return the exit code."""
     options = from_command_line("serving.server", sys.argv[1:])
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(0))  # until the event loop takes over: nothing is served yet

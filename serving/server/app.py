@@ -14,7 +14,7 @@ import grpc
 
 from serving.server.config import from_proto, read_model_config
 from serving.server.core.loading import Core
-from serving.server.core.metrics import Registry, serving_metrics
+from serving.server.core.metrics import Registry, ServingMetrics
 from serving.server.core.transitions import Periodic
 from serving.server.grpc_api import start_grpc
 from serving.server.listen import listen
@@ -37,7 +37,7 @@ async def serve(options: Options, files: Files) -> None:
     ended = _on_signals()
     spare_collections()
     registry = Registry()
-    core = Core.of(options, files, serving_metrics(registry))
+    core = Core.of(options, files, ServingMetrics(registry))
     polls: Periodic | None = None
     http: HttpServer | None = None
     rpc: grpc.Server | None = None
@@ -74,7 +74,7 @@ async def _start_http(options: Options, core: Core, registry: Registry, metrics_
     )
     pool = ThreadPoolExecutor(max(options.rest_api_num_threads, 1), thread_name_prefix="rest")
     timeout_s = options.rest_api_timeout_in_ms / 1000 if options.rest_api_timeout_in_ms > 0 else None
-    api = RestApi(core.inference, core.manager, core.metrics, timeout_s, pool)
+    api = RestApi(core, timeout_s, pool)
     server = HttpServer(HttpApp(api, registry, settings), settings)
     await server.start(listen(options.bind_address, options.rest_api_port))
     LOG.info("Exporting HTTP/REST API at:%s:%d ...", options.bind_address or "localhost", options.rest_api_port)

@@ -32,8 +32,6 @@ METRICS_PATH = "/monitoring/prometheus/metrics"
 
 @dataclass(frozen=True)
 class Files:
-    """The contents, as the server uses them."""
-
     models: tuple[ModelConfig, ...] | None  # None: nothing yet
     batching: BatchingOptions | None  # None: no batching
     metrics_path: str  # empty: no metrics page
@@ -41,7 +39,6 @@ class Files:
 
     @staticmethod
     def read(options: Options) -> Files:
-        """Read them all. Raises StatusError for a file that is no good."""
         return Files(
             models=_models(options),
             batching=read_batching(options.batching_parameters_file) if options.enable_batching else None,
@@ -192,15 +189,15 @@ class BatchingOptions:
 
     def check(self) -> None:
         """Raise StatusError, INVALID_ARGUMENT, for what no batch could be made with."""
-        for name, least, is_wrong in (
-            ("num_batch_threads", "positive", self.num_batch_threads < 1),
-            ("max_batch_size", "positive", self.max_batch_size < 1),
-            ("batch_timeout_micros", "non-negative", self.batch_timeout_s < 0),
-            ("max_enqueued_batches", "non-negative", self.max_enqueued_batches < 0),
-            ("max_execution_batch_size", "positive", self.run_size < 1),
+        for name, least, value in (
+            ("num_batch_threads", 1, self.num_batch_threads),
+            ("max_batch_size", 1, self.max_batch_size),
+            ("batch_timeout_micros", 0, round(self.batch_timeout_s * 1e6)),
+            ("max_enqueued_batches", 0, self.max_enqueued_batches),
+            ("max_execution_batch_size", 1, self.run_size),
         ):
-            if is_wrong:
-                raise invalid_argument(f"{name} must be {least}; was {self._given(name)}")
+            if value < least:
+                raise invalid_argument(f"{name} must be {'positive' if least else 'non-negative'}; was {value}")
         if self.run_size > self.max_batch_size:
             raise invalid_argument(
                 "max_execution_batch_size should be less than or equal to max_batch_size; was "
@@ -221,14 +218,8 @@ class BatchingOptions:
         if sizes[0] < 1 or any(a >= b for a, b in pairwise(sizes)):
             raise invalid_argument("allowed_batch_sizes entries must be monotonically increasing")
 
-    def _given(self, name: str) -> int:
-        if name == "batch_timeout_micros":
-            return round(self.batch_timeout_s * 1e6)
-        return self.run_size if name == "max_execution_batch_size" else int(getattr(self, name))
-
     @property
     def run_size(self) -> int:
-        """The rows of the largest run."""
         if self.enable_large_batch_splitting and self.max_execution_batch_size is not None:
             return self.max_execution_batch_size
         return self.max_batch_size
@@ -273,12 +264,10 @@ def read_model_config(path: str) -> Any:
 
 
 def read_monitoring_config(path: str) -> Any:
-    """Return the MonitoringConfig in a file. Raises StatusError."""
     return _read(path, _class("MonitoringConfig")())
 
 
 def read_ssl_config(path: str) -> Any:
-    """Return the SSLConfig in a file. Raises StatusError."""
     return _read(path, _class("SSLConfig")())
 
 

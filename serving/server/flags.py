@@ -33,8 +33,6 @@ def _flag(kind: str, default: Any, help_text: str) -> Any:
 
 @dataclass(frozen=True)
 class Options:
-    """Every flag by its name, with its default."""
-
     port: int = _flag("int32", 8500, "TCP port for gRPC; 0: off")
     grpc_socket_path: str = _flag("string", "", "UNIX socket for gRPC, as well or with --port=0 alone")
     rest_api_port: int = _flag("int32", 0, "TCP port for REST, another than --port; 0: off")
@@ -155,7 +153,6 @@ def from_command_line(program: str, arguments: Sequence[str]) -> Options:
 
 
 def usage(program: str) -> str:
-    """Return all flags with their defaults, types and meanings."""
     lines = [f"usage: {program}", "Flags:"]
     defaults = Options()
     for flag in fields(Options):

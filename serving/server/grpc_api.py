@@ -7,7 +7,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -26,23 +26,28 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from serving.server.core.inference import Classified, Inference, ModelSpec, Task
-from serving.server.core.manager import Manager
-from serving.server.core.metrics import OTHER, ServingMetrics
-from serving.server.core.plans import examples_of
-from serving.server.core.servable import Servable
+from serving.server.core.inference import Array, ModelSpec, Result, Task
+from serving.server.core.metrics import OTHER
+from serving.server.core.plans import Classes, examples_of
 from serving.server.core.tensors import from_protos, to_proto
 from serving.server.listen import listen
 from serving.server.status import Code, StatusError, as_status, invalid_argument
 
 if TYPE_CHECKING:
-    from serving.server.core.inference import Classified, Metadata, Regressed
     from serving.server.core.loading import Core
     from serving.server.core.versions import VersionStatus
     from serving.server.flags import Options
 
 
 LOG = logging.getLogger("serving")
+PREDICTION = "tensorflow.serving.PredictionService"
+MODEL = "tensorflow.serving.ModelService"
+MAX_DETAILS = 1024
+TRUNCATED = "...TRUNCATED"
+_API_METRICS = ("Predict", "Classify", "Regress")  # the calls TensorFlow Serving counts
+_STATUS_CODES = {Code(code.value[0]): code for code in grpc.StatusCode}
+Api = Callable[[Any, float | None], Any]
+Reload = Callable[[Any, float | None], None]  # ModelServerConfig, timeout in seconds
 CALLS_AT_ONCE = 32  # each waits in a thread of its own: fewer keep batches small, more get in one another's way
 _DEFAULTS = {
     "grpc.max_send_message_length": -1,
@@ -60,9 +65,7 @@ def start_grpc(options: Options, core: Core, tls: Any, reload: Reload) -> grpc.S
     arguments = {**_DEFAULTS, **channel_arguments(options.grpc_channel_arguments)}
     pool = ThreadPoolExecutor(max(options.grpc_max_threads, CALLS_AT_ONCE), thread_name_prefix="grpc")
     server = grpc.server(pool, options=list(arguments.items()))
-    as_content = options.enable_serialization_as_tensor_content
-    services = Services(core.inference, core.manager, reload, core.metrics, as_content)
-    server.add_generic_rpc_handlers(services.handlers())
+    Services(core, reload, options.enable_serialization_as_tensor_content).add_to(server)
     if options.enable_grpc_healthcheck_service:
         health_pb2_grpc.add_HealthServicer_to_server(_health(), server)
     for address in _addresses(options):
@@ -82,7 +85,6 @@ def _health() -> health.HealthServicer:
 
 
 def channel_arguments(text: str) -> dict[str, Any]:
-    """Return `k=v,k=v` as gRPC takes it: integers as integers, all else as text."""
     arguments: dict[str, Any] = {}
     for pair in filter(None, text.split(",")):
         key, _, value = pair.partition("=")
@@ -106,7 +108,9 @@ def _addresses(options: Options) -> list[str]:
 def _open(server: grpc.Server, address: str, tls: Any) -> None:
     try:
         if tls:
-            server.add_secure_port(address, _credentials(tls))
+            pair = tls.server_key.encode(), tls.server_cert.encode()
+            root = tls.custom_ca.encode() or None
+            server.add_secure_port(address, grpc.ssl_server_credentials([pair], root, tls.client_verify))
         else:
             server.add_insecure_port(address)
     except RuntimeError:
@@ -126,40 +130,15 @@ def _can_listen(address: str) -> bool:
     return True
 
 
-def _credentials(tls: Any) -> Any:
-    pair = tls.server_key.encode(), tls.server_cert.encode()
-    return grpc.ssl_server_credentials([pair], tls.custom_ca.encode() or None, tls.client_verify)
-
-
-PREDICTION = "tensorflow.serving.PredictionService"
-MODEL = "tensorflow.serving.ModelService"
-MAX_DETAILS = 1024
-TRUNCATED = "...TRUNCATED"
-_API_METRICS = ("Predict", "Classify", "Regress")  # the calls TensorFlow Serving counts
-_STATUS_CODES = {Code(code.value[0]): code for code in grpc.StatusCode}
-Api = Callable[[Any, float | None], Any]
-Reload = Callable[[Any, float | None], None]  # ModelServerConfig, timeout in seconds
-
-
 class Services:
-    """Both services. `reload` applies a config or raises StatusError."""
+    """Both services. `reload` applies a config or raises StatusError; `as_content` is about what Predict answers."""
 
-    def __init__(
-        self,
-        inference: Inference,
-        manager: Manager[Servable],
-        reload: Reload,
-        metrics: ServingMetrics,
-        as_content: bool = False,
-    ) -> None:
-        self._inference = inference
-        self._manager = manager
+    def __init__(self, core: Core, reload: Reload, as_content: bool) -> None:
+        self._inference, self._manager, self._metrics = core.inference, core.manager, core.metrics
         self._reload = reload
-        self._metrics = metrics
         self._as_content = as_content
 
-    def handlers(self) -> list[grpc.GenericRpcHandler]:
-        """Return what `grpc.Server.add_generic_rpc_handlers` takes."""
+    def add_to(self, server: grpc.Server) -> None:
         prediction = {
             "Predict": self._handler(self._predict, predict_pb2.PredictRequest),
             "Classify": self._handler(self._classify, classification_pb2.ClassificationRequest),
@@ -171,10 +150,8 @@ class Services:
             "GetModelStatus": self._handler(self._status, get_model_status_pb2.GetModelStatusRequest),
             "HandleReloadConfigRequest": self._handler(self._reload_config, model_management_pb2.ReloadConfigRequest),
         }
-        return [
-            grpc.method_handlers_generic_handler(PREDICTION, prediction),
-            grpc.method_handlers_generic_handler(MODEL, model),
-        ]
+        server.add_registered_method_handlers(PREDICTION, prediction)  # found by name: generic ones are searched
+        server.add_registered_method_handlers(MODEL, model)
 
     def _handler(self, api: Api, request_type: Any) -> grpc.RpcMethodHandler:
         """Return a handler of serialized messages, so that one that cannot be parsed is INTERNAL, not UNKNOWN."""
@@ -212,7 +189,7 @@ class Services:
         predicted = self._inference.run(work, timeout_s)
         answer = predict_pb2.PredictResponse()
         fill_spec(answer.model_spec, predicted.spec)
-        for alias, value in predicted.outputs.items():
+        for alias, value in predicted.value.items():
             to_proto(value, answer.outputs[alias], self._as_content)
         return answer
 
@@ -237,7 +214,7 @@ class Services:
         for result in results:
             inference = answer.results.add()
             fill_spec(inference.model_spec, result.spec)
-            if isinstance(result, Classified):
+            if isinstance(result.value, list):
                 inference.classification_result.CopyFrom(as_classifications(result).result)
             else:
                 inference.regression_result.CopyFrom(as_regressions(result).result)
@@ -253,11 +230,8 @@ class Services:
         return as_metadata(self._inference.metadata(spec))
 
     def _status(self, request: Any, timeout_s: float | None) -> Any:
-        if not request.HasField("model_spec"):
-            raise invalid_argument("Missing ModelSpec")
-        spec = request.model_spec
-        version = spec.version.value if spec.HasField("version") else None
-        return as_status_answer(self._manager.status(spec.name, version))
+        spec = spec_of(request)
+        return as_status_answer(self._manager.status(spec.name, spec.version))
 
     def _reload_config(self, request: Any, timeout_s: float | None) -> Any:
         self._reload(request.config, timeout_s)
@@ -291,42 +265,39 @@ def spec_of(message: Any) -> ModelSpec:
 
 
 def as_spec(spec: model_pb2.ModelSpec) -> ModelSpec:
-    """Return a ModelSpec message as the core takes it."""
     version = spec.version.value if spec.HasField("version") else None
     return ModelSpec(spec.name, version, spec.version_label or None, spec.signature_name)
 
 
 def fill_spec(message: Any, spec: ModelSpec) -> None:
-    """Name the model, version and signature that answered."""
     message.name = spec.name
     message.version.value = spec.version
     message.signature_name = spec.signature_name
 
 
-def as_classifications(classified: Classified) -> Any:
+def as_classifications(classified: Result[Classes]) -> Any:
     answer = classification_pb2.ClassificationResponse()
     fill_spec(answer.model_spec, classified.spec)
     answer.result.SetInParent()
-    for row in classified.results:
+    for row in classified.value:
         classifications = answer.result.classifications.add()
         for label, score in row:
             classifications.classes.add(label=label.decode("utf-8", "replace"), score=score)
     return answer
 
 
-def as_regressions(regressed: Regressed) -> Any:
+def as_regressions(regressed: Result[Array]) -> Any:
     answer = regression_pb2.RegressionResponse()
     fill_spec(answer.model_spec, regressed.spec)
     answer.result.SetInParent()
-    for value in regressed.values:
+    for value in regressed.value:
         answer.result.regressions.add(value=value)
     return answer
 
 
-def as_metadata(metadata: Metadata) -> Any:
-    """Return a GetModelMetadataResponse with every signature."""
+def as_metadata(metadata: Result[Mapping[str, Any]]) -> Any:
     signatures = get_model_metadata_pb2.SignatureDefMap()
-    for name, definition in metadata.signature_defs.items():
+    for name, definition in metadata.value.items():
         signatures.signature_def[name].CopyFrom(definition)
     answer = get_model_metadata_pb2.GetModelMetadataResponse()
     answer.model_spec.name = metadata.spec.name

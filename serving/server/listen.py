@@ -14,47 +14,24 @@ BACKLOG = 2048
 
 
 def check_ports(options: Options) -> None:
-    """Raise StatusError UNAVAILABLE if a port of the flags is taken. None is opened."""
+    """Raise StatusError UNAVAILABLE if a port of the flags is taken. None is left open."""
     if options.port:
-        _socket(options.bind_address or "0.0.0.0", options.port, "gRPC").close()
+        listen(options.bind_address or "0.0.0.0", options.port, "gRPC").close()
     if options.rest_api_port and options.rest_api_port != options.port:
-        _socket(options.bind_address, options.rest_api_port, "REST").close()
+        listen(options.bind_address, options.rest_api_port).close()
 
 
-def listen(address: str, port: int) -> socket.socket:
+def listen(address: str, port: int, what: str = "REST") -> socket.socket:
     """Return a socket that listens on an address, or on all, IPv6 included where there is any.
 
     Raises StatusError UNAVAILABLE if the port is taken.
     """
-    bound = _socket(address, port, "REST")
+    is_dual = not address and socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if is_dual or ":" in address else socket.AF_INET
     try:
-        bound.listen(BACKLOG)
-    except OSError as error:  # somebody was faster
-        bound.close()
-        raise StatusError(Code.UNAVAILABLE, f"Failed to listen on port {port} for REST: {error}") from error
-    bound.setblocking(False)
-    return bound
-
-
-def _socket(address: str, port: int, what: str) -> socket.socket:
-    families = [socket.AF_INET6 if ":" in address else socket.AF_INET] if address else [socket.AF_INET6, socket.AF_INET]
-    failed: OSError | None = None
-    for family in families:
-        try:
-            return _bound(family, address, port)
-        except OSError as error:
-            failed = error
-    raise StatusError(Code.UNAVAILABLE, f"Failed to listen on {address or '[::]'}:{port} for {what}: {failed}")
-
-
-def _bound(family: int, address: str, port: int) -> socket.socket:
-    bound = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        bound.bind((address, port))
-    except OSError:
-        bound.close()
-        raise
-    return bound
+        listening = socket.create_server((address, port), family=family, backlog=BACKLOG, dualstack_ipv6=is_dual)
+    except OSError as error:
+        place = f"{address or '[::]'}:{port}"
+        raise StatusError(Code.UNAVAILABLE, f"Failed to listen on {place} for {what}: {error}") from error
+    listening.setblocking(False)
+    return listening

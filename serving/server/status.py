@@ -6,8 +6,6 @@ from enum import IntEnum
 
 
 class Code(IntEnum):
-    """Canonical status codes."""
-
     OK = 0
     CANCELLED = 1
     UNKNOWN = 2
@@ -46,8 +44,6 @@ _HTTP = {
 
 
 class StatusError(Exception):
-    """A call that did not end OK."""
-
     def __init__(self, code: Code, message: str) -> None:
         super().__init__(f"{code.name}: {message}")
         self.code = code
@@ -55,27 +51,22 @@ class StatusError(Exception):
 
 
 def invalid_argument(message: str) -> StatusError:
-    """Return the error of a request that can never work."""
     return StatusError(Code.INVALID_ARGUMENT, message)
 
 
 def not_found(message: str) -> StatusError:
-    """Return the error of a model or version that is not there."""
     return StatusError(Code.NOT_FOUND, message)
 
 
 def failed_precondition(message: str) -> StatusError:
-    """Return the error of a request that does not fit the state of things."""
     return StatusError(Code.FAILED_PRECONDITION, message)
 
 
 def unimplemented(message: str) -> StatusError:
-    """Return the error of what is not supported."""
     return StatusError(Code.UNIMPLEMENTED, message)
 
 
 def http_status(code: Code) -> int:
-    """Return the HTTP status TensorFlow Serving's REST API answers with."""
     return _HTTP.get(code, 500)
 
 

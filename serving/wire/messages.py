@@ -1,14 +1,29 @@
-"""TensorFlow Serving's messages without TensorFlow: classes made from `apis.binpb` in a pool of their own."""
+"""TensorFlow Serving's messages without TensorFlow: classes made from `apis.binpb` in a pool of their own.
+
+`python -m serving.wire.messages` writes that file. To import the generated modules would import TensorFlow, seconds and
+hundreds of megabytes that a client has no use for.
+"""
 
 from __future__ import annotations
 
+import importlib
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-FILE = Path(__file__).with_name("apis.binpb")  # written by serving.wire.descriptors
+FILE = Path(__file__).with_name("apis.binpb")
+MODULES = (
+    "tensorflow_serving.apis.predict_pb2",
+    "tensorflow_serving.apis.classification_pb2",
+    "tensorflow_serving.apis.regression_pb2",
+    "tensorflow_serving.apis.inference_pb2",
+    "tensorflow_serving.apis.get_model_metadata_pb2",
+    "tensorflow_serving.apis.get_model_status_pb2",
+    "tensorflow_serving.apis.model_management_pb2",
+    "tensorflow_serving.config.model_server_config_pb2",
+)
 
 
 @cache
@@ -38,3 +53,25 @@ def _pool() -> Any:
     for file in descriptor_pb2.FileDescriptorSet.FromString(FILE.read_bytes()).file:
         pool.AddSerializedFile(file.SerializeToString())
     return pool
+
+
+def collect() -> descriptor_pb2.FileDescriptorSet:
+    """Return the files of `MODULES` and all they depend on, each after what it needs."""
+    files: dict[str, bytes] = {}
+
+    def walk(file: Any) -> None:
+        if file.name in files:
+            return
+        for needed in file.dependencies:
+            walk(needed)
+        files[file.name] = file.serialized_pb
+
+    for module in MODULES:
+        walk(importlib.import_module(module).DESCRIPTOR)
+    return descriptor_pb2.FileDescriptorSet(
+        file=[descriptor_pb2.FileDescriptorProto.FromString(serialized) for serialized in files.values()]
+    )
+
+
+if __name__ == "__main__":
+    FILE.write_bytes(collect().SerializeToString(deterministic=True))

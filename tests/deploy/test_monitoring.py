@@ -12,7 +12,7 @@ import pytest
 import yaml
 from prometheus_client.samples import Sample
 
-from serving.server.core.metrics import CounterCell, HistogramCell, Metric, Registry, serving_metrics
+from serving.server.core.metrics import CounterCell, HistogramCell, Metric, Registry, ServingMetrics
 from tests.support.paths import ROOT
 from webapp.http.metrics import Metrics
 
@@ -29,7 +29,7 @@ class Described(Registry):
         super().__init__()
         self.labels: dict[str, set[str]] = {}
         self.edges: dict[str, set[str]] = {}
-        serving_metrics(self)
+        ServingMetrics(self)
 
     def counter(self, name: str, *label_names: str) -> Metric[CounterCell]:
         metric = super().counter(name, *label_names)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from numpy.typing import NDArray
 
@@ -21,6 +21,7 @@ from serving.server.core.plans import (
     signature_plan,
 )
 from serving.server.core.servable import Call, Servable
+from serving.server.core.versions import Handle
 from serving.server.run.runner import Runner
 from serving.server.status import invalid_argument
 
@@ -40,62 +41,21 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class Task:
-    """One part of a MultiInference."""
-
     spec: ModelSpec
     method_name: str
 
 
 @dataclass(frozen=True)
-class Predicted:
-    spec: ModelSpec
-    outputs: Mapping[str, Array]
-
-
-@dataclass(frozen=True)
-class Classified:
-    """Label and float32 score of each class of each example."""
+class Result(Generic[R]):
+    """What a call gave, and the model, version and signature that gave it."""
 
     spec: ModelSpec
-    results: Classes
+    value: R
 
 
-@dataclass(frozen=True)
-class Regressed:
-    """A value for each example, [examples] float32."""
-
-    spec: ModelSpec
-    values: Array
-
-
-@dataclass(frozen=True)
-class Metadata:
-    """Every signature of a version by name."""
-
-    spec: ModelSpec
-    signature_defs: Mapping[str, Any]
-
-
-class Handle(Protocol):
-    """A version that stays loaded until it is released."""
-
-    @property
-    def name(self) -> str:
-        """The model."""
-
-    @property
-    def version(self) -> int:
-        """The version."""
-
-    @property
-    def servable(self) -> Servable:
-        """What was loaded."""
-
-    def release(self) -> None:
-        """Let the version go; in any thread."""
-
-
-Acquire = Callable[[ModelSpec], Handle]
+Held = Handle[Servable]
+Outputs = Mapping[str, Array]  # by alias
+Read = Callable[[Sequence[Array]], R]  # from the arrays of the run
 
 
 @dataclass(frozen=True)
@@ -104,7 +64,7 @@ class Work(Generic[R]):
 
     spec: ModelSpec
     api: str
-    plan: Callable[[Handle], tuple[Call, Callable[[Sequence[Array]], R]]]
+    plan: Callable[[Held], tuple[Call, Read[R]]]
 
 
 class Inference:
@@ -116,7 +76,7 @@ class Inference:
 
     def __init__(
         self,
-        acquire: Acquire,
+        acquire: Callable[[ModelSpec], Held],
         runner: Runner,
         check_method_name: bool = False,
         observe_runtime: Callable[[str, str, float], None] = lambda model, api, microseconds: None,
@@ -128,36 +88,33 @@ class Inference:
 
     def predict(
         self, spec: ModelSpec, inputs: Mapping[str, Array], output_filter: Sequence[str] = ()
-    ) -> Work[Predicted]:
-        """Run a signature on inputs by alias; `output_filter` narrows the outputs."""
+    ) -> Work[Result[Outputs]]:
         signature = spec.signature_name or DEFAULT_SIGNATURE
 
-        def plan(handle: Handle) -> tuple[Call, Callable[[Sequence[Array]], Predicted]]:
+        def plan(handle: Held) -> tuple[Call, Read[Result[Outputs]]]:
             call, fetch = plan_predict(handle.servable, signature, inputs, output_filter, self._check_method_name)
-            return call, lambda arrays: Predicted(_used(handle, signature), fetch.outputs(arrays))
+            return call, lambda arrays: Result(_used(handle, signature), fetch.outputs(arrays))
 
         return Work(spec, "Predict", plan)
 
-    def classify(self, spec: ModelSpec, examples: Sequence[bytes]) -> Work[Classified]:
-        return self._on_examples(spec, CLASSIFY, "Classify", examples, Classified)
+    def classify(self, spec: ModelSpec, examples: Sequence[bytes]) -> Work[Result[Classes]]:
+        return self._on_examples(spec, CLASSIFY, "Classify", examples)
 
-    def regress(self, spec: ModelSpec, examples: Sequence[bytes]) -> Work[Regressed]:
-        return self._on_examples(spec, REGRESS, "Regress", examples, Regressed)
+    def regress(self, spec: ModelSpec, examples: Sequence[bytes]) -> Work[Result[Array]]:
+        return self._on_examples(spec, REGRESS, "Regress", examples)
 
-    def multi_inference(self, tasks: Sequence[Task], examples: Sequence[bytes]) -> Work[list[Classified | Regressed]]:
-        """Evaluate several signatures of one model over the same examples in one run."""
-
-        def plan(handle: Handle) -> tuple[Call, Callable[[Sequence[Array]], list[Classified | Regressed]]]:
+    def multi_inference(self, tasks: Sequence[Task], examples: Sequence[bytes]) -> Work[list[Result[Any]]]:
+        def plan(handle: Held) -> tuple[Call, Read[list[Result[Any]]]]:
             _check_tasks(tasks)
             pairs = [(task.spec.signature_name or DEFAULT_SIGNATURE, task.method_name) for task in tasks]
             plans = plan_multi(handle.servable, pairs, self._check_method_name)
             call = examples_call(plans, examples)
 
-            def read(arrays: Sequence[Array]) -> list[Classified | Regressed]:
+            def read(arrays: Sequence[Array]) -> list[Result[Any]]:
                 tensors = dict(zip(call.fetches, arrays, strict=True))
                 return [
-                    _RESULTS[method](_used(handle, signature), plan.read(tensors, len(examples)))
-                    for (signature, method), plan in zip(pairs, plans, strict=True)
+                    Result(_used(handle, signature), plan.read(tensors, len(examples)))
+                    for (signature, _), plan in zip(pairs, plans, strict=True)
                 ]
 
             return call, read
@@ -165,7 +122,6 @@ class Inference:
         return Work(tasks[0].spec if tasks else ModelSpec(""), "MultiInference", plan)
 
     def run(self, work: Work[R], timeout_s: float | None = None) -> R:
-        """Return the result; the calling thread waits."""
         handle, call, read = self._begin(work)
         started = time.perf_counter()
         arrays = self._runner.run(handle.servable, call, timeout_s, handle.release)
@@ -173,17 +129,17 @@ class Inference:
         return read(arrays)
 
     async def run_async(self, work: Work[R], timeout_s: float | None = None) -> R:
-        """Return the result; the event loop goes on meanwhile."""
         handle, call, read = self._begin(work)
         started = time.perf_counter()
         arrays = await self._runner.run_async(handle.servable, call, timeout_s, handle.release)
         self._observe_runtime(handle.name, work.api, (time.perf_counter() - started) * 1e6)
         return read(arrays)
 
-    def metadata(self, spec: ModelSpec) -> Metadata:
+    def metadata(self, spec: ModelSpec) -> Result[Mapping[str, Any]]:
+        """Return every SignatureDef of a version by name."""
         handle = self._acquire(spec)
         try:
-            return Metadata(ModelSpec(handle.name, handle.version), handle.servable.signatures)
+            return Result(ModelSpec(handle.name, handle.version), handle.servable.signatures)
         finally:
             handle.release()
 
@@ -199,24 +155,22 @@ class Inference:
             raise invalid_argument(f'Serving signature name: "{signature}" not found in signature def')
         return plan.input_types
 
-    def _on_examples(
-        self, spec: ModelSpec, method: str, api: str, examples: Sequence[bytes], result: Callable[[ModelSpec, Any], R]
-    ) -> Work[R]:
+    def _on_examples(self, spec: ModelSpec, method: str, api: str, examples: Sequence[bytes]) -> Work[Result[Any]]:
         signature = spec.signature_name or DEFAULT_SIGNATURE
 
-        def plan(handle: Handle) -> tuple[Call, Callable[[Sequence[Array]], R]]:
+        def plan(handle: Held) -> tuple[Call, Read[Result[Any]]]:
             examples_plan = plan_examples(handle.servable, method, signature, self._check_method_name)
             call = examples_call([examples_plan], examples)
 
-            def read(arrays: Sequence[Array]) -> R:
+            def read(arrays: Sequence[Array]) -> Result[Any]:
                 tensors = dict(zip(call.fetches, arrays, strict=True))
-                return result(_used(handle, signature), examples_plan.read(tensors, len(examples)))
+                return Result(_used(handle, signature), examples_plan.read(tensors, len(examples)))
 
             return call, read
 
         return Work(spec, api, plan)
 
-    def _begin(self, work: Work[R]) -> tuple[Handle, Call, Callable[[Sequence[Array]], R]]:
+    def _begin(self, work: Work[R]) -> tuple[Held, Call, Read[R]]:
         """Acquire what the work needs: whoever runs the call releases it."""
         handle = self._acquire(work.spec)
         try:
@@ -227,11 +181,7 @@ class Inference:
         return handle, call, read
 
 
-_RESULTS: dict[str, Callable[[ModelSpec, Any], Classified | Regressed]] = {CLASSIFY: Classified, REGRESS: Regressed}
-
-
 def _check_tasks(tasks: Sequence[Task]) -> None:
-    """Raise INVALID_ARGUMENT unless all tasks name one model."""
     for task in tasks:
         if not task.spec.name:
             raise invalid_argument("Found ModelSpec with an empty model name.")
@@ -239,5 +189,5 @@ def _check_tasks(tasks: Sequence[Task]) -> None:
             raise invalid_argument("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
 
 
-def _used(handle: Handle, signature: str) -> ModelSpec:
+def _used(handle: Held, signature: str) -> ModelSpec:
     return ModelSpec(handle.name, handle.version, None, signature)

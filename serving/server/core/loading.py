@@ -32,7 +32,7 @@ from serving.server.core.tensors import from_proto
 from serving.server.core.transitions import ManagerOptions
 from serving.server.core.versions import VersionId
 from serving.server.flags import Options
-from serving.server.run.batching import BatchingHooks, BatchingRunner
+from serving.server.run.batching import BatchingRunner
 from serving.server.run.runner import DirectRunner, Runner
 from serving.server.status import Code, StatusError, as_status, invalid_argument, unimplemented
 
@@ -47,8 +47,6 @@ CALLERS_THREAD = -1  # ConfigProto: "all operations are performed in caller's th
 
 @dataclass(frozen=True)
 class Core:
-    """All of the server but its ports."""
-
     manager: Manager[Servable]
     inference: Inference
     runner: Runner
@@ -58,7 +56,9 @@ class Core:
     def of(options: Options, files: Files, metrics: ServingMetrics) -> Core:
         """Build the parts. Raises StatusError for a session config that is no good."""
         manager: Manager[Servable] = Manager(Loader(options, metrics, files.batching), ManagerOptions.of(options))
-        runner = _runner(options, files.batching, metrics)
+        runner: Runner = DirectRunner(max(options.grpc_max_threads, 1), MAX_WAITING)
+        if files.batching:
+            runner = BatchingRunner(files.batching, runner, metrics)
         inference = Inference(
             lambda spec: manager.acquire(spec.name, spec.version, spec.label),
             runner,
@@ -83,7 +83,6 @@ class Loader:
         self._session_config = _session_config(options)
 
     def __call__(self, version: VersionId, folder: Path) -> Servable:
-        """Return the loaded version. Raises StatusError."""
         servable = Servable.load(folder, self._tags, self._session_config)
         try:
             servable.batching = self._batching_of(folder)
@@ -116,28 +115,6 @@ class Loader:
             elapsed_us = (time.perf_counter() - started) * 1e6
             self._metrics.warmup_latency.cell(str(folder), code.name).add(elapsed_us)
             self._metrics.warmup_records.cell(str(folder), code.name).add(records)
-
-
-def _runner(options: Options, batching: BatchingOptions | None, metrics: ServingMetrics) -> Runner:
-    direct = DirectRunner(max(options.grpc_max_threads, 1), MAX_WAITING)
-    return BatchingRunner(batching, direct, _hooks(batching, metrics)) if batching else direct
-
-
-def _hooks(batching: BatchingOptions, metrics: ServingMetrics) -> BatchingHooks:
-    queuing = metrics.queuing_latency.cell(batching.thread_pool_name)
-    wrapped, processed = metrics.wrapped_runs.cell(), metrics.processed_batch_size.cell()
-    cell = metrics.input_batch_size.cell()
-
-    def padded(padding: int, size: int) -> None:
-        metrics.padding_size.cell(str(size)).add(padding)
-
-    return BatchingHooks(
-        queuing_latency_us=queuing.add,
-        wrapped_run=wrapped.add,
-        padding_size=padded,
-        input_batch_size=lambda rows, inputs: cell.add(rows),
-        processed_batch_size=processed.add,
-    )
 
 
 def _session_config(options: Options) -> Any:

@@ -34,7 +34,6 @@ class Manager(Generic[T]):
         self.acquire = self._transitions.available.acquire
 
     def start(self, models: Iterable[ModelConfig] | None) -> None:
-        """Begin to load. None: nothing yet. Raises StatusError, as `apply` does."""
         self.apply(models)
         self._transitions.start()
         if self._options.poll_wait_s >= 0:
@@ -81,7 +80,6 @@ class Manager(Generic[T]):
         return frozenset(self._configs)
 
     def is_configured(self, name: str) -> bool:
-        """Return whether a model of this name is to be served."""
         return name in self._configs
 
     def status(self, name: str, version: int | None = None) -> list[VersionStatus]:
@@ -208,7 +206,6 @@ def local_path(base_path: str) -> Path:
 
 
 def choose(policy: Policy, versions: Iterable[int]) -> list[int]:
-    """Return the versions a policy serves, of those there are."""
     known = sorted(versions)
     if isinstance(policy, Latest):
         return known[-policy.count :]

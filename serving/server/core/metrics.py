@@ -6,7 +6,6 @@ import re
 import threading
 from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 MAX_POINTS = 1000  # a client that asks for made-up models must not fill the memory
@@ -84,7 +83,6 @@ class Metric(Generic[Cell]):
             return self._cells.setdefault(values, self._make())
 
     def lines(self) -> list[str]:
-        """Return its part of the page, points in the order of their labels."""
         with self._lock:
             cells = sorted(self._cells.items())
         lines = [f"# TYPE {self.name} {self.kind}"]
@@ -112,53 +110,34 @@ class Registry:
         return metric
 
     def page(self) -> str:
-        """Return the text exposition, metrics by name."""
         lines = [line for metric in sorted(self._metrics, key=lambda m: m.name) for line in metric.lines()]
         return "\n".join(lines) + "\n"
 
 
 def exponential(scale: float, growth: float, count: int) -> tuple[float, ...]:
-    """Return the bounds scale × growth^i."""
     return tuple(scale * growth**i for i in range(count))
 
 
-@dataclass(frozen=True)
 class ServingMetrics:
-    request_count: Metric[CounterCell]
-    request_latency: Metric[HistogramCell]
-    runtime_latency: Metric[HistogramCell]
-    example_count_total: Metric[CounterCell]
-    example_counts: Metric[HistogramCell]
-    warmup_latency: Metric[HistogramCell]
-    warmup_records: Metric[CounterCell]
-    log_count: Metric[CounterCell]
-    queuing_latency: Metric[HistogramCell]
-    wrapped_runs: Metric[CounterCell]
-    padding_size: Metric[HistogramCell]
-    input_batch_size: Metric[HistogramCell]
-    processed_batch_size: Metric[HistogramCell]
+    """The server's metrics. Latencies are in microseconds."""
 
-
-def serving_metrics(registry: Registry) -> ServingMetrics:
-    """Register the server's metrics. Latencies are in microseconds."""
-    prefix, batching = "/tensorflow/serving/", "/tensorflow/serving/batching_session/"
-    latency_us, sizes = exponential(10, 1.8, 33), exponential(1, 2, 14)
-    counter, histogram = registry.counter, registry.histogram
-    return ServingMetrics(
-        request_count=counter(prefix + "request_count", "model_name", "status"),
-        request_latency=histogram(prefix + "request_latency", latency_us, "model_name", "API", "entrypoint"),
-        runtime_latency=histogram(prefix + "runtime_latency", latency_us, "model_name", "API", "runtime"),
-        example_count_total=counter(prefix + "request_example_count_total", "model"),
-        example_counts=histogram(prefix + "request_example_counts", exponential(1, 2, 15), "model"),
-        warmup_latency=histogram(prefix + "model_warmup_latency", latency_us, "model_path", "status"),
-        warmup_records=counter(prefix + "model_warmup_records_read", "model_path", "status"),
-        log_count=counter(prefix + "request_log_count", "model_name", "status_code"),
-        queuing_latency=histogram(batching + "queuing_latency", exponential(100, 1.2, 52), "thread_pool_name"),
-        wrapped_runs=counter(batching + "wrapped_run_count"),
-        padding_size=histogram(batching + "padding_size", sizes, "execution_batch_size"),
-        input_batch_size=histogram(batching + "input_batch_size", sizes),
-        processed_batch_size=histogram(batching + "processed_batch_size", sizes),
-    )
+    def __init__(self, registry: Registry) -> None:
+        prefix, batching = "/tensorflow/serving/", "/tensorflow/serving/batching_session/"
+        latency_us, sizes = exponential(10, 1.8, 33), exponential(1, 2, 14)
+        counter, histogram = registry.counter, registry.histogram
+        self.request_count = counter(prefix + "request_count", "model_name", "status")
+        self.request_latency = histogram(prefix + "request_latency", latency_us, "model_name", "API", "entrypoint")
+        self.runtime_latency = histogram(prefix + "runtime_latency", latency_us, "model_name", "API", "runtime")
+        self.example_count_total = counter(prefix + "request_example_count_total", "model")
+        self.example_counts = histogram(prefix + "request_example_counts", exponential(1, 2, 15), "model")
+        self.warmup_latency = histogram(prefix + "model_warmup_latency", latency_us, "model_path", "status")
+        self.warmup_records = counter(prefix + "model_warmup_records_read", "model_path", "status")
+        self.log_count = counter(prefix + "request_log_count", "model_name", "status_code")
+        self.queuing_latency = histogram(batching + "queuing_latency", exponential(100, 1.2, 52), "thread_pool_name")
+        self.wrapped_runs = counter(batching + "wrapped_run_count")
+        self.padding_size = histogram(batching + "padding_size", sizes, "execution_batch_size")
+        self.input_batch_size = histogram(batching + "input_batch_size", sizes)
+        self.processed_batch_size = histogram(batching + "processed_batch_size", sizes)
 
 
 def _escaped(value: str) -> str:

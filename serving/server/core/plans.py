@@ -28,14 +28,11 @@ class Fetch(NamedTuple):
     columns: tuple[tuple[str, int], ...]  # alias, index into names
 
     def outputs(self, arrays: Sequence[Array]) -> dict[str, Array]:
-        """Return the fetched arrays by alias."""
         return {alias: arrays[index] for alias, index in self.columns}
 
 
 @dataclass(frozen=True)
 class PredictPlan:
-    """A signature as Predict uses it, worked out once per version."""
-
     definition: Any
     aliases: tuple[str, ...]  # in the order of feeds
     feeds: tuple[str, ...]  # sorted, as the C++ session numbers them
@@ -66,7 +63,6 @@ def plan_predict(
 
 
 def signature_plan(servable: Servable, signature: str) -> PredictPlan | None:
-    """Return the plan of a signature, None if there is none."""
     plan: PredictPlan | None = servable.memo.get(signature)
     if plan is None and signature in servable.signatures:
         plan = servable.memo[signature] = _plan(servable.signatures[signature])
@@ -121,22 +117,13 @@ def _values(plan: PredictPlan, inputs: Mapping[str, Array]) -> list[Array]:
 
 def _with_defaults(plan: PredictPlan, inputs: Mapping[str, Array]) -> list[Array]:
     wanted, defaults = plan.definition.inputs, _defaults(plan.definition)
-    if len(inputs) > len(wanted) or (len(inputs) < len(wanted) and not defaults):
+    extra, missing = set(inputs) - set(wanted), set(wanted) - set(inputs)
+    if extra or missing - set(defaults):
+        got, wants = len(inputs), len(wanted)
+        fault = f"size does not match signature: {got}!={wants}" if got != wants else "names do not match signature:"
         raise invalid_argument(
-            f"input size does not match signature: {len(inputs)}!={len(wanted)} len({{{_joined(inputs)}}}) != "
-            f"len({{{_joined(wanted)}}}). Sent extra: {{{_joined(set(inputs) - set(wanted))}}}. "
-            f"Missing but required: {{{_joined(set(wanted) - set(inputs))}}}."
-        )
-    for alias in sorted(set(wanted) - set(inputs) - set(defaults)):
-        raise invalid_argument(
-            f"Signature input alias: {alias}(feed name: {wanted[alias].name}) not found in request and no default "
-            f"value provided. Inputs expected to be in the request {{{_joined(inputs)}}}, or default input alias set: "
-            f"{_joined(defaults)}"
-        )
-    if not set(inputs) <= set(wanted):
-        used = _joined(set(inputs) & set(wanted))
-        raise invalid_argument(
-            f"Inputs contains invalid name. Used request inputs: {used}, request input: {_joined(inputs)}"
+            f"input {fault} len({{{_joined(inputs)}}}) != len({{{_joined(wanted)}}}). "
+            f"Sent extra: {{{_joined(extra)}}}. Missing but required: {{{_joined(missing)}}}."
         )
     return [inputs[alias] if alias in inputs else from_proto(defaults[alias], alias) for alias in plan.aliases]
 

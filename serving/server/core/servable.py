@@ -144,7 +144,6 @@ class Servable:
 
 
 def as_array(values: Any, dtype: Any) -> Array:
-    """Return values as the array a session takes, text as bytes."""
     if np.dtype(dtype) == np.object_:
         return np.array([v.encode() if isinstance(v, str) else v for v in values], dtype=object)
     return np.asarray(values, dtype=dtype)

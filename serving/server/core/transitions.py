@@ -76,11 +76,9 @@ class Transitions(Generic[T]):
         self._ticks = Periodic("serving-manager", self._tick, TICK_S)
 
     def start(self) -> None:
-        """Begin to look at what is wanted."""
         self._ticks.start()
 
     def want(self, versions: Mapping[str, Mapping[int, Path]]) -> None:
-        """Set the versions wanted of some models, and their folders; the others' stay."""
         with self.changed:
             if self.is_stopped:
                 return
@@ -89,7 +87,6 @@ class Transitions(Generic[T]):
         self._ticks.wake()
 
     def end_initial_load(self) -> None:
-        """Load with the threads asked for from now on."""
         with self.changed:
             initial, self._loads = self._loads, _pool("serving-load", self._options.num_load_threads)
         initial.shutdown(wait=False)
@@ -127,7 +124,6 @@ class Transitions(Generic[T]):
             self.changed.notify_all()
 
     def _aspire(self) -> None:
-        """Mark what is wanted and what no longer is."""
         for name, wanted in self._wanted.items():
             known = self.versions.setdefault(name, {})
             for number, version in known.items():
@@ -250,11 +246,9 @@ class Periodic:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
-        """Begin with a first call, at once."""
         self._thread.start()
 
     def wake(self) -> None:
-        """Have the function called soon."""
         self._wake.set()
 
     def stop(self, timeout_s: float | None = None) -> None:

@@ -71,14 +71,6 @@ class Handle(Generic[T]):
             on_idle()
 
 
-@dataclass(frozen=True)
-class _Model(Generic[T]):
-    """A model's available versions, never changed, so that a reader sees one moment."""
-
-    versions: Mapping[int, Loaded[T]]
-    latest: Loaded[T] | None
-
-
 class Available(Generic[T]):
     """The versions that requests may use. Tables are replaced whole and never changed, so readers take no lock.
 
@@ -86,7 +78,7 @@ class Available(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._models: Mapping[str, _Model[T]] = {}
+        self._models: Mapping[str, Mapping[int, Loaded[T]]] = {}
         self._labels: Mapping[str, Mapping[str, int]] = {}
 
     def acquire(self, name: str, version: int | None = None, label: str | None = None) -> Handle[T]:
@@ -99,11 +91,8 @@ class Available(Generic[T]):
         while True:
             if label:
                 version = self._labelled(name, label)
-            model = self._models.get(name)
-            if version is None:
-                loaded = None if model is None else model.latest
-            else:
-                loaded = None if model is None else model.versions.get(version)
+            versions = self._models.get(name, {})
+            loaded = versions.get(max(versions, default=0) if version is None else version)
             if loaded is None:
                 wanted = f"Latest({name})" if version is None else f"Specific({name}, {version})"
                 raise not_found(f"Servable not found for request: {wanted}")
@@ -126,29 +115,18 @@ class Available(Generic[T]):
         self._labels = labels
 
     def add(self, loaded: Loaded[T]) -> None:
-        """Let requests use a version."""
-        self._replace(loaded.name, {**self._versions(loaded.name), loaded.version: loaded})
+        self._replace(loaded.name, {**self._models.get(loaded.name, {}), loaded.version: loaded})
 
     def remove(self, loaded: Loaded[T]) -> None:
         """Keep new requests from a version; to be called before it retires."""
-        rest = {number: other for number, other in self._versions(loaded.name).items() if other is not loaded}
+        rest = {number: other for number, other in self._models.get(loaded.name, {}).items() if other is not loaded}
         self._replace(loaded.name, rest)
 
-    def _versions(self, name: str) -> Mapping[int, Loaded[T]]:
-        model = self._models.get(name)
-        return {} if model is None else model.versions
-
     def _replace(self, name: str, versions: Mapping[int, Loaded[T]]) -> None:
-        models = dict(self._models)
-        models.pop(name, None)
-        if versions:
-            models[name] = _Model(versions, versions[max(versions)])
-        self._models = models
+        self._models = {**self._models, name: versions}
 
 
 class State(IntEnum):
-    """Where a version stands, as ModelVersionStatus numbers it."""
-
     START = 10
     LOADING = 20
     AVAILABLE = 30
@@ -166,8 +144,6 @@ class VersionId(NamedTuple):
 
 @dataclass(frozen=True)
 class VersionStatus:
-    """What is told of a version to the outside."""
-
     version: int
     state: State
     code: Code = Code.OK
@@ -189,7 +165,6 @@ class Version(Generic[T]):
     message: str = ""
 
     def status(self) -> VersionStatus:
-        """Return what is told of this version."""
         return VersionStatus(self.id.version, self.state, self.code, self.message)
 
     def end(self, error: StatusError | None = None) -> None:

@@ -35,8 +35,6 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 @dataclass(frozen=True)
 class HttpOptions:
-    """Bounds and extras of the HTTP server. `metrics_path` empty: no metrics."""
-
     metrics_path: str = ""
     cors: bool = False
     max_body_bytes: int = 64 << 20  # also of an unpacked one
@@ -103,7 +101,8 @@ class HttpApp:
     async def _route(self, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes) -> Answer:
         if target[:4].lower() == "/v1/":
             if method == "OPTIONS" and self._options.cors:
-                return _preflight(headers)
+                is_web = headers.get(b"origin", b"").startswith((b"http://", b"https://"))
+                return Answer(200 if is_web else 400, b"")
             return await self._api.handle(method, target, body)
         path, _, query = target.partition("?")
         if self._options.metrics_path and path == self._options.metrics_path:
@@ -155,24 +154,16 @@ def _named(headers: Mapping[bytes, bytes]) -> dict[str, str]:
 
 
 async def _whole(receive: Receive, limit: int) -> bytes:
-    body, more = await _piece(receive)
-    if not more:
-        return body
-    chunks, size = [body], len(body)
-    while more:
-        chunk, more = await _piece(receive)
-        chunks.append(chunk)
-        size += len(chunk)
+    chunks, size, is_more = [], 0, True
+    while is_more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        chunks.append(message["body"])
+        size, is_more = size + len(message["body"]), message["more_body"]
         if size > limit:
-            raise TooLarge(f"Request body is larger than the limit of {limit} bytes.", more)
+            raise TooLarge(f"Request body is larger than the limit of {limit} bytes.", is_more)
     return b"".join(chunks)
-
-
-async def _piece(receive: Receive) -> tuple[bytes, bool]:
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise Disconnected
-    return message["body"], message["more_body"]
 
 
 def inflate(packed: bytes, limit: int) -> bytes:
@@ -186,12 +177,6 @@ def inflate(packed: bytes, limit: int) -> bytes:
     if unpacker.unused_data:  # a second member, or anything else
         raise zlib.error("something follows the stream")
     return body
-
-
-def _preflight(headers: Mapping[bytes, bytes]) -> Answer:
-    origin = headers.get(b"origin", b"")
-    is_web = origin.startswith((b"http://", b"https://"))
-    return Answer(200 if is_web else 400, b"")
 
 
 async def _send(send: Send, answer: Answer, headers: Mapping[str, str], leftover: Receive | None = None) -> None:
@@ -229,7 +214,6 @@ class Connection(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Wait for a request."""
         super().connection_made(transport)
         self._wait_for_head()
 
@@ -289,7 +273,6 @@ class HttpServer:
         self._server = uvicorn.Server(config)
 
     async def start(self, listening: socket.socket) -> None:
-        """Serve the socket from now on."""
         self._server.config.load()
         self._server.lifespan = self._server.config.lifespan_class(self._server.config)
         await self._server.startup(sockets=[listening])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from serving.server.status import invalid_argument
 
 if TYPE_CHECKING:
-    from serving.server.core.inference import Metadata
+    from serving.server.core.inference import Result
     from serving.server.core.versions import VersionStatus
 
 _NUMBERS = frozenset(map(np.dtype, ("f4", "f8", "i1", "i2", "i4", "i8", "u1", "u4", "u8", "?")))
@@ -44,7 +44,6 @@ def write_classifications(results: Sequence[Sequence[tuple[bytes, float]]]) -> b
 
 
 def write_regressions(values: NDArray[np.float32]) -> bytes:
-    """Return the answer of a Regress call, [n] float32."""
     if not len(values):
         raise invalid_argument("Cannot convert empty RegressionResults to JSON")
     return b'{"results": %b}' % _text(values, "")
@@ -67,12 +66,12 @@ def write_status(versions: Iterable[VersionStatus]) -> bytes:
     return _printed({"model_version_status": statuses})
 
 
-def write_metadata(metadata: Metadata) -> bytes:
+def write_metadata(metadata: Result[Mapping[str, Any]]) -> bytes:
     """Return the answer of a metadata call: proto field names, every field without presence printed."""
     from tensorflow_serving.apis import get_model_metadata_pb2
 
     message = get_model_metadata_pb2.SignatureDefMap()
-    for name, definition in metadata.signature_defs.items():
+    for name, definition in metadata.value.items():
         message.signature_def[name].CopyFrom(definition)
     spec = {"name": metadata.spec.name, "signature_name": "", "version": str(metadata.spec.version)}
     return _printed({"model_spec": spec, "metadata": {"signature_def": _as_dict(message)}})

@@ -8,13 +8,11 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote
 
-from serving.server.core.inference import Inference, ModelSpec
-from serving.server.core.manager import Manager
-from serving.server.core.metrics import OTHER, ServingMetrics
-from serving.server.core.servable import Servable
+from serving.server.core.inference import ModelSpec
+from serving.server.core.metrics import OTHER
 from serving.server.rest.json_tensors import read_examples, read_predict
 from serving.server.rest.json_writer import (
     write_classifications,
@@ -25,6 +23,9 @@ from serving.server.rest.json_writer import (
     write_status,
 )
 from serving.server.status import Code, StatusError, as_status, http_status, invalid_argument
+
+if TYPE_CHECKING:
+    from serving.server.core.loading import Core
 
 _MODEL = r"/v1/models/([^/:]+)(?:/versions/([0-9]+)|/labels/([^/:]+))?"
 _PREDICTION = re.compile(rf"{_MODEL}:(classify|regress|predict)", re.IGNORECASE)
@@ -49,26 +50,13 @@ class Answer:
 
 @dataclass(frozen=True)
 class Target:
-    """A parsed request target."""
-
     spec: ModelSpec
     verb: str  # of a POST: predict, classify, regress; of a GET: metadata or nothing
 
 
 class RestApi:
-    """Answer requests below `/v1/`."""
-
-    def __init__(
-        self,
-        inference: Inference,
-        manager: Manager[Servable],
-        metrics: ServingMetrics,
-        timeout_s: float | None,
-        pool: Executor,
-    ) -> None:
-        self._inference = inference
-        self._manager = manager
-        self._metrics = metrics
+    def __init__(self, core: Core, timeout_s: float | None, pool: Executor) -> None:
+        self._inference, self._manager, self._metrics = core.inference, core.manager, core.metrics
         self._timeout_s = timeout_s
         self._pool = pool
 
@@ -106,7 +94,7 @@ class RestApi:
         )
         spec = ModelSpec(spec.name, spec.version, spec.label, request.signature_name)
         predicted = await self._inference.run_async(self._inference.predict(spec, request.inputs), self._timeout_s)
-        return await self._aside(len(body), lambda: write_predictions(predicted.outputs, request.is_row))
+        return await self._aside(len(body), lambda: write_predictions(predicted.value, request.is_row))
 
     async def _on_examples(self, target: Target, body: bytes) -> bytes:
         request = await self._aside(len(body), lambda: read_examples(body))
@@ -115,9 +103,9 @@ class RestApi:
             classified = await self._inference.run_async(
                 self._inference.classify(spec, request.examples), self._timeout_s
             )
-            return write_classifications(classified.results)
+            return write_classifications(classified.value)
         regressed = await self._inference.run_async(self._inference.regress(spec, request.examples), self._timeout_s)
-        return write_regressions(regressed.values)
+        return write_regressions(regressed.value)
 
     async def _aside(self, size_bytes: int, work: Callable[[], T]) -> T:
         """Do what takes long in a thread, and what does not at once: a thread costs more than a small body."""

@@ -21,31 +21,15 @@ from serving.server.run.runner import Job, Outputs, Runner, settle, too_late
 from serving.server.status import Code, StatusError, as_status, failed_precondition, invalid_argument
 
 if TYPE_CHECKING:
+    from serving.server.core.metrics import ServingMetrics
     from serving.server.core.servable import Call, Servable
 
 Array = NDArray[Any]
 Key: TypeAlias = "tuple[Servable, tuple[str, ...], tuple[str, ...]]"  # version, feeds, fetches
 
 
-def _nothing(*values: float) -> None:
-    return None
-
-
-@dataclass(frozen=True)
-class BatchingHooks:
-    """What is called, in any thread, for the metrics of batching."""
-
-    queuing_latency_us: Callable[[float], None] = _nothing
-    wrapped_run: Callable[[], None] = _nothing
-    padding_size: Callable[[int, int], None] = _nothing  # padding, execution batch size
-    input_batch_size: Callable[[int, int], None] = _nothing  # rows, how many inputs have them
-    processed_batch_size: Callable[[int], None] = _nothing
-
-
 @dataclass(eq=False, slots=True)
 class Batch:
-    """Jobs that will share a run."""
-
     key: Key
     options: BatchingOptions
     due_s: float  # by time.perf_counter()
@@ -70,10 +54,11 @@ class BatchingRunner(Runner):
     client's bad example must not fail the others.
     """
 
-    def __init__(self, options: BatchingOptions, direct: Runner, hooks: BatchingHooks | None = None) -> None:
+    def __init__(self, options: BatchingOptions, direct: Runner, metrics: ServingMetrics) -> None:
         super().__init__()
         self._direct = direct
-        self._hooks = hooks or BatchingHooks()
+        self._metrics = metrics
+        self._queuing_latency = metrics.queuing_latency.cell(options.thread_pool_name)
         self._most_running = options.num_batch_threads
         self._changed = threading.Condition()  # guards all below
         self._open: dict[Key, Batch] = {}
@@ -114,7 +99,7 @@ class BatchingRunner(Runner):
             return
         job.servable.check_dtypes(job.call.feeds, job.call.values)
         rows = rows_of(job.call.values)
-        self._hooks.input_batch_size(rows, len(job.call.values))
+        self._metrics.input_batch_size.cell().add(rows)
         if rows > options.max_batch_size:
             raise invalid_argument(f"Task size {rows} is larger than maximum input batch size {options.max_batch_size}")
         key = job.servable, job.call.feeds, job.call.fetches
@@ -124,7 +109,7 @@ class BatchingRunner(Runner):
             else:
                 self._enqueue_split(key, options, job, rows)
             if not job.is_led:
-                self._changed.notify()
+                self._pass_on()
 
     def _enqueue(self, key: Key, options: BatchingOptions, job: Job, rows: int) -> None:
         batch = self._open.get(key)
@@ -181,14 +166,20 @@ class BatchingRunner(Runner):
                 return None
             del self._open[batch.key]
         self._running += 1
+        self._pass_on()
         return batch
+
+    def _pass_on(self) -> None:
+        """Wake a thread for what is left, if one more batch may run."""
+        if self._running < self._most_running and (self._ready or self._open):
+            self._changed.notify()
 
     def _lead(self) -> None:
         """Run what is due in the caller's thread, or see that one of the batch threads does it in time."""
         with self._changed:
             batch = self._take_due()
-            if batch is None and self._running < self._most_running:  # else who ends will see to the rest
-                self._changed.notify()
+            if batch is None:
+                self._pass_on()
         if batch is not None:
             self._run(batch)
 
@@ -219,11 +210,9 @@ class BatchingRunner(Runner):
         finally:
             with self._changed:
                 self._running -= 1
-                if self._ready or self._open:
-                    self._changed.notify()
+                self._pass_on()
 
     def _answer(self, batch: Batch) -> None:
-        """Run a batch; if that fails, each job alone."""
         started_s = time.perf_counter()
         jobs: list[Job] = []
         rows: list[int] = []
@@ -241,18 +230,18 @@ class BatchingRunner(Runner):
             outcomes = []
             for job, size in zip(jobs, rows, strict=True):
                 outcomes += _run_jobs(batch.options, [job], [size])
-                self._hooks.wrapped_run()
+                self._metrics.wrapped_runs.cell().add()
         for queued_s in batch.queued_s:
-            self._hooks.queuing_latency_us((started_s - queued_s) * 1e6)
+            self._queuing_latency.add((started_s - queued_s) * 1e6)
         for job, outcome in zip(jobs, outcomes, strict=True):
             job.end(outcome)
 
     def _count(self, options: BatchingOptions, rows: int) -> None:
-        self._hooks.wrapped_run()
+        self._metrics.wrapped_runs.cell().add()
         size = options.padded(rows)
         if size:
-            self._hooks.padding_size(size - rows, size)
-            self._hooks.processed_batch_size(size)
+            self._metrics.padding_size.cell(str(size)).add(size - rows)
+            self._metrics.processed_batch_size.cell().add(size)
 
 
 class _Parts:
@@ -264,7 +253,6 @@ class _Parts:
         self._lock = threading.Lock()
 
     def part(self, index: int, start: int, stop: int) -> Job:
-        """Return the job of some rows."""
         values = [value[start:stop] for value in self._job.call.values]
 
         def answer(outcome: Outputs | StatusError) -> None:

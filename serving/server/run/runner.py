@@ -175,7 +175,6 @@ class Inbox:
 
 
 def too_late() -> StatusError:
-    """Return the error of a run that did not end in time."""
     return StatusError(Code.DEADLINE_EXCEEDED, "Timed out waiting for notification")
 
 

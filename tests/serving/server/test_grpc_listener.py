@@ -36,10 +36,10 @@ def test_channel_arguments_are_integers_where_they_can_be(text: str, found: dict
 def core() -> Iterator[Any]:
     from serving.server.config import Files
     from serving.server.core.loading import Core
-    from serving.server.core.metrics import Registry, serving_metrics
+    from serving.server.core.metrics import Registry, ServingMetrics
 
     options = Options(model_base_path="/m")
-    core = Core.of(options, Files.read(options), serving_metrics(Registry()))
+    core = Core.of(options, Files.read(options), ServingMetrics(Registry()))
     yield core
     core.close()
 

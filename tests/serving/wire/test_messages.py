@@ -57,7 +57,7 @@ def fields(files: Any) -> dict[tuple[str, str], tuple[int, int]]:
 def test_the_descriptors_are_those_of_the_installed_package() -> None:
     from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-    from serving.wire.descriptors import collect
+    from serving.wire.messages import collect
 
     ours, theirs = fields(FileDescriptorSet.FromString(FILE.read_bytes())), fields(collect())
     assert {key: theirs.get(key) for key in ours if key in theirs} == {key: ours[key] for key in ours if key in theirs}

@@ -18,9 +18,9 @@ MODEL = VersionId("m", 1)
 
 def loaded(folder: Path, *flags: str) -> Any:
     from serving.server.core.loading import Loader
-    from serving.server.core.metrics import Registry, serving_metrics
+    from serving.server.core.metrics import Registry, ServingMetrics
 
-    return Loader(parse(list(flags))[0], serving_metrics(Registry()), None)(MODEL, folder)
+    return Loader(parse(list(flags))[0], ServingMetrics(Registry()), None)(MODEL, folder)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 import pytest
 
-from serving.server.core.metrics import MAX_POINTS, OTHER, Registry, exponential, serving_metrics
+from serving.server.core.metrics import MAX_POINTS, OTHER, Registry, ServingMetrics, exponential
 
 
 def test_a_counter_is_written_under_its_labels() -> None:
@@ -58,7 +58,7 @@ def test_made_up_model_names_do_not_fill_the_memory() -> None:
 
 def test_the_latency_bounds_are_those_of_tensorflow_serving() -> None:
     registry = Registry()
-    serving_metrics(registry).request_latency.cell("m", "predict", "REST").add(11)
+    ServingMetrics(registry).request_latency.cell("m", "predict", "REST").add(11)
     name = ":tensorflow:serving:request_latency_bucket"
     lines = [line for line in registry.page().splitlines() if line.startswith(name)]
     bounds = [line.split('le="')[1].split('"')[0] for line in lines]

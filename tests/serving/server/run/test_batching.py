@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from serving.server.config import BatchingOptions
+from serving.server.core.metrics import Registry, ServingMetrics
 from serving.server.core.servable import Call
-from serving.server.run.batching import BatchingHooks, BatchingRunner
+from serving.server.run.batching import BatchingRunner
 from serving.server.run.runner import DirectRunner
 from serving.server.status import Code, StatusError, invalid_argument
 from tests.support.serving import models
@@ -47,34 +48,11 @@ class Gate:
 Story = Callable[[Gate, BatchingRunner], Coroutine[Any, Any, None]]
 
 
-@dataclass
-class Measured:
-    """What the hooks were told."""
-
-    queued_us: list[float] = field(default_factory=list)
-    runs: int = 0
-    paddings: list[tuple[int, int]] = field(default_factory=list)
-    given: list[tuple[int, int]] = field(default_factory=list)
-    processed: list[int] = field(default_factory=list)
-
-    def hooks(self) -> BatchingHooks:
-        def ran() -> None:
-            self.runs += 1
-
-        return BatchingHooks(
-            self.queued_us.append,
-            ran,
-            lambda padding, size: self.paddings.append((padding, size)),
-            lambda rows, inputs: self.given.append((rows, inputs)),
-            self.processed.append,
-        )
-
-
-def tell(story: Story, measured: Measured | None = None, **options: Any) -> Gate:
+def tell(story: Story, metrics: ServingMetrics | None = None, **options: Any) -> Gate:
     """Let a story happen to a gate under batching with one thread; return the gate."""
     batching = BatchingOptions(**{"num_batch_threads": 1, **options})
     gate = Gate(batching)
-    runner = BatchingRunner(batching, DirectRunner(1), (measured or Measured()).hooks())
+    runner = BatchingRunner(batching, DirectRunner(1), metrics or ServingMetrics(Registry()))
     try:
         asyncio.run(asyncio.wait_for(story(gate, runner), LIMIT_S))
     finally:
@@ -201,15 +179,15 @@ def test_a_batch_is_padded_to_an_allowed_size_and_cut_back() -> None:
         assert await answers(ask(runner, gate, 5.0)) == [[10]]
         assert await answers(ask(runner, gate)) == [[]]
 
-    measured = Measured()
-    gate = tell(story, measured, max_batch_size=8, allowed_batch_sizes=(1, 4, 8))
+    metrics = ServingMetrics(Registry())
+    gate = tell(story, metrics, max_batch_size=8, allowed_batch_sizes=(1, 4, 8), thread_pool_name="pool")
     assert gate.batches == [[1, 2, 3, 3], [5], []]
-    assert measured.paddings[:2] == [(1, 4), (0, 1)]
-    assert measured.processed[:2] == [4, 1]
-    assert measured.given == [(2, 1), (1, 1), (1, 1), (0, 1)]
-    assert measured.runs == 3
-    assert len(measured.queued_us) == 4
-    assert min(measured.queued_us) >= 0
+    assert (metrics.padding_size.cell("4").total, sum(metrics.padding_size.cell("4").counts)) == (1, 1)
+    assert metrics.padding_size.cell("1").counts[0] >= 1
+    assert metrics.processed_batch_size.cell().counts[:4] == [0, 2, 0, 1]  # 1 to 2, 2 to 4, 4 to 8
+    assert (metrics.input_batch_size.cell().total, sum(metrics.input_batch_size.cell().counts)) == (4, 4)
+    assert metrics.wrapped_runs.cell().value == 3
+    assert sum(metrics.queuing_latency.cell("pool").counts) == 4
 
 
 def test_a_request_that_fails_does_not_fail_those_beside_it() -> None:
@@ -218,9 +196,9 @@ def test_a_request_that_fails_does_not_fail_those_beside_it() -> None:
         found = await answers(ask(runner, gate, 1.0), ask(runner, gate, -1.0), ask(runner, gate, 2.0))
         assert found == [[2], "INVALID_ARGUMENT: below zero", [4]]
 
-    measured = Measured()
-    assert tell(story, measured).batches == [[1, -1, 2], [1], [-1], [2]]
-    assert measured.runs == 4
+    metrics = ServingMetrics(Registry())
+    assert tell(story, metrics).batches == [[1, -1, 2], [1], [-1], [2]]
+    assert metrics.wrapped_runs.cell().value == 4
 
 
 def test_requests_of_other_shapes_are_answered_as_without_batching() -> None:
@@ -474,7 +452,7 @@ async def predict(runner: BatchingRunner, servable: Any, signature: str, **input
 @pytest.mark.slow
 def test_a_models_answers_are_those_without_batching(two: Any) -> None:
     two.batching = BatchingOptions(max_batch_size=64, allowed_batch_sizes=(16, 64))
-    runner = BatchingRunner(two.batching, DirectRunner(1))
+    runner = BatchingRunner(two.batching, DirectRunner(1), ServingMetrics(Registry()))
 
     async def many() -> None:
         ranges = [np.arange(index, index + index % 4) for index in range(100)]
@@ -498,7 +476,7 @@ def test_a_models_answers_are_those_without_batching(two: Any) -> None:
 )
 def test_a_models_errors_reach_the_request(two: Any, signature: str, inputs: Any, message: str) -> None:
     two.batching = BatchingOptions()
-    runner = BatchingRunner(two.batching, DirectRunner(1))
+    runner = BatchingRunner(two.batching, DirectRunner(1), ServingMetrics(Registry()))
     with pytest.raises(StatusError) as raised:
         asyncio.run(predict(runner, two, signature, **inputs))
     assert str(raised.value).startswith(message)
