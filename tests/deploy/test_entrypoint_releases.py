@@ -130,8 +130,7 @@ def test_a_broken_model_leaves_the_others_alone(models: Path, tiny: Path, tmp_pa
         assert "gone is left out: no version is whole" in said
         with releasing(models, server) as context:
             release.promote(context, MODEL, 2)
-        server.serves(MODEL, 2)
-        server.stays(lambda: server.version(MODEL) == 2)
+        server.comes_to_stay(lambda: server.version(MODEL) == 2)
 
 
 def test_a_model_that_is_first_released_while_the_server_runs_is_served(
@@ -191,8 +190,7 @@ def test_a_version_whose_folder_vanishes_is_told_of_and_a_command_heals_it(
         server.serves("other", 1)
 
         assert release.promote(context, MODEL, 3) == State(3)
-        server.serves(MODEL, 3)
-        server.stays(lambda: (server.version(MODEL), server.version("other")) == (3, 1))
+        server.comes_to_stay(lambda: (server.version(MODEL), server.version("other")) == (3, 1))
         assert status(server, models) == (0, "")
         wait_for_answer(lambda: client.get(f"/readyz?model={MODEL}"), 200)
 

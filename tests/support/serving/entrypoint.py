@@ -80,6 +80,22 @@ class EntryPoint:
         while time.monotonic() < end:
             assert condition(), self.log.read_text()
 
+    def comes_to_stay(self, condition: Callable[[], bool], polls: int = 3) -> None:
+        """Wait until a condition has held while the server read its config so many times.
+
+        Where it reads a copy, that may lag behind a release for a moment, and take it a step back.
+        """
+        began: list[float] = []
+
+        def has_held() -> bool:
+            if not condition():
+                began.clear()
+                return False
+            began.append(time.monotonic())
+            return began[-1] - began[0] > polls * int(self.environment["VOUCH_POLL_S"])
+
+        self.wait(has_held, "it does not stay so")
+
 
 @contextmanager
 def load(url: str, model: str, body: dict[str, object]) -> Iterator[Counter[str]]:
