@@ -71,6 +71,8 @@ def test_the_log_grows_and_survives_a_torn_line(store: Store) -> None:
     later = replace(ENTRY, id="3", before=None, outcome="undone: it did not load")
     store.log(later)
     assert store.history() == (ENTRY, later)
+    store.log(replace(later, id="4"))
+    assert len((store.base / LOG).read_text().splitlines()) == 4, "no line is empty"
 
 
 @pytest.mark.parametrize(
@@ -194,6 +196,8 @@ def test_one_models_trouble_is_told_and_stops_no_other(store: Store) -> None:
     states, refused = release.prepare(context(root))
     assert states == {"m": State(2)}
     assert set(refused) == {"list", "checksums", "log", "loop"}
+    assert isinstance(refused["log"], EnvironmentProblem)
+    assert "its files are not what was vouched for" in refused["list"].what
     assert [config.name for config in parse_config((root / CONFIG).read_text()).model_config_list.config] == ["m"]
 
 
