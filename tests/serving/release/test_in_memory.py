@@ -111,9 +111,17 @@ def test_the_way_of_a_release(site: Site) -> None:
 
 
 def test_each_step_is_reached_once_and_in_order(site: Site) -> None:
-    steps = list[str]()
-    release.promote(replace(site.context, reached=steps.append), MODEL)
+    steps, decided = list[str](), list[str]()
+
+    def reached(step: str) -> None:
+        steps.append(step)
+        record = site.store.read()
+        if record and record.intent and record.intent.is_decided:
+            decided.append(step)
+
+    release.promote(replace(site.context, reached=reached), MODEL)
     assert tuple(steps) == STEPS
+    assert decided == ["decided", "labelled", "settled", "logged"]
 
 
 @pytest.mark.parametrize("share", [0, 100])

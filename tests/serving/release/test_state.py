@@ -54,6 +54,22 @@ def test_what_is_written_is_read(store: Store, record: Record) -> None:
     assert store.read() == record
 
 
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (State(2), "version 2 is stable"),
+        (State(2, 1), "version 2 is stable; 1 is kept loaded for a rollback"),
+        (
+            State(2, 1, 3, 10),
+            "version 2 is stable, 3 is candidate with 10% of the requests; 1 is kept loaded for a rollback",
+        ),
+    ],
+    ids=["stable", "previous", "candidate"],
+)
+def test_a_state_in_words(state: State, words: str) -> None:
+    assert str(state) == words
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"state": {"stable": 1, "more": 2}, "intent": null}'])
 def test_a_damaged_state_is_told(store: Store, text: str) -> None:
     (store.base / STATE).write_text(text)
