@@ -166,35 +166,36 @@ def _load_into(session: Any, folder: Path, tags: tuple[str, ...]) -> dict[str, A
             f"Could not find meta graph def matching supplied tags: {{ {' '.join(tags)} }}. To inspect available "
             "tag-sets in the SavedModel, please use the SavedModel CLI: `saved_model_cli`"
         )
-    _import_in_parts(session.graph, loader.get_meta_graph_def_from_tags(tags).graph_def)
+    _import_in_parts(session.graph, loader.get_meta_graph_def_from_tags(tags))
     return dict(loader.load(session, list(tags)).signature_def)
 
 
-def _import_in_parts(graph: Any, graph_def: Any) -> None:
-    """Import a graph's nodes, and take them out of `graph_def`.
+def _import_in_parts(graph: Any, meta_graph: Any) -> None:
+    """Import a graph's nodes, and take them out of `meta_graph`.
 
     TensorFlow holds Python's lock while it imports, longest for a call of a function, whose body it goes through. So
-    each call that no other node needs comes on its own, and requests have their turn in between.
+    each call that hangs on tensors alone, and that no other node needs, comes on its own: requests have their turn in
+    between.
     """
-    needed = {name.removeprefix("^").partition(":")[0] for node in graph_def.node for name in node.input}
-    calls = [node for node in graph_def.node if node.op in _CALLS and node.name not in needed]
+    whole, stripped = meta_graph.graph_def, meta_graph.meta_info_def.stripped_op_list
+    needed = {name.removeprefix("^").partition(":")[0] for node in whole.node for name in node.input}
+    calls = [node for node in whole.node if node.op in _CALLS and node.name not in needed and _is_free(node)]
     apart = {node.name for node in calls}
-    rest = [node for node in graph_def.node if node.name not in apart]
+    rest = [node for node in whole.node if node.name not in apart]
+    graph_def = tf.compat.v1.GraphDef
     with graph.as_default():
-        tf.import_graph_def(
-            tf.compat.v1.GraphDef(versions=graph_def.versions, library=graph_def.library, node=rest), name=""
-        )
+        first = graph_def(versions=whole.versions, library=whole.library, node=rest)
+        tf.import_graph_def(first, name="", producer_op_list=stripped)
         for call in calls:
-            inputs = {name: graph.as_graph_element(_element(name)) for name in call.input}
-            tf.import_graph_def(
-                tf.compat.v1.GraphDef(versions=graph_def.versions, node=[call]), name="", input_map=inputs
-            )
-    del graph_def.node[:]
+            inputs = {name: graph.get_tensor_by_name(name if ":" in name else f"{name}:0") for name in call.input}
+            part = graph_def(versions=whole.versions, node=[call])
+            tf.import_graph_def(part, name="", input_map=inputs, producer_op_list=stripped)
+    del whole.node[:]
 
 
-def _element(name: str) -> str:
-    """Return the operation or tensor that a node's input is: `^op` is an operation, `op` its first output."""
-    return name[1:] if name.startswith("^") else name if ":" in name else f"{name}:0"
+def _is_free(node: Any) -> bool:
+    """Return whether nothing ties a node to others but tensors: no order and no place."""
+    return "_class" not in node.attr and not any(name.startswith("^") for name in node.input)
 
 
 @cache

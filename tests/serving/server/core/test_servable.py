@@ -118,6 +118,40 @@ def test_state_in_the_graph_persists_and_a_call_may_have_no_input(tmp_path: Path
     counter.close()
 
 
+def test_calls_of_functions_are_loaded_whatever_ties_them_to_other_nodes(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    from serving.server.core.servable import Servable
+
+    def build(v1: Any) -> dict[str, Any]:
+        pair = tf.function(lambda x: (2 * x, -x), input_signature=[tf.TensorSpec([None], tf.float32)])
+        function = pair.get_concrete_function()
+        function.add_to_graph()
+        v1.Variable(0.0, name="weight")  # a SavedModel needs something to restore
+        x = v1.placeholder(v1.float32, [None], name="x")
+
+        def call(value: Any) -> Any:
+            return tf.raw_ops.PartitionedCall(args=[value], Tout=[tf.float32] * 2, f=function)
+
+        outputs = {"free": call(x)[0]}
+        with v1.control_dependencies([v1.no_op()]):
+            outputs["after"] = call(x)[0]
+        with v1.colocate_with(x.op):
+            outputs["beside"] = call(x)[0]
+        outputs["of_second"] = call(call(x)[1])[0]
+        return {"s": models.signature(models.PREDICT, {"x": x}, outputs)}
+
+    servable = Servable.load(models.save(tmp_path / "calls", build))
+    outputs = servable.run("s", {"x": np.array([1.5], np.float32)})
+    assert {name: value.tolist() for name, value in outputs.items()} == {
+        "free": [3.0],
+        "after": [3.0],
+        "beside": [3.0],
+        "of_second": [-3.0],
+    }
+    servable.close()
+
+
 def test_text_comes_back_whole_as_bytes(tmp_path: Path) -> None:
     from serving.server.core.servable import Servable
 
