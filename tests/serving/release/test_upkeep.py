@@ -11,8 +11,8 @@ import pytest
 from common.errors import ConfigError, DataError, EnvironmentProblem, GateRefused
 from serving.release import commands as release
 from serving.release.servers import ReleaseContext
-from serving.release.state import LOG, STATE, Entry, Intent, Record, State, Store
-from serving.release.upkeep import back_up, bring_back, removable
+from serving.release.state import LOG, STATE, Entry, Intent, Record, State, Store, one_at_a_time
+from serving.release.upkeep import back_up, bring_back, prune, removable
 from serving.repository.layout import MANIFEST, versions
 from serving.repository.manifest import problems
 from tests.support.serving.versions import bare_version
@@ -42,6 +42,18 @@ def test_a_broken_state_lets_nothing_released_go(store: Store) -> None:
     store.log(ENTRY)
     (store.base / STATE).write_text("{")
     assert removable(store.base.parent, "m", 1) == [1, 3, 5, 6, 7]
+
+
+def test_what_is_removable_is_removed_but_not_when_only_asked_for(store: Store) -> None:
+    root = store.base.parent
+    store.write(Record(State(3)))
+    assert prune(root, "m", 4, "tester", is_dry=True) == [1, 2, 4]
+    assert versions(store.base) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert prune(root, "m", 4, "tester") == [1, 2, 4]
+    assert versions(store.base) == [3, 5, 6, 7, 8]
+    with one_at_a_time(root, "another"), pytest.raises(EnvironmentProblem, match="another release is going on"):
+        prune(root, "m", 1, "tester")
+    assert versions(store.base) == [3, 5, 6, 7, 8]
 
 
 def test_a_baseline_in_use_stays(tmp_path: Path) -> None:
