@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from webapp.api import csv, login, models, openapi, predict, releases
+from webapp.api import csv, login, models, openapi, predict
 from webapp.api.routes import blueprint
 
-__all__ = ["blueprints", "csv", "login", "models", "openapi", "predict", "releases"]
+__all__ = ["blueprints", "csv", "login", "models", "openapi", "predict"]
 blueprints = (blueprint,)

@@ -1,4 +1,4 @@
-"""The models: what there is, what each reads as JSON Schema, and what is released of it."""
+"""The models: what there is, what each reads as JSON Schema, what is released, and how an operator changes that."""
 
 from __future__ import annotations
 
@@ -7,28 +7,36 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from flask import Response
+from flask import Response, request
 
 from common.errors import DataError
 from serving.client.errors import ModelNotFound
 from serving.release.state import State, Store, routing
 from serving.repository.manifest import Manifest
+from webapp.api.body import read_as
 from webapp.api.routes import Operation, Parameter, answer, route
 from webapp.api.schemas import (
     MODEL_NAME,
     STICKY_LENGTH,
+    Canary,
     FeatureItem,
     Metric,
     ModelDetail,
     ModelList,
     ModelSummary,
+    Promotion,
+    Released,
+    Rollback,
+    Sent,
     TrainingRange,
     VersionItem,
 )
+from webapp.auth import identity, reauthenticated
+from webapp.models import releases
 from webapp.models.catalog import Field, ModelVersion
 from webapp.predict.validation import FieldRules, rules_of
 from webapp.services import Services, services
-from webapp.types import Role
+from webapp.types import Forbidden, Role
 
 CASE_REFERENCE = {
     "type": "string",
@@ -252,3 +260,52 @@ def _description(field: Field) -> str:
     elif field.stats.top and not field.values:
         sentences.append(f"Frequent in the training data: {', '.join(value for value, _ in field.stats.top[:5])}.")
     return " ".join(part for part in sentences if part)
+
+
+def _operation(summary: str, body: type[Sent]) -> Operation:
+    return Operation(summary, "releases", Role.OPERATOR, Released, body, parameters=(NAME,), refusals=(403, 404, 409))
+
+
+@route("POST", "/models/<name>/promote", _operation("Promote a version", Promotion))
+def promote(name: str) -> Response:
+    """Make a version stable, once it has loaded and answered its golden rows; a trial ends with it."""
+    app_services = services()
+    body = read_as(Promotion, request, app_services.settings)
+    who = _operator(body.password)
+    return _released(name, releases.promote(app_services, name, who, body.version))
+
+
+@route("POST", "/models/<name>/rollback", _operation("Roll back", Rollback))
+def rollback(name: str) -> Response:
+    """End the trial if there is one, else make the previous version stable again."""
+    app_services = services()
+    who = _operator(read_as(Rollback, request, app_services.settings).password)
+    return _released(name, releases.rollback(app_services, name, who))
+
+
+@route("POST", "/models/<name>/canary", _operation("Try a version", Canary))
+def canary(name: str) -> Response:
+    """Give a share of the requests to a version beside the stable one, once it has answered its golden rows."""
+    app_services = services()
+    body = read_as(Canary, request, app_services.settings)
+    who = _operator(body.password)
+    return _released(name, releases.canary(app_services, name, who, body.percent, body.version))
+
+
+def _operator(password: str | None) -> str:
+    who = identity()
+    if not who.is_demo and not (password and reauthenticated(password)):
+        raise Forbidden("a release asks for your password once more", wanted="password")
+    return who.name
+
+
+def _released(model: str, state: State) -> Response:
+    return answer(
+        Released(
+            model=model,
+            stable=state.stable,
+            candidate=state.candidate,
+            candidate_percent=state.weight_percent,
+            previous=state.previous,
+        )
+    )

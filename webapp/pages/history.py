@@ -21,7 +21,7 @@ from webapp.history.search import History, Logged, Page, export
 from webapp.http.errors import page_with
 from webapp.models.catalog import ModelVersion
 from webapp.pages import frame
-from webapp.pages.model_views import rolled_back
+from webapp.pages.models import rolled_back
 from webapp.services import services
 from webapp.types import Role
 

@@ -2,24 +2,274 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
 
 from flask import Blueprint, Response, abort, flash, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from common.errors import GateRefused, VouchError
-from serving.release.state import State
+from common.errors import DataError, GateRefused, VouchError
+from common.paths import Paths
+from common.text import with_point
+from serving.client.errors import ModelNotFound
+from serving.release.state import Entry, State, Store
 from serving.repository.manifest import Manifest
 from webapp.auth import identity, reauthenticated, requires
 from webapp.http.errors import page_with
 from webapp.models import releases
-from webapp.pages.model_views import Step, change_told, model_view, read_step, reports, seen, sentence
-from webapp.services import services
+from webapp.services import Services, services
 from webapp.types import Role
 
 blueprint = Blueprint("models", __name__)
 SHOWN = 5  # of the newest versions; older ones are folded up
 REPORT_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
+METRICS = {
+    "auc": "AUC",
+    "precision": "Precision",
+    "recall": "Recall",
+    "binary_accuracy": "Accuracy",
+    "accuracy": "Accuracy",
+    "calibration_error": "Calibration error",
+}
+WHATS = ("promote", "canary", "rollback")
+CHECKED = "The version is loaded and must give its golden answers first; until then nothing changes."
+KEPT_LOADED = "The version that is stable now stays loaded, so that you can roll back at once."
+UNLOADED = "The version that is left is unloaded; it stays on the disk and can be promoted again."
+GATES = {"data": "Data", "evaluation": "Evaluation", "serving": "Serving"}
+
+
+def reports(var: Path, model: str) -> dict[str, Path]:
+    """Return a model's reports, as pages, by the id of the run that wrote them."""
+    pages = {}
+    for facts in Paths(var, model).run_reports.glob("*/report.json"):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            page = facts.with_name("report.html")
+            if page.is_file():
+                pages[str(json.loads(facts.read_text(encoding="utf-8"))["run_id"])] = page
+    return pages
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric on the test split with its confidence bounds, None where there are none."""
+
+    name: str
+    value: float
+    lower: float | None = None
+    upper: float | None = None
+
+
+@dataclass(frozen=True)
+class VersionView:
+    """One version. `loading`: the model server's word for its state, empty if it has none, None if not known."""
+
+    number: int
+    labels: tuple[str, ...]
+    weight_percent: float
+    loading: str | None
+    has_report: bool
+    manifest: Manifest | None = None
+    problem: str = ""  # why there is no manifest
+
+    @property
+    def created(self) -> datetime | None:
+        with suppress(ValueError):
+            return datetime.fromisoformat(self.manifest.created) if self.manifest else None
+        return None
+
+    @property
+    def metrics(self) -> list[Metric]:
+        metrics = self.manifest.metrics if self.manifest else {}
+        return [_metric(str(METRICS.get(name, name)), value) for name, value in metrics.items()]
+
+    @property
+    def verdicts(self) -> list[tuple[str, str]]:
+        sentences = self.manifest.sentences if self.manifest else {}
+        return [(str(GATES.get(gate, gate)), sentence) for gate, sentence in sentences.items()]
+
+
+@dataclass(frozen=True)
+class ModelView:
+    """One model. `state` is None before the first release; `trouble` is why its versions' state is not known."""
+
+    name: str
+    title: str
+    description: str
+    state: State | None
+    versions: tuple[VersionView, ...]  # newest first
+    history: tuple[Entry, ...]  # newest first
+    trouble: str = ""
+
+    @property
+    def sentence(self) -> str:
+        return sentence(self.state) if self.state else "nothing is released yet"
+
+
+def rolled_back(history: Iterable[Entry]) -> dict[int, str]:
+    """Return the versions that were rolled back and not released since, each with the time. `history`: oldest first."""
+    times: dict[int, str] = {}
+    for entry in history:
+        if entry.outcome != "done":
+            continue
+        released = {entry.after.stable, entry.after.candidate}
+        if entry.what == "rollback" and entry.before:
+            times |= dict.fromkeys(entry.before.labels.values(), entry.time)
+        times = {version: time for version, time in times.items() if version not in released}
+    return times
+
+
+def model_view(services: Services, name: str) -> ModelView:
+    numbers = services.catalog.versions(name)
+    state, trouble = _state(services, name)
+    loading, unreached = _loading(services, name)
+    written = reports(services.settings.var, name)
+    versions = tuple(_version(services, name, number, state, loading, written) for number in reversed(numbers))
+    title, description = _titled(services, name, state.stable if state else numbers[-1])
+    history = tuple(reversed(Store(services.settings.serving, name).history()))
+    return ModelView(name, title, description, state, versions, history, trouble or unreached)
+
+
+def _state(services: Services, name: str) -> tuple[State | None, str]:
+    try:
+        record = Store(services.settings.serving, name).read()
+    except DataError as error:
+        return None, error.what
+    return (record.state if record else None), ""
+
+
+def _loading(services: Services, name: str) -> tuple[dict[int, str] | None, str]:
+    """Return the model server's word for each version's state, or why it is not known."""
+    try:
+        return {status.version: status.state for status in services.client.status(name)}, ""
+    except ModelNotFound:
+        return {}, ""
+    except VouchError as error:
+        return None, error.what
+
+
+def _titled(services: Services, name: str, version: int) -> tuple[str, str]:
+    with suppress(ModelNotFound, DataError):
+        model_version = services.catalog.model_version(name, version)
+        return model_version.title, model_version.description
+    return name, ""
+
+
+def _version(
+    services: Services, name: str, number: int, state: State | None, loading: dict[int, str] | None, written: Any
+) -> VersionView:
+    held = {"stable": state.stable, "candidate": state.candidate, "previous": state.previous} if state else {}
+    labels = tuple(label for label, version in held.items() if version == number)
+    weight = state.weight_percent if state and state.candidate == number else 0.0
+    word = None if loading is None else loading.get(number, "")
+    try:
+        manifest = Manifest.read(services.settings.serving / name / str(number))
+    except DataError as error:
+        return VersionView(number, labels, weight, word, has_report=False, problem=error.what)
+    return VersionView(number, labels, weight, word, manifest.run_id in written, manifest)
+
+
+def _metric(name: str, value: Any) -> Metric:
+    return Metric(name, *value[:3]) if isinstance(value, list) else Metric(name, value)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is asked for, and what it would do. `before` is None as long as nothing is released."""
+
+    what: str  # one of WHATS
+    before: State | None
+    title: str
+    after: tuple[str, str]  # what would answer, and what would be on trial
+    consequences: tuple[str, ...]
+    version: int | None = None
+    weight_percent: float = 0.0
+
+    @property
+    def changes(self) -> list[tuple[str, str, str]]:
+        names = ("Answers most requests (stable)", "On trial (candidate)")
+        rows = zip(names, _held(self.before), self.after, strict=True)
+        return [(name, before, after) for name, before, after in rows if before != after]
+
+
+def read_step(what: str, form: Mapping[str, str], before: State | None) -> Step:
+    if what not in WHATS:
+        raise DataError("there is no such change", got=repr(what[:40]), wanted=", ".join(WHATS))
+    stable, trial = _held(before)
+    if what == "rollback":
+        if before is None or not (before.candidate or before.previous):
+            raise DataError("there is nothing to go back to", got=sentence(before) if before else None)
+        after = (stable, _trial(None, 0)) if before.candidate else (_numbered(before.previous), trial)
+        return Step(what, before, "Roll back", after, (UNLOADED,))
+    weight = _number(form.get("weight", "0"), "share of the requests", 0, 100) if what == "canary" else 0.0
+    if what == "canary" and not weight:
+        return Step(what, before, "End the canary", (stable, _trial(None, 0)), (UNLOADED,))
+    version = int(_number(form.get("version", ""), "version", 1, 10**15, whole=True))
+    if what == "canary":
+        after, title = (stable, _trial(version, weight)), f"Try version {version} as a canary"
+        return Step(what, before, title, after, (CHECKED, "Predictions say which version made them."), version, weight)
+    after, title = (_numbered(version), _trial(None, 0)), f"Make version {version} stable"
+    return Step(what, before, title, after, (CHECKED, KEPT_LOADED), version)
+
+
+def _held(state: State | None) -> tuple[str, str]:
+    if state is None:
+        return _numbered(None), _trial(None, 0)
+    return _numbered(state.stable), _trial(state.candidate, state.weight_percent)
+
+
+def seen(state: State | None) -> str:
+    """Return what stands for a state in a form, to tell whether it is still the same when the form comes back."""
+    return f"{state.stable}.{state.previous}.{state.candidate}.{state.weight_percent:g}" if state else "none"
+
+
+def sentence(state: State) -> str:
+    words = f"version {state.stable} is stable"
+    if state.candidate:
+        words += f", version {state.candidate} gets {state.weight_percent:g}% of the requests"
+    if state.previous:
+        words += f"; version {state.previous} is kept loaded for a rollback"
+    return str(words)
+
+
+def change_told(what: str) -> str:
+    """Return what the release log calls a change; what is not known, as it is."""
+    kind, _space, share = what.partition(" ")
+    names = {
+        "first": "first release",
+        "replace": "replacement",
+        "promote": "made stable",
+        "rollback": "rolled back",
+        "canary": "canary",
+    }
+    return f"{names.get(kind, kind)} {share}".strip()
+
+
+def _number(text: str, name: str, least: float, most: float, *, whole: bool = False) -> float:
+    try:
+        value = int(text) if whole else float(with_point(text))
+    except ValueError:
+        value = -1
+    if not least <= value <= most:
+        kind = "a whole number" if whole else "a number"
+        raise DataError(f"this is no {name}", got=repr(text[:40]), wanted=f"{kind} from {least} to {most}")
+    return value
+
+
+def _numbered(number: int | None) -> str:
+    return f"version {number}" if number else "none"
+
+
+def _trial(number: int | None, weight_percent: float) -> str:
+    if not number:
+        return "none"
+    return f"version {number}, {weight_percent:g}% of the requests"
+
+
 blueprint.add_app_template_filter(sentence, "state")
 blueprint.add_app_template_filter(change_told, "change")
 

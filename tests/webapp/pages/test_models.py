@@ -19,7 +19,7 @@ from tests.support.web.apps import App, own_app
 from tests.support.web.fake_model_server import FakeModelServer
 from tests.support.web.models import Made, make_version, release
 from tests.support.web.small_app import PASSWORD, SECRET, add_users, log_in
-from webapp.pages.model_views import change_told
+from webapp.pages.models import change_told
 
 METRICS = {"auc": [0.97, 0.93, 0.99], "calibration_error": 0.02}
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.support.web.logged import NOON, batch, hasty, minutes, put
-from webapp.history.last_hour import recent
+from webapp.pages.monitoring import recent
 
 
 @pytest.fixture(autouse=True)
