@@ -1,7 +1,8 @@
 """Read the prediction log newest first, a day at a time, by DuckDB.
 
-Each day is first asked how many of its rows pass, by second; then they are read in tables of `TABLE_ROWS` or a few
-more, each from the files that hold them. So a page far back costs no more than the first, and memory is bounded.
+A day's newest files are first asked how many of their rows pass, by second; then these are read in tables of
+`TABLE_ROWS` or a few more, each from the files that hold them; then more of the files. So memory is bounded, and a
+page costs what it takes to count the rows before it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from common.records.engine import FILES, answer_from, connect, facts_of, live
 from common.records.files import INPUT, META, LogFile, days, end_of, files_of_day, start_of
 
 TABLE_ROWS = 20_000
+FIRST_FILES = 64  # of a day, for its newest rows
 SEARCHED = ("request_id", "who", "reference", "label")  # and all texts among the inputs
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _SQL_TYPES = {
@@ -34,7 +36,7 @@ _PARTS = """
         SELECT *, (sum(rows) OVER (ORDER BY second DESC) - 1) // $table_rows AS part
         FROM (
             SELECT epoch_us(time) // 1000000 AS second, count(*) AS rows, list(DISTINCT filename) AS files
-            FROM passing GROUP BY ALL
+            FROM passing WHERE time >= $from AND time < $to GROUP BY ALL
         )
     ) GROUP BY part ORDER BY part
 """  # of about as many rows each, newest first
@@ -91,19 +93,21 @@ class Reader:
         for files in self._days:
             if self._is_late(files[0].newest):
                 return
-            for oldest, newest, rows, paths in self._parts(files):
-                if self._is_late(end := EPOCH + timedelta(seconds=newest + 1)):
-                    return
-                if rows > skip:
-                    yield self._part(paths, EPOCH + timedelta(seconds=oldest), end).slice(skip)
-                skip = max(0, skip - rows)
+            for some, start, end in _windows(files):
+                for oldest, newest, rows, paths in self._parts(some, start, end):
+                    if self._is_late(after := EPOCH + timedelta(seconds=newest + 1)):
+                        return
+                    if rows > skip:
+                        yield self._part(paths, EPOCH + timedelta(seconds=oldest), after).slice(skip)
+                    skip = max(0, skip - rows)
 
     def query(self, select: str, values: Mapping[str, Any] | None = None) -> list[Any]:
         """Return the rows of an SQL query on `passing`: the predictions that pass, of all days."""
         return self._ask([path for files in self._days for path in live(self._connection, files)], select, values)
 
-    def _parts(self, files: Sequence[LogFile]) -> list[Any]:
-        return self._ask(live(self._connection, files), _PARTS, {"table_rows": TABLE_ROWS})
+    def _parts(self, files: Sequence[LogFile], start: datetime, end: datetime) -> list[Any]:
+        values = {"table_rows": TABLE_ROWS, "from": start, "to": end}
+        return self._ask(live(self._connection, files), _PARTS, values)
 
     def _part(self, paths: Sequence[str], start: datetime, end: datetime) -> pa.Table:
         names = ", ".join(map(_quoted, self.schema.names))
@@ -156,6 +160,20 @@ class Reader:
             return False
         self.stopped_at = moment
         return True
+
+
+def _windows(files: Sequence[LogFile]) -> Iterator[tuple[Sequence[LogFile], datetime, datetime]]:
+    """Yield ever more of a day's newest files, with whole seconds between which all rows are in these.
+
+    What the other files hold is not newer than the first of them says by its name.
+    """
+    count, end = FIRST_FILES, end_of(files[0].newest.date())
+    while count < len(files):
+        start = files[count].newest.replace(microsecond=0) + timedelta(seconds=1)
+        if start < end:
+            yield files[:count], start, end
+        count, end = 2 * count, min(start, end)
+    yield files, start_of(files[0].newest.date()), end
 
 
 def _quoted(name: str) -> str:

@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import IO
 
 import click
-from flask import current_app
 from flask.cli import AppGroup
 
 from common.cli import Group
 from webapp.auth.accounts import Accounts
 from webapp.migrations import revision
+from webapp.services import services
 from webapp.types import Role
 
 
@@ -46,14 +46,14 @@ def warn_without_users(accounts: Accounts) -> None:
 @password_option
 def add(name: str, role: str, password_file: IO[str] | None) -> None:
     """Add a user."""
-    _accounts().add(name, _password(password_file), Role[role.upper()], who=who_at_the_machine())
+    services().accounts.add(name, _password(password_file), Role[role.upper()], who=who_at_the_machine())
     click.echo(f"{name} is {role}")
 
 
 @user_commands.command("list")
 def show() -> None:
     """List all users."""
-    for user in _accounts().users():
+    for user in services().accounts.users():
         seen = _time(user.last_login) if user.last_login else "never logged in"
         click.echo(
             f"{user.name:<24} {user.role.name.lower():<9} {'disabled' if user.is_disabled else 'enabled':<9} {seen}"
@@ -64,7 +64,7 @@ def show() -> None:
 @click.argument("name")
 def disable(name: str) -> None:
     """Log a user out everywhere and let them in no more."""
-    _accounts().set_disabled(name, True, who=who_at_the_machine())
+    services().accounts.set_disabled(name, True, who=who_at_the_machine())
     click.echo(f"{name} is disabled")
 
 
@@ -72,7 +72,7 @@ def disable(name: str) -> None:
 @click.argument("name")
 def enable(name: str) -> None:
     """Let a user in again."""
-    _accounts().set_disabled(name, False, who=who_at_the_machine())
+    services().accounts.set_disabled(name, False, who=who_at_the_machine())
     click.echo(f"{name} is enabled")
 
 
@@ -81,7 +81,7 @@ def enable(name: str) -> None:
 @click.argument("role", type=ROLES)
 def role(name: str, role: str) -> None:
     """Change what a user may do."""
-    _accounts().set_role(name, Role[role.upper()], who=who_at_the_machine())
+    services().accounts.set_role(name, Role[role.upper()], who=who_at_the_machine())
     click.echo(f"{name} is {role}")
 
 
@@ -90,7 +90,7 @@ def role(name: str, role: str) -> None:
 @password_option
 def password(name: str, password_file: IO[str] | None) -> None:
     """Change a user's password; they are logged out everywhere."""
-    _accounts().set_password(name, _password(password_file), who=who_at_the_machine())
+    services().accounts.set_password(name, _password(password_file), who=who_at_the_machine())
     click.echo(f"the password of {name} is changed")
 
 
@@ -98,26 +98,21 @@ def password(name: str, password_file: IO[str] | None) -> None:
 @click.option("--last", type=click.IntRange(min=1), default=50, show_default=True, help="So many of the last entries.")
 def show_audit(last: int) -> None:
     """Show who did what."""
-    for entry in _accounts().audit.entries(last):
+    for entry in services().accounts.audit.entries(last):
         click.echo(f"{entry.number:>6} {_time(entry.time)} {entry.who:<16} {entry.action:<16} {entry.detail}")
 
 
 @audit_commands.command("verify")
 def verify_audit() -> None:
     """Check that no entry was changed or removed."""
-    click.echo(f"{_accounts().audit.verify()} entries, none changed")
+    click.echo(f"{services().accounts.audit.verify()} entries, none changed")
 
 
 @database_commands.command("migrate")
 def migrate() -> None:
     """Bring the database up to date with this code."""
-    with current_app.extensions["vouch"].database.reading() as connection:
+    with services().database.reading() as connection:
         click.echo(f"the database is at step {revision(connection)}")
-
-
-def _accounts() -> Accounts:
-    accounts: Accounts = current_app.extensions["vouch"].accounts
-    return accounts
 
 
 def _password(file: IO[str] | None) -> str:

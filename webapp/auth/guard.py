@@ -15,10 +15,10 @@ from werkzeug.wrappers import Response
 
 from common.errors import ConfigError, VouchError
 from webapp.auth import masking, tokens
-from webapp.auth.accounts import Accounts
 from webapp.auth.cli import audit_commands, database_commands, user_commands, warn_without_users
 from webapp.auth.throttle import origin_of
 from webapp.auth.tokens import key_ring
+from webapp.services import services
 from webapp.settings import WebSettings
 from webapp.types import Forbidden, Identity, NotAuthenticated, Role
 
@@ -114,7 +114,7 @@ def reauthenticated(password: str) -> bool:
     if who.is_demo:
         return True
     try:
-        _accounts().authenticate(who.name, password, origin_of(who.name))
+        services().accounts.authenticate(who.name, password, origin_of(who.name))
     except NotAuthenticated:
         return False
     return True
@@ -161,14 +161,14 @@ def _known() -> Identity:
 
 
 def _found_out() -> Identity:
-    if not current_app.extensions["vouch"].settings.auth:
+    if not services().settings.auth:
         return DEMO
     token = bearer_token()
     if token is not None:
         return tokens.validate(token)
     if request.path.startswith(TOKENS_ONLY):
         raise NotAuthenticated("this needs a login", wanted="Authorization: Bearer …", fix="POST /api/v1/auth/login")
-    user = _accounts().sessions.who(session[SESSION]) if SESSION in session else None
+    user = services().accounts.sessions.who(session[SESSION]) if SESSION in session else None
     if user is None:
         raise NotAuthenticated("this needs a login", fix="log in")
     return user
@@ -179,8 +179,3 @@ def _to_login() -> Response:
     methods = (request.url_rule.methods if request.url_rule else None) or ()
     here = request.script_root + (request.full_path.rstrip("?") if "GET" in methods else "/")
     return redirect(f"{url_for('auth.login')}?{urlencode({'next': here})}", 303)
-
-
-def _accounts() -> Accounts:
-    accounts: Accounts = current_app.extensions["vouch"].accounts
-    return accounts

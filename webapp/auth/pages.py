@@ -5,24 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from flask import (
-    Blueprint,
-    Response,
-    current_app,
-    flash,
-    make_response,
-    redirect,
-    render_template,
-    request,
-    session,
-    url_for,
-)
+from flask import Blueprint, Response, flash, make_response, redirect, render_template, request, session, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from common.errors import DataError
-from webapp.auth.accounts import LOGIN, Accounts, User
+from webapp.auth.accounts import LOGIN, User
 from webapp.auth.guard import SESSION, identity, public, reauthenticated, requires
 from webapp.auth.throttle import origin_of, remember_device
+from webapp.services import services
 from webapp.types import NotAuthenticated, Role, TooManyAttempts
 
 blueprint = Blueprint("auth", __name__)
@@ -46,12 +36,12 @@ def log_in() -> AnyResponse:
         return redirect(target, SEE_OTHER)
     origin = origin_of(name)
     try:
-        user = _accounts().authenticate(name, request.form.get("password", ""), origin)
+        user = services().accounts.authenticate(name, request.form.get("password", ""), origin)
     except (NotAuthenticated, TooManyAttempts) as error:
         return _login_form(target, name, error)
     _forget_session()
-    session[SESSION] = _accounts().sessions.begin(user.id, origin.address)
-    _accounts().audit.append(user.name, LOGIN, f"page, from {origin.address}")
+    session[SESSION] = services().accounts.sessions.begin(user.id, origin.address)
+    services().accounts.audit.append(user.name, LOGIN, f"page, from {origin.address}")
     response = redirect(target, SEE_OTHER)
     remember_device(response, user.name)
     return response
@@ -64,7 +54,7 @@ def logout() -> AnyResponse:
     who = identity()
     _forget_session()
     if who.name and not who.is_demo:
-        _accounts().audit.append(who.name, "logout", "page")
+        services().accounts.audit.append(who.name, "logout", "page")
     return redirect(url_for(".login"), SEE_OTHER)
 
 
@@ -86,7 +76,9 @@ def change_password() -> AnyResponse:
         _check_password("password")
         if form.get("new", "") != form.get("again", ""):
             raise WrongField("again", "the two new passwords are not the same")
-        _accounts().set_password(who.name, form.get("new", ""), who=who.name, but_session=session.get(SESSION, ""))
+        services().accounts.set_password(
+            who.name, form.get("new", ""), who=who.name, but_session=session.get(SESSION, "")
+        )
     except DataError as error:
         return _page("account.html", problems=_problems(error, "new"))
     flash("Your password is changed. You are logged out everywhere else.", "pass")
@@ -105,7 +97,9 @@ def add_user() -> AnyResponse:
     form = request.form
     try:
         _check_password("own_password")
-        user = _accounts().add(form.get("name", "").strip(), form.get("password", ""), _role(), who=identity().name)
+        user = services().accounts.add(
+            form.get("name", "").strip(), form.get("password", ""), _role(), who=identity().name
+        )
     except DataError as error:
         return _users_page(_problems(error, "name"))
     flash(f"{user.name} is added.", "pass")
@@ -115,14 +109,14 @@ def add_user() -> AnyResponse:
 @blueprint.get("/users/<name>")
 @requires(Role.ADMIN)
 def user(name: str) -> AnyResponse:
-    return _user_page(_accounts().find(name))
+    return _user_page(services().accounts.find(name))
 
 
 @blueprint.post("/users/<name>")
 @requires(Role.ADMIN)
 def change_user(name: str) -> AnyResponse:
     """Change a user's role or password, lock them out or let them in again."""
-    user, accounts, who = _accounts().find(name), _accounts(), identity().name
+    user, accounts, who = services().accounts.find(name), services().accounts, identity().name
     changes = {
         "role": lambda: accounts.set_role(name, _role(), who=who),
         "password": lambda: accounts.set_password(name, request.form.get("password", ""), who=who),
@@ -171,7 +165,7 @@ def _page(template: str, *, problems: Mapping[str, str] | None = None, **values:
 
 
 def _users_page(problems: Mapping[str, str] | None = None) -> Response:
-    return _page("users.html", problems=problems, users=_accounts().users(), form=request.form)
+    return _page("users.html", problems=problems, users=services().accounts.users(), form=request.form)
 
 
 def _user_page(user: User, problems: Mapping[str, str] | None = None) -> Response:
@@ -206,10 +200,5 @@ def _role_names() -> list[tuple[str, str]]:
 
 def _forget_session() -> None:
     if SESSION in session:
-        _accounts().sessions.end(session[SESSION])
+        services().accounts.sessions.end(session[SESSION])
     session.clear()
-
-
-def _accounts() -> Accounts:
-    accounts: Accounts = current_app.extensions["vouch"].accounts
-    return accounts

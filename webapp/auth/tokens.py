@@ -22,6 +22,7 @@ from common.errors import EnvironmentProblem
 from webapp.auth.accounts import LOGIN, Accounts
 from webapp.auth.sessions import LOG_IN, Issued
 from webapp.auth.throttle import Origin
+from webapp.services import services
 from webapp.settings import WebSettings
 from webapp.types import Identity, NotAuthenticated
 
@@ -113,7 +114,7 @@ def login(accounts: Accounts, name: str, password: str, address: str) -> Pair:
 
 def refresh(refresh_token: str) -> Pair:
     """Change a refresh token for a new pair. Raises NotAuthenticated; one used twice revokes its whole family."""
-    accounts, claims = _accounts(), _claims(refresh_token, REFRESH)
+    accounts, claims = services().accounts, _claims(refresh_token, REFRESH)
     try:
         return _pair(accounts.refresh_tokens.rotate(claims["jti"]))
     except NotAuthenticated as error:
@@ -124,14 +125,14 @@ def refresh(refresh_token: str) -> Pair:
 def logout(refresh_token: str) -> None:
     """Revoke the family of a refresh token, its access tokens too. Raises NotAuthenticated for a false one."""
     claims = _claims(refresh_token, REFRESH)
-    _accounts().refresh_tokens.revoke(claims["fam"])
-    _accounts().audit.append(claims["sub"], "logout", "API")
+    services().accounts.refresh_tokens.revoke(claims["fam"])
+    services().accounts.audit.append(claims["sub"], "logout", "API")
 
 
 def validate(access: str) -> Identity:
     """Return who holds an access token, with the role they have now. Raises NotAuthenticated."""
     claims = _claims(access, ACCESS)
-    identity = _accounts().refresh_tokens.who(claims["fam"])
+    identity = services().accounts.refresh_tokens.who(claims["fam"])
     if identity is None or identity.name != claims["sub"]:
         raise NotAuthenticated("the access token was revoked", fix=LOG_IN)
     return identity
@@ -182,8 +183,3 @@ def _claims(token: str, audience: str) -> dict[str, Any]:
 def _ring() -> KeyRing:
     ring: KeyRing = current_app.extensions[EXTENSION]
     return ring
-
-
-def _accounts() -> Accounts:
-    accounts: Accounts = current_app.extensions["vouch"].accounts
-    return accounts

@@ -27,12 +27,14 @@ from pyarrow import csv
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from common.errors import EnvironmentProblem, VouchError
+from common.logs import REQUEST_ID, Sparse
 from common.records import labels
 from common.records.database import Database
 from common.records.reader import Filters, Reader
 from common.tables.csv_file import CsvFile
 from webapp.bulk.csv_blocks import Limits
 from webapp.bulk.scoring import BulkResult, Upload, score_csv
+from webapp.http.admission import NoRoom
 from webapp.predict.predictor import Predictor
 from webapp.settings import WebSettings
 from webapp.tables import jobs
@@ -42,6 +44,7 @@ WAITING, RUNNING, DONE, REFUSED, FAILED = "waiting", "running", "done", "refused
 LEASE_S = 15.0
 BEAT_S = 1.0
 SWEEP_EVERY_S = 60.0
+CLOSE_S = 3.0
 KEPT_S = 24 * 3600.0
 ATTEMPTS = 3
 TOKEN = re.compile(r"[A-Za-z0-9_-]{32}")
@@ -56,12 +59,6 @@ class NoSuchJob(VouchError):
     """There is no such upload, it has expired, or it is somebody else's."""
 
     http_status = 404
-
-
-class NoRoom(VouchError):
-    """Too much waits to be predicted."""
-
-    http_status = 503
 
 
 class _Lost(Exception):
@@ -128,8 +125,7 @@ class Jobs:
         with self._changed:
             self._is_closed = self._is_lost = True
             self._changed.notify_all()
-        if self._thread:
-            self._thread.join(BEAT_S)
+            self._changed.wait_for(lambda: not self._taken, CLOSE_S)
 
     def submit(self, request_info: RequestInfo, upload: Upload, job_id: str = "") -> Job:
         """Keep a file and have it predicted. `job_id`: one that the asker made up.
@@ -233,11 +229,13 @@ class Jobs:
                 temporary.unlink(missing_ok=True)
 
     def _run(self) -> None:
+        troubles = Sparse()
         while not self._is_closed:
             try:
                 self._beat()
             except Exception as error:  # an edge: the database may be away for a while
-                log.warning("jobs have to wait: %s", error)
+                if troubles.due(str(error)):
+                    log.warning("jobs have to wait: %s", error)
             with self._changed:
                 if not self._is_closed:
                     self._changed.wait(BEAT_S)
@@ -274,6 +272,7 @@ class Jobs:
 
     def _work(self, row: Row[Any]) -> None:
         """Predict a file, and write down what became of it, unless another worker has it by now."""
+        REQUEST_ID.set(row.request_id)
         try:
             with suppress(_Lost):
                 self._finish(row, *self._outcome(row))
@@ -376,20 +375,9 @@ def _job(row: Row[Any]) -> Job:
         result = BulkResult(**told)
         summary = Summary(**outcome["summary"])
     created, expires = (datetime.fromtimestamp(seconds, timezone.utc) for seconds in (row.created, row.expires))
-    return Job(
-        row.id,
-        row.owner,
-        row.model,
-        row.state,
-        row.request_id,
-        created,
-        expires,
-        row.rows,
-        row.share,
-        result,
-        summary,
-        _error(outcome) if "what" in outcome else None,
-    )
+    plain = {name: getattr(row, name) for name in ("id", "owner", "model", "state", "request_id", "rows", "share")}
+    error = _error(outcome) if "what" in outcome else None
+    return Job(**plain, created=created, expires=expires, result=result, summary=summary, error=error)
 
 
 def _error(outcome: dict[str, Any]) -> VouchError:

@@ -1,4 +1,4 @@
-"""What was predicted: search it, look at one prediction, export it; and what turned out to be true."""
+"""What was predicted: search, look at one, export, delete; and what turned out to be true."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from common.errors import DataError, VouchError
-from common.records import labels
+from common.records import labels, upkeep
 from common.records.database import Database
 from common.records.files import INPUT, META, end_of, start_of
 from common.records.labels import Feedback, Key
 from common.records.reader import ALL, Filters, Reader
 from common.tables.safe import safe_texts
-from webapp.predict import log_upkeep
 from webapp.predict.log_writer import FLUSH_EVERY_S
 from webapp.services import Services
 
@@ -161,7 +160,7 @@ class History:
             uploads = app_services.jobs.remove(connection, model, (request_id for request_id, _ in keys))
             detail = f"{model}: {len(keys)} predictions, {gone} true labels, {uploads} uploads"
             app_services.accounts.audit.append_in(connection, who, "reference deleted", detail)
-        log_upkeep.forget(base, reference)  # last: by the predictions the rest is found, should it fail half way
+        upkeep.forget(base, reference)  # last: by the predictions the rest is found, should it fail half way
         return Forgotten(len(keys), gone, uploads)
 
     def _with_feedback(self, model: str, rows: list[Logged]) -> list[Logged]:

@@ -25,7 +25,7 @@ from webapp.types import InvalidInput, Problem, Role
 
 blueprint = Blueprint("batch", __name__)
 EXAMPLE_ROWS = 3
-WAIT_S = 10.0  # most files are done by then; the page of a longer one looks again by itself
+WAIT_S = 30.0  # most files are done by then; the page of a longer one looks again by itself
 LOOK_AGAIN_S = 2
 
 

@@ -26,9 +26,9 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from common.logs import Sparse
 from common.records.files import INPUT, META, column, day_folder, with_facts, write
+from common.records.upkeep import Upkeep, look_after
 from config.schema import read_schema
 from serving.repository.layout import SCHEMA
-from webapp.predict.log_upkeep import Upkeep, look_after
 from webapp.settings import WebSettings
 from webapp.types import LoggedBatch
 

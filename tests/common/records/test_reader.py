@@ -135,11 +135,23 @@ def test_a_thousand_small_files_are_paged_in_few_queries_and_rows_are_read_from_
         put(base, batch(1, at=NOON + timedelta(seconds=number)))
     first = next(Reader(base).tables())["time"].to_pylist()
     assert first == [NOON + timedelta(seconds=number) for number in range(999, 949, -1)]
-    assert [len(paths) for paths in queries] == [1, 1000, 1000, 50], "schema, what is merged, how many when, the page"
+    assert [len(paths) for paths in queries] == [1, 64, 64, 50], "schema, what is merged, how many when, the page"
     queries.clear()
     last = next(Reader(base).tables(skip=975))["time"].to_pylist()
     assert last == [NOON + timedelta(seconds=number) for number in range(24, -1, -1)]
-    assert [len(paths) for paths in queries] == [1, 1000, 1000, 50], "the last page costs no more"
+    counted = [files for files in (64, 128, 256, 512, 1000) for _ in ("what is merged", "how many when")]
+    assert [len(paths) for paths in queries] == [1, *counted, 38], "as many again as all, in a few steps"
+
+
+def test_rows_of_one_second_in_more_files_than_are_looked_at_first_come_once_and_in_order(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader_module, "FIRST_FILES", 2)
+    times = [NOON + timedelta(milliseconds=100 * number) for number in range(25)]
+    for number, at in enumerate(times):
+        put(base, batch(1, at=at, asked=asked(f"r{number}")))
+    rows = [time for table in Reader(base).tables() for time in table["time"].to_pylist()]
+    assert rows == times[::-1]
 
 
 def spoil_footer(path: Path) -> None:

@@ -18,8 +18,9 @@ from tests.support.clock import Clock
 from tests.support.web.apps import App
 from tests.support.web.fake_model_server import FakeModelServer
 from webapp.bulk import jobs as jobs_module
-from webapp.bulk.jobs import DONE, FAILED, KEPT_S, LEASE_S, REFUSED, Job, Jobs, NoRoom, NoSuchJob
+from webapp.bulk.jobs import DONE, FAILED, KEPT_S, LEASE_S, REFUSED, Job, Jobs, NoSuchJob
 from webapp.bulk.scoring import Upload
+from webapp.http.admission import NoRoom
 from webapp.services import Services
 from webapp.tables import jobs as table
 from webapp.types import RequestInfo

@@ -11,13 +11,12 @@ from flask.testing import FlaskClient
 
 from common.errors import EnvironmentProblem
 from common.files import locked
-from common.records import labels
+from common.records import labels, upkeep
 from common.records.files import days
+from common.records.upkeep import LOCK, Upkeep, look_after
 from tests.support.web.apps import App, csrf_token
 from tests.support.web.logged import NOON, batch, minutes, put
 from webapp.history.search import History, PredictionNotFound
-from webapp.predict import log_upkeep
-from webapp.predict.log_upkeep import LOCK, Upkeep, look_after
 from webapp.services import Services
 from webapp.types import RequestInfo
 
@@ -129,7 +128,7 @@ def test_a_disk_that_is_full_leaves_every_file_whole(here: Here, monkeypatch: py
     with monkeypatch.context() as patch:
         patch.setattr("common.records.files.sync", fail)
         with pytest.raises(OSError, match="No space"):
-            log_upkeep.forget(base, SECRET)
+            upkeep.forget(base, SECRET)
     assert len(request_ids(services)) == 4
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from common.records.upkeep import Upkeep, look_after
 from tests.support.paths import ROOT
 from tests.support.web.logged import read_all, strangers, visible
-from webapp.predict.log_upkeep import Upkeep, look_after
 
 pytestmark = pytest.mark.slow
 BEGIN = """

@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from common.files import locked
+from common.records import upkeep
 from common.records.engine import connect, facts_of, merged_names
 from common.records.files import files_of_day
 from common.records.reader import Reader
+from common.records.upkeep import LOCK, Upkeep, look_after
 from tests.support.web.logged import NOON, batch, hasty, minutes, put, read_all, strangers, visible
-from webapp.predict import log_upkeep
-from webapp.predict.log_upkeep import LOCK, Upkeep, look_after
 
 TOMORROW = NOON + timedelta(days=1)
 
@@ -77,7 +77,7 @@ def test_rows_of_a_merged_file_are_sorted_and_come_in_large_groups(base: Path) -
 def test_merged_files_become_no_larger_than_they_may(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for minute in range(6):
         put(base, batch(1, at=NOON + minutes(minute)))
-    monkeypatch.setattr(log_upkeep, "MERGED_BYTES", 2 * next(base.glob("date=*/*")).stat().st_size + 10)
+    monkeypatch.setattr(upkeep, "MERGED_BYTES", 2 * next(base.glob("date=*/*")).stat().st_size + 10)
     tidy(base)
     assert len(visible(base)) == 3
     assert len(requests(base)) == 6
@@ -85,7 +85,7 @@ def test_merged_files_become_no_larger_than_they_may(base: Path, monkeypatch: py
 
 def test_late_rows_leave_a_large_file_alone(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     large = put(base, batch(1000, columns={"radius": np.random.default_rng(1).normal(size=1000)}))
-    monkeypatch.setattr(log_upkeep, "MERGED_BYTES", large.stat().st_size - 10)
+    monkeypatch.setattr(upkeep, "MERGED_BYTES", large.stat().st_size - 10)
     for minute in (1, 2):
         put(base, batch(1, at=NOON + minutes(minute)))
     tidy(base)
