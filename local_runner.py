@@ -65,7 +65,7 @@ def run(config: Path, overrides: tuple[str, ...], beam_args: tuple[str, ...], ov
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def runs(model: str | None, limit: int, as_json: bool) -> None:
     """List runs from ML Metadata, newest first."""
-    from pipeline.history.show import show_runs
+    from pipeline.history import show_runs
 
     show_runs(model, limit, as_json)
 
@@ -76,7 +76,7 @@ def runs(model: str | None, limit: int, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def explain(run_id: str | None, model: str | None, as_json: bool) -> None:
     """Say in words why a run's model was blessed and pushed, or not. Without RUN_ID: the newest run."""
-    from pipeline.history.show import explain_run
+    from pipeline.history import explain_run
 
     explain_run(run_id, model, as_json)
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import requests
 
-from bench.pipeline import ROOT
-from bench.processes import Command, run, running, wait_until
+from bench.load import Command, run, running, wait_until
+from bench.report import ROOT
 from serving.client.types import Addresses
 
 GIT_S, INSTALL_S, START_S = 60.0, 900.0, 60.0

@@ -7,27 +7,106 @@ import re
 import select
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
 import requests
+from numpy.typing import NDArray
 
-from bench.bodies import SHAPES, Bodies, Shape
-from bench.load import Load, Shot
-from bench.pipeline import ROOT, RunFailed
-from bench.processes import HOST, Command, running, wait_until
+from bench.load import HOST, Command, Load, Shot, running, wait_until
+from bench.report import ROOT, RunFailed
+from serving.client.grpc import to_tensor
 from serving.launch.backends import free
 from serving.wire.messages import message
 
+DEFAULT, PACKED = "serving_default", "serving_packed"
+TOLERANCE = 1e-5
 START_S = 120.0
 ANSWER_S = 30.0
 THREADS = (1, 2, 4, 8)
 METHOD = "/tensorflow.serving.PredictionService/Predict"
 BATCHING = ("--enable_batching=true", f"--batching_parameters_file={ROOT / 'config' / 'batching.config'}")
+
+
+@dataclass(frozen=True)
+class Shape:
+    signature: str
+    rows: int
+
+    def __str__(self) -> str:
+        return f"{self.rows} by {self.signature}"
+
+
+ROW, PACKED_ROW, BATCH_32, BATCH_1024 = Shape(DEFAULT, 1), Shape(PACKED, 1), Shape(PACKED, 32), Shape(PACKED, 1024)
+SHAPES = (ROW, PACKED_ROW, BATCH_32, BATCH_1024)
+
+
+class Bodies:
+    """Writes requests under a folder and judges answers. `version` is the folder of the pushed version."""
+
+    def __init__(self, version: Path, folder: Path) -> None:
+        self.model = version.parent.name
+        self.folder = folder
+        extra = version / "assets.extra"
+        golden = json.loads((extra / "golden.json").read_text(encoding="utf-8"))
+        data = json.loads((extra / "training.json").read_text(encoding="utf-8"))["settings"]["data"]
+        self.columns: dict[str, list[Any]] = golden["inputs"][DEFAULT]
+        self.packed: list[list[float]] = golden["inputs"][PACKED]["features"]
+        self.probability = np.array(golden["probabilities"])[:, data["classes"].index(data["positive"])]
+
+    def rest(self, shape: Shape) -> Path:
+        """Write the JSON for our server: one row as a named object, more by `inputs`."""
+        body: dict[str, Any] = {"signature_name": shape.signature}
+        if shape.signature == DEFAULT:
+            names = self.columns.items()
+            body["instances"] = [{name: values[row] for name, values in names} for row in self._rows(shape)]
+        else:
+            body["inputs"] = self._features(shape)
+        return self._write(f"rest-{shape.signature}-{shape.rows}", json.dumps(body).encode())
+
+    def rival(self, key: str, shape: Shape) -> Path:
+        """Write the JSON for a rival: rows as plain lists, which are the quickest to read."""
+        return self._write(f"{key}-{shape.rows}", json.dumps({key: self._features(shape)}).encode())
+
+    def grpc(self, shape: Shape) -> Path:
+        """Write a PredictRequest as it is framed on the wire."""
+        request = message("PredictRequest")()
+        request.model_spec.name, request.model_spec.signature_name = self.model, shape.signature
+        if shape.signature == DEFAULT:
+            arrays = {name: [values[row] for row in self._rows(shape)] for name, values in self.columns.items()}
+        else:
+            arrays = {"features": self._features(shape)}
+        for name, values in arrays.items():
+            request.inputs[name].CopyFrom(to_tensor(name, values, "DT_FLOAT"))
+        data = request.SerializeToString()
+        return self._write(f"grpc-{shape.signature}-{shape.rows}", b"\0" + len(data).to_bytes(4, "big") + data)
+
+    def check(self, who: str, shape: Shape, answer: Sequence[float] | NDArray[Any]) -> None:
+        """Raise RunFailed unless these are the golden probabilities: otherwise there is nothing to compare."""
+        wanted = self.probability[self._rows(shape)]
+        got = np.ravel(answer)
+        if got.shape != wanted.shape or not np.allclose(got, wanted, rtol=0, atol=TOLERANCE):
+            raise RunFailed(f"{who} answers {shape} wrongly", got=got[:4].tolist(), wanted=str(wanted[:4].tolist()))
+
+    def _rows(self, shape: Shape) -> list[int]:
+        return [index % len(self.packed) for index in range(shape.rows)]
+
+    def _features(self, shape: Shape) -> list[list[float]]:
+        return [self.packed[row] for row in self._rows(shape)]
+
+    def _write(self, name: str, data: bytes) -> Path:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        file = self.folder / name
+        file.write_bytes(data)
+        return file
 
 
 @dataclass(frozen=True)
@@ -134,6 +213,50 @@ class Limit:
 
 @contextmanager
 def limit(version: Path, work: Path) -> Iterator[Limit]:
-    words = [sys.executable, "-m", "bench.in_process", str(version)]
+    words = [sys.executable, "-m", "bench.model_server", str(version)]
     with running(Command(words, work / "limit.log", is_asked=True)) as process:
         yield Limit(process)
+
+
+def answer_orders(version: Path) -> None:
+    """Limit (a) in its own process: session calls with nothing around them.
+
+    Each line of input is a JSON object with `signature`, `rows`, `threads` and `seconds`; each is answered by a line
+    with `calls`, `seconds`, `p50_ms`, `p99_ms`.
+    """
+    from serving.server.core.servable import Servable, as_array  # TensorFlow: in this process alone
+
+    servable = Servable.load(version)
+    columns = json.loads((version / "assets.extra" / "golden.json").read_text(encoding="utf-8"))["inputs"]
+    for line in sys.stdin:
+        order = json.loads(line)
+        signature, rows = order["signature"], order["rows"]
+        arrays = {name: as_array(v, servable.dtype(signature, name)) for name, v in columns[signature].items()}
+        inputs = {name: np.resize(array, (rows, *array.shape[1:])) for name, array in arrays.items()}
+        call = partial(servable.run, signature, inputs)
+        print(json.dumps(measured(call, order["threads"], order["seconds"])), flush=True)
+
+
+def measured(call: Callable[[], object], threads: int, seconds: float) -> dict[str, float]:
+    call()
+    begin = time.perf_counter()
+
+    def work(_: int) -> list[float]:
+        times = []
+        started = time.perf_counter()
+        while started < begin + seconds:
+            call()
+            ended = time.perf_counter()
+            times.append(ended - started)
+            started = ended
+        return times
+
+    with ThreadPoolExecutor(threads) as pool:
+        times = [took_s for part in pool.map(work, range(threads)) for took_s in part]
+    elapsed = time.perf_counter() - begin
+    p50, p99 = np.percentile(times, [50, 99]) * 1000
+    return {"calls": len(times), "seconds": elapsed, "p50_ms": float(p50), "p99_ms": float(p99)}
+
+
+if __name__ == "__main__":
+    answer_orders(Path(sys.argv[1]))

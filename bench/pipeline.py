@@ -22,19 +22,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from common.errors import ConfigError, VouchError
+from bench.report import ROOT, RunFailed, finish, parser, positive, say, start, table, verdict
+from common.errors import ConfigError
 from common.files import write_text
 from config.load import load_settings
 from config.settings import Settings
 
-ROOT = Path(__file__).resolve().parent.parent
 OURS, PLAIN = "ours", "plain Keras"
 BAR = 2.5  # most that ours may take, in times of the rival's wall clock
 ALL_EPOCHS = "model.early_stopping_patience=0"
-
-
-class RunFailed(VouchError):
-    """A measured process did not end well, so there is nothing to compare."""
 
 
 @dataclass(frozen=True)
@@ -47,31 +43,24 @@ class Run:
 
 
 def main() -> None:
-    """Measure, print Markdown tables, and fail if a bar is missed."""
     options = arguments().parse_args()
     overrides = [*options.overrides, ALL_EPOCHS]
-    try:
-        settings = plain_settings(load_settings(options.config, overrides))
-        runs = measure(options.config, overrides, settings, options.runs, options.scratch)
-    except VouchError as error:
-        sys.exit(f"error: {error}")
+    settings = plain_settings(load_settings(options.config, overrides))
+    runs = measure(options.config, overrides, settings, options.runs, options.scratch)
     result = summary(runs)
-    print(markdown(runs, result))
-    if options.out:
-        write_text(options.out, json.dumps({"runs": [asdict(run) for run in runs], **result}, indent=2) + "\n")
-    sys.exit(0 if result["passed"] else 1)
+    numbers = {"runs": [asdict(run) for run in runs], **result}
+    finish(markdown(runs, result), numbers, options.out, passed=result["passed"])
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.pipeline", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--runs", type=positive, default=3, help="counted turns (%(default)s)")
-    parser.add_argument("--config", type=Path, default=Path("config/breast_cancer"), help="%(default)s")
-    parser.add_argument(
+    options = parser("pipeline", __doc__)
+    options.add_argument("--runs", type=positive, default=3, help="counted turns (%(default)s)")
+    options.add_argument("--config", type=Path, default=Path("config/breast_cancer"), help="%(default)s")
+    options.add_argument(
         "--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="override a setting, for both"
     )
-    parser.add_argument("--scratch", type=Path, help="folder for state and logs, kept; default: a temporary one")
-    parser.add_argument("--out", type=Path, help="write the numbers as JSON")
-    return parser
+    options.add_argument("--scratch", type=Path, help="folder for state and logs, kept; default: a temporary one")
+    return options
 
 
 def plain_settings(settings: Settings) -> dict[str, Any]:
@@ -114,7 +103,7 @@ def measure(
                 out = folder / f"{turn}-{contender.split()[0].lower()}"
                 shutil.rmtree(out, ignore_errors=True)
                 run = run_once(contender, command(contender, config, overrides, file, out), turn, out)
-                print(f"{'warm-up' if turn == 0 else f'turn {turn}'}: {contender} {run.wall_s:.1f} s", file=sys.stderr)
+                say(f"{f'turn {turn}' if turn else 'warm-up'}: {contender} {run.wall_s:.1f} s")
                 runs.append(run)
     return [run for run in runs if run.turn > 0]
 
@@ -123,7 +112,7 @@ def command(contender: str, config: Path, overrides: Sequence[str], settings: Pa
     if contender == OURS:
         sets = [word for override in overrides for word in ("--set", override)]
         return [sys.executable, str(ROOT / "local_runner.py"), "run", str(config.resolve()), *sets]
-    return [sys.executable, "-m", "bench.rivals.plain_keras", str(settings), str(out / "result")]
+    return [sys.executable, "-m", "bench.rivals.plain_keras", "train", str(settings), str(out / "result")]
 
 
 def run_once(contender: str, words: Sequence[str], turn: int, out: Path) -> Run:
@@ -162,7 +151,6 @@ def ratios(runs: Sequence[Run], unit: str) -> list[float]:
 
 
 def summary(runs: Sequence[Run]) -> dict[str, Any]:
-    """Return the ratios, judged by the median of wall clock."""
     wall = ratios(runs, "wall_s")
     return {
         "wall": wall,
@@ -174,33 +162,18 @@ def summary(runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def markdown(runs: Sequence[Run], result: dict[str, Any]) -> str:
-    """Return two tables: what each run took, and the ratios with the bar."""
-    lines = ["| run | turn | wall s | CPU s | peak MB |", "|---|---|---|---|---|"]
-    lines += [
-        f"| {run.contender} | {run.turn} | {run.wall_s:.1f} | {run.cpu_s:.1f} | {run.peak_mb:.0f} |"
+    each_run = [
+        (run.contender, run.turn, f"{run.wall_s:.1f}", f"{run.cpu_s:.1f}", f"{run.peak_mb:.0f}")
         for run in sorted(runs, key=lambda run: run.contender)
     ]
-    lines += [
-        "",
-        "| ours over plain Keras by | each turn | min | median | max | bar | |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    verdict = "kept" if result["passed"] else "**missed**"
-    for unit, bar in (("wall", f"≤ {result['bar']:.2f} | {verdict}"), ("cpu", "|")):
+    compared = []
+    for unit, bar in (("wall", (f"≤ {result['bar']:.2f}", verdict(result["passed"]))), ("cpu", ("", ""))):
         values = result[unit]
-        each = ", ".join(f"{value:.2f}" for value in values)
-        lines.append(
-            f"| {unit} | {each} | {min(values):.2f} | {statistics.median(values):.2f} | {max(values):.2f} | {bar} |"
-        )
-    return "\n".join(lines)
-
-
-def positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"should be at least 1, got {number}")
-    return number
+        spread = (f"{value:.2f}" for value in (min(values), statistics.median(values), max(values)))
+        compared.append((unit, ", ".join(f"{value:.2f}" for value in values), *spread, *bar))
+    titles = ("ours over plain Keras by", "each turn", "min", "median", "max", "bar", "")
+    return f"{table(('run', 'turn', 'wall s', 'CPU s', 'peak MB'), each_run)}\n\n{table(titles, compared)}"
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

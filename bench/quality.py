@@ -5,9 +5,6 @@ Run: `python -m bench.quality --repeats 5 --folds 5 --out quality.json`
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -25,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from common.files import write_text
+from bench.report import finish, parser, say, start, table
 from config.load import load_settings
 from config.settings import Settings
 
@@ -51,38 +48,33 @@ class Score:
     seconds: float = 0.0
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Cross-validate, print a Markdown table, and return 1 when the network misses a bar."""
-    parser = argparse.ArgumentParser(prog="bench.quality", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--config", type=Path, default=Path("config/breast_cancer"), help="recipe (%(default)s)")
-    parser.add_argument("--set", action="append", default=[], dest="overrides", help="such as model.epochs=20")
-    parser.add_argument("--repeats", type=int, default=5, help="(%(default)s)")
-    parser.add_argument("--folds", type=int, default=5, help="(%(default)s)")
-    parser.add_argument(
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parser("quality", __doc__)
+    options.add_argument("--config", type=Path, default=Path("config/breast_cancer"), help="recipe (%(default)s)")
+    options.add_argument("--set", action="append", default=[], dest="overrides", help="such as model.epochs=20")
+    options.add_argument("--repeats", type=int, default=5, help="(%(default)s)")
+    options.add_argument("--folds", type=int, default=5, help="(%(default)s)")
+    options.add_argument(
         "--seed", type=int, default=1000, help="of folds and networks (%(default)s); the recipe was chosen on 0 to 4"
     )
-    parser.add_argument("--out", type=Path, help="write every fold's values as JSON")
-    options = parser.parse_args(arguments)
-    settings = load_settings(options.config, options.overrides)
+    given = options.parse_args(arguments)
+    settings = load_settings(given.config, given.overrides)
     scores = []
-    for score in cross_validate(settings, options.repeats, options.folds, options.seed):
+    for score in cross_validate(settings, given.repeats, given.folds, given.seed):
         scores.append(score)
         if score.model == NETWORK:
-            print(f"fold {score.fold}: AUC {score.auc:.4f}, accuracy {score.accuracy:.4f}", file=sys.stderr, flush=True)
-    print(table(scores))
+            say(f"fold {score.fold}: AUC {score.auc:.4f}, accuracy {score.accuracy:.4f}")
     missed = [name for name, bar in BARS.items() if _values(scores, NETWORK, name).mean() < bar]
-    if options.out:
-        result = {
-            "model": settings.model.model_dump(mode="json"),
-            "repeats": options.repeats,
-            "folds": options.folds,
-            "seed": options.seed,
-            "bars": BARS,
-            "missed": missed,
-            "scores": [asdict(score) for score in scores],
-        }
-        write_text(options.out, json.dumps(result, indent=2) + "\n")
-    return 1 if missed else 0
+    numbers = {
+        "model": settings.model.model_dump(mode="json"),
+        "repeats": given.repeats,
+        "folds": given.folds,
+        "seed": given.seed,
+        "bars": BARS,
+        "missed": missed,
+        "scores": [asdict(score) for score in scores],
+    }
+    finish(tables(scores), numbers, given.out, passed=not missed)
 
 
 def cross_validate(settings: Settings, repeats: int, folds: int, seed: int) -> Iterator[Score]:
@@ -104,24 +96,21 @@ def cross_validate(settings: Settings, repeats: int, folds: int, seed: int) -> I
             yield Score(name, fold, **_metrics(is_positive[held_out], probability))
 
 
-def table(scores: list[Score]) -> str:
-    """Return a Markdown table of means ± standard deviations over the folds."""
-    lines = ["| model | " + " | ".join(name.replace("_", " ") for name in METRICS) + " |", "|---" * 5 + "|"]
+def tables(scores: list[Score]) -> str:
+    """Return a Markdown table of means ± standard deviations over the folds, and what set the network apart."""
+    rows = []
     for model in dict.fromkeys(score.model for score in scores):
-        cells = []
-        for metric in METRICS:
-            values = _values(scores, model, metric)
-            cells.append(f"{values.mean():.4f} ± {values.std(ddof=1):.4f}" if len(values) else "")
-        lines.append(f"| {model} | " + " | ".join(cells) + " |")
-    network = [score for score in scores if score.model == NETWORK]
+        by_metric = [_values(scores, model, metric) for metric in METRICS]
+        rows.append([model, *(f"{v.mean():.4f} ± {v.std(ddof=1):.4f}" if len(v) else "" for v in by_metric)])
+    paragraphs = [table(["model", *(name.replace("_", " ") for name in METRICS)], rows)]
     for metric in ("auc", "accuracy"):
         gap = _values(scores, NETWORK, metric) - _values(scores, LOGISTIC, metric)
-        lines.append(f"\n{metric}, network − logistic regression by fold: {gap.mean():+.4f} ± {gap.std(ddof=1):.4f}")
+        difference = f"{gap.mean():+.4f} ± {gap.std(ddof=1):.4f}"
+        paragraphs.append(f"{metric}, network − logistic regression by fold: {difference}")
+    network = [score for score in scores if score.model == NETWORK]
     epochs, seconds = np.mean([s.epochs or 0 for s in network]), np.median([s.seconds for s in network])
-    lines.append(
-        f"\n{len(network)} folds, {epochs:.0f} epochs and {seconds:.1f} s each; accuracy is at 0.5 unless named"
-    )
-    return "\n".join(lines)
+    each = f"{epochs:.0f} epochs and {seconds:.1f} s each"
+    return "\n\n".join([*paragraphs, f"{len(network)} folds, {each}; accuracy is at 0.5 unless named"])
 
 
 def _network(
@@ -130,8 +119,8 @@ def _network(
     """Train the configured recipe on one fold with the functions that Trainer uses."""
     import keras
 
+    from components.evaluation.bounds import choose_threshold
     from components.features.transform import NUMERIC
-    from components.training import operating_point
     from components.training.models import dense as model
 
     started = time.perf_counter()
@@ -152,7 +141,7 @@ def _network(
         class_weight=weights,
     )
     tuned, probability = (np.asarray(network(part, training=False))[:, 0] for part in features[1:])
-    point = operating_point.choose(labels[1] == 1, tuned, settings.evaluation.target_recall)
+    point = choose_threshold(labels[1] == 1, tuned, settings.evaluation.target_recall)
     return Score(
         NETWORK,
         fold,
@@ -187,4 +176,4 @@ def _values(scores: list[Score], model: str, metric: str) -> Array:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    start(main)

@@ -7,11 +7,9 @@ nothing happens, then while a second version is promoted and rolled back again a
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,13 +22,10 @@ import grpc
 import numpy as np
 import requests
 
-from bench.bodies import PACKED_ROW, ROW, Bodies
 from bench.load import Load
-from bench.model_server import METHOD
-from bench.pipeline import RunFailed, positive
-from bench.processes import end_on_sigterm
-from bench.serving import newest, say
-from common.errors import VouchError
+from bench.model_server import METHOD, PACKED_ROW, ROW, Bodies
+from bench.report import RunFailed, finish, parser, positive, say, start, table, verdict
+from bench.serving import newest
 from common.files import write_text
 from common.paths import Paths, var_root
 from serving.client.grpc import GrpcClient
@@ -51,8 +46,6 @@ START_S = 60.0
 
 @dataclass(frozen=True)
 class Client:
-    """One sender: a protocol, and the label it names or none."""
-
     protocol: str
     label: str = ""
 
@@ -79,32 +72,22 @@ class Change:
 
 
 def main() -> None:
-    """Measure, print Markdown tables, and fail if a request failed or a bar is missed."""
     options = arguments().parse_args()
-    end_on_sigterm()
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            version = newest(Paths(var_root(), options.model).serving)
-            sent, changes, switched_s = measure(version, Path(folder), options)
-    except VouchError as error:
-        sys.exit(f"error: {error}")
+    with tempfile.TemporaryDirectory() as folder:
+        version = newest(Paths(var_root(), options.model).serving)
+        sent, changes, switched_s = measure(version, Path(folder), options)
     result = summary(sent, changes, switched_s)
-    print(markdown(result))
-    if options.out:
-        write_text(
-            options.out, json.dumps({**result, "changes": [asdict(released) for released in changes]}, indent=2) + "\n"
-        )
-    sys.exit(0 if result["passed"] else 1)
+    numbers = {**result, "changes": [asdict(released) for released in changes]}
+    finish(markdown(result), numbers, options.out, passed=result["passed"])
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.release", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--model", default="breast_cancer", help="whose newest pushed version is used (%(default)s)")
-    parser.add_argument("--changes", type=positive, default=100, help="promotions and rollbacks (%(default)s)")
-    parser.add_argument("--steady", type=float, default=20.0, metavar="S", help="seconds before them (%(default)s)")
-    parser.add_argument("--rate", type=positive, default=50, help="requests per second of each client (%(default)s)")
-    parser.add_argument("--out", type=Path, help="write the numbers as JSON")
-    return parser
+    options = parser("release", __doc__)
+    options.add_argument("--model", default="breast_cancer", help="whose newest pushed version is used (%(default)s)")
+    options.add_argument("--changes", type=positive, default=100, help="promotions and rollbacks (%(default)s)")
+    options.add_argument("--steady", type=float, default=20.0, metavar="S", help="seconds before them (%(default)s)")
+    options.add_argument("--rate", type=positive, default=50, help="requests per second of each client (%(default)s)")
+    return options
 
 
 def measure(
@@ -235,10 +218,10 @@ def by_grpc(client: Client, addresses: Addresses, bodies: Bodies) -> Callable[[]
 def summary(sent: dict[Client, list[Sent]], changes: Sequence[Change], switched_s: float) -> dict[str, Any]:
     """Return for each client how its requests fared before and during the changes, and whether every bar is kept."""
     clients = []
-    for client, all_ in sent.items():
-        steady = _load([item for item in all_ if item.ended_s < switched_s])
-        switching = _load([item for item in all_ if item.ended_s >= switched_s])
-        failures = [item.failure for item in all_ if item.failure]
+    for client, answers in sent.items():
+        steady = _load([item for item in answers if item.ended_s < switched_s])
+        switching = _load([item for item in answers if item.ended_s >= switched_s])
+        failures = [item.failure for item in answers if item.failure]
         times = switching.p99_ms / steady.p99_ms
         kept = not failures and times <= P99_TIMES
         clients.append(
@@ -263,28 +246,25 @@ def summary(sent: dict[Client, list[Sent]], changes: Sequence[Change], switched_
 
 
 def markdown(result: dict[str, Any]) -> str:
-    """Return a table of the clients, and what the changes took."""
-    lines = [
-        "| client | requests | failed | steady p50, ms | p99 | switching p50, ms | p99 | p99 times | |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    rows = []
     for client in result["clients"]:
         steady, switching = client[STEADY], client[SWITCHING]
-        verdict = "kept" if client["kept"] else "**missed**"
-        lines.append(
-            f"| {client['client']} | {steady['requests'] + switching['requests']} | {client['failed']} "
-            f"| {steady['p50_ms']:.2f} | {steady['p99_ms']:.2f} | {switching['p50_ms']:.2f} "
-            f"| {switching['p99_ms']:.2f} | {client['p99_times']:.2f} | {verdict} |"
-        )
+        times_ms = [f"{phase[key]:.2f}" for phase in (steady, switching) for key in ("p50_ms", "p99_ms")]
+        requests_sent = steady["requests"] + switching["requests"]
+        ends = (f"{client['p99_times']:.2f}", verdict(client["kept"]))
+        rows.append((client["client"], requests_sent, client["failed"], *times_ms, *ends))
+    titles = ("client", "requests", "failed", "steady p50, ms", "p99", "switching p50, ms", "p99", "p99 times", "")
     median, slowest = result["median_s"], result["slowest_s"]
-    lines += [
-        "",
-        f"{result['number_of_changes']} changes. Seconds, median and slowest: "
-        + ", ".join(f"{what} {median[what]:.2f} and {slowest[what]:.2f}" for what in median)
-        + f". Bars: none fails, p99 ≤ {P99_TIMES:g} times the steady, rollback < {ROLLBACK_S:g} s.",
-    ]
+    took = ", ".join(f"{what} {median[what]:.2f} and {slowest[what]:.2f}" for what in median)
     failures = [f"- {client['client']}: {failure}" for client in result["clients"] for failure in client["failures"]]
-    return "\n".join([*lines, *(["", *failures] if failures else [])])
+    return "\n".join(
+        [
+            f"{table(titles, rows)}\n",
+            f"{result['number_of_changes']} changes. Seconds, median and slowest: {took}. "
+            f"Bars: none fails, p99 ≤ {P99_TIMES:g} times the steady, rollback < {ROLLBACK_S:g} s.",
+            *(["", *failures] if failures else []),
+        ]
+    )
 
 
 def _load(sent: Sequence[Sent]) -> Load:
@@ -296,4 +276,4 @@ def _load(sent: Sequence[Sent]) -> Load:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

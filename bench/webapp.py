@@ -6,13 +6,11 @@ the figures. The model server is this checkout's for both web apps.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import json
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,16 +21,13 @@ from typing import Any
 
 import requests
 
-from bench.bodies import ROW, Bodies
 from bench.commit import HERE, WebApp, checkout, copy_model, web_app
-from bench.load import Load, Shot, drive, drive_at, require_generator
-from bench.pipeline import RunFailed, positive
-from bench.processes import end_on_sigterm, wait_until_idle
-from bench.serving import newest, say
+from bench.load import Load, Shot, drive, require_generator, wait_until_idle
+from bench.model_server import ROW, Bodies
+from bench.report import RunFailed, finish, parser, positive, say, start, table, verdict
+from bench.serving import newest
 from bench.webapp_faults import Fault, faults
 from bench.webapp_faults import markdown as faults_markdown
-from common.errors import VouchError
-from common.files import write_text
 from common.paths import Paths, var_root
 from serving.launch.launcher import Start, launch
 
@@ -57,32 +52,23 @@ class Turn:
 
 
 def main() -> None:
-    """Measure, print Markdown tables, and fail if a bar is missed."""
-    parser = argparse.ArgumentParser(prog="python -m bench.webapp", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--model", default="breast_cancer", help="whose newest pushed version is used (%(default)s)")
-    parser.add_argument("--beside", metavar="COMMIT", help="measure this commit's web app, too, in turn")
-    parser.add_argument("--turns", type=positive, default=3, help="turns (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each load (%(default)s)")
-    parser.add_argument("--scratch", type=Path, default=Path(".tools/bench_webapp"), help="folder for state and logs")
-    parser.add_argument("--out", type=Path, help="write the numbers as JSON")
-    options = parser.parse_args()
-    end_on_sigterm()
-    try:
-        require_generator()
-        base = Paths(var_root(), options.model).serving
-        newest(base)
-        with ExitStack() as stack:
-            field = stack.enter_context(_field(base, options.scratch.resolve(), options.beside))
-            turns = [field.turn(number, options.seconds) for number in range(1, options.turns + 1)]
-            table = field.faults()
-    except VouchError as error:
-        sys.exit(f"error: {error}")
+    options = parser("webapp", __doc__)
+    options.add_argument("--model", default="breast_cancer", help="whose newest pushed version is used (%(default)s)")
+    options.add_argument("--beside", metavar="COMMIT", help="measure this commit's web app, too, in turn")
+    options.add_argument("--turns", type=positive, default=3, help="turns (%(default)s)")
+    options.add_argument("--seconds", type=float, default=4.0, help="of each load (%(default)s)")
+    options.add_argument("--scratch", type=Path, default=Path(".tools/bench_webapp"), help="folder for state and logs")
+    given = options.parse_args()
+    require_generator()
+    base = Paths(var_root(), given.model).serving
+    newest(base)
+    with _field(base, given.scratch.resolve(), given.beside) as field:
+        turns = [field.turn(number, given.seconds) for number in range(1, given.turns + 1)]
+        hurt = field.faults()
     result = summary(turns)
-    print(markdown(result), faults_markdown(table), sep="\n\n")
-    if options.out:
-        numbers = {"turns": [asdict(t) for t in turns], "bars": result, "faults": [asdict(f) for f in table]}
-        write_text(options.out, f"{json.dumps(numbers, indent=2)}\n")
-    sys.exit(0 if all(bar["kept"] for bar in result.values()) and all(fault.is_kept for fault in table) else 1)
+    numbers = {"turns": [asdict(t) for t in turns], "bars": result, "faults": [asdict(f) for f in hurt]}
+    passed = all(bar["kept"] for bar in result.values()) and all(fault.is_kept for fault in hurt)
+    finish(f"{markdown(result)}\n\n{faults_markdown(hurt)}", numbers, given.out, passed=passed)
 
 
 @dataclass(frozen=True)
@@ -103,11 +89,11 @@ class Field:
         direct = self._quiet(drive(self.direct, 1, seconds))
         peak = self._quiet(drive(self._page(self.app), PEAK, seconds))
         older_peak = self._quiet(drive(self._page(self.older), PEAK, seconds)) if self.older else None
-        half = self._quiet(drive_at(self._page(self.app), PEAK, seconds, peak.per_s / 2))
+        half = self._quiet(drive(self._page(self.app), PEAK, seconds, peak.per_s / 2))
         older_half = None
         if self.older:
-            older_half = self._quiet(drive_at(self._page(self.older), PEAK, seconds, peak.per_s / 2))
-        flood = self._quiet(drive_at(self._page(self.app), FLOOD, seconds, 3 * peak.per_s))
+            older_half = self._quiet(drive(self._page(self.older), PEAK, seconds, peak.per_s / 2))
+        flood = self._quiet(drive(self._page(self.app), FLOOD, seconds, 3 * peak.per_s))
         turn = Turn(alone, direct, peak, half, flood, self._score_csv(), older_peak, older_half)
         older = f" ({older_peak.per_s:,.0f}/s, {older_half.p99_ms:.0f} ms)" if older_peak and older_half else ""
         say(
@@ -217,14 +203,17 @@ def summary(turns: Sequence[Turn]) -> dict[str, dict[str, Any]]:
 
 
 def markdown(result: dict[str, dict[str, Any]]) -> str:
-    lines = ["| bar | seen (median of the turns) | wanted | |", "|---|---|---|---|"]
-    lines += [
-        f"| {name} | {bar['seen']:.2f} ({bar['from']:.2f} to {bar['to']:.2f}) | {bar['sense']} {bar['wanted']:g} "
-        f"| {'kept' if bar['kept'] else '**missed**'} |"
+    rows = [
+        (
+            name,
+            f"{bar['seen']:.2f} ({bar['from']:.2f} to {bar['to']:.2f})",
+            f"{bar['sense']} {bar['wanted']:g}",
+            verdict(bar["kept"]),
+        )
         for name, bar in result.items()
     ]
-    return "\n".join(lines)
+    return table(("bar", "seen (median of the turns)", "wanted", ""), rows)
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -23,8 +23,8 @@ from urllib.parse import urlsplit
 import requests
 
 from bench.commit import HERE, WebApp, is_ready, web_app
-from bench.pipeline import RunFailed
-from bench.processes import HOST, LOOK_EVERY_S
+from bench.load import HOST, LOOK_EVERY_S
+from bench.report import RunFailed
 from common.records.reader import Reader
 from serving.client.types import Addresses
 

@@ -25,7 +25,6 @@ class _ErrorsAsText(click.Command):
     interrupted = "interrupted"
 
     def invoke(self, context: click.Context) -> Any:
-        """Run a command."""
         try:
             return super().invoke(context)
         except VouchError as error:

@@ -54,5 +54,4 @@ class Paths:
         return self.var / "reports" / self.model
 
     def run(self, run_id: str) -> Path:
-        """Return the folder of one run under `reports`."""
         return self.reports / run_id

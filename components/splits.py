@@ -1,4 +1,4 @@
-"""Read the splits of an Examples artifact, gzipped TFRecords of tf.Examples: as records or as tables of raw values."""
+"""What TFX's artifacts hold of each split: rows, as records or as tables of raw values, statistics and anomalies."""
 
 from __future__ import annotations
 
@@ -9,17 +9,45 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
+from tensorflow_metadata.proto.v0 import anomalies_pb2
 
-from components.table import NO_INTEGER, Table
-from config.schema import Feature
+from common.text import MISSING_CODE
+from components.evaluation.baselines import Table
+from config.schema import Feature, model_features, read_schema
+from config.settings import Settings
+from serving.repository.contents import FILE_NAME as STATISTICS_FILE
+from serving.repository.contents import Statistics, parse_statistics
 
+SPLITS = ("train", "eval", "test")
 BATCH = 4096
 FIRST_ROWS = 10_000  # that a few rows are chosen from
+
+
+def written_rows(examples: Any) -> dict[str, int]:
+    """Return the rows of each split as ExampleGen counted them. `examples`: the artifact."""
+    return {split: examples.get_int_custom_property(f"rows_{split}") for split in SPLITS}
 
 
 def split_files(examples: str | Path, split: str) -> list[str]:
     """Return the files of one split. `examples`: the artifact's URI."""
     return sorted(tf.io.gfile.glob(f"{examples}/Split-{split}/*"))
+
+
+def read_statistics(uri: str | Path, split: str) -> Statistics:
+    """Return what StatisticsGen saw of a split, nothing if it left nothing."""
+    return parse_statistics(_split_bytes(f"{uri}/Split-{split}/{STATISTICS_FILE}"))
+
+
+def read_anomalies(uri: str | Path, split: str) -> anomalies_pb2.Anomalies:
+    """Return what ExampleValidator found in a split, nothing if it left nothing."""
+    return anomalies_pb2.Anomalies.FromString(_split_bytes(f"{uri}/Split-{split}/SchemaDiff.pb"))
+
+
+def _split_bytes(path: str) -> bytes:
+    if not tf.io.gfile.exists(path):
+        return b""
+    with tf.io.gfile.GFile(path, "rb") as file:
+        return bytes(file.read())
 
 
 def records(files: Sequence[str]) -> Any:
@@ -38,12 +66,19 @@ def some_rows(files: Sequence[str], rows: int) -> list[bytes]:
 class SplitTables:
     """Parse an Examples artifact's splits into tables of raw values."""
 
-    def __init__(self, examples: Path, features: Sequence[Feature], label: str, classes: Sequence[str]) -> None:
+    def __init__(self, examples: str | Path, features: Sequence[Feature], label: str, classes: Sequence[str]) -> None:
+        self.features, self.class_names = features, classes
         self._examples, self._label = examples, label
         self._numbers = [f for f in features if f.kind == "numeric"]
         self._texts = [f for f in features if f.kind == "categorical"]
         self._spec = {f.name: _column(f) for f in features} | {label: tf.io.FixedLenFeature([], tf.string, "")}
         self._index = {name.encode(): i for i, name in enumerate(classes)}
+
+    @staticmethod
+    def of(examples: str | Path, schema: str | Path, settings: Settings) -> SplitTables:
+        """Return the tables of what the model reads. `examples`, `schema`: the artifacts' URIs."""
+        features = model_features(read_schema(Path(schema) / "schema.pbtxt"), settings)
+        return SplitTables(examples, features, settings.data.label, settings.data.classes)
 
     def read(self, split: str, rows: int, most: int) -> Table:
         """Return a split's rows, evenly thinned to at most `most` of its `rows`."""
@@ -69,7 +104,7 @@ class SplitTables:
         numbers = np.zeros((len(batch), len(self._numbers)))
         for i, feature in enumerate(self._numbers):
             values = parsed[feature.name]
-            numbers[:, i] = np.where(values == NO_INTEGER, np.nan, values) if feature.dtype == "int" else values
+            numbers[:, i] = np.where(values == MISSING_CODE, np.nan, values) if feature.dtype == "int" else values
         texts = np.zeros((len(batch), len(self._texts)), object)
         for i, feature in enumerate(self._texts):
             texts[:, i] = [
@@ -82,5 +117,5 @@ def _column(feature: Feature) -> tf.io.FixedLenFeature:
     if feature.dtype == "string":
         return tf.io.FixedLenFeature([], tf.string, "")
     if feature.dtype == "int":
-        return tf.io.FixedLenFeature([], tf.int64, NO_INTEGER)
+        return tf.io.FixedLenFeature([], tf.int64, MISSING_CODE)
     return tf.io.FixedLenFeature([], tf.float32, float("nan"))

@@ -46,7 +46,6 @@ class Verdict:
 
     @staticmethod
     def read(folder: Path) -> Verdict:
-        """Read what `write` wrote."""
         values = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
         findings = tuple(Finding(**finding) for finding in values.pop("findings"))
         return Verdict(findings=findings, **values)

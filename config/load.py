@@ -117,7 +117,6 @@ def _text_key(key: yaml.Node, prefix: str) -> str:
 
 
 def _override(tree: dict[str, Any], places: Places, override: str) -> None:
-    """Put the value of one `a.b.c=value` into the tree."""
     key, equals, text = override.partition("=")
     option = f"--set {override}"
     *parents, last = location = tuple(key.strip().split("."))

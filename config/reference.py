@@ -1,21 +1,28 @@
-"""Say what each key means, from the settings themselves. `python -m config.reference > docs/configuration.md`."""
+"""What each key means, from the settings themselves: as a page, and as the comments of a file that `init` writes.
+
+`python -m config.reference > docs/configuration.md`.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from google.protobuf import text_format
+from jinja2 import Environment
+from tensorflow_metadata.proto.v0 import schema_pb2
 
 from common.errors import ConfigError
 from config.load import CONFIG_NAME, load_settings
 from config.settings import Settings
 
+TEMPLATE = Path(__file__).with_name("reference.md.j2")
 EXAMPLE = """\
 name: iris                      # also the model's name in the model server
 schema: schema.pbtxt            # the contract for the data, beside this file
@@ -41,6 +48,8 @@ MISTAKES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("schema: schema.pbtxt", "schema: shema.pbtxt", ()),
     ("", "", ("modell.epochs=20",)),
 )
+WIDTH = 118
+Notes = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -66,21 +75,18 @@ def keys() -> dict[str, Key]:
 
 def markdown() -> str:
     root = Settings.model_json_schema()
-    described, sections = keys(), dict(_sections(root, root["$defs"], ""))
-    parts = [_INTRODUCTION.format(example=EXAMPLE)]
-    for section, definition in sections.items():
-        title = f"`{section}`" if section else "Top level"
-        inside = [key for path, key in described.items() if _section_of(path, sections) == section]
-        rows = [
-            f"| `{key.path}` | {_cell(key.wanted)} | {_default_cell(key)} | {_cell(key.description)} |"
-            for key in inside
-        ]
-        about = definition.get("description", "")
-        parts.append(
-            "\n".join([f"## {title}", about, "", "| key | wanted | default | |", "|---|---|---|---|", *rows, ""])
-        )
-    parts.append(_MISTAKES.format(examples="\n".join(_mistakes())))
-    return "\n".join(parts)
+    described, definitions = keys(), dict(_sections(root, root["$defs"], ""))
+    owners = {path: max((s for s in definitions if path.startswith(f"{s}.") or not s), key=len) for path in described}
+    environment = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    environment.filters["cell"] = lambda text: text.replace("|", "\\|").replace("<", "&lt;")
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        example=EXAMPLE,
+        sections=[
+            (section, definition, [key for path, key in described.items() if owners[path] == section])
+            for section, definition in definitions.items()
+        ],
+        mistakes=list(_mistakes()),
+    )
 
 
 def flow(value: Any) -> str:
@@ -121,10 +127,6 @@ def _inner(field: Any, definitions: Any) -> tuple[str, Any] | None:
     return next(((how, definitions[w["$ref"].rpartition("/")[2]]) for how, w in ways if "$ref" in w), None)
 
 
-def _section_of(path: str, sections: Any) -> str:
-    return max((s for s in sections if path.startswith(f"{s}.") or not s), key=len)
-
-
 def _default(path: str, field: Any, is_required: bool) -> str | None:
     if is_required:
         return None
@@ -138,7 +140,6 @@ def _default(path: str, field: Any, is_required: bool) -> str | None:
 
 
 def _wanted(field: Any) -> str:
-    """Return the type and range in words."""
     if "anyOf" in field:
         return " or ".join(_wanted(option) for option in field["anyOf"])
     if "enum" in field:
@@ -169,64 +170,91 @@ def _at_least(count: int | None) -> str:
     return f", at least {count}" if count else ""
 
 
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;")
-
-
-def _default_cell(key: Key) -> str:
-    return "**must be given**" if key.default is None else f"`{key.default}`"
-
-
-def _mistakes() -> Iterator[str]:
-    """Plant each mistake in the example and yield what the loader really says."""
+def _mistakes() -> Iterator[tuple[str, str]]:
+    """Plant each mistake in the example and yield it with what the loader really says."""
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / CONFIG_NAME
+        file = Path(folder).resolve() / CONFIG_NAME
         (file.parent / "schema.pbtxt").touch()
         for right, wrong, overrides in MISTAKES:
             file.write_text(EXAMPLE.replace(right, wrong), encoding="utf-8")
-            shown = f"--set {overrides[0]}" if overrides else wrong.strip()
             try:
                 load_settings(file, overrides)
             except ConfigError as error:
-                yield f"`{shown}`\n```text\n{error}\n```".replace(f"{folder}/", "").replace(
-                    f"{file.resolve().parent}/", ""
-                )
+                shown = f"--set {overrides[0]}" if overrides else wrong.strip()
+                yield shown, str(error).replace(f"{file.parent}/", "")
 
 
-_INTRODUCTION = """\
-# Configuration
+def pipeline_text(head: str, values: Mapping[str, Any], notes: Notes) -> str:
+    """Return a whole `pipeline.yaml`.
 
-Generated from `config/settings.py` by `python -m config.reference`: change the text there.
+    `values` nests as the file does, with `data.ignore` as {column: why}; `notes` holds sentences by dotted key.
+    """
+    body = "\n".join(_lines(values, "", notes, keys()))
+    blank = "\n\n"
+    return f"{_comment(head)}\n{body.replace(blank * 2, blank)}\n"
 
-A model is configured by a folder with two files, `config/<model>/pipeline.yaml` and `config/<model>/schema.pbtxt`.
-`python local_runner.py init DATA.csv --label COLUMN` writes both for your data, with comments.
 
-## A whole file
-Only `name` and three keys of `data` must be given; the rest has defaults.
-```yaml
-{example}```
+def schema_text(head: str, features: Sequence[tuple[schema_pb2.Feature, str]]) -> str:
+    """Return a whole `schema.pbtxt`, each feature under its remark."""
+    parts = [_comment(head)]
+    for feature, remark in features:
+        schema = text_format.MessageToString(schema_pb2.Schema(feature=[feature]), as_utf8=True).strip()
+        parts.append(f"{_comment(remark)}\n{schema}" if remark else schema)
+    return "\n\n".join(parts) + "\n"
 
-- **Values are text as written, typed by the settings.** The classes `[no, yes]` or `[0, 1]` stay what they are, `1e-4`
-  is a number, `epochs: yes` is a mistake. Quote only what YAML itself would trip over: `": "`, ` #`, a leading
-  `[`, `{{`, `*`, `&`, `!`, `|`, `>`, `%`, `@`, `?` or quote.
-- **A key with nothing after it** stands for its default.
-- **Paths** are relative to the file.
-- **Unknown keys are errors**, so that a slip of the pen never goes unnoticed.
 
-## Overrides
-`--set key.path=value` changes one value for one run and may be repeated. The value is YAML; lists are given whole.
-Paths in an override are relative to the working directory.
-```sh
-python local_runner.py run config/iris --set model.epochs=20 --set model.hidden_units=[64,32]
-```
-"""
+def _lines(values: Mapping[str, Any], prefix: str, notes: Notes, known: Mapping[str, Key]) -> Iterator[str]:
+    pad = "  " * prefix.count(".")
+    for name, value in values.items():
+        path = f"{prefix}{name}"
+        is_section = path not in known
+        if is_section or not prefix:
+            yield ""
+        if not is_section:
+            key = known[path]
+            yield _comment(f"{key.description} [{key.range_and_default}]", pad)
+        for note in notes.get(path, ()):
+            yield _comment(note, pad)
+        if path == "data.ignore":
+            yield f"{pad}{name}:"
+            for column, why in value.items():
+                yield _comment(why, f"{pad}  ")
+                yield f"{pad}  - {flow(column)}"
+        elif path == "features":
+            yield f"{pad}{name}:"
+            yield from (f"  {flow(column)}: {flow(display)}" for column, display in value.items())
+        elif is_section:
+            yield f"{pad}{name}:"
+            yield from _lines(value, f"{path}.", notes, known)
+        else:
+            yield from _pair(pad, name, value)
 
-_MISTAKES = """\
-## Mistakes
-Each is told with file, line, key, what was got, what was wanted, and the nearest right key.
 
-{examples}
-"""
+def _pair(pad: str, name: str, value: Any) -> Iterator[str]:
+    line = f"{pad}{name}: {flow(value)}"
+    if isinstance(value, dict):
+        yield f"{pad}{name}:"
+        yield from (f"{pad}  {flow(key)}: {flow(inner)}" for key, inner in value.items())
+    elif isinstance(value, (list, tuple)) and len(line) > WIDTH:
+        yield f"{pad}{name}:"
+        yield from (f"{pad}  - {flow(item)}" for item in value)
+    else:
+        yield line
+
+
+def _comment(text: str, pad: str = "") -> str:
+    """Return a text as comment lines, broken between words; line ends in `text` stay."""
+    lines: list[str] = []
+    for paragraph in text.splitlines():
+        line = f"{pad}#"
+        for word in paragraph.split():
+            if len(line) + len(word) >= WIDTH:
+                lines.append(line)
+                line = f"{pad}#"
+            line += f" {word}"
+        lines.append(line)
+    return "\n".join(lines)
+
 
 if __name__ == "__main__":
     sys.stdout.write(markdown())

@@ -19,8 +19,6 @@ UNUSED_STAGES = (schema_pb2.DEPRECATED, schema_pb2.DISABLED, schema_pb2.PLANNED,
 
 @dataclass(frozen=True)
 class Feature:
-    """One column the model reads."""
-
     name: str
     kind: Kind
     dtype: Literal["int", "float", "string"]

@@ -69,17 +69,14 @@ class DataSettings(Frozen):
 
     @property
     def is_binary(self) -> bool:
-        """Whether there are exactly two classes."""
         return len(self.classes) == 2
 
     @property
     def positive_class(self) -> str:
-        """The class whose probability binary models report."""
         return self.positive or self.classes[-1]
 
     @property
     def positive_index(self) -> int:
-        """Index of `positive_class` in `classes`."""
         return self.classes.index(self.positive_class)
 
 

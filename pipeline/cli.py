@@ -79,8 +79,7 @@ def _reporter(console: Console, status: Any) -> Callable[[Progress], None]:
 
 def _print_outcome(console: Console, paths: Paths, run_id: str, seconds: float) -> bool:
     """Print metrics, verdicts and places; return whether the model is pushed."""
-    from pipeline.history.runs import find_run, verdicts
-    from pipeline.history.show import print_verdicts
+    from pipeline.history import find_run, print_verdicts, verdicts
 
     run = find_run(paths.metadata, run_id, paths.model)
     print_verdicts(console, verdicts(run, paths.run(run_id)))
@@ -106,7 +105,7 @@ def predict_test_rows(settings: Settings, rows: int) -> None:
 
     paths = Paths(var_root(), settings.name)
     with output_to(Path(os.devnull)):
-        from pipeline.history.runs import list_runs
+        from pipeline.history import list_runs
 
         numbers = versions(paths.serving)
         run = next((run for run in list_runs(paths.metadata, settings.name) if run.pushed_version), None)

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import os
+import platform
 import re
 import shutil
 import socket
 import sqlite3
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import click
 from packaging.requirements import Requirement
+from packaging.tags import parse_tag, sys_tags
 from packaging.utils import canonicalize_name
 
 from common.errors import EnvironmentProblem
 from common.paths import MODEL_SERVER_GRPC, MODEL_SERVER_REST, WEB_PAGE, var_root
-from pipeline.machine import Installed, Machine
 
+SLOW_WITHOUT_BYTECODE = ("tfx", "tensorflow", "apache_beam")
 ROOT = Path(__file__).resolve().parent.parent
 PORTS: Mapping[int, str] = {
     MODEL_SERVER_GRPC: "model server, gRPC",
@@ -29,8 +34,98 @@ PORTS: Mapping[int, str] = {
     WEB_PAGE: "web page",
 }
 RUNNING = 2  # ml_metadata.proto.Execution.State
-
 State = Literal["ok", "warn", "fail"]
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A distribution in the environment; `tags` are those of its wheel, such as `cp311-cp311-manylinux2014_x86_64`."""
+
+    version: str
+    tags: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What is looked at, as text and numbers, so that any machine can be described."""
+
+    python: tuple[int, int, int]
+    glibc: str
+    platform: str
+    cpu_flags: frozenset[str]
+    memory_mb: int
+    path: str
+    writes_bytecode: bool
+    supported_tags: frozenset[str] = field(repr=False)
+    installed: Mapping[str, Installed] = field(repr=False)
+    bytecode_missing: tuple[str, ...]
+
+    @staticmethod
+    def here() -> Machine:
+        library, glibc = platform.libc_ver()
+        return Machine(
+            python=sys.version_info[:3],
+            glibc=glibc if library == "glibc" else "",
+            platform=f"{platform.system()} {platform.machine()}",
+            cpu_flags=_cpu_flags(),
+            memory_mb=_memory_mb(),
+            path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+            writes_bytecode=not sys.dont_write_bytecode,
+            supported_tags=frozenset(str(tag) for tag in sys_tags()),
+            installed=_installed(),
+            bytecode_missing=_without_bytecode(SLOW_WITHOUT_BYTECODE),
+        )
+
+
+def _installed() -> dict[str, Installed]:
+    """Read names, versions and wheel tags of the environment; the first on the search path counts, as in imports."""
+    installed: dict[str, Installed] = {}
+    for distribution in importlib.metadata.distributions():
+        wheel = distribution.read_text("WHEEL") or ""
+        # some builders write a whole set into one line, such as py3-none-manylinux2014_x86_64.musllinux_1_1_x86_64
+        lines = re.findall(r"^Tag: (\S+)", wheel, flags=re.MULTILINE)
+        tags = frozenset(str(tag) for line in lines for tag in parse_tag(line))
+        installed.setdefault(canonicalize_name(distribution.metadata["Name"]), Installed(distribution.version, tags))
+    return installed
+
+
+def _without_bytecode(packages: Iterable[str]) -> tuple[str, ...]:
+    """Name the packages whose first module has no bytecode beside it, without importing them."""
+    missing = []
+    for package in packages:
+        for folder in sys.path:
+            source = Path(folder) / package / "__init__.py"
+            if source.is_file():
+                cached = source.parent / "__pycache__" / f"__init__.{sys.implementation.cache_tag}.pyc"
+                if not cached.is_file():
+                    missing.append(package)
+                break
+    return tuple(missing)
+
+
+def _cpu_flags() -> frozenset[str]:
+    """Read the processor's features from Linux; empty where it does not say."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return frozenset()
+    match = re.search(r"^flags\s*:(.*)$", text, flags=re.MULTILINE)
+    return frozenset(match[1].split()) if match else frozenset()
+
+
+def _memory_mb() -> int:
+    """Return the memory that can still be had, in MB: the machine's or, if smaller, the container's (cgroup v2)."""
+    available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="utf-8")
+        available = int(re.findall(r"MemAvailable:\s+(\d+)", text)[0]) * 1024
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8").strip()
+        if limit != "max":
+            used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="utf-8"))
+            available = min(available, int(limit) - used)
+    except (OSError, IndexError):
+        pass  # an old kernel or no cgroup: what is known stands
+    return available // 2**20
 
 
 @dataclass(frozen=True)
@@ -89,7 +184,6 @@ def render(checks: Iterable[Check]) -> str:
 
 
 def main() -> int:
-    """Examine this machine, print what was found, and return the exit code."""
     checks = check_all()
     click.echo(render(checks))
     return exit_code(checks)
@@ -122,20 +216,20 @@ def check_packages(lock: str, installed: Mapping[str, Installed], python: tuple[
     """Check that what is installed is what the lock's text says for this Python."""
     full = ".".join(map(str, python))
     environment = {"python_version": "{}.{}".format(*python), "python_full_version": full}
-    wanted: dict[str, str] = {}
+    locked: dict[str, str] = {}
     for line in lock.splitlines():
         if re.match(r"[A-Za-z0-9]", line):
             requirement = Requirement(line.rstrip(" \\"))
             if requirement.marker is None or requirement.marker.evaluate(environment):
-                wanted[canonicalize_name(requirement.name)] = next(iter(requirement.specifier)).version
+                locked[canonicalize_name(requirement.name)] = next(iter(requirement.specifier)).version
     wrong = [
         f"{name} {installed[name].version if name in installed else 'missing'}, wanted {version}"
-        for name, version in wanted.items()
+        for name, version in locked.items()
         if name not in installed or installed[name].version != version
     ]
     if wrong:
         return Check("packages", "fail", _some(wrong), "make setup")
-    return Check("packages", "ok", f"{len(wanted)} as locked, TFX {wanted.get('tfx', 'none')}")
+    return Check("packages", "ok", f"{len(locked)} as locked, TFX {locked.get('tfx', 'none')}")
 
 
 def check_wheels(installed: Mapping[str, Installed], supported: frozenset[str]) -> Check:
@@ -160,7 +254,6 @@ def check_bytecode(missing: tuple[str, ...], *, writes_bytecode: bool) -> Check:
 
 
 def check_installer(path: str) -> Check:
-    """Check that something on the search path can install packages."""
     installers = [name for name in ("uv", "pip", "pip3") if shutil.which(name, path=path)]
     if not installers:
         return Check("installer", "warn", "neither uv nor pip", "apt-get install python3-pip, then make setup")
@@ -168,7 +261,6 @@ def check_installer(path: str) -> Check:
 
 
 def check_memory(available_mb: int, *, least_mb: int = 3000) -> Check:
-    """Check the memory that is available, in MB."""
     if available_mb < least_mb:
         cure = "close something, or give the container more: a run on a small table needs about 2 GB"
         return Check("memory", "warn", f"{available_mb} MB available", cure)

@@ -18,9 +18,9 @@ from tfx.types.standard_artifacts import Model, ModelBlessing
 from common.files import write_text
 from common.paths import Paths
 from components.data_gate.component import DataGate
-from components.evaluation.blessed import BlessedBeforeStrategy
-from components.evaluation.tfma_config import eval_config
-from components.examples import make_example_gen
+from components.data_gate.scan import Columns
+from components.evaluation.tfma_config import BlessedBeforeStrategy, eval_config
+from components.examples.component import make_example_gen
 from components.names import BLESSED_MODEL
 from components.probe.component import ServingProbe
 from components.pusher.component import AtomicPusher
@@ -28,9 +28,20 @@ from components.report.component import RunReport
 from config.load import settings_hash
 from config.schema import check_schema, read_schema
 from config.settings import DataGateSettings, Settings, ShowcaseSettings, TunerSettings
-from pipeline.beam import with_runner
 
+# Beam's in-process runner by its own name: its default first looks for a faster one to fetch from the network. An image
+# is named because TFX would else build a source package for each component; the local runner uses neither.
+LOCAL_BEAM_ARGS = [
+    "--runner=apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner",
+    "--direct_running_mode=in_memory",
+    "--sdk_container_image=unused",
+]
 TRAIN, EVAL, TEST = ["train"], ["eval"], ["test"]
+
+
+def with_runner(beam_args: list[str]) -> list[str]:
+    """Return Beam's arguments, with ours for this machine in front unless they name a runner of their own."""
+    return beam_args if any(arg.startswith("--runner") for arg in beam_args) else [*LOCAL_BEAM_ARGS, *beam_args]
 
 
 def create_pipeline(
@@ -50,14 +61,19 @@ def create_pipeline(
     else:
         schema = SchemaGen(statistics=statistics.outputs["statistics"], infer_feature_shape=True)
     validator = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"])
+    data = {
+        "examples": examples.outputs["examples"],
+        "statistics": statistics.outputs["statistics"],
+        "schema": schema.outputs["schema"],
+    }
     data_gate = DataGate(
-        examples=examples.outputs["examples"],
-        statistics=statistics.outputs["statistics"],
-        schema=schema.outputs["schema"],
+        **data,
         anomalies=validator.outputs["anomalies"],
-        settings=settings,
-        reports=paths.reports,
+        data_gate=settings.data_gate,
+        columns=Columns.of(settings),
+        seed=settings.seed,
         override=override,
+        reports_uri=paths.reports,
     )
 
     transform = Transform(
@@ -100,7 +116,7 @@ def create_pipeline(
         model=trainer.outputs["model"],
         examples=examples.outputs["examples"],
         evaluation=evaluator.outputs["evaluation"],
-        settings=settings.probe,
+        probe=settings.probe,
     )
     pusher = AtomicPusher(
         model=trainer.outputs["model"],
@@ -108,18 +124,14 @@ def create_pipeline(
         infra_blessing=probe.outputs["blessing"],
         verdict=probe.outputs["verdict"],
         evaluation=evaluator.outputs["evaluation"],
-        examples=examples.outputs["examples"],
-        statistics=statistics.outputs["statistics"],
-        schema=schema.outputs["schema"],
+        **data,
         baseline_model=blessed.outputs["model"],
         settings=about_model,
         showcase=settings.showcase,
         base=paths.serving,
     )
     report = RunReport(
-        examples=examples.outputs["examples"],
-        statistics=statistics.outputs["statistics"],
-        schema=schema.outputs["schema"],
+        **data,
         anomalies=validator.outputs["anomalies"],
         data_verdict=data_gate.outputs["verdict"],
         transform_graph=transform.outputs["transform_graph"],
@@ -132,24 +144,12 @@ def create_pipeline(
         metadata=paths.metadata,
     )
 
+    before = [examples, statistics, schema, validator, data_gate, transform]
+    after = [trainer, blessed, evaluator, probe, pusher, report]
     return Pipeline(
         pipeline_name=settings.name,
         pipeline_root=str(paths.pipeline),
-        components=[
-            examples,
-            statistics,
-            schema,
-            validator,
-            data_gate,
-            transform,
-            *([tuner] if tuner else []),
-            trainer,
-            blessed,
-            evaluator,
-            probe,
-            pusher,
-            report,
-        ],
+        components=[*before, tuner, *after] if tuner else [*before, *after],
         enable_cache=True,
         metadata_connection_config=sqlite_metadata_connection_config(str(paths.metadata)),
         beam_pipeline_args=with_runner([*settings.beam_args, *(beam_args or [])]),

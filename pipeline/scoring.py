@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from components.export.warmup import inputs_of
+from components.export.real_rows import inputs_of
 from components.splits import some_rows, split_files
 from config.schema import model_features, read_schema
 from config.settings import Settings

@@ -1,4 +1,4 @@
-"""MLflow's own model server, in an environment of its own. Of several ways to set it up the fastest is compared.
+"""MLflow's own model server, set up as someone does who knows it, in an environment of its own.
 
 The environment is locked apart: MLflow's server needs other versions than the project, which does without them.
 """
@@ -16,10 +16,9 @@ from pathlib import Path
 import numpy as np
 import requests
 
-from bench.bodies import ROW, SHAPES, Bodies, Shape
-from bench.load import Shot
-from bench.pipeline import ROOT
-from bench.processes import HOST, Command, failed, run, running, wait_until
+from bench.load import HOST, Command, Shot, failed, run, running, wait_until
+from bench.model_server import ROW, SHAPES, Bodies, Shape
+from bench.report import ROOT, say
 from common.errors import EnvironmentProblem
 from common.files import write_text
 from serving.launch.backends import free
@@ -32,18 +31,6 @@ ANSWER_S = 30.0
 SHARED = tuple(shape for shape in SHAPES if shape.rows > 1 or shape is ROW)  # rivals know but one kind of single row
 MLFLOW = "MLflow (b)"
 PATH, KEY = "/invocations", "inputs"  # where it takes requests, and what its JSON calls the rows
-
-
-@dataclass(frozen=True)
-class Way:
-    """One way to run a rival; `{port}` in its words is where it listens."""
-
-    rival: str
-    name: str
-    words: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return f"{self.rival}, {self.name}"
 
 
 @dataclass(frozen=True)
@@ -62,7 +49,7 @@ def environment(folder: Path) -> Path:
         uv = ROOT / ".venv" / "bin" / "uv"
         if not uv.is_file():
             raise EnvironmentProblem("there is no uv to make the rivals' environment with", fix="make setup")
-        print(f"making {venv} for the rivals: 2 GB, a few minutes", file=sys.stderr)
+        say(f"making {venv} for the rivals: 2 GB, a few minutes")
         log = folder / "install.log"
         run(Command([str(uv), "venv", "--clear", "--python", sys.executable, str(venv)], log), INSTALL_S)
         install = ["--python", str(venv / "bin" / "python"), "--no-deps", "--compile-bytecode", "-r", str(LOCK)]
@@ -71,32 +58,23 @@ def environment(folder: Path) -> Path:
     return venv / "bin"
 
 
-def ways(bin_: Path, work: Path) -> list[Way]:
-    """Return all ways, the likely fastest first, to be run from the environment `bin_`."""
-    serve = (str(bin_ / "mlflow"), "models", "serve", "--env-manager", "local", "-h", HOST, "-p", "{port}", "-m")
-    keras, module = str(work / "mlflow-keras"), str(work / "mlflow-module")
-    return [
-        Way(MLFLOW, "tf.Module, a worker a core", (*serve, module, "--workers", str(os.cpu_count()))),
-        Way(MLFLOW, "tf.Module, 1 worker (its default)", (*serve, module)),
-        Way(MLFLOW, "Keras model, 1 worker (its default)", (*serve, keras)),
-    ]
-
-
-def prepare(python: str, bin_: Path, version: Path, work: Path) -> None:
-    """Write the network as a Keras file, and as MLflow's two kinds of model."""
-    model = work / "model.keras"
-    run(Command([python, "-m", "bench.rivals.keras_model", str(version), str(model)], work / "model.log"), START_S)
-    for kind in ("keras", "module"):
-        words = [str(bin_ / "python"), str(HERE / "mlflow_save.py"), kind, str(model), str(work / f"mlflow-{kind}")]
-        run(Command(words, work / f"mlflow-{kind}.log", environment=_variables(words[0], work)), START_S)
+def prepare(bin_: Path, version: Path, work: Path) -> Path:
+    """Write the network as a Keras file, and of that MLflow's model; return the model's folder."""
+    keras_file, model = work / "model.keras", work / "mlflow"
+    rebuild = [sys.executable, "-m", "bench.rivals.plain_keras", "rebuild", str(version), str(keras_file)]
+    run(Command(rebuild, work / "model.log"), START_S)
+    words = [str(bin_ / "python"), str(HERE / "mlflow_save.py"), str(keras_file), str(model)]
+    run(Command(words, work / "mlflow.log", environment=_variables(bin_, work)), START_S)
+    return model
 
 
 @contextmanager
-def serving(way: Way, bodies: Bodies, work: Path) -> Iterator[Served]:
-    """Run a rival one way, once each of its requests was answered rightly."""
+def serving(bin_: Path, model: Path, bodies: Bodies, work: Path) -> Iterator[Served]:
+    """Serve with a worker a core, once each request was answered rightly."""
     port = str(free(1)[0])
-    words = [word.replace("{port}", port) for word in way.words]
-    command = Command(words, work / f"rival-{port}.log", HERE, _variables(words[0], work))
+    words = [str(bin_ / "mlflow"), "models", "serve", "--env-manager", "local", "-h", HOST, "-p", port]
+    words += ["-m", str(model), "--workers", str(os.cpu_count())]
+    command = Command(words, work / f"rival-{port}.log", HERE, _variables(bin_, work))
     shots = {shape: Shot(f"http://{HOST}:{port}{PATH}", bodies.rival(KEY, shape), may_miss=True) for shape in SHARED}
 
     def ready() -> bool:
@@ -110,7 +88,7 @@ def serving(way: Way, bodies: Bodies, work: Path) -> Iterator[Served]:
             answered = _post(shot)
             if not answered.ok:
                 raise failed(command, f"answers {shape} with {answered.status_code}: {answered.text[:300]}")
-            bodies.check(str(way), shape, np.ravel(answered.json()["predictions"]))
+            bodies.check(MLFLOW, shape, np.ravel(answered.json()["predictions"]))
         yield Served(shots, process.pid)
 
 
@@ -119,10 +97,10 @@ def _post(shot: Shot) -> requests.Response:
     return requests.post(shot.url, data=shot.body.read_bytes(), headers=headers, timeout=ANSWER_S)
 
 
-def _variables(program: str, work: Path) -> dict[str, str]:
+def _variables(bin_: Path, work: Path) -> dict[str, str]:
     """Have MLflow find its environment's programs, write to our folder only, and not call home."""
     return {
-        "PATH": f"{Path(program).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "PATH": f"{bin_}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_TRACKING_URI": f"sqlite:///{work / 'mlflow.db'}",
     }

@@ -73,7 +73,6 @@ def shape(x: float, y: float, number: int) -> Markup:
 
 
 def line_kind(number: int) -> str:
-    """Return the classes of a line in the colour of a series."""
     return f"chart-line chart-line--{number % COLOURS}"
 
 

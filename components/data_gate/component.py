@@ -2,70 +2,135 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from tfx import types
-from tfx.dsl.components.base import base_component, executor_spec
-from tfx.types import component_spec, standard_artifacts
+from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
+from tfx.dsl.components.base.base_executor import BaseExecutor
+from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
+from tfx.types import artifact_utils
+from tfx.types.component_spec import ComponentSpec
+from tfx.types.standard_artifacts import ExampleAnomalies, Examples, ExampleStatistics, Schema
+from tfx.utils import io_utils
 
-from components.artifacts import VerdictArtifact
-from components.data_gate.executor import Executor
-from components.data_gate.scan import Columns
-from config.settings import Settings
+from common.errors import GateRefused
+from components.artifacts import OwnComponent, VerdictArtifact, channels, parameters
+from components.data_gate.checks.anomalies import not_finite, schema_anomalies
+from components.data_gate.checks.ids_constants import constant_features, id_features, text_uniqueness
+from components.data_gate.checks.label_leak import label_leaks
+from components.data_gate.checks.losses_overlaps import group_overlaps, repeated_rows, row_losses, row_overlaps
+from components.data_gate.judge import RawFinding, export, judge, locate, name_files
+from components.data_gate.scan import TRAIN, Columns, Scan, read_blocks, scan_rows
+from components.names import DATA_VERDICT
+from components.splits import read_anomalies, read_statistics, split_files
+from components.verdict import Verdict
+from config.settings import DataGateSettings
+from serving.repository.contents import Statistics
+
+LISTED = 5  # errors on the screen
 
 
-class DataGateSpec(component_spec.ComponentSpec):
-    """Examples, statistics, schema and anomalies in; verdict out.
+@dataclass(frozen=True)
+class Evidence:
+    scan: Scan
+    written: Mapping[str, int]  # `rows_in` and `rows_<split>` as ExampleGen counted them
+    statistics: Mapping[str, Statistics]
+    anomalies: Mapping[str, anomalies_pb2.Anomalies]
+    schema: schema_pb2.Schema
 
-    `data_gate`: DataGateSettings as JSON; `columns`: Columns as JSON; `override`: the operator's reason for going on
-    in spite of errors, or nothing; `reports_uri`: the folder of the model's runs, for verdicts that stop one.
+
+class Executor(BaseExecutor):
+    """Write the verdict and the offending rows: into the artifact, or beside the report if the run must stop."""
+
+    def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
+        """See DataGateSpec. Raises GateRefused, after which TFX removes the output artifacts."""
+        settings = DataGateSettings.model_validate_json(exec_properties["data_gate"])
+        columns = Columns.model_validate_json(exec_properties["columns"])
+        inputs = {key: artifact_utils.get_single_instance(artifacts) for key, artifacts in input_dict.items()}
+        files = {split: split_files(inputs["examples"].uri, split) for split in _splits(inputs["examples"])}
+        evidence = _gather(files, inputs, columns, exec_properties["seed"])
+        findings = check(evidence, columns, settings, exec_properties["seed"])
+        located = locate(read_blocks(files), findings, settings.max_exported_rows)
+        names = name_files(located)
+        verdict = judge(located, names, settings, evidence.scan.rows, exec_properties["override"].strip())
+
+        artifact = artifact_utils.get_single_instance(output_dict["verdict"])
+        refused = Path(exec_properties["reports_uri"]) / str(self._context.pipeline_run_id) / DATA_VERDICT
+        folder = Path(artifact.uri) if verdict.passed else refused
+        export(located, names, folder, settings.max_exported_rows)
+        verdict.write(folder)
+        if not verdict.passed:
+            raise _refusal(verdict, refused)
+        artifact.set_string_custom_property("override", verdict.override or "")
+
+
+def check(evidence: Evidence, columns: Columns, settings: DataGateSettings, seed: int) -> list[RawFinding]:
+    scan = evidence.scan
+    features = columns.features(evidence.schema)
+    train = evidence.statistics.get(TRAIN, Statistics())
+    counted = {split: statistics.rows for split, statistics in evidence.statistics.items()}
+    findings = row_losses(evidence.written, counted, scan.rows)
+    findings += schema_anomalies(evidence.anomalies, evidence.schema, columns.ignore)
+    findings += not_finite(scan.not_finite)
+    findings += row_overlaps(scan.content, features, columns.group_by is not None)
+    if columns.group_by:
+        findings += group_overlaps(scan.groups, columns.group_by)
+    findings += label_leaks(scan.sample, columns.label, settings.leak_score, seed)
+    sampled_features = {name: column for name, column in scan.sample.items() if name != columns.label}
+    findings += id_features(sampled_features, settings.id_uniqueness, text_uniqueness(train))
+    findings += constant_features(train, features)
+    findings += repeated_rows(scan, features, columns.label)
+    rows = scan.rows.get(TRAIN, 0)
+    if scan.sampled_rows < rows:
+        text = f"Leaks and ids were looked for in {scan.sampled_rows} of {rows} train rows, drawn at random"
+        findings.append(RawFinding("SAMPLED", text, details={"rows": scan.sampled_rows, "of": rows}))
+    return findings
+
+
+def _gather(files: Mapping[str, Sequence[str]], inputs: Mapping[str, Any], columns: Columns, seed: int) -> Evidence:
+    examples, statistics, anomalies = inputs["examples"], inputs["statistics"], inputs["anomalies"]
+    keys = ("rows_in", *(f"rows_{split}" for split in files))
+    written = {key: examples.get_int_custom_property(key) for key in keys if examples.has_custom_property(key)}
+    by_split = {split: read_statistics(statistics.uri, split) for split in _splits(statistics)}
+    expected = {split: written.get(f"rows_{split}", by_split.get(split, Statistics()).rows) for split in files}
+    curated = io_utils.SchemaReader().read(io_utils.get_only_uri_in_dir(inputs["schema"].uri))
+    return Evidence(
+        scan=scan_rows(read_blocks(files), columns, columns.features(curated), expected, seed),
+        written=written,
+        statistics=by_split,
+        anomalies={split: read_anomalies(anomalies.uri, split) for split in _splits(anomalies)},
+        schema=curated,
+    )
+
+
+def _splits(artifact: Any) -> list[str]:
+    return artifact_utils.decode_split_names(artifact.split_names)
+
+
+def _refusal(verdict: Verdict, folder: Path) -> GateRefused:
+    errors = [finding.sentence for finding in verdict.findings if finding.severity == "error"]
+    listed = errors[:LISTED] + ([f"{len(errors) - LISTED} more"] if len(errors) > LISTED else [])
+    return GateRefused(
+        verdict.sentence,
+        got="\n    ".join(listed),
+        fix=f"see {folder}; to go on in spite of it: --override-data-gate 'the reason'",
+    )
+
+
+class DataGateSpec(ComponentSpec):
+    """`data_gate`, `columns`: DataGateSettings and Columns as JSON.
+
+    `override`: the operator's reason for going on in spite of errors, or nothing; `reports_uri`: the folder of the
+    model's runs, for verdicts that stop one.
     """
 
-    PARAMETERS = {
-        "data_gate": component_spec.ExecutionParameter(type=str),
-        "columns": component_spec.ExecutionParameter(type=str),
-        "seed": component_spec.ExecutionParameter(type=int),
-        "override": component_spec.ExecutionParameter(type=str),
-        "reports_uri": component_spec.ExecutionParameter(type=str),
-    }
-    INPUTS = {
-        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
-        "statistics": component_spec.ChannelParameter(type=standard_artifacts.ExampleStatistics),
-        "schema": component_spec.ChannelParameter(type=standard_artifacts.Schema),
-        "anomalies": component_spec.ChannelParameter(type=standard_artifacts.ExampleAnomalies),
-    }
-    OUTPUTS = {"verdict": component_spec.ChannelParameter(type=VerdictArtifact)}
+    PARAMETERS = parameters(data_gate=str, columns=str, seed=int, override=str, reports_uri=str)
+    INPUTS = channels(examples=Examples, statistics=ExampleStatistics, schema=Schema, anomalies=ExampleAnomalies)
+    OUTPUTS = channels(verdict=VerdictArtifact)
 
 
-class DataGate(base_component.BaseComponent):
-    """Stop the run on anomalies, lost rows and leaks, or let it pass with a verdict."""
-
+class DataGate(OwnComponent):
     SPEC_CLASS = DataGateSpec
-    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
-
-    def __init__(
-        self,
-        *,
-        examples: types.BaseChannel,
-        statistics: types.BaseChannel,
-        schema: types.BaseChannel,
-        anomalies: types.BaseChannel,
-        settings: Settings,
-        reports: Path,
-        override: str = "",
-    ) -> None:
-        columns = Columns(label=settings.data.label, ignore=settings.data.ignore, group_by=settings.split.group_by)
-        super().__init__(
-            DataGateSpec(
-                examples=examples,
-                statistics=statistics,
-                schema=schema,
-                anomalies=anomalies,
-                data_gate=settings.data_gate.model_dump_json(),
-                columns=columns.model_dump_json(),
-                seed=settings.seed,
-                override=override,
-                reports_uri=str(reports),
-                verdict=types.Channel(type=VerdictArtifact),
-            )
-        )
+    EXECUTOR_SPEC = ExecutorClassSpec(Executor)

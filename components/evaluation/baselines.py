@@ -9,15 +9,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.evaluation.bounds import Metric, Tally, evaluate
-from components.table import Table
-from components.training import operating_point
+from components.evaluation.bounds import Metric, Tally, choose_threshold, evaluate
 from config.settings import Settings
 
 MAX_FIT_ROWS = 20_000
 MAX_SVM_ROWS = 5_000  # its time grows with the square of the rows
 MAX_CATEGORIES = 100  # commonest values of a text column that get a column of their own
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows as read: `[rows, n] float64` numbers with NaN for missing, `[rows, k] object` texts, `[rows]` classes."""
+
+    numbers: NDArray[np.float64]
+    texts: NDArray[Any]
+    classes: NDArray[np.int64]
+
+    @staticmethod
+    def joined(parts: Sequence[Table], numbers: int, texts: int) -> Table:
+        """Return the rows of all parts; without any, none of so many columns."""
+        if not parts:
+            return Table(np.zeros((0, numbers)), np.zeros((0, texts), object), np.zeros(0, np.int64))
+        return Table(
+            np.concatenate([part.numbers for part in parts]),
+            np.concatenate([part.texts for part in parts]),
+            np.concatenate([part.classes for part in parts]),
+        )
 
 
 @dataclass(frozen=True)
@@ -44,7 +62,8 @@ def compare(train: Table, evaluation: Table, test: Table, settings: Settings) ->
     rng = np.random.default_rng(settings.seed)
     baselines = []
     for name, estimator, limit in _estimators(settings.seed):
-        chosen = _sample(train.classes, limit, rng)
+        rows = len(train.classes)
+        chosen = np.arange(rows) if rows <= limit else np.sort(rng.choice(rows, limit, replace=False))
         if len(np.unique(train.classes[chosen])) < 2:
             continue
         estimator.fit(x_train[chosen], train.classes[chosen])
@@ -73,7 +92,7 @@ def bounded(
         samples=evaluation.bootstrap_samples,
         seed=settings.seed,
     )
-    return tuple(Metric(name, v.value, v.lower, v.upper) for name, v in values.items())
+    return tuple(values.values())
 
 
 def _estimators(seed: int) -> Sequence[tuple[str, Any, int]]:
@@ -109,12 +128,6 @@ def _encoder(train: Table) -> Any:
     return encode
 
 
-def _sample(classes: NDArray[np.int64], limit: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    if len(classes) <= limit:
-        return np.arange(len(classes))
-    return np.sort(rng.choice(len(classes), limit, replace=False))
-
-
 def _probabilities(estimator: Any, x: Floats, classes: int) -> Floats:
     """Return `[rows, classes]`; a margin is squashed, which keeps its order and so its AUC."""
     if hasattr(estimator, "predict_proba"):
@@ -134,7 +147,7 @@ def _threshold(probabilities: Floats, true: NDArray[np.int64], settings: Setting
         return None
     positive = settings.data.positive_index
     scores = probabilities[:, positive].astype(np.float32)
-    return operating_point.choose(true == positive, scores, settings.evaluation.target_recall).threshold
+    return choose_threshold(true == positive, scores, settings.evaluation.target_recall).threshold
 
 
 def _decide(probabilities: Floats, threshold: float | None, settings: Settings) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Metrics with room for chance: point values and bootstrap bounds, all from counts of bounded size.
+"""Metrics with room for chance, and the threshold they are taken at: values and bounds from counts of bounded size.
 
 Scores are counted by class in buckets of equal width in log-odds, decisions in a confusion matrix. Resampling those
 counts is the non-parametric bootstrap of the rows (Efron 1979), at a cost that does not grow with the rows.
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 BUCKETS = 4000
 LOG_ODDS_LIMIT = 20.0  # a float32 probability says nothing beyond
 CHUNK_CELLS = 2_000_000  # resampled counts held at once
-
 METRIC_NAMES = {
     "auc": "AUC",
     "precision": "Precision",
@@ -25,23 +24,13 @@ METRIC_NAMES = {
     "binary_accuracy": "Accuracy",
     "calibration_error": "Calibration error",
 }
-
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Bounded:
-    """A metric's value on the rows seen, with one-sided confidence bounds below and above."""
-
-    value: float
-    lower: float
-    upper: float
-
-
-@dataclass(frozen=True)
 class Metric:
-    """A metric on test rows with one-sided bounds; `asked` is the least the lower bound may be, if any."""
+    """A metric on rows seen, with one-sided confidence bounds; `asked` is the least the lower may be, if any."""
 
     name: str
     value: float
@@ -103,7 +92,7 @@ def _bucket_probability() -> Floats:
 
 def evaluate(
     tally: Tally, metrics: Sequence[str], *, positive_index: int | None, confidence: float, samples: int, seed: int
-) -> dict[str, Bounded]:
+) -> dict[str, Metric]:
     """Return each metric with its bootstrap bounds, NaN where it is undefined.
 
     AUC is bounded by the bootstrap's standard error on the log-odds scale: near 1 the plain percentiles promise 95 %
@@ -133,7 +122,7 @@ def evaluate(
             rows = _denominator(metric, tally.confusion, positive_index)
             wilson = _wilson(point, rows, confidence)
             bounds = (min(bounds[0], wilson[0]), max(bounds[1], wilson[1]))
-        bounded[metric] = Bounded(point, min(bounds[0], point), max(bounds[1], point))
+        bounded[metric] = Metric(metric, point, min(bounds[0], point), max(bounds[1], point))
     return bounded
 
 
@@ -233,3 +222,44 @@ def _percentiles(values: Floats, confidence: float) -> tuple[float, float]:
         return float("nan"), float("nan")
     low, high = np.quantile(known, [1 - confidence, confidence])
     return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """A decision threshold and what it showed on the eval split it was chosen on."""
+
+    threshold: float
+    recall: float
+    precision: float
+    target_recall: float
+    rows: int
+
+
+def choose_threshold(
+    is_positive: NDArray[np.bool_], scores: NDArray[np.float32], target_recall: float
+) -> OperatingPoint:
+    """Return the most precise threshold among those that reach a recall; of equals, the one nearest to 0.5.
+
+    Candidates lie half-way between neighbouring scores, so that rounding cannot flip a row that was seen.
+    With no positive row there is nothing to choose by: 0.5.
+    """
+    distinct = np.unique(scores.astype(np.float64))
+    candidates = np.concatenate([[0.5], (distinct[:-1] + distinct[1:]) / 2, distinct[:1] / 2])
+    called = np.sort(scores[is_positive].astype(np.float64))
+    others = np.sort(scores[~is_positive].astype(np.float64))
+    hits = len(called) - np.searchsorted(called, candidates)
+    alarms = len(others) - np.searchsorted(others, candidates)
+    recall = hits / max(len(called), 1)
+    precision = np.divide(hits, hits + alarms, out=np.zeros(len(candidates)), where=hits + alarms > 0)
+    enough = recall >= target_recall
+    if not len(called):
+        enough[:] = False
+        enough[0] = True
+    best = np.lexsort((np.abs(candidates - 0.5), -recall, -precision, ~enough))[0]  # sorts by its last key first
+    return OperatingPoint(
+        threshold=float(np.float32(candidates[best])),
+        recall=float(recall[best]),
+        precision=float(precision[best]),
+        target_recall=target_recall,
+        rows=len(scores),
+    )

@@ -8,8 +8,7 @@ from typing import Any
 
 import tensorflow_model_analysis as tfma
 
-from components.evaluation.metrics import LOWER, UPPER
-from components.evaluation.tfma_config import EXAMPLE_COUNT
+from components.evaluation.tfma_config import EXAMPLE_COUNT, LOWER, UPPER
 from components.verdict import Finding, Verdict
 from config.settings import EvaluationSettings, Settings
 
@@ -46,15 +45,14 @@ def read_metrics(evaluation_uri: str) -> list[SliceMetrics]:
 
 
 def read_verdict(evaluation_uri: str, settings: Settings) -> Verdict:
-    """Return the evaluation gate's verdict in words."""
     validation = tfma.load_validation_result(evaluation_uri)
     overall = next((s for s in read_metrics(evaluation_uri) if s.name == OVERALL), None)
-    wanted = settings.evaluation
+    bars = settings.evaluation
     if overall is None:
         sentence = "The test split holds no rows, so the model could not be evaluated."
         return Verdict("evaluation", False, sentence, (Finding("NO_TEST_ROWS", "error", sentence),))
-    findings = [_against_threshold(overall, metric, least, wanted) for metric, least in wanted.thresholds.items()]
-    findings.append(_against_blessed(overall, wanted))
+    findings = [_against_threshold(overall, metric, least, bars) for metric, least in bars.thresholds.items()]
+    findings.append(_against_blessed(overall, bars))
     failed = [finding for finding in findings if finding.severity == "error"]
     if not validation.validation_ok and not failed:
         failed = [Finding("NOT_VALIDATED", "error", f"TFMA refused: {validation}".replace("\n", " "))]
@@ -68,24 +66,23 @@ def read_verdict(evaluation_uri: str, settings: Settings) -> Verdict:
     return Verdict("evaluation", passed, sentence, tuple(findings))
 
 
-def _against_threshold(overall: SliceMetrics, metric: str, least: float, wanted: EvaluationSettings) -> Finding:
+def _against_threshold(overall: SliceMetrics, metric: str, least: float, bars: EvaluationSettings) -> Finding:
     value, lower, upper = overall.values.get(metric, (math.nan,) * 3)
     details = {"metric": metric, "value": value, "lower": lower, "upper": upper, "least": least}
     if lower >= least:
         sentence = (
-            f"{metric} is {value:.4f}, and with {wanted.confidence:.0%} confidence at least {lower:.4f} ≥ {least:g}."
+            f"{metric} is {value:.4f}, and with {bars.confidence:.0%} confidence at least {lower:.4f} ≥ {least:g}."
         )
         return Finding("THRESHOLD_MET", "info", sentence, details=details)
     sentence = (
-        f"{metric} is {value:.4f} on {overall.rows} rows, but with {wanted.confidence:.0%} confidence "
+        f"{metric} is {value:.4f} on {overall.rows} rows, but with {bars.confidence:.0%} confidence "
         f"only at least {lower:.4f}, and {least:g} is asked for."
     )
     return Finding("THRESHOLD_MISSED", "error", sentence, details=details)
 
 
-def _against_blessed(overall: SliceMetrics, wanted: EvaluationSettings) -> Finding:
-    """Say how the candidate compares with the blessed model, on the same rows."""
-    metric, margin = wanted.change_metric, wanted.change_margin
+def _against_blessed(overall: SliceMetrics, bars: EvaluationSettings) -> Finding:
+    metric, margin = bars.change_metric, bars.change_margin
     if overall.differences is None:
         sentence = "there is no blessed model to compare with yet."
         return Finding("NO_BLESSED_MODEL", "info", sentence, details={"metric": metric, "margin": margin})

@@ -1,24 +1,70 @@
-"""One form for every format: int64, float32 or UTF-8 text, a missing value is null."""
+"""What reading is asked, one form of rows for every format (missing is null), and which rows are refused."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from tensorflow_metadata.proto.v0 import schema_pb2
 
 from common.errors import DataError
+from common.tables.columns import ARROW_TYPES, DTYPES, Dtype, as_texts, decoded
 from common.tables.csv_file import LISTED, Fault
 from common.tables.dialect import BLANKS_BETWEEN_COLUMNS, check_distinct
-from common.tables.dtypes import ARROW_TYPES, DTYPES, Dtype, as_texts, decoded
 from common.text import nearest
-from components.examples.request import ReadRequest
+from config.settings import Frozen, Settings
 
 FLOAT32_LIMIT = 3.4028235677973366e38  # from here on, a number rounds to an infinite float32
+
+
+class ReadRequest(Frozen):
+    """How to read the rows. `columns` holds the types that the curated schema fixes, in the order of their names."""
+
+    format: Literal["csv", "parquet", "tfrecord"]
+    label: str
+    classes: tuple[str, ...]
+    group_by: str | None = None
+    ignore: tuple[str, ...]
+    delimiter: str
+    null_values: tuple[str, ...]
+    columns: dict[str, Dtype]
+    seed: int
+
+    @property
+    def texts(self) -> frozenset[str]:
+        """Columns that are text whatever the data look like."""
+        return frozenset({self.label} | ({self.group_by} if self.group_by else set()))
+
+    def known_dtype(self, column: str) -> Dtype | None:
+        """Return the type a column must have, or None if the data decide."""
+        return "string" if column in self.texts else self.columns.get(column)
+
+    def missing_texts(self, column: str) -> tuple[str, ...]:
+        """Return the texts that mean missing in a column. A class may be called `None` or `NA`."""
+        return tuple(t for t in self.null_values if column != self.label or t not in self.classes)
+
+
+def read_request(settings: Settings, schema: schema_pb2.Schema | None) -> ReadRequest:
+    dtypes: dict[int, Dtype] = {schema_pb2.INT: "int", schema_pb2.FLOAT: "float"}
+    columns = {feature.name: dtypes.get(feature.type, "string") for feature in schema.feature} if schema else {}
+    data = settings.data
+    return ReadRequest(
+        format=data.format,
+        label=data.label,
+        classes=tuple(sorted(data.classes)),
+        group_by=settings.split.group_by,
+        ignore=tuple(sorted(data.ignore)),
+        delimiter=data.delimiter,
+        null_values=tuple(sorted(data.null_values)),
+        columns=dict(sorted(columns.items())),
+        seed=settings.seed,
+    )
 
 
 class BadValues(Exception):
@@ -39,8 +85,6 @@ class Block:
 
 
 class Source(Protocol):
-    """Files of one format."""
-
     def blocks(self) -> Iterator[Block]:
         """Read all rows in a fixed order. Raises DataError naming file, line and cure."""
 
@@ -104,7 +148,6 @@ def _bad_values(name: str, column: Any, dtype: Dtype) -> BadValues:
 
 
 def value_fault(column: str, dtype: str, value: object) -> Fault:
-    """Say that a value is not of its column's type."""
     return Fault(
         f"column {column!r} holds a value that is not of its type",
         repr(value),
@@ -144,3 +187,76 @@ def check_same_names(names_by_file: dict[Path, frozenset[str]]) -> None:
                 wanted="the same columns in all files",
                 fix="correct the header, or narrow data.source",
             )
+
+
+def count_labels(block: Block, source: Source, request: ReadRequest) -> Counter[str]:
+    """Return how many rows each class has. Raises DataError naming rows without a known label or a group."""
+    labels = block.batch.column(request.label)
+    _refuse_missing(block, source, request.label, "label")
+    if request.group_by:
+        _refuse_missing(block, source, request.group_by, "group")
+    counts = Counter({pair["values"]: pair["counts"] for pair in pc.value_counts(labels).to_pylist()})
+    if unknown := sorted(set(counts) - set(request.classes)):
+        is_unknown = pc.invert(pc.is_in(labels, value_set=pa.array(request.classes, pa.string())))
+        near = nearest(unknown[0], request.classes)
+        raise Fault(
+            f"label {request.label!r} holds an unknown class",
+            ", ".join(map(repr, unknown[:LISTED])),
+            f"one of {list(request.classes)}",
+            f"{f'did you mean {near!r}? C' if near else 'c'}orrect it, or add it to data.classes",
+        ).at(_places(block, source, is_unknown))
+    return counts
+
+
+def check_totals(classes: Mapping[str, int], splits: Mapping[str, int], request: ReadRequest) -> None:
+    """Refuse data that are empty, of one class only, or too few for all splits."""
+    rows = sum(splits.values())
+    if not rows:
+        raise DataError(
+            "there are no rows", wanted="labelled examples", fix="export them again, or correct data.source"
+        )
+    present = sorted(name for name, count in classes.items() if count)
+    if len(present) < 2:
+        raise DataError(
+            f"label {request.label!r} has one class only, so there is nothing to tell apart",
+            got=f"{rows} rows of {present[0]!r}",
+            wanted=f"at least two of {list(request.classes)}",
+            fix="add rows of another class, or correct data.label",
+        )
+    if empty := [name for name, count in splits.items() if not count]:
+        unit = f"groups ({request.group_by})" if request.group_by else "rows"
+        raise DataError(
+            f"split {empty[0]!r} is empty",
+            got=str(dict(splits)),
+            wanted="rows in every split",
+            fix=f"add {unit}, or give it more weight: split.{empty[0]}",
+        )
+
+
+def reconcile(read: int, written: Mapping[str, int], counted: int | None) -> None:
+    """Refuse to go on if a row was lost or doubled. `counted` is what was counted without parsing, if it was."""
+    if sum(written.values()) != read or counted not in (None, read):
+        counted_apart = "" if counted is None else f", {counted} counted apart"
+        raise DataError(
+            "rows were lost or doubled on the way",
+            got=f"{read} read{counted_apart}, {dict(written)} written",
+            wanted="the same number everywhere",
+            fix="was the file being written? Else report it with the file",
+        )
+
+
+def _refuse_missing(block: Block, source: Source, column: str, what: str) -> None:
+    values = block.batch.column(column)
+    if values.null_count:
+        key = "data.classes" if what == "label" else "split.group_by"
+        raise Fault(
+            f"{what} {column!r} is missing",
+            f"{values.null_count} row(s) without in this block",
+            f"a {what} in every row ({key})",
+            f"fill the {what} in or remove the rows",
+        ).at(_places(block, source, values.is_null()))
+
+
+def _places(block: Block, source: Source, mask: pa.Array) -> list[str]:
+    rows = pc.indices_nonzero(mask).to_pylist()[:LISTED]
+    return source.places(block.file, [block.first_row + row for row in rows])

@@ -2,15 +2,98 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import logging
+from collections import Counter
+from pathlib import Path
+from typing import Any
 
-from components.examples.reading import base_and_pattern
-from components.examples.request import read_request
+from google.protobuf import wrappers_pb2
+from tensorflow_metadata.proto.v0 import schema_pb2
+from tfx.components.example_gen.component import FileBasedExampleGen
+from tfx.components.example_gen.utils import generate_output_split_names
+from tfx.components.util.examples_utils import set_file_format, set_payload_format
+from tfx.dsl.components.base.base_executor import BaseExecutor
+from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
+from tfx.dsl.io import fileio
+from tfx.proto import example_gen_pb2
+from tfx.types import artifact_utils
+from tfx.types import standard_component_specs as keys
+from tfx.utils import proto_utils
+
+from components.examples.blocks import ReadRequest, Source, check_totals, count_labels, read_request, reconcile
+from components.examples.sources import base_and_pattern, open_source
+from components.examples.splitting import Digest, Splitter
+from components.examples.writing import SplitWriter
 from config.settings import Settings
 
-if TYPE_CHECKING:
-    from tensorflow_metadata.proto.v0 import schema_pb2
-    from tfx.components import FileBasedExampleGen
+_log = logging.getLogger(__name__)
+
+
+class ExampleGenExecutor(BaseExecutor):
+    """Stream files of rows into gzipped TFRecord shards of tf.Example, in memory that does not grow with the rows.
+
+    Takes the place of TFX's Beam executor. It runs in the component's own process whatever Beam's runner is: on a
+    cluster nothing breaks, but reading is not spread over workers.
+    """
+
+    def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
+        """Write the Examples artifact and its counts. Raises DataError naming file, line and cure."""
+        inputs, outputs, custom = example_gen_pb2.Input(), example_gen_pb2.Output(), example_gen_pb2.CustomConfig()
+        proto_utils.json_to_proto(exec_properties[keys.INPUT_CONFIG_KEY], inputs)
+        proto_utils.json_to_proto(exec_properties[keys.OUTPUT_CONFIG_KEY], outputs)
+        proto_utils.json_to_proto(exec_properties[keys.CUSTOM_CONFIG_KEY], custom)
+        request = unpack_request(custom)
+        weights = {split.name: split.hash_buckets for split in outputs.split_config.splits}
+        artifact = artifact_utils.get_single_instance(output_dict[keys.EXAMPLES_KEY])
+
+        pattern = str(Path(exec_properties[keys.INPUT_BASE_KEY]) / inputs.splits[0].pattern)
+        source = open_source([Path(file) for file in fileio.glob(pattern)], pattern, request)
+        rows, digest = write_splits(source, request, weights, Path(artifact.uri))
+
+        artifact.split_names = artifact_utils.encode_split_names(generate_output_split_names(inputs, outputs))
+        set_payload_format(artifact, example_gen_pb2.FORMAT_TF_EXAMPLE)
+        set_file_format(artifact, "tfrecords_gzip")
+        artifact.set_int_custom_property("rows_in", sum(rows.values()))
+        for split, count in rows.items():
+            artifact.set_int_custom_property(f"rows_{split}", count)
+        artifact.set_string_custom_property("source_digest", digest)
+        _log.info("examples: %s", rows)
+
+
+def write_splits(
+    source: Source, request: ReadRequest, weights: dict[str, int], folder: Path
+) -> tuple[dict[str, int], str]:
+    """Write all rows of a source under `folder/Split-<name>/`; return the rows of each split and the digest.
+
+    Raises DataError.
+    """
+    splitter = Splitter(list(weights.values()), request.label, request.group_by, request.seed)
+    digest = Digest()
+    classes: Counter[str] = Counter()
+    read = 0
+    with SplitWriter([folder / f"Split-{name}" for name in weights]) as writer:
+        for block in source.blocks():
+            classes += count_labels(block, source, request)
+            digest.add(block.batch)
+            writer.write(block.batch, splitter.assign(block.batch))
+            read += block.batch.num_rows
+        written = dict(zip(weights, writer.close(), strict=True))
+    reconcile(read, written, source.independent_count())
+    check_totals(classes, written, request)
+    return written, digest.hexdigest()
+
+
+def pack_request(request: ReadRequest) -> example_gen_pb2.CustomConfig:
+    """Put a request into the only free field that TFX's ExampleGen has. Its JSON is the same for equal requests."""
+    config = example_gen_pb2.CustomConfig()
+    config.custom_config.Pack(wrappers_pb2.StringValue(value=request.model_dump_json()))
+    return config
+
+
+def unpack_request(config: example_gen_pb2.CustomConfig) -> ReadRequest:
+    text = wrappers_pb2.StringValue()
+    config.custom_config.Unpack(text)
+    return ReadRequest.model_validate_json(text.value)
 
 
 def make_example_gen(settings: Settings, schema: schema_pb2.Schema | None) -> FileBasedExampleGen:
@@ -19,13 +102,6 @@ def make_example_gen(settings: Settings, schema: schema_pb2.Schema | None) -> Fi
     Column types come from the curated schema where it knows them, else from all values of the column. The settings
     that the Examples do not depend on are not among the execution properties, so that TFX's cache survives them.
     """
-    # TFX takes seconds to import, and readers of this package need only Arrow
-    from tfx.components.example_gen.component import FileBasedExampleGen
-    from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
-    from tfx.proto import example_gen_pb2
-
-    from components.examples.executor import ExampleGenExecutor, pack_request
-
     base, pattern = base_and_pattern(settings.data.source, settings.data.format)
     weights = {"train": settings.split.train, "eval": settings.split.eval, "test": settings.split.test}
     splits = [example_gen_pb2.SplitConfig.Split(name=name, hash_buckets=w) for name, w in weights.items()]

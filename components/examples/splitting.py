@@ -29,7 +29,6 @@ class Splitter:
         self._salt = _text_hash(f"seed {seed}")
 
     def assign(self, batch: pa.RecordBatch) -> NDArray[np.intp]:
-        """Return the index of each row's split, `[rows]`."""
         keys = [self._group_by] if self._group_by else [n for n in batch.schema.names if n != self._label]
         hashes = _mixed(row_hashes(batch, keys) ^ self._salt)
         return np.searchsorted(self._bounds, hashes % self._bounds[-1], side="right")
@@ -43,7 +42,6 @@ class Digest:
         self._sums = np.zeros(2, np.uint64)
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Take in some rows."""
         first = _mixed(row_hashes(batch, batch.schema.names))
         self._rows += batch.num_rows
         self._sums += np.asarray([first.sum(), _mixed(first).sum()], np.uint64)

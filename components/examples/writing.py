@@ -28,7 +28,6 @@ class SplitWriter:
         self._pending: Future[None] | None = None
 
     def write(self, batch: pa.RecordBatch, splits: NDArray[np.intp]) -> None:
-        """Write each row to its split. At most two blocks are in memory."""
         examples = self._encoder.encode(_as_lists(batch))
         self._wait()
         self._pending = self._thread.submit(self._write, examples, splits)
@@ -66,7 +65,6 @@ class _Shards:
         self.rows = 0
 
     def write(self, examples: Sequence[bytes]) -> None:
-        """Append rows."""
         if not examples:
             return
         if self.rows >= SHARD_ROWS * len(self._files):

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from common.text import MISSING_CODE
-from components.features.graph import TransformGraph
+from components.features.transform import TransformGraph
 from config.schema import Feature
 from serving.repository.layout import DEFAULT_SIGNATURE, EXAMPLES_SIGNATURE, PACKED_SIGNATURE
 
@@ -48,7 +48,6 @@ class Scorer(tf.Module):
         return all(feature.dtype != "string" or feature.values for feature in self._features)
 
     def column_specs(self) -> dict[str, tf.TensorSpec]:
-        """Return what `serving_default` takes, by column."""
         return {f.name: tf.TensorSpec([None], _dtype(f)) for f in self._features}
 
     def save(self, folder: Path) -> None:

@@ -9,20 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from google.protobuf import text_format
-from tfx import types
 from tfx.components.util import model_utils
-from tfx.dsl.components.base import base_component, base_executor, executor_spec
-from tfx.types import artifact_utils, component_spec, standard_artifacts
+from tfx.dsl.components.base.base_executor import BaseExecutor
+from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ComponentSpec
 from tfx.utils import path_utils
 
-from components.artifacts import VerdictArtifact
+from components.artifacts import OwnComponent, VerdictArtifact, channels, parameters
 from components.evaluation.verdict import OVERALL, SliceMetrics, read_metrics, read_verdict
-from components.export.sample import showcase
+from components.export.real_rows import showcase
 from components.pusher.push import push
-from components.splits import SplitTables
+from components.splits import SplitTables, written_rows
 from components.verdict import Verdict
 from config.load import settings_hash
-from config.schema import model_features, read_schema
+from config.schema import read_schema
 from config.settings import Settings, ShowcaseSettings
 from serving.repository.layout import EVALUATION, SCHEMA, SHOWCASE, STATISTICS, TRAINING
 from serving.repository.manifest import Manifest, checksums, digest
@@ -31,36 +32,27 @@ BASELINE = "baseline_model"  # the Evaluator's name for it
 PUSHED, VERSION = "pushed", "version"  # custom properties of the output
 
 
-class AtomicPusherSpec(component_spec.ComponentSpec):
-    """The model, both blessings and all the manifest is made of.
+class AtomicPusherSpec(ComponentSpec):
+    """The model, both blessings and all the manifest is made of. `settings`, `showcase`: JSON; `base`: where to."""
 
-    `settings`, `showcase`: JSON; `base`: the serving folder.
-    """
-
-    PARAMETERS = {
-        "settings": component_spec.ExecutionParameter(type=str),
-        "showcase": component_spec.ExecutionParameter(type=str),
-        "base": component_spec.ExecutionParameter(type=str),
-    }
-    INPUTS = {
-        "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
-        "model_blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
-        "infra_blessing": component_spec.ChannelParameter(type=standard_artifacts.InfraBlessing),
-        "verdict": component_spec.ChannelParameter(type=VerdictArtifact),
-        "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
-        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
-        "statistics": component_spec.ChannelParameter(type=standard_artifacts.ExampleStatistics),
-        "schema": component_spec.ChannelParameter(type=standard_artifacts.Schema),
-        BASELINE: component_spec.ChannelParameter(type=standard_artifacts.Model, optional=True),
-    }
-    OUTPUTS = {"pushed_model": component_spec.ChannelParameter(type=standard_artifacts.PushedModel)}
+    PARAMETERS = parameters(settings=str, showcase=str, base=str)
+    INPUTS = channels(
+        model=standard_artifacts.Model,
+        model_blessing=standard_artifacts.ModelBlessing,
+        infra_blessing=standard_artifacts.InfraBlessing,
+        verdict=VerdictArtifact,
+        evaluation=standard_artifacts.ModelEvaluation,
+        examples=standard_artifacts.Examples,
+        statistics=standard_artifacts.ExampleStatistics,
+        schema=standard_artifacts.Schema,
+    ) | {BASELINE: ChannelParameter(type=standard_artifacts.Model, optional=True)}
+    OUTPUTS = channels(pushed_model=standard_artifacts.PushedModel)
 
 
-class Executor(base_executor.BaseExecutor):
+class Executor(BaseExecutor):
     """Push if both gates blessed; else say so in the output artifact and leave the served versions alone."""
 
     def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
-        """See AtomicPusherSpec."""
         settings = Settings.model_validate_json(exec_properties["settings"])
         output = artifact_utils.get_single_instance(output_dict["pushed_model"])
         blessed = model_utils.is_model_blessed(artifact_utils.get_single_instance(input_dict["model_blessing"]))
@@ -90,9 +82,11 @@ class Executor(base_executor.BaseExecutor):
             baseline=_digest(uris[BASELINE]) if BASELINE in uris else "",
         )
         extra = _extra(uris, settings, metrics)
-        wanted = ShowcaseSettings.model_validate_json(exec_properties["showcase"])
-        if wanted.train_rows or wanted.test_rows:
-            extra[SHOWCASE] = _showcase(uris, input_dict["examples"][0], settings, wanted)
+        limits = ShowcaseSettings.model_validate_json(exec_properties["showcase"])
+        if limits.train_rows or limits.test_rows:
+            tables = SplitTables.of(uris["examples"], uris["schema"], settings)
+            most = {"train": limits.train_rows, "test": limits.test_rows}
+            extra[SHOWCASE] = showcase(tables, written_rows(input_dict["examples"][0]), most)
         pushed = push(model, Path(exec_properties["base"]), manifest, extra)
         output.set_int_custom_property(PUSHED, 1)
         output.set_int_custom_property(VERSION, pushed.version)
@@ -113,30 +107,6 @@ def _extra(uris: Mapping[str, str], settings: Settings, metrics: Sequence[SliceM
     }
 
 
-def _showcase(uris: Mapping[str, str], examples: Any, settings: Settings, wanted: ShowcaseSettings) -> str:
-    """Return the rows that travel along, of both splits."""
-    features = model_features(read_schema(Path(uris["schema"]) / "schema.pbtxt"), settings)
-    tables = SplitTables(Path(uris["examples"]), features, settings.data.label, settings.data.classes)
-    most = {"train": wanted.train_rows, "test": wanted.test_rows}
-    rows = {split: examples.get_int_custom_property(f"rows_{split}") for split in most}
-    return showcase(tables, features, settings.data.classes, rows, most)
-
-
-class AtomicPusher(base_component.BaseComponent):
-    """Push a model that both gates blessed as the next version under `base`."""
-
+class AtomicPusher(OwnComponent):
     SPEC_CLASS = AtomicPusherSpec
-    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
-
-    def __init__(
-        self, *, settings: Settings, showcase: ShowcaseSettings, base: Path, **inputs: types.BaseChannel
-    ) -> None:
-        super().__init__(
-            AtomicPusherSpec(
-                **inputs,
-                settings=settings.model_dump_json(by_alias=True),
-                showcase=showcase.model_dump_json(),
-                base=str(base),
-                pushed_model=types.Channel(type=standard_artifacts.PushedModel),
-            )
-        )
+    EXECUTOR_SPEC = ExecutorClassSpec(Executor)

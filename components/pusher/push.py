@@ -62,7 +62,8 @@ def push(
         try:
             _stage(model, staged, replace(manifest, version=version, digest=identity), extra, reached)
             wrong = problems(staged)
-            if wrong or digest(_without(checksums(staged), extra)) != identity:
+            sums = checksums(staged)
+            if wrong or digest({name: sums[name] for name in sums.keys() - extra.keys()}) != identity:
                 raise GateRefused(
                     "the staged copy is not what was vouched for", got=wrong, fix="check the disk, run again"
                 )
@@ -95,10 +96,6 @@ def _stage(
     write_text(staged / MANIFEST, replace(manifest, checksums=checksums(staged)).text())
     reached("described")
     sync(*staged.rglob("*"), staged)
-
-
-def _without(sums: dict[str, str], extra: Mapping[str, str | bytes]) -> dict[str, str]:
-    return {name: value for name, value in sums.items() if name not in extra}
 
 
 def _newest(base: Path) -> Manifest | None:

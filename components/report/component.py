@@ -1,54 +1,269 @@
-"""The run report as a TFX component."""
+"""The run report as a TFX component: a run's facts, gathered from its artifacts, and every view of them."""
 
 from __future__ import annotations
 
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from importlib import metadata as packages
 from pathlib import Path
 from typing import Any
 
-from tfx import types
-from tfx.dsl.components.base import base_component, base_executor, executor_spec
-from tfx.types import artifact_utils, component_spec, standard_artifacts
+import numpy as np
+import tensorflow as tf
+from ml_metadata.metadata_store import metadata_store
+from ml_metadata.proto import metadata_store_pb2
+from tensorflow_metadata.proto.v0 import anomalies_pb2
+from tfx.dsl.components.base.base_executor import BaseExecutor
+from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.types.component_spec import ComponentSpec
+from tfx.utils import path_utils
 
 from common.files import write_text
-from components.artifacts import ReportArtifact, VerdictArtifact
+from components.artifacts import OwnComponent, ReportArtifact, VerdictArtifact, channels, parameters
+from components.evaluation.baselines import MAX_FIT_ROWS, compare
+from components.evaluation.bounds import Metric
+from components.evaluation.verdict import OVERALL, SliceMetrics, read_metrics, read_verdict
 from components.names import CARD, EVALUATION_VERDICT, HTML, JSON, PNG, XLSX
-from components.report.card import render_card
-from components.report.facts import Facts
-from components.report.gather import gather, read_stages
-from components.report.html import render_html
-from components.report.picture import write_png
-from components.report.xlsx import write_xlsx
-from config.settings import Settings
+from components.report import facts as f
+from components.report.figures import write_png
+from components.report.views import render_card, render_html, write_xlsx
+from components.splits import SPLITS, SplitTables, read_anomalies, read_statistics, written_rows
+from components.verdict import Verdict
+from config.schema import Feature
+from config.settings import EvaluationSettings, Settings
+from serving.repository.contents import Statistics
+from serving.repository.layout import EXAMPLES_SIGNATURE, TRAINING
+from serving.server.core.servable import Servable
+
+PACKAGES = {
+    "TFX": "tfx",
+    "TensorFlow": "tensorflow",
+    "Keras": "keras",
+    "Transform": "tensorflow-transform",
+    "Model Analysis": "tensorflow-model-analysis",
+    "Beam": "apache-beam",
+    "scikit-learn": "scikit-learn",
+    "NumPy": "numpy",
+}
 
 
-class RunReportSpec(component_spec.ComponentSpec):
+def gather(
+    artifacts: Mapping[str, Any],
+    settings: Settings,
+    settings_hash: str,
+    run_id: str,
+    root: Path,
+    stages: Sequence[f.Stage],
+) -> f.Facts:
+    """Return all facts of a run.
+
+    `artifacts`: the component's inputs by key; `root`: the pipeline's root, which places are relative to.
+    """
+    uris = {key: Path(artifact.uri) for key, artifact in artifacts.items()}
+    model = Path(path_utils.serving_model_path(str(uris["model"])))
+    training = json.loads((model / TRAINING).read_text(encoding="utf-8"))
+    examples, pushed, data = artifacts["examples"], artifacts["pushed_model"], settings.data
+    rows = written_rows(examples)
+    tables = SplitTables.of(uris["examples"], uris["schema"], settings)
+    scored = _score(tables, model, len(data.classes))
+    metrics = read_metrics(str(uris["evaluation"]))
+    overall = [_slice(s, settings.evaluation) for s in metrics if s.name == OVERALL]
+    train, evaluation, test = (tables.read(split, rows[split], MAX_FIT_ROWS) for split in SPLITS)
+    statistics = {split: read_statistics(uris["statistics"], split) for split in SPLITS}
+    return f.Facts(
+        model=settings.name,
+        title=settings.title,
+        description=settings.description,
+        run_id=run_id,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        pushed_version=pushed.get_int_custom_property("version") if pushed.get_int_custom_property("pushed") else None,
+        label=data.label,
+        classes=data.classes,
+        positive=data.positive_class if data.is_binary else None,
+        source=data.source.name,
+        source_digest=examples.get_string_custom_property("source_digest"),
+        settings_hash=settings_hash,
+        seed=settings.seed,
+        confidence=settings.evaluation.confidence,
+        group_by=settings.split.group_by,
+        rows_in=examples.get_int_custom_property("rows_in"),
+        splits=tuple(f.SplitFacts(name, rows[name], _class_counts(statistics[name], data.label)) for name in SPLITS),
+        features=tuple(_feature(feature, statistics["train"], settings) for feature in tables.features),
+        anomalies=tuple(
+            f.AnomalyFacts(split, feature, anomalies_pb2.AnomalyInfo.Type.Name(reason.type), reason.description)
+            for split in SPLITS
+            for feature, info in sorted(read_anomalies(uris["anomalies"], split).anomaly_info.items())
+            for reason in info.reason
+        ),
+        verdicts=(
+            Verdict.read(uris["data_verdict"]),
+            read_verdict(str(uris["evaluation"]), settings),
+            Verdict.read(uris["serving_verdict"]),
+        ),
+        metrics=overall[0].metrics if overall else (),
+        slices=tuple(_slice(s, None) for s in metrics if s.name != OVERALL),
+        operating_point=_operating_point(training["operating_point"], scored, settings),
+        confusion=f.confusion_matrix(scored, len(data.classes)),
+        curves=_curves(scored, settings),
+        history=_history(training["history"]),
+        network=_network(training, model, settings),
+        baselines=compare(train, evaluation, test, settings),
+        stages=tuple(stages),
+        lineage=tuple(_artifact(key, artifact, root) for key, artifact in artifacts.items()),
+        environment=environment(),
+        training=training["settings"]["model"],
+    )
+
+
+def _score(tables: SplitTables, model: Path, classes: int) -> f.Scored:
+    """Return what the exported model, loaded as the model server loads it, says of the test rows."""
+    servable = Servable.load(model)
+    true, decided, probabilities = [], [], []
+    for batch, indices in tables.batches("test"):
+        outputs = servable.run(EXAMPLES_SIGNATURE, {"examples": batch})
+        true.append(indices)
+        decided.append(tables.classes(outputs["label"]))
+        probabilities.append(outputs["probabilities"])
+    servable.close()
+    if not true:
+        return f.Scored(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, classes), np.float32))
+    return f.Scored(np.concatenate(true), np.concatenate(decided), np.concatenate(probabilities))
+
+
+def saved_widths(model: Path) -> tuple[int, ...]:
+    """Return the width of each dense layer as the saved kernels have it."""
+    kernels = {}
+    for name, shape in tf.train.list_variables(str(model / "variables" / "variables")):
+        parts = name.split("/")
+        if parts[0] == "network_variables" and len(shape) == 2:
+            kernels[int(parts[1])] = int(shape[1])
+    return tuple(kernels[i] for i in sorted(kernels))
+
+
+def environment() -> dict[str, str]:
+    versions = {title: packages.version(name) for title, name in PACKAGES.items()}
+    return {"Python": platform.python_version(), **versions, "Platform": platform.platform()}
+
+
+def _slice(metrics: SliceMetrics, evaluation: EvaluationSettings | None) -> f.SliceFacts:
+    thresholds = evaluation.thresholds if evaluation else {}
+    bounded = tuple(Metric(name, *values, asked=thresholds.get(name)) for name, values in metrics.values.items())
+    return f.SliceFacts(metrics.name, metrics.rows, bounded)
+
+
+def _curves(scored: f.Scored, settings: Settings) -> tuple[Any, ...]:
+    data = settings.data
+    ranked = [data.positive_index] if data.is_binary else range(len(data.classes))
+    return tuple(f.class_curves(data.classes[i], scored.true == i, scored.probabilities[:, i]) for i in ranked)
+
+
+def _operating_point(point: Any, scored: f.Scored, settings: Settings) -> f.OperatingPointFacts | None:
+    if point is None:
+        return None
+    on_test = f.point_on_test(scored, settings.data.positive_index)
+    return f.OperatingPointFacts(
+        point["threshold"], point["target_recall"], point["rows"], point["recall"], point["precision"], *on_test
+    )
+
+
+def _history(values: Mapping[str, Sequence[float]]) -> f.History:
+    """Return the history with the epoch kept: that of the least eval loss, as model.fit restores it."""
+    on_eval = [float(v) for v in values.get("val_loss", ())]
+    known = [v for v in on_eval if v == v]
+    return f.History(values, on_eval.index(min(known)) + 1 if known else 0)
+
+
+def _network(training: Mapping[str, Any], model: Path, settings: Settings) -> f.Network:
+    trained, configured = training["settings"]["model"], settings.model.model_dump(mode="json")
+    outputs = 1 if settings.data.is_binary else len(settings.data.classes)
+    tuned = {key: value for key, value in trained.items() if value != configured[key]} if settings.tuner.enabled else {}
+    return f.Network((*trained["hidden_units"], outputs), saved_widths(model), training["parameters"], tuned)
+
+
+def _class_counts(statistics: Statistics, label: str) -> dict[str, int]:
+    buckets = statistics.columns[label].string_stats.rank_histogram.buckets if label in statistics.columns else ()
+    return {bucket.label: int(bucket.sample_count) for bucket in buckets}
+
+
+def _feature(feature: Feature, statistics: Statistics, settings: Settings) -> f.FeatureFacts:
+    display, seen = settings.features.get(feature.name), statistics.columns.get(feature.name)
+    title, unit = (display.name or feature.name, display.unit or "") if display else (feature.name, "")
+    if seen is None:
+        return f.FeatureFacts(feature.name, title, unit, feature.kind, missing=0)
+    if not seen.HasField("num_stats"):
+        texts = seen.string_stats
+        missing, distinct = int(texts.common_stats.num_missing), int(texts.unique)
+        return f.FeatureFacts(feature.name, title, unit, feature.kind, missing, distinct=distinct)
+    seen = seen.num_stats
+    missing = int(seen.common_stats.num_missing)
+    return f.FeatureFacts(feature.name, title, unit, feature.kind, missing, seen.min, seen.mean, seen.max, seen.std_dev)
+
+
+def _artifact(key: str, artifact: Any, root: Path) -> f.ArtifactFacts:
+    place = Path(artifact.uri)
+    relative = place.relative_to(root) if place.is_relative_to(root) else Path(*place.parts[-3:])
+    return f.ArtifactFacts(key, artifact.type_name, artifact.id, relative.as_posix())
+
+
+def read_stages(metadata: Path, pipeline_name: str, run_id: str) -> tuple[f.Stage, ...]:
+    """Return the stages of a run that are over, in order; nothing if there is no such store or run."""
+    if not metadata.is_file():
+        return ()
+    config = metadata_store_pb2.ConnectionConfig()
+    config.sqlite.filename_uri = str(metadata)
+    config.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
+    store = metadata_store.MetadataStore(config)
+    names = f"{pipeline_name}.{run_id}", run_id  # TFX has used both
+    contexts = (store.get_context_by_type_and_name("pipeline_run", name) for name in names)
+    context = next((c for c in contexts if c is not None), None)
+    if context is None:
+        return ()
+    types = {t.id: t.name for t in store.get_execution_types()}
+    states = metadata_store_pb2.Execution.State
+    unfinished = (metadata_store_pb2.Execution.RUNNING, metadata_store_pb2.Execution.NEW)
+    return tuple(
+        _stage(e, states.Name(e.last_known_state), _node(store, e, pipeline_name) or types[e.type_id])
+        for e in sorted(store.get_executions_by_context(context.id), key=lambda e: e.id)
+        if e.last_known_state not in unfinished
+    )
+
+
+def _stage(execution: Any, state: str, component: str) -> f.Stage:
+    lasted_ms = execution.last_update_time_since_epoch - execution.create_time_since_epoch
+    return f.Stage(component, state, 0.0 if state == "CACHED" else lasted_ms / 1000, execution.id)
+
+
+def _node(store: Any, execution: Any, pipeline_name: str) -> str | None:
+    contexts = store.get_contexts_by_execution(execution.id)
+    return next((c.name.removeprefix(f"{pipeline_name}.") for c in contexts if c.type == "node"), None)
+
+
+class RunReportSpec(ComponentSpec):
     """All that a run made. `settings`: JSON; `settings_hash`: as in the manifest; `metadata`: ML Metadata's file."""
 
-    PARAMETERS = {
-        "settings": component_spec.ExecutionParameter(type=str),
-        "settings_hash": component_spec.ExecutionParameter(type=str),
-        "metadata": component_spec.ExecutionParameter(type=str),
-    }
-    INPUTS = {
-        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
-        "statistics": component_spec.ChannelParameter(type=standard_artifacts.ExampleStatistics),
-        "schema": component_spec.ChannelParameter(type=standard_artifacts.Schema),
-        "anomalies": component_spec.ChannelParameter(type=standard_artifacts.ExampleAnomalies),
-        "data_verdict": component_spec.ChannelParameter(type=VerdictArtifact),
-        "transform_graph": component_spec.ChannelParameter(type=standard_artifacts.TransformGraph),
-        "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
-        "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
-        "serving_verdict": component_spec.ChannelParameter(type=VerdictArtifact),
-        "pushed_model": component_spec.ChannelParameter(type=standard_artifacts.PushedModel),
-    }
-    OUTPUTS = {"report": component_spec.ChannelParameter(type=ReportArtifact)}
+    PARAMETERS = parameters(settings=str, settings_hash=str, metadata=str)
+    INPUTS = channels(
+        examples=standard_artifacts.Examples,
+        statistics=standard_artifacts.ExampleStatistics,
+        schema=standard_artifacts.Schema,
+        anomalies=standard_artifacts.ExampleAnomalies,
+        data_verdict=VerdictArtifact,
+        transform_graph=standard_artifacts.TransformGraph,
+        model=standard_artifacts.Model,
+        evaluation=standard_artifacts.ModelEvaluation,
+        serving_verdict=VerdictArtifact,
+        pushed_model=standard_artifacts.PushedModel,
+    )
+    OUTPUTS = channels(report=ReportArtifact)
 
 
-class Executor(base_executor.BaseExecutor):
+class Executor(BaseExecutor):
     """Gather the facts once and write every view of them."""
 
     def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
-        """See RunReportSpec."""
         settings = Settings.model_validate_json(exec_properties["settings"])
         folder = Path(artifact_utils.get_single_uri(output_dict["report"]))
         root = folder.parents[2]  # <root>/<component>/<output>/<execution id>
@@ -64,7 +279,7 @@ class Executor(base_executor.BaseExecutor):
         write_report(facts, folder)
 
 
-def write_report(facts: Facts, folder: Path) -> None:
+def write_report(facts: f.Facts, folder: Path) -> None:
     """Write all files of a report, and the evaluation gate's verdict, which `explain` reads without TensorFlow."""
     folder.mkdir(parents=True, exist_ok=True)
     for verdict in facts.verdicts:
@@ -77,19 +292,6 @@ def write_report(facts: Facts, folder: Path) -> None:
     write_png(facts, folder / PNG)
 
 
-class RunReport(base_component.BaseComponent):
+class RunReport(OwnComponent):
     SPEC_CLASS = RunReportSpec
-    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
-
-    def __init__(
-        self, *, settings: Settings, settings_hash: str, metadata: Path | None, **inputs: types.BaseChannel
-    ) -> None:
-        super().__init__(
-            RunReportSpec(
-                **inputs,
-                settings=settings.model_dump_json(by_alias=True),
-                settings_hash=settings_hash,
-                metadata=str(metadata or ""),
-                report=types.Channel(type=ReportArtifact),
-            )
-        )
+    EXECUTOR_SPEC = ExecutorClassSpec(Executor)

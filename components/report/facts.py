@@ -8,10 +8,119 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from components.evaluation.baselines import Baseline
 from components.evaluation.bounds import Metric
-from components.report.curves import ClassCurves
 from components.verdict import Verdict
+
+BINS = 10
+HISTOGRAM_BINS = 20
+MAX_POINTS = 300  # more cannot be seen
+Points = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Rows of a split: `[rows]` true and decided class indices, `[rows, classes]` probabilities."""
+
+    true: NDArray[np.int64]
+    decided: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class CalibrationBin:
+    """Rows whose probability lies in one tenth: its mean, and how many of the rows really were of the class."""
+
+    predicted: float
+    observed: float
+    rows: int
+
+
+@dataclass(frozen=True)
+class ClassCurves:
+    """One class against the rest. Curves are empty and areas NaN where only one side has rows."""
+
+    name: str
+    auc: float
+    average_precision: float
+    roc: Points  # false-positive rate, true-positive rate
+    precision_recall: Points  # recall, precision
+    calibration: tuple[CalibrationBin, ...]
+    histogram_own: tuple[int, ...]  # rows of the class by probability, in equal bins from 0 to 1
+    histogram_others: tuple[int, ...]
+
+
+def confusion_matrix(scored: Scored, classes: int) -> tuple[tuple[int, ...], ...]:
+    """Return the rows by true (outer) and decided class."""
+    counts = np.zeros((classes, classes), np.int64)
+    np.add.at(counts, (scored.true, scored.decided), 1)
+    return tuple(tuple(int(n) for n in row) for row in counts)
+
+
+def class_curves(name: str, is_own: NDArray[np.bool_], probability: NDArray[Any]) -> ClassCurves:
+    """Return a class's curves from `[rows]` membership and probability."""
+    from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
+
+    area = precision_area = float("nan")
+    roc: Points = ()
+    precision_recall: Points = ()
+    if is_own.any() and not is_own.all():
+        false_positive, true_positive, _ = roc_curve(is_own, probability)
+        precision, recall, _ = precision_recall_curve(is_own, probability)
+        roc = _points(false_positive, true_positive)
+        precision_recall = _points(recall[::-1], precision[::-1])
+        area = float(roc_auc_score(is_own, probability))
+        precision_area = float(average_precision_score(is_own, probability))
+    return ClassCurves(
+        name=name,
+        auc=area,
+        average_precision=precision_area,
+        roc=roc,
+        precision_recall=precision_recall,
+        calibration=_calibration(is_own, probability),
+        histogram_own=_histogram(probability[is_own]),
+        histogram_others=_histogram(probability[~is_own]),
+    )
+
+
+def point_on_test(scored: Scored, positive: int) -> tuple[float, float, float]:
+    """Return false-positive rate, recall and precision of the decisions; NaN where there is nothing to divide by."""
+    is_positive, called = scored.true == positive, scored.decided == positive
+    hits = int((is_positive & called).sum())
+    alarms = int((~is_positive & called).sum())
+    return (
+        _ratio(alarms, int((~is_positive).sum())),
+        _ratio(hits, int(is_positive.sum())),
+        _ratio(hits, hits + alarms),
+    )
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else float("nan")
+
+
+def _points(x: NDArray[Any], y: NDArray[Any]) -> Points:
+    chosen = np.arange(len(x))
+    if len(x) > MAX_POINTS:
+        chosen = np.unique(np.linspace(0, len(x) - 1, MAX_POINTS).round().astype(int))
+    return tuple((round(float(x[i]), 5), round(float(y[i]), 5)) for i in chosen)
+
+
+def _calibration(is_own: NDArray[np.bool_], probability: NDArray[Any]) -> tuple[CalibrationBin, ...]:
+    member = np.minimum((probability * BINS).astype(int), BINS - 1)
+    return tuple(
+        CalibrationBin(float(probability[inside].mean()), float(is_own[inside].mean()), int(inside.sum()))
+        for inside in (member == i for i in range(BINS))
+        if inside.any()
+    )
+
+
+def _histogram(probability: NDArray[Any]) -> tuple[int, ...]:
+    counts, _ = np.histogram(probability, bins=HISTOGRAM_BINS, range=(0.0, 1.0))
+    return tuple(int(n) for n in counts)
 
 
 @dataclass(frozen=True)
@@ -48,8 +157,6 @@ class FeatureFacts:
 
 @dataclass(frozen=True)
 class AnomalyFacts:
-    """An anomaly that ExampleValidator reported."""
-
     split: str
     feature: str
     kind: str
@@ -87,7 +194,6 @@ class Network:
 
     @property
     def is_as_configured(self) -> bool:
-        """Whether what was saved is what was asked for."""
         return self.configured == self.saved
 
 
@@ -162,7 +268,6 @@ class Facts:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why it was pushed or not, in sentences."""
         refused = tuple(v.sentence for v in self.verdicts if not v.passed)
         if self.pushed_version is not None:
             gates = [v.gate for v in self.verdicts]
@@ -171,7 +276,6 @@ class Facts:
 
     @property
     def overrides(self) -> tuple[str, ...]:
-        """What an operator said on going on in spite of errors."""
         return tuple(f"The {v.gate} gate was overridden: {v.override}" for v in self.verdicts if v.override)
 
     @property
@@ -189,11 +293,9 @@ class Facts:
 
     @property
     def test_rows(self) -> int:
-        """Rows of the test split that were scored."""
         return sum(map(sum, self.confusion))
 
     def metric(self, name: str) -> Metric | None:
-        """Return a metric on the whole test split, if it was asked for."""
         return next((metric for metric in self.metrics if metric.name == name), None)
 
     def as_json(self) -> str:

@@ -11,7 +11,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from common.errors import DataError
-from components.features.graph import TransformGraph
+from components.features.transform import TransformGraph
 from components.splits import records
 
 READ_BATCH = 1024

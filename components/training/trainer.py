@@ -15,11 +15,11 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from common.files import write_text
-from components.export import warmup
+from components.evaluation.bounds import OperatingPoint, choose_threshold
+from components.export.real_rows import inputs_of, write_warmup
 from components.export.signatures import Scorer
 from components.features.transform import NUMERIC, vocabulary_sizes
 from components.splits import some_rows
-from components.training import operating_point
 from components.training.dataset import Split, SplitReader
 from components.training.models import dense as model
 from config.schema import Feature, model_features, read_schema
@@ -144,16 +144,14 @@ def _target(index: int, settings: Settings) -> int:
     return int(index == settings.data.positive_index) if settings.data.is_binary else index
 
 
-def _operating_point(network: Any, evaluation: Split, settings: Settings) -> operating_point.OperatingPoint | None:
+def _operating_point(network: Any, evaluation: Split, settings: Settings) -> OperatingPoint | None:
     if not settings.data.is_binary:
         return None
     scores, targets = [], []
     for features, label in dataset(evaluation, settings, training=False):
         scores.append(network(features, training=False).numpy()[:, 0])
         targets.append(label.numpy().reshape(-1))
-    return operating_point.choose(
-        np.concatenate(targets) == 1, np.concatenate(scores), settings.evaluation.target_recall
-    )
+    return choose_threshold(np.concatenate(targets) == 1, np.concatenate(scores), settings.evaluation.target_recall)
 
 
 def _write_golden(
@@ -164,7 +162,7 @@ def _write_golden(
     rows: list[bytes],
     features: Sequence[Feature],
     settings: Settings,
-    point: operating_point.OperatingPoint | None,
+    point: OperatingPoint | None,
 ) -> None:
     """Write golden rows with the answers of Transform and Keras in process, not those of the export."""
     scores = network(reader.transform(rows), training=False).numpy().astype(np.float32)
@@ -175,14 +173,14 @@ def _write_golden(
         scores = np.stack([scores[:, 0] if i == positive else 1 - scores[:, 0] for i in (0, 1)], axis=1)
     else:
         chosen = scores.argmax(axis=1)
-    inputs = warmup.inputs_of(rows, features, scorer.has_packed)
+    inputs = inputs_of(rows, features, scorer.has_packed)
     Golden(inputs, scores.tolist(), classes[chosen].tolist()).write(folder)
     dtypes = {
         DEFAULT_SIGNATURE: {name: spec.dtype for name, spec in scorer.column_specs().items()},
         EXAMPLES_SIGNATURE: {"examples": tf.string},
         PACKED_SIGNATURE: {"features": tf.float32},
     }
-    warmup.write_warmup(folder, settings.name, inputs, dtypes)
+    write_warmup(folder, settings.name, inputs, dtypes)
 
 
 def inputs(settings: Settings, schema_path: str, transform_output: Any) -> tuple[tuple[Feature, ...], SplitReader]:
@@ -193,5 +191,4 @@ def inputs(settings: Settings, schema_path: str, transform_output: Any) -> tuple
 
 
 def matching(patterns: Sequence[str]) -> list[str]:
-    """Return the files that TFX's patterns match."""
     return sorted(path for pattern in patterns for path in tf.io.gfile.glob(pattern))

@@ -16,41 +16,24 @@ from common.files import write_text
 from common.tables.dialect import BLANKS_BETWEEN_COLUMNS
 from common.text import NULL_TEXTS, nearest
 from config.load import CONFIG_NAME, load_settings
-from config.onboard.classes import choose_positive, read_classes, shortened
-from config.onboard.guesses import presence_floor, split_weights, thresholds, training, why_ignored
+from config.onboard.guesses import (
+    choose_positive,
+    presence_floor,
+    read_classes,
+    shortened,
+    split_weights,
+    thresholds,
+    training,
+    why_ignored,
+)
 from config.onboard.profile import FEW_VALUES, Column, RawTable, look, read_table
-from config.onboard.template import pipeline_text, schema_text
+from config.reference import pipeline_text, schema_text
 from config.schema import check_schema, read_schema
 
 SCHEMA_NAME = "schema.pbtxt"
 LEAST_ROWS = 50
 LEAST_GROUPS = 5
 FEW_CODES = range(3, 11)
-
-
-@dataclass(frozen=True)
-class OnboardResult:
-    """What was written and what was guessed. `classes` counts rows, `ignored` says why, `notes` are by key."""
-
-    name: str
-    config: Path
-    schema: Path
-    rows: int
-    classes: Mapping[str, int]
-    positive: str | None
-    features: tuple[str, ...]
-    ignored: Mapping[str, str]
-    notes: Mapping[str, Sequence[str]]
-
-    def __str__(self) -> str:
-        """Return a summary for the screen: files, what was guessed and why, what to do next."""
-        classes = ", ".join(f"{text} {count}" for text, count in self.classes.items())
-        lines = [f"{self.rows} rows, {len(self.features)} features, classes: {classes}"]
-        lines += [f"positive class: {self.positive}. {self.notes['data.positive'][0]}"] if self.positive else []
-        lines += [f"left out: {column or '(no name)'}. {why}" for column, why in self.ignored.items()]
-        lines += self.notes.get("categorical", [])
-        lines += [f"wrote {self.config}", f"wrote {self.schema}", f"next: local_runner.py run {self.config.parent}"]
-        return "\n".join(lines)
 
 
 def onboard(
@@ -86,45 +69,65 @@ def onboard(
         reasons = "; ".join(f"{column}: {why}" for column, why in ignored.items())
         raise DataError(f"{path} leaves no column to learn from", got=reasons or "the label alone")
     groups = next((column for column in columns if column.name == group_by), None)
-    if groups:
-        _check_groups(raw, groups)
-    plan = _Plan(raw, folder, label, classes, positive, why_positive, nulls, groups, ignored, features)
-    write_text(targets[1], plan.schema())
-    write_text(targets[0], plan.pipeline())
-    check_schema(read_schema(targets[1]), load_settings(targets[0]))
-    return OnboardResult(
-        name=folder.name,
-        config=targets[0],
-        schema=targets[1],
-        rows=raw.table.num_rows,
-        classes=classes,
-        positive=positive,
-        features=tuple(column.name for column in features),
-        ignored=ignored,
-        notes=plan.notes(),
-    )
+    if groups and (groups.missing or groups.distinct < LEAST_GROUPS):
+        raise DataError(
+            f"{raw.path}: {groups.name!r} cannot part the rows into groups",
+            got=f"{groups.distinct} groups, {groups.missing} rows without one",
+            wanted=f"at least {LEAST_GROUPS} groups and a value in each row",
+        )
+    result = OnboardResult(raw, folder, label, classes, positive, why_positive, nulls, groups, ignored, features)
+    write_text(result.schema, result.contract_text())
+    write_text(result.config, result.settings_text())
+    check_schema(read_schema(result.schema), load_settings(result.config))
+    return result
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """All decisions for one file, and the two texts that follow from them."""
+class OnboardResult:
+    """All decisions for one file, and the texts that follow from them. `ignored` says why, by column."""
 
     raw: RawTable
     folder: Path
     label: str
-    classes: Mapping[str, int]
+    classes: Mapping[str, int]  # rows of each
     positive: str | None
     why_positive: str
     nulls: tuple[str, ...]
     groups: Column | None
     ignored: Mapping[str, str]
-    features: Sequence[Column]
+    columns: Sequence[Column]  # that are features
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def config(self) -> Path:
+        return self.folder / CONFIG_NAME
+
+    @property
+    def schema(self) -> Path:
+        return self.folder / SCHEMA_NAME
 
     @property
     def rows(self) -> int:
-        return sum(self.classes.values())
+        return self.raw.table.num_rows
 
-    def pipeline(self) -> str:
+    @property
+    def features(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns)
+
+    def __str__(self) -> str:
+        """Return a summary for the screen: files, what was guessed and why, what to do next."""
+        notes, classes = self.notes(), ", ".join(f"{text} {count}" for text, count in self.classes.items())
+        lines = [f"{self.rows} rows, {len(self.columns)} features, classes: {classes}"]
+        lines += [f"positive class: {self.positive}. {notes['data.positive'][0]}"] if self.positive else []
+        lines += [f"left out: {column or '(no name)'}. {why}" for column, why in self.ignored.items()]
+        lines += notes.get("categorical", [])
+        lines += [f"wrote {self.config}", f"wrote {self.schema}", f"next: local_runner.py run {self.folder}"]
+        return "\n".join(lines)
+
+    def settings_text(self) -> str:
         data: dict[str, Any] = {
             "source": Path(os.path.relpath(self.raw.path.resolve(), self.folder.resolve())).as_posix(),
             **({"format": "parquet"} if self.raw.format == "parquet" else {}),
@@ -139,9 +142,9 @@ class _Plan:
         metrics = ["auc", "precision", "recall"]
         metrics += ["binary_accuracy", "example_count"] if self.positive is not None else ["accuracy", "example_count"]
         values = {
-            "name": self.folder.name,
-            "title": _title(self.folder.name),
-            "description": f"Predicts {self.label} from {len(self.features)} columns of {self.raw.path.name}.",
+            "name": self.name,
+            "title": _title(self.name),
+            "description": f"Predicts {self.label} from {len(self.columns)} columns of {self.raw.path.name}.",
             "schema": SCHEMA_NAME,
             "seed": 42,
             "data": data,
@@ -151,18 +154,17 @@ class _Plan:
             "model": {"hidden_units": [256, 128, 64, 32], "dropout": 0.3, **training(self.rows * train // 100)},
             "evaluation": {"metrics": metrics, "thresholds": self._thresholds()[0]}
             | ({"target_recall": 0.95} if self.positive is not None else {}),
-            "features": {column.name: _display(column.name) for column in self.features},
+            "features": {column: _display(column) for column in self.features},
         }
         head = (
             f"Written by `local_runner.py init` from {self.raw.path.name}: {self.rows} rows, "
-            f"{len(self.features)} features, {len(self.classes)} classes.\n"
+            f"{len(self.columns)} features, {len(self.classes)} classes.\n"
             "The brackets say what may stand there and what the default is. Keys not listed here have defaults: "
             "docs/configuration.md."
         )
         return pipeline_text(head, values, self.notes())
 
     def notes(self) -> dict[str, list[str]]:
-        """Return what was guessed and why, by key."""
         shares = ", ".join(f"{text} {count} ({count / self.rows:.1%})" for text, count in self.classes.items())
         notes = {
             "data.classes": [f"Rows: {shares}."],
@@ -180,9 +182,9 @@ class _Plan:
         }
         return {key: sentences for key, sentences in notes.items() if sentences}
 
-    def schema(self) -> str:
+    def contract_text(self) -> str:
         head = (
-            f"The contract for the data of {self.folder.name}. Observed ranges stand in comments: make a domain of "
+            f"The contract for the data of {self.name}. Observed ranges stand in comments: make a domain of "
             "those\nthat must never be left (float_domain { min: 0 }), and rows outside stop at the data gate."
         )
         label = schema_pb2.Feature(name=self.label, type=schema_pb2.BYTES)
@@ -191,7 +193,7 @@ class _Plan:
         if self.groups:
             group = _required(schema_pb2.Feature(name=self.groups.name, type=schema_pb2.BYTES))
             described.append((group, f"{self.groups.distinct} groups; each stays in one split. Not a feature."))
-        described += [self._described(column) for column in self.features]
+        described += [self._described(column) for column in self.columns]
         return schema_text(head, described)
 
     def _thresholds(self) -> tuple[dict[str, float], str]:
@@ -222,7 +224,7 @@ class _Plan:
         return notes + ([f"Left out, because it is a class: {', '.join(map(repr, fewer))}."] if fewer else [])
 
     def _code_notes(self) -> list[str]:
-        codes = [c for c in self.features if c.type == "int" and c.distinct in FEW_CODES]
+        codes = [c for c in self.columns if c.type == "int" and c.distinct in FEW_CODES]
         if not codes:
             return []
         listed = "\n".join(f"  {code.name} ({', '.join(code.values)})" for code in codes)
@@ -274,15 +276,6 @@ def _check_columns(raw: RawTable, label: str, ids: Sequence[str], group_by: str 
             f"{raw.path} has too few rows to train, tune and test a model",
             got=raw.table.num_rows,
             wanted=f"at least {LEAST_ROWS}, better some hundreds",
-        )
-
-
-def _check_groups(raw: RawTable, groups: Column) -> None:
-    if groups.missing or groups.distinct < LEAST_GROUPS:
-        raise DataError(
-            f"{raw.path}: {groups.name!r} cannot part the rows into groups",
-            got=f"{groups.distinct} groups, {groups.missing} rows without one",
-            wanted=f"at least {LEAST_GROUPS} groups and a value in each row",
         )
 
 

@@ -14,9 +14,9 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet
 
 from common.errors import DataError
+from common.tables.columns import ARROW_TYPES, as_texts, decoded, dtype_of
 from common.tables.csv_file import CsvFile
 from common.tables.dialect import check_distinct
-from common.tables.dtypes import ARROW_TYPES, as_texts, decoded, dtype_of
 from common.tables.encoding import PARQUET, starts_with
 
 FEW_VALUES = 100

@@ -21,7 +21,7 @@ from common.files import locked
 from common.paths import Paths
 from components import names
 from components.probe import process
-from pipeline.history import store
+from pipeline.history import check_store, close_stale_executions, is_cached
 
 State = Literal["started", "ran", "cached", "failed"]
 
@@ -56,8 +56,8 @@ def run(
     Raises what a gate or our component raised, else ComponentFailed; EnvironmentProblem if the model is being run.
     """
     with locked(paths.pipeline / ".run_lock", f"a run of {paths.model!r} is going on already"), _interruptible():
-        store.check(paths.metadata)
-        store.close_stale_executions(paths.metadata, pipeline.pipeline_info.pipeline_name)
+        check_store(paths.metadata)
+        close_stale_executions(paths.metadata, pipeline.pipeline_info.pipeline_name)
         ir = compiler.Compiler().compile(pipeline)
         runtime_parameter_utils.substitute_runtime_parameter(ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id})
         deployment = runner_utils.extract_local_deployment_config(ir)
@@ -73,7 +73,7 @@ def run(
                     process.warm_up()  # the probe will run: let it import TensorFlow meanwhile
         finally:
             process.dismiss()
-            store.close_stale_executions(paths.metadata, pipeline.pipeline_info.pipeline_name)
+            close_stale_executions(paths.metadata, pipeline.pipeline_info.pipeline_name)
 
 
 def _launch(
@@ -99,7 +99,7 @@ def _launch(
         if ours:
             raise ours from error
         raise ComponentFailed(component, error) from error
-    state: State = "cached" if info and store.is_cached(connection, info.execution_id) else "ran"
+    state: State = "cached" if info and is_cached(connection, info.execution_id) else "ran"
     report(Progress(component, state, time.monotonic() - started))
     return state
 

@@ -14,9 +14,9 @@ from typing import Any, BinaryIO, TextIO
 import numpy as np
 
 from common.errors import DataError
+from common.tables.columns import safe_text
 from common.tables.csv_file import CsvFile, ragged, read_rows, undecodable
 from common.tables.encoding import PARQUET, open_file, starts_with, utf8_stream
-from common.tables.safe import safe_text
 from common.text import MISSING_CODE, NULL_TEXTS, with_point
 from serving.client.errors import InvalidRequest, ModelNotFound
 from serving.client.types import DEFAULT_SIGNATURE, NEWEST, Metadata, ModelClient, Outputs, Signature, VersionSpec
@@ -83,7 +83,7 @@ def _parquet_rows(path: Path, raw: BinaryIO, readers: Readers) -> Iterator[Mappi
     import pyarrow as pa
     from pyarrow import parquet
 
-    from common.tables.dtypes import as_texts, decoded
+    from common.tables.columns import as_texts, decoded
 
     try:
         file = parquet.ParquetFile(raw)

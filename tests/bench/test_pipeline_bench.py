@@ -7,19 +7,8 @@ from typing import Any
 
 import pytest
 
-from bench.pipeline import (
-    OURS,
-    PLAIN,
-    Run,
-    RunFailed,
-    arguments,
-    command,
-    markdown,
-    plain_settings,
-    ratios,
-    run_once,
-    summary,
-)
+from bench.pipeline import OURS, PLAIN, Run, arguments, command, markdown, plain_settings, ratios, run_once, summary
+from bench.report import RunFailed
 from common.errors import ConfigError
 from config.load import load_settings
 from config.settings import Settings

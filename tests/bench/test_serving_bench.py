@@ -8,16 +8,14 @@ import numpy as np
 import pytest
 
 from bench import load, serving
-from bench.bodies import BATCH_1024, PACKED_ROW, ROW, Bodies, Shape
-from bench.load import Shot, read_log, window
-from bench.model_server import request_counts
-from bench.pipeline import RunFailed
-from bench.processes import Command, run, running, wait_until, wait_until_idle
+from bench.load import Command, Shot, read_log, run, running, wait_until, wait_until_idle, window
+from bench.model_server import BATCH_1024, PACKED_ROW, ROW, Bodies, Shape, request_counts
 from bench.release import CLIENTS, Change, Client, Sent
 from bench.release import markdown as release_markdown
 from bench.release import summary as release_summary
-from bench.rivals.mlflow_server import MLFLOW, ways
-from bench.serving_result import GRPC, LIMIT, REST, Measurement, markdown, ratios, summary
+from bench.report import RunFailed
+from bench.rivals.mlflow_server import MLFLOW
+from bench.serving import GRPC, LIMIT, REST, Measurement, markdown, ratios, summary
 from common.errors import DataError, EnvironmentProblem
 
 START_US = 1_795_253_214_000_000
@@ -107,7 +105,7 @@ def test_a_pace_is_spread_over_processes(tmp_path: Path, monkeypatch: pytest.Mon
     )
     fake_generator(tmp_path, monkeypatch, write)
     monkeypatch.setattr(load, "PACED_PROCESSES", 4)
-    assert load.drive_at(Shot("http://x", tmp_path), 8, 1000.0, per_s=80.0).requests == 80
+    assert load.drive(Shot("http://x", tmp_path), 8, 1000.0, per_s=80.0).requests == 80
 
 
 def test_good_and_bad_requests_are_told_apart() -> None:
@@ -218,12 +216,6 @@ def test_a_wrong_answer_stops_the_bench(bodies: Bodies, answer: list[float]) -> 
         bodies.check("it", Shape("serving_packed", 3), answer)
 
 
-def test_every_rival_can_be_run_in_several_ways(tmp_path: Path) -> None:
-    found = ways(tmp_path, tmp_path)
-    assert len({str(way) for way in found}) == len(found)
-    assert all(any("{port}" in word for word in way.words) for way in found)
-
-
 def test_the_newest_version_is_served(tmp_path: Path) -> None:
     for name in ("9", "10", ".tmp-11"):
         (tmp_path / name).mkdir()
@@ -274,10 +266,13 @@ def test_nothing_is_waited_for_forever(tmp_path: Path) -> None:
 
 
 def test_the_next_waits_until_a_group_is_idle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.processes.LOOK_EVERY_S", 2.0)  # even a busy process has to be given its turn
-    busy = sleeper(tmp_path, "while True: pass")
-    with running(busy) as process, pytest.raises(RunFailed, match="still at work"):
-        wait_until_idle(process.pid, 0.1)
+    monkeypatch.setattr("bench.load.LOOK_EVERY_S", 2.0)  # even a busy process has to be given its turn
+    at_work = tmp_path / "at work"
+    busy = sleeper(tmp_path, f"open({str(at_work)!r}, 'w')\nwhile True: pass")
+    with running(busy) as process:
+        wait_until(at_work.exists, process, busy, 60.0)
+        with pytest.raises(RunFailed, match="still at work"):
+            wait_until_idle(process.pid, 0.1)
     with running(sleeper(tmp_path)) as process:
         wait_until_idle(process.pid, 10.0)
 

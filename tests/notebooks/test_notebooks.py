@@ -103,7 +103,7 @@ def test_exploring_shows_the_data_and_names_planted_anomalies(tmp_path: Path, mo
 def test_the_tour_shows_the_finished_run_and_starts_no_other(
     pipeline_run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline.history.runs import list_runs
+    from pipeline.history import list_runs
 
     before = [run.run_id for run in list_runs(pipeline_run.metadata)]
     cells = execute(FOLDER / "02-pipeline-tour.ipynb", pipeline_run.var, monkeypatch)

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import doctor
-from pipeline.doctor import Check
-from pipeline.machine import Installed, Machine
+from pipeline.doctor import Check, Installed, Machine
 from serving.cli import main as serving_cli
 from webapp.settings import WebSettings
 

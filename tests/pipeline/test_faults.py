@@ -127,7 +127,7 @@ def test_after_a_kill_the_next_run_completes(resumed: Any) -> None:
 
 
 def test_after_a_kill_nothing_is_left_running(resumed: Any) -> None:
-    from pipeline.history.runs import list_runs
+    from pipeline.history import list_runs
 
     assert running(resumed.var) == []
     states = [[step.state for step in run.steps] for run in list_runs(resumed.metadata)]
@@ -201,7 +201,7 @@ def test_explain_tells_of_the_bad_rows(stopped_by_data: Any, vouch: Any) -> None
 
 
 def test_an_override_goes_on_and_stands_in_the_lineage(overridden: Any) -> None:
-    from pipeline.history.store import open_store
+    from pipeline.history import open_store
 
     assert overridden.returncode == 0, overridden.output
     assert "overridden: known sensor fault" in overridden.output

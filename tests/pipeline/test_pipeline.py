@@ -8,6 +8,7 @@ import pytest
 from common.paths import Paths
 from config.load import load_settings, settings_hash
 from config.settings import Settings
+from pipeline.pipeline import LOCAL_BEAM_ARGS, with_runner
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.slow  # TFX's import
@@ -54,3 +55,13 @@ def test_what_only_people_see_does_not_make_another_model(display: dict[str, Any
     assert shown != Settings.model_validate(plain)
     assert _without_display(shown) == _without_display(Settings.model_validate(plain))
     assert settings_hash(_without_display(shown)) == settings_hash(_without_display(Settings.model_validate(plain)))
+
+
+def test_an_argument_more_keeps_the_runner_of_this_machine() -> None:
+    assert with_runner([]) == LOCAL_BEAM_ARGS
+    assert with_runner(["--direct_num_workers=2"]) == [*LOCAL_BEAM_ARGS, "--direct_num_workers=2"]
+
+
+def test_a_runner_named_gets_its_arguments_alone() -> None:
+    named = ["--runner=PortableRunner", "--job_endpoint=localhost:8099"]
+    assert with_runner(named) == named

@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from common.tables.columns import safe_text, safe_texts
 from common.tables.dialect import Dialect
-from common.tables.safe import safe_text, safe_texts
 from common.text import nearest
 from webapp.bulk.csv_blocks import Block, CsvBlocks, InvalidFile, Limits
 from webapp.bulk.csv_columns import CheckedTable, check_table

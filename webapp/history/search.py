@@ -22,7 +22,7 @@ from common.records.database import Database
 from common.records.files import INPUT, META, end_of, start_of
 from common.records.labels import Feedback, Key
 from common.records.reader import ALL, Filters, Reader
-from common.tables.safe import safe_texts
+from common.tables.columns import safe_texts
 from webapp.predict.log_writer import FLUSH_EVERY_S
 from webapp.services import Services
 

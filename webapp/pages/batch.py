@@ -10,7 +10,7 @@ from flask import Blueprint, Response, jsonify, make_response, redirect, render_
 from markupsafe import Markup
 from werkzeug.wrappers import Response as AnyResponse
 
-from common.tables.safe import safe_text
+from common.tables.columns import safe_text
 from webapp.auth import identity, requires
 from webapp.bulk.jobs import Job, new_id
 from webapp.bulk.scoring import Upload

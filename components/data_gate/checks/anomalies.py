@@ -11,11 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 
-from components.data_gate.blocks import Block
-from components.data_gate.finding import Mask, RawFinding
-from components.data_gate.scan import is_not_finite
+from components.data_gate.judge import Mask, RawFinding
+from components.data_gate.scan import Block, is_not_finite
 
-Locate = Callable[[Any, schema_pb2.Feature, Collection[str]], Mask]  # column, its feature, its domain -> rows
+Locate = Callable[[schema_pb2.Feature, Collection[str], Any], Mask]  # feature, its domain, its column -> rows
 _CURE = "Correct the rows; if the data are right, correct the schema"
 
 
@@ -50,7 +49,7 @@ def not_finite(counts: Mapping[tuple[str, str], int]) -> list[RawFinding]:
             f"In {split}, {name!r} holds NaN or infinite values",
             feature=name,
             splits=(split,),
-            where=partial(_not_finite_in, name),
+            where=partial(_in_column, name, is_not_finite),
             counts_rows=True,
             cure="Leave the value out (missing) or correct it",
             details={"rows": count},
@@ -64,7 +63,7 @@ def _located_anomaly(
 ) -> RawFinding:
     words, locate = _KNOWN[kind]
     text = f"In {', '.join(splits)}, {feature.name!r} {words.format(**_limits(feature))}"
-    where = partial(_located, locate, feature, domain) if locate else None
+    where = partial(_in_column, feature.name, partial(locate, feature, domain)) if locate else None
     return RawFinding(
         kind, text, feature=feature.name, splits=splits, where=where, cure=_CURE, counts_rows=where is not None
     )
@@ -87,12 +86,8 @@ def _reasons(info: Any) -> list[tuple[str, str]]:
     ]
 
 
-def _located(locate: Locate, feature: schema_pb2.Feature, domain: Collection[str], block: Block) -> Mask:
-    return locate(block.column(feature.name), feature, domain)
-
-
-def _not_finite_in(name: str, block: Block) -> Mask:
-    return is_not_finite(block.column(name))
+def _in_column(name: str, locate: Callable[[Any], Mask], block: Block) -> Mask:
+    return locate(block.column(name))
 
 
 def _domain(feature: schema_pb2.Feature, schema: schema_pb2.Schema) -> Collection[str]:
@@ -115,22 +110,16 @@ def _limits(feature: schema_pb2.Feature) -> dict[str, str]:
     }
 
 
-def _outside(column: Any, feature: schema_pb2.Feature, domain: Collection[str]) -> Mask:
+def _outside(feature: schema_pb2.Feature, domain: Collection[str], column: Any) -> Mask:
     if not pa.types.is_string(column.type):
         return np.zeros(len(column), bool)
     known = pc.is_in(column, value_set=pa.array(sorted(domain), pa.string()))
     return _bools(pc.and_(column.is_valid(), pc.invert(known)))
 
 
-def _below(column: Any, feature: schema_pb2.Feature, domain: Collection[str]) -> Mask:
-    return _compare(pc.less, column, "min", feature)
-
-
-def _above(column: Any, feature: schema_pb2.Feature, domain: Collection[str]) -> Mask:
-    return _compare(pc.greater, column, "max", feature)
-
-
-def _compare(compare: Callable[..., Any], column: Any, bound: str, feature: schema_pb2.Feature) -> Mask:
+def _compare(
+    compare: Callable[..., Any], bound: str, feature: schema_pb2.Feature, domain: Collection[str], column: Any
+) -> Mask:
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         return np.zeros(len(column), bool)
     limit: float = 1.0 if bound == "max" else 0.0  # a boolean's
@@ -142,11 +131,7 @@ def _compare(compare: Callable[..., Any], column: Any, bound: str, feature: sche
     return _bools(pc.fill_null(compare(column, limit), False))
 
 
-def _missing(column: Any, feature: schema_pb2.Feature, domain: Collection[str]) -> Mask:
-    return _bools(column.is_null())
-
-
-def _other_type(column: Any, feature: schema_pb2.Feature, domain: Collection[str]) -> Mask:
+def _other_type(feature: schema_pb2.Feature, domain: Collection[str], column: Any) -> Mask:
     is_right = {
         schema_pb2.INT: pa.types.is_integer,
         schema_pb2.FLOAT: pa.types.is_floating,
@@ -155,14 +140,16 @@ def _other_type(column: Any, feature: schema_pb2.Feature, domain: Collection[str
     return np.zeros(len(column), bool) if is_right(column.type) else _bools(column.is_valid())
 
 
-def _not_finite(column: Any, feature: schema_pb2.Feature, domain: Collection[str]) -> Mask:
-    return is_not_finite(column)
+def _missing(feature: schema_pb2.Feature, domain: Collection[str], column: Any) -> Mask:
+    return _bools(column.is_null())
 
 
 def _bools(array: Any) -> Mask:
     return array.to_numpy(zero_copy_only=False).astype(bool)
 
 
+_BELOW: Locate = partial(_compare, pc.less, "min")
+_ABOVE: Locate = partial(_compare, pc.greater, "max")
 _LISTED = "holds values that the schema does not list"
 _TYPE = "holds another type than the schema's {type}"
 _LOW = "is below the schema's least value {least}"
@@ -175,19 +162,19 @@ _ABSENT = "is missing in every row; the schema wants it in {share}"
 _KNOWN: dict[str, tuple[str, Locate | None]] = {
     "ENUM_TYPE_UNEXPECTED_STRING_VALUES": (_LISTED, _outside),
     "BOOL_TYPE_UNEXPECTED_STRING": (_LISTED, _outside),
-    "FLOAT_TYPE_SMALL_FLOAT": (_LOW, _below),
-    "INT_TYPE_SMALL_INT": (_LOW, _below),
-    "BOOL_TYPE_SMALL_INT": ("holds integers below 0 as booleans", _below),
-    "FLOAT_TYPE_BIG_FLOAT": (_HIGH, _above),
-    "INT_TYPE_BIG_INT": (_HIGH, _above),
-    "BOOL_TYPE_BIG_INT": ("holds integers above 1 as booleans", _above),
+    "FLOAT_TYPE_SMALL_FLOAT": (_LOW, _BELOW),
+    "INT_TYPE_SMALL_INT": (_LOW, _BELOW),
+    "BOOL_TYPE_SMALL_INT": ("holds integers below 0 as booleans", _BELOW),
+    "FLOAT_TYPE_BIG_FLOAT": (_HIGH, _ABOVE),
+    "INT_TYPE_BIG_INT": (_HIGH, _ABOVE),
+    "BOOL_TYPE_BIG_INT": ("holds integers above 1 as booleans", _ABOVE),
     "FEATURE_TYPE_LOW_FRACTION_PRESENT": (_PRESENT, _missing),
     "FEATURE_TYPE_LOW_NUMBER_PRESENT": (_PRESENT, _missing),
     "INVALID_FEATURE_SHAPE": (_SHAPE, _missing),
     "FEATURE_TYPE_NOT_PRESENT": (_ABSENT, None),
-    "SCHEMA_MISSING_COLUMN": (_ABSENT, None),
-    "FLOAT_TYPE_HAS_NAN": ("holds NaN", _not_finite),
-    "FLOAT_TYPE_HAS_INF": ("holds infinite values", _not_finite),
+    "SCHEMA_missing_COLUMN": (_ABSENT, None),
+    "FLOAT_TYPE_HAS_NAN": ("holds NaN", lambda feature, domain, column: is_not_finite(column)),
+    "FLOAT_TYPE_HAS_INF": ("holds infinite values", lambda feature, domain, column: is_not_finite(column)),
     **dict.fromkeys(
         (
             "UNEXPECTED_DATA_TYPE",

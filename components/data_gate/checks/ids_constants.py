@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-from components.data_gate.finding import RawFinding
+from components.data_gate.judge import RawFinding
 from config.onboard.guesses import ID_NAME
 from serving.repository.contents import Statistics
 
@@ -98,7 +98,6 @@ def _id(kind: str, name: str, share: float, what: str) -> RawFinding:
 
 
 def _only_value(feature: statistics_pb2.FeatureNameStatistics) -> str | None:
-    """Say the one value that a feature has in all rows, or None if there are more."""
     numbers = feature.HasField("num_stats")
     common = feature.num_stats.common_stats if numbers else feature.string_stats.common_stats
     if not common.num_non_missing:

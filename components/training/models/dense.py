@@ -45,11 +45,13 @@ def build_model(
     width, activation = (1, "sigmoid") if classes == 2 else (classes, "softmax")
     outputs = keras.layers.Dense(width, activation, kernel_regularizer=_penalty(settings))(x)
     model = keras.Model(inputs, outputs)
+    optimizers = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW, "sgd": keras.optimizers.SGD}
+    accuracy = keras.metrics.BinaryAccuracy if classes == 2 else keras.metrics.SparseCategoricalAccuracy
     model.compile(
-        optimizer=_optimizer(settings),
+        optimizer=optimizers[settings.optimizer](settings.learning_rate),
         loss=_loss(settings, classes),
         # instances, and the optimizer built here: a variable born inside the first step makes TensorFlow trace it twice
-        metrics=[_accuracy(classes)],
+        metrics=[accuracy(name="accuracy")],
         steps_per_execution=settings.steps_per_execution,
         jit_compile=False,  # compiling takes longer than it saves on networks of this size
     )
@@ -127,17 +129,6 @@ def _block(x: Any, units: int, settings: ModelSettings) -> Any:
 
 def _penalty(settings: ModelSettings) -> keras.regularizers.Regularizer | None:
     return keras.regularizers.L2(settings.l2) if settings.l2 else None
-
-
-def _optimizer(settings: ModelSettings) -> keras.optimizers.Optimizer:
-    kinds = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW, "sgd": keras.optimizers.SGD}
-    return kinds[settings.optimizer](settings.learning_rate)
-
-
-def _accuracy(classes: int) -> keras.metrics.Metric:
-    if classes == 2:
-        return keras.metrics.BinaryAccuracy(name="accuracy")
-    return keras.metrics.SparseCategoricalAccuracy(name="accuracy")
 
 
 def _loss(settings: ModelSettings, classes: int) -> Any:

@@ -5,8 +5,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from components.data_gate.blocks import Block
-from components.data_gate.scan import Columns, Scan, scan_rows
+from components.data_gate.scan import Block, Columns, Scan, scan_rows
 
 Values = Mapping[str, Sequence[Any]]
 

@@ -26,7 +26,8 @@ def run_gate(folder: Path, source: Path, override: str = "") -> None:
     from tfx.orchestration.pipeline import Pipeline
 
     from components.data_gate.component import DataGate
-    from components.examples import make_example_gen
+    from components.data_gate.scan import Columns
+    from components.examples.component import make_example_gen
 
     settings = load_settings(CONFIG)
     settings = settings.model_copy(update={"data": settings.data.model_copy(update={"source": source})})
@@ -39,9 +40,11 @@ def run_gate(folder: Path, source: Path, override: str = "") -> None:
         statistics=statistics.outputs["statistics"],
         schema=schema.outputs["schema"],
         anomalies=validator.outputs["anomalies"],
-        settings=settings,
-        reports=folder / "reports",
+        data_gate=settings.data_gate,
+        columns=Columns.of(settings),
+        seed=settings.seed,
         override=override,
+        reports_uri=folder / "reports",
     )
     LocalDagRunner().run(
         Pipeline(

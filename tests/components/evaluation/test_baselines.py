@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from components.evaluation import baselines
-from components.evaluation.baselines import compare
-from components.table import Table
+from components.evaluation.baselines import Table, compare
 from config.settings import Settings
 
 NAMES = ["Logistic regression", "Decision tree", "SVM (RBF kernel)"]

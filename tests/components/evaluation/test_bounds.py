@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from components.evaluation.bounds import Bounded, Tally, evaluate
+from components.evaluation.bounds import Metric, Tally, choose_threshold, evaluate
 
 METRICS = ("auc", "precision", "recall", "binary_accuracy")
 
@@ -21,7 +21,7 @@ def rows(count: int, seed: int = 0, shift: float = 1.5) -> tuple[np.ndarray, np.
     return true, 1 / (1 + np.exp(-rng.normal(shift * (2 * true - 1), 1.5)))
 
 
-def bounds(tally: Tally, metrics: tuple[str, ...] = METRICS, **options: object) -> dict[str, Bounded]:
+def bounds(tally: Tally, metrics: tuple[str, ...] = METRICS, **options: object) -> dict[str, Metric]:
     settings = {"positive_index": 1, "confidence": 0.95, "samples": 500, "seed": 1, **options}
     return evaluate(tally, metrics, **settings)  # type: ignore[arg-type]
 
@@ -115,3 +115,37 @@ def test_calibration_error_is_the_gap_to_what_happened(noise: float, wanted: flo
     true = (rng.random(20_000) < 0.5 + noise).astype(int)
     found = bounds(tally_of(true, probability), ("calibration_error",), samples=50)["calibration_error"]
     assert found.value == pytest.approx(wanted, abs=0.02)
+
+
+def test_a_clean_gap_keeps_one_half() -> None:
+    point = choose_threshold(np.array([False, False, True, True]), np.array([0.1, 0.2, 0.8, 0.9], np.float32), 0.95)
+    assert (point.threshold, point.recall, point.precision) == (0.5, 1.0, 1.0)
+
+
+def test_the_threshold_falls_until_the_recall_is_reached() -> None:
+    positive = np.array([True] * 10 + [False] * 10)
+    scores = np.concatenate([np.linspace(0.2, 0.9, 10), np.linspace(0.05, 0.45, 10)]).astype(np.float32)
+    strict, mild = choose_threshold(positive, scores, 1.0), choose_threshold(positive, scores, 0.5)
+    assert strict.threshold < mild.threshold
+    assert strict.recall == 1.0
+    assert mild.recall >= 0.5
+    assert mild.precision == 1.0
+
+
+def test_of_equal_precision_the_higher_recall_wins() -> None:
+    point = choose_threshold(np.array([True, True, False]), np.array([0.9, 0.6, 0.1], np.float32), 0.5)
+    assert point.recall == 1.0
+
+
+@pytest.mark.parametrize("positive", [[False, False], [True, True]], ids=["none", "all"])
+def test_one_class_only_is_survived(positive: list[bool]) -> None:
+    point = choose_threshold(np.array(positive), np.array([0.3, 0.7], np.float32), 0.95)
+    assert 0.0 <= point.threshold <= 1.0
+
+
+def test_a_seen_row_never_sits_on_the_threshold() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.random(200).astype(np.float32)
+    point = choose_threshold(rng.random(200) < scores, scores, 0.9)
+    assert not np.any(scores == np.float32(point.threshold))
+    assert point.recall >= 0.9

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from components.examples.blocks import Source
-from components.examples.reading import open_source
-from components.examples.request import ReadRequest
+from components.examples.blocks import ReadRequest, Source
+from components.examples.sources import open_source
 
 DEFAULTS: dict[str, Any] = {
     "format": "csv",

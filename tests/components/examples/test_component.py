@@ -13,7 +13,6 @@ import pyarrow.parquet
 import pytest
 
 from common.errors import DataError
-from components.examples import make_example_gen
 from config.settings import Settings
 from tests.support.paths import ROOT
 
@@ -35,6 +34,8 @@ def run(tmp_path: Path) -> Callable[[Settings], Any]:
     from tfx.orchestration.metadata import sqlite_metadata_connection_config
     from tfx.orchestration.pipeline import Pipeline
     from tfx.types.artifact_utils import deserialize_artifact
+
+    from components.examples.component import make_example_gen
 
     connection = sqlite_metadata_connection_config(str(tmp_path / "metadata.sqlite"))
 
@@ -136,6 +137,8 @@ def execute(given: Settings, folder: Path) -> Any:
     """Run only the executor."""
     from tfx.types.standard_artifacts import Examples
 
+    from components.examples.component import make_example_gen
+
     component = make_example_gen(given, None)
     artifact = Examples()
     artifact.uri = str(folder)
@@ -188,10 +191,10 @@ def test_a_row_lost_in_writing_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_shards_keep_the_order_and_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from components.examples import csv_source, writing
+    from components.examples import sources, writing
 
     monkeypatch.setattr(writing, "SHARD_ROWS", 100)
-    monkeypatch.setattr(csv_source, "BLOCK_BYTES", 256)
+    monkeypatch.setattr(sources, "BLOCK_BYTES", 256)
     (tmp_path / "rows.csv").write_text("x,y\n" + "".join(f"{i},{'ab'[i % 2]}\n" for i in range(1000)))
     artifact = execute(settings(tmp_path, data={"label": "y", "classes": ("a", "b")}), tmp_path / "out")
     files = sorted(path.name for path in (tmp_path / "out" / "Split-train").iterdir())

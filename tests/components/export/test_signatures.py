@@ -86,7 +86,7 @@ def rows(mixed: Any) -> list[bytes]:
 @pytest.fixture(scope="module")
 def answers(mixed: Any, rows: list[bytes], settings: Any) -> dict[str, Any]:
     """What each signature says of the rows, loaded as the model server does."""
-    from components.export.warmup import inputs_of
+    from components.export.real_rows import inputs_of
     from config.schema import model_features, read_schema
     from serving.repository.contents import plain
     from serving.repository.layout import SCHEMA

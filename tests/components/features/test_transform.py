@@ -217,8 +217,7 @@ def fit_again(pipeline_run: Any, settings: Any, splits: tuple[str, ...], folder:
     from tfx.types import standard_artifacts
 
     from common.paths import Paths
-    from pipeline.beam import LOCAL_BEAM_ARGS
-    from pipeline.pipeline import create_pipeline
+    from pipeline.pipeline import LOCAL_BEAM_ARGS, create_pipeline
 
     changed = folder / "examples"
     source = pipeline_run.uri("FileBasedExampleGen", "examples")

@@ -27,8 +27,7 @@ def model(pipeline_run: Any, tmp_path: Path) -> Path:
 
 def kinds(folder: Path) -> set[str]:
     """Probe in this process, as the child does in its own, and return the errors found."""
-    from components.probe.child import probe
-    from components.probe.judge import judge
+    from components.probe.process import judge, probe
 
     verdict = judge(probe(folder), SETTINGS)
     assert verdict.passed == (not any(finding.severity == "error" for finding in verdict.findings))
@@ -36,8 +35,7 @@ def kinds(folder: Path) -> set[str]:
 
 
 def test_the_good_model_is_blessed_by_a_fresh_process(pipeline_run: Any) -> None:
-    from components.probe.judge import judge
-    from components.probe.process import run_child
+    from components.probe.process import judge, run_child
 
     report = run_child(pipeline_run.model_folder, timeout_s=600)
     verdict = judge(report, SETTINGS)
@@ -77,7 +75,7 @@ def test_a_keras_3_export_with_untracked_variables_is_refused(model: Path) -> No
 
     loaded = tf.saved_model.load(str(model)).signatures["serving_packed"](features=tf.ones((1, 30)))
     assert np.isfinite(loaded["probability"].numpy()).all(), "in Python all looks well"
-    from components.probe.child import probe
+    from components.probe.process import probe
 
     report = probe(model)
     said = " ".join([report.load_error or "", *(s.error or "" for s in report.signatures)])
@@ -125,8 +123,7 @@ def test_a_signature_gone_is_refused(model: Path) -> None:
 
 
 def test_a_cut_variables_file_is_refused(model: Path) -> None:
-    from components.probe.judge import judge
-    from components.probe.process import run_child
+    from components.probe.process import judge, run_child
 
     [data] = (model / "variables").glob("*.data-*")
     data.write_bytes(data.read_bytes()[: data.stat().st_size // 2])
@@ -137,8 +134,7 @@ def test_a_cut_variables_file_is_refused(model: Path) -> None:
 
 @pytest.mark.parametrize("spoil", ["no graph", "no golden rows"])
 def test_a_folder_with_parts_missing_is_refused(model: Path, spoil: str) -> None:
-    from components.probe.judge import judge
-    from components.probe.process import run_child
+    from components.probe.process import judge, run_child
 
     (model / ("saved_model.pb" if spoil == "no graph" else "assets.extra/golden.json")).unlink()
     verdict = judge(run_child(model, timeout_s=600), SETTINGS)
@@ -147,8 +143,7 @@ def test_a_folder_with_parts_missing_is_refused(model: Path, spoil: str) -> None
 
 
 def test_a_loader_that_hangs_is_given_up(model: Path) -> None:
-    from components.probe.judge import judge
-    from components.probe.process import run_child
+    from components.probe.process import judge, run_child
 
     (model / "saved_model.pb").unlink()
     os.mkfifo(model / "saved_model.pb")  # nobody will ever write into it
@@ -160,8 +155,7 @@ def test_a_loader_that_hangs_is_given_up(model: Path) -> None:
 
 
 def test_a_loader_that_is_killed_is_told(model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from components.probe.judge import judge
-    from components.probe.process import run_child
+    from components.probe.process import judge, run_child
 
     # Python reads this before it runs the child, which then dies as by the kernel's out-of-memory killer
     (tmp_path / "sitecustomize.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
@@ -179,7 +173,7 @@ def test_rows_lost_before_the_evaluator_are_refused(pipeline_run: Any, tmp_path:
     from components.artifacts import VerdictArtifact
     from components.probe.component import Executor
     from components.verdict import Verdict
-    from pipeline.history.store import open_store
+    from pipeline.history import open_store
 
     store = open_store(pipeline_run.metadata)
 

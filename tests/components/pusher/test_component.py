@@ -24,7 +24,7 @@ def pushed(pipeline_run: Any, breast_cancer: Any, tmp_path: Path) -> Callable[..
         from tfx.types import artifact_utils, standard_artifacts
 
         from components.pusher.component import Executor
-        from pipeline.history.store import open_store
+        from pipeline.history import open_store
 
         store = open_store(pipeline_run.metadata)
 

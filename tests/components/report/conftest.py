@@ -9,7 +9,7 @@ import pytest
 from components.evaluation.baselines import Baseline
 from components.evaluation.bounds import Metric
 from components.report import facts as f
-from components.report.curves import Scored, class_curves, confusion_matrix, point_on_test
+from components.report.facts import Scored, class_curves, confusion_matrix, point_on_test
 from components.verdict import Finding, Verdict
 
 FactsMaker = Callable[..., f.Facts]

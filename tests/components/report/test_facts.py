@@ -5,11 +5,16 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from components.evaluation.baselines import Baseline
 from components.evaluation.bounds import Metric
+from components.report.facts import MAX_POINTS, Scored, class_curves, confusion_matrix, point_on_test
 from components.verdict import Verdict
+
+TRUE = np.array([0, 0, 1, 1])
+PROBABILITY = np.array([0.1, 0.6, 0.4, 0.9], np.float32)
 
 
 def test_pushed_run_says_its_version_and_gates(make_facts: Any) -> None:
@@ -63,3 +68,52 @@ def test_nothing_is_compared_where_nothing_is_defined(make_facts: Any) -> None:
     assert make_facts(baselines=()).comparison == ""
     undefined = replace(make_facts().baselines[0], metrics=(Metric("auc", math.nan, math.nan, math.nan),))
     assert make_facts(baselines=(undefined,)).comparison == ""
+
+
+def test_areas_are_those_of_a_case_counted_by_hand() -> None:
+    curves = class_curves("M", TRUE == 1, PROBABILITY)
+    assert curves.auc == 0.75  # 3 of 4 pairs in order
+    assert curves.average_precision == pytest.approx((1 / 1 + 2 / 3) / 2)
+    assert curves.roc[0] == (0.0, 0.0)
+    assert curves.roc[-1] == (1.0, 1.0)
+
+
+def test_calibration_and_histogram_count_every_row() -> None:
+    curves = class_curves("M", TRUE == 1, np.array([0.05, 0.15, 1.0, 0.12], np.float32))
+    assert [(b.rows, b.observed) for b in curves.calibration] == [(1, 0.0), (2, 0.5), (1, 1.0)]
+    assert sum(curves.histogram_own) == 2
+    assert curves.histogram_own[-1] == 1
+    assert sum(curves.histogram_others) == 2
+
+
+@pytest.mark.parametrize("label", [0, 1], ids=["no positives", "only positives"])
+def test_one_class_alone_has_no_curve(label: int) -> None:
+    curves = class_curves("M", np.full(4, bool(label)), PROBABILITY)
+    assert math.isnan(curves.auc)
+    assert curves.roc == curves.precision_recall == ()
+    assert sum(curves.histogram_own) == 4 * label
+
+
+def test_no_rows_at_all_are_no_error() -> None:
+    empty = Scored(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 2), np.float32))
+    assert confusion_matrix(empty, 2) == ((0, 0), (0, 0))
+    assert class_curves("M", empty.true == 1, empty.probabilities[:, 1]).calibration == ()
+    assert all(math.isnan(value) for value in point_on_test(empty, 1))
+
+
+def test_operating_point_lies_on_the_roc_curve() -> None:
+    decided = (PROBABILITY >= 0.4).astype(int)
+    rate, recall, precision = point_on_test(Scored(TRUE, decided, np.stack([1 - PROBABILITY, PROBABILITY], 1)), 1)
+    assert (rate, recall, precision) == (0.5, 1.0, pytest.approx(2 / 3))
+    assert (rate, recall) in class_curves("M", TRUE == 1, PROBABILITY).roc
+
+
+def test_long_curves_are_thinned_to_what_can_be_seen() -> None:
+    rng = np.random.default_rng(0)
+    curves = class_curves("M", rng.random(20_000) < 0.5, rng.random(20_000))
+    assert len(curves.roc) <= MAX_POINTS
+    assert curves.roc[-1] == (1.0, 1.0)
+
+
+def test_confusion_is_true_by_decided() -> None:
+    assert confusion_matrix(Scored(np.array([0, 0, 1]), np.array([0, 1, 1]), np.zeros((3, 2))), 2) == ((1, 1), (0, 1))

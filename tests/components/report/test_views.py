@@ -15,12 +15,9 @@ import yaml
 
 from common.errors import ConfigError
 from components.evaluation.bounds import Metric
-from components.report.card import render_card
-from components.report.curves import class_curves
-from components.report.facts import History, Network, SliceFacts, SplitFacts
-from components.report.html import render_html
-from components.report.picture import HEIGHT_PX, WIDTH_PX, write_png
-from components.report.xlsx import write_xlsx
+from components.report.facts import History, Network, SliceFacts, SplitFacts, class_curves
+from components.report.figures import HEIGHT_PX, WIDTH_PX, write_png
+from components.report.views import render_card, render_html, write_xlsx
 from components.verdict import Verdict
 
 VOID = {"meta", "link", "line", "circle", "path", "rect", "br"}

@@ -15,8 +15,8 @@ from sklearn.datasets import load_iris
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from common.errors import ConfigError, DataError
-from components.examples.reading import open_source
-from components.examples.request import read_request
+from components.examples.blocks import read_request
+from components.examples.sources import open_source
 from config.load import load_settings
 from config.onboard.init import OnboardResult, onboard
 from config.schema import model_features, read_schema

@@ -18,7 +18,7 @@ from tests.support.paths import ROOT
 
 RUNNER = ROOT / "local_runner.py"
 TIMEOUT_S = 900
-IMPORTED = ["pipeline.orchestrators.local", "pipeline.pipeline", "components.pusher.push", "pipeline.history.show"]
+IMPORTED = ["pipeline.orchestrators.local", "pipeline.pipeline", "components.pusher.push", "pipeline.history"]
 
 
 def environment(var: Path) -> dict[str, str]:

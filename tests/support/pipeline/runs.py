@@ -35,7 +35,7 @@ class PipelineRun:
     @property
     def run(self) -> Any:
         """The run as ML Metadata has it."""
-        from pipeline.history.runs import find_run
+        from pipeline.history import find_run
 
         return find_run(self.metadata, self.run_id, self.model)
 
@@ -65,7 +65,7 @@ class PipelineRun:
     def verdicts(self) -> dict[str, Any]:
         """Verdict by gate."""
         from common.paths import Paths
-        from pipeline.history.runs import verdicts
+        from pipeline.history import verdicts
 
         run = self.run
         return {v.gate: v for v in verdicts(run, Paths(self.var, self.model).run(run.run_id))}
@@ -103,7 +103,7 @@ def copy_state(var: Path, copy: Path) -> Path:
 
 def read_back(var: Path, model: str, call: CompletedProcess[str]) -> PipelineRun:
     """Return the newest run that a call of the command line left in `var`, if it got that far."""
-    from pipeline.history.runs import list_runs
+    from pipeline.history import list_runs
 
     runs = list_runs(var / "metadata.sqlite", model)
     return PipelineRun(var, model, runs[0].run_id if runs else None, call.returncode, call.stdout + call.stderr)

@@ -1,1 +1,0 @@
-"""Past runs, read back from ML Metadata."""
