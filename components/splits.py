@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 
 from common.text import MISSING_CODE
-from components.evaluation.baselines import Table
-from config.schema import Feature, model_features, read_schema
+from components.table import Table
+from config.schema import Feature, group_column, model_features, read_schema
 from config.settings import Settings
 from serving.repository.contents import FILE_NAME as STATISTICS_FILE
 from serving.repository.contents import Statistics, parse_statistics
@@ -66,19 +66,29 @@ def some_rows(files: Sequence[str], rows: int) -> list[bytes]:
 class SplitTables:
     """Parse an Examples artifact's splits into tables of raw values."""
 
-    def __init__(self, examples: str | Path, features: Sequence[Feature], label: str, classes: Sequence[str]) -> None:
+    def __init__(
+        self,
+        examples: str | Path,
+        features: Sequence[Feature],
+        label: str,
+        classes: Sequence[str],
+        group: Feature | None = None,
+    ) -> None:
         self.features, self.class_names = features, classes
-        self._examples, self._label = examples, label
+        self._examples, self._label, self._group = examples, label, group
         self._numbers = [f for f in features if f.kind == "numeric"]
         self._texts = [f for f in features if f.kind == "categorical"]
         self._spec = {f.name: _column(f) for f in features} | {label: tf.io.FixedLenFeature([], tf.string, "")}
+        if group:
+            self._spec[group.name] = _column(group)
         self._index = {name.encode(): i for i, name in enumerate(classes)}
 
     @staticmethod
     def of(examples: str | Path, schema: str | Path, settings: Settings) -> SplitTables:
         """Return the tables of what the model reads. `examples`, `schema`: the artifacts' URIs."""
-        features = model_features(read_schema(Path(schema) / "schema.pbtxt"), settings)
-        return SplitTables(examples, features, settings.data.label, settings.data.classes)
+        known = read_schema(Path(schema) / "schema.pbtxt")
+        features, group = model_features(known, settings), group_column(known, settings)
+        return SplitTables(examples, features, settings.data.label, settings.data.classes, group)
 
     def read(self, split: str, rows: int, most: int) -> Table:
         """Return a split's rows, evenly thinned to at most `most` of its `rows`."""
@@ -91,6 +101,12 @@ class SplitTables:
         spec = {self._label: self._spec[self._label]}
         for batch in self._serialized(split, every):
             yield batch, self.classes(tf.io.parse_example(batch, spec)[self._label].numpy())
+
+    def groups(self, batch: NDArray[Any]) -> NDArray[Any] | None:
+        """Return the value of each serialized row in the column whose rows stay together, if there is one."""
+        if self._group is None:
+            return None
+        return tf.io.parse_example(batch, {self._group.name: _column(self._group)})[self._group.name].numpy()
 
     def classes(self, labels: NDArray[Any]) -> NDArray[np.int64]:
         """Return the index of each label, `[rows] object` of bytes."""
@@ -110,7 +126,8 @@ class SplitTables:
             texts[:, i] = [
                 v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in parsed[feature.name]
             ]
-        return Table(numbers, texts, self.classes(parsed[self._label]))
+        groups = parsed[self._group.name] if self._group else None
+        return Table(numbers, texts, self.classes(parsed[self._label]), groups)
 
 
 def _column(feature: Feature) -> tf.io.FixedLenFeature:

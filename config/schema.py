@@ -49,6 +49,11 @@ def model_features(schema: schema_pb2.Schema, settings: Settings) -> tuple[Featu
     )
 
 
+def group_column(schema: schema_pb2.Schema, settings: Settings) -> Feature | None:
+    """Return the column whose rows stay together, if there is one."""
+    return next((_feature(f, {}, is_code=False) for f in schema.feature if f.name == settings.split.group_by), None)
+
+
 def check_schema(schema: schema_pb2.Schema, settings: Settings) -> None:
     """Compare the names that the settings use with the schema's, before anything is read.
 

@@ -14,7 +14,9 @@ from common.text import NULL_TEXTS, nearest
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Severity = Literal["error", "warn", "ignore"]
+LOSSES = frozenset({"log_loss", "brier"})  # metrics of which less is better
 ClassName = Annotated[str, Field(min_length=1, max_length=60)]
 
 
@@ -89,6 +91,7 @@ class SplitSettings(Frozen):
     group_by: str | None = Field(
         None, description="Column whose rows must stay in one split (a patient, a household). Not a feature."
     )
+    seed: Seed | None = Field(None, description="Of the splits alone; without it `seed`.")
 
 
 # The data gate's own checks beside TFDV's anomalies, with their severity unless told otherwise.
@@ -151,6 +154,9 @@ class DataGateSettings(Frozen):
 class ModelSettings(Frozen):
     """Architecture and training of the dense network."""
 
+    seed: Seed | None = Field(
+        None, description="Of initial weights, shuffling and tuning alone; without it `seed`. It deals no row anew."
+    )
     hidden_units: tuple[Positive, ...] = Field((256, 128, 64, 32), min_length=1, description="Width of each layer.")
     activation: Literal["relu", "gelu", "selu", "tanh", "elu", "silu"] = Field("relu", description="Of hidden layers.")
     batch_normalization: bool = Field(True, description="Normalize each hidden layer's output over the batch.")
@@ -205,20 +211,38 @@ class EvaluationSettings(Frozen):
     """What a model must show on the test split before it may be served."""
 
     metrics: tuple[
-        Literal["auc", "precision", "recall", "binary_accuracy", "accuracy", "example_count", "calibration_error"], ...
+        Literal[
+            "auc",
+            "average_precision",
+            "precision",
+            "recall",
+            "specificity",
+            "f1",
+            "binary_accuracy",
+            "accuracy",
+            "log_loss",
+            "brier",
+            "example_count",
+        ],
+        ...,
     ] = Field(
         ("auc", "precision", "recall", "binary_accuracy", "example_count"),
         description="Reported for each slice. Multi-class: auc is one-versus-rest, the rest are macro averages.",
     )
-    thresholds: dict[str, Probability] = Field(
+    thresholds: dict[str, Annotated[float, Field(ge=0.0)]] = Field(
         default_factory=lambda: {"auc": 0.9},
         min_length=1,
-        description="Metric: least value of its lower confidence bound on the whole test split.",
+        description="Metric: least value of its lower confidence bound on the whole test split; of log_loss and brier "
+        "the most of the upper one.",
     )
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = Field(0.95, description="Of the one-sided lower bounds.")
     bootstrap_samples: Positive = Field(2000, description="Resamplings behind the bounds.")
     change_metric: str = Field("auc", description="Metric on which a candidate must not fall behind the blessed model.")
     change_margin: Probability = Field(0.01, description="By how much it may fall behind and still be called equal.")
+    when_not_comparable: Literal["decide_without", "refuse"] = Field(
+        "decide_without",
+        description="Where no blessed model can be compared fairly: thresholds decide, or nothing passes.",
+    )
     target_recall: Probability = Field(
         0.95, description="Binary: the decision threshold is the most precise that reaches this recall on eval."
     )
@@ -226,14 +250,14 @@ class EvaluationSettings(Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> EvaluationSettings:
-        judged = [metric for metric in self.metrics if metric not in ("example_count", "calibration_error")]
+        judged = [metric for metric in self.metrics if metric != "example_count"]
+        for metric, asked in self.thresholds.items():
+            if metric not in LOSSES and asked > 1:
+                raise ValueError(f"thresholds.{metric}: should be at most 1, got {asked:g}")
         named = {f"thresholds.{metric}": metric for metric in self.thresholds} | {"change_metric": self.change_metric}
         for key, metric in named.items():
             if metric not in judged:
-                raise ValueError(
-                    f"{key}: {metric!r} should be one of evaluation.metrics in which more is better "
-                    f"({', '.join(judged)})"
-                )
+                raise ValueError(f"{key}: {metric!r} should be one of evaluation.metrics ({', '.join(judged)})")
         return self
 
 
@@ -273,7 +297,7 @@ class Settings(Frozen):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,62}$", description="Name of the model, also in the model server.")
     title: str = Field("", description="Name for people.")
     description: str = Field("", description="What it predicts, for whom, and what it must not be used for.")
-    seed: int = Field(42, ge=0, le=2**31 - 1, description="Of splits, initial weights, shuffling and bootstrap.")
+    seed: Seed = Field(42, description="Of splits, initial weights, shuffling and bootstrap.")
     schema_file: Path | None = Field(
         None, alias="schema", description="Curated `schema.pbtxt` beside the YAML file; without: inferred at each run."
     )
@@ -306,6 +330,14 @@ class Settings(Frozen):
         if self.data.label in self.categorical:
             raise ValueError("categorical: is for features, and this is the label")
         return self
+
+    @property
+    def split_seed(self) -> int:
+        return self.seed if self.split.seed is None else self.split.seed
+
+    @property
+    def model_seed(self) -> int:
+        return self.seed if self.model.seed is None else self.model.seed
 
     @model_validator(mode="after")
     def _check_class_names(self) -> Settings:

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from tfx.components import Evaluator, ExampleValidator, SchemaGen, StatisticsGen, Trainer, Transform, Tuner
+from tfx.components import ExampleValidator, SchemaGen, StatisticsGen, Trainer, Transform, Tuner
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.orchestration.metadata import sqlite_metadata_connection_config
@@ -19,7 +19,7 @@ from common.files import write_text
 from common.paths import Paths
 from components.data_gate.component import DataGate
 from components.data_gate.scan import Columns
-from components.evaluation.tfma_config import BlessedBeforeStrategy, eval_config
+from components.evaluation.component import BlessedBeforeStrategy, Evaluator
 from components.examples.component import make_example_gen
 from components.names import BLESSED_MODEL
 from components.probe.component import ServingProbe
@@ -36,7 +36,7 @@ LOCAL_BEAM_ARGS = [
     "--direct_running_mode=in_memory",
     "--sdk_container_image=unused",
 ]
-TRAIN, EVAL, TEST = ["train"], ["eval"], ["test"]
+TRAIN, EVAL = ["train"], ["eval"]
 
 
 def with_runner(beam_args: list[str]) -> list[str]:
@@ -107,10 +107,10 @@ def create_pipeline(
     ).with_id(BLESSED_MODEL)
     evaluator = Evaluator(
         examples=examples.outputs["examples"],
+        schema=schema.outputs["schema"],
         model=trainer.outputs["model"],
-        baseline_model=blessed.outputs["model"],
-        example_splits=TEST,
-        eval_config=eval_config(settings),
+        baseline_models=blessed.outputs["model"],
+        settings=about_model,
     )
     probe = ServingProbe(
         model=trainer.outputs["model"],
@@ -125,7 +125,6 @@ def create_pipeline(
         verdict=probe.outputs["verdict"],
         evaluation=evaluator.outputs["evaluation"],
         **data,
-        baseline_model=blessed.outputs["model"],
         settings=about_model,
         showcase=settings.showcase,
         base=paths.serving,

@@ -9,33 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.evaluation.bounds import Metric, Tally, choose_threshold, evaluate
-from config.settings import Settings
+from components.evaluation.bounds import Metric, Rows, choose_threshold, evaluate
+from components.table import Table
+from config.settings import LOSSES, Settings
 
 MAX_FIT_ROWS = 20_000
 MAX_SVM_ROWS = 5_000  # its time grows with the square of the rows
 MAX_CATEGORIES = 100  # commonest values of a text column that get a column of their own
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows as read: `[rows, n] float64` numbers with NaN for missing, `[rows, k] object` texts, `[rows]` classes."""
-
-    numbers: NDArray[np.float64]
-    texts: NDArray[Any]
-    classes: NDArray[np.int64]
-
-    @staticmethod
-    def joined(parts: Sequence[Table], numbers: int, texts: int) -> Table:
-        """Return the rows of all parts; without any, none of so many columns."""
-        if not parts:
-            return Table(np.zeros((0, numbers)), np.zeros((0, texts), object), np.zeros(0, np.int64))
-        return Table(
-            np.concatenate([part.numbers for part in parts]),
-            np.concatenate([part.texts for part in parts]),
-            np.concatenate([part.classes for part in parts]),
-        )
 
 
 @dataclass(frozen=True)
@@ -70,26 +51,23 @@ def compare(train: Table, evaluation: Table, test: Table, settings: Settings) ->
         width = len(settings.data.classes)
         on_eval, on_test = (_probabilities(estimator, x, width) for x in (x_eval, x_test))
         threshold = _threshold(on_eval, evaluation.classes, settings)
-        metrics = bounded(test.classes, _decide(on_test, threshold, settings), on_test, settings)
+        metrics = bounded(test, _decide(on_test, threshold, settings), on_test, settings)
+        if not hasattr(estimator, "predict_proba"):  # a margin is no probability: its loss would say nothing
+            metrics = tuple(Metric(m.name, *[float("nan")] * 3) if m.name in LOSSES else m for m in metrics)
         baselines.append(Baseline(name, len(chosen), len(test.classes), threshold, metrics))
     return tuple(baselines)
 
 
-def bounded(
-    true: NDArray[np.int64], decided: NDArray[np.int64], probabilities: Floats, settings: Settings
-) -> tuple[Metric, ...]:
+def bounded(test: Table, decided: NDArray[np.int64], probabilities: Floats, settings: Settings) -> tuple[Metric, ...]:
     """Return the metrics that the network is judged by, with the same kind of bounds."""
+    wanted = settings.evaluation
     positive = settings.data.positive_index if settings.data.is_binary else None
-    evaluation = settings.evaluation
-    tally = Tally.empty(len(settings.data.classes), positive)
-    tally.add(true, decided, probabilities)
-    names = [name for name in evaluation.metrics if name != "example_count"]
+    groups = None if test.groups is None else np.unique(test.groups, return_inverse=True)[1]
     values = evaluate(
-        tally,
-        names,
-        positive_index=positive,
-        confidence=evaluation.confidence,
-        samples=evaluation.bootstrap_samples,
+        Rows(test.classes, decided, probabilities, positive, groups),
+        [name for name in wanted.metrics if name != "example_count"],
+        confidence=wanted.confidence,
+        samples=wanted.bootstrap_samples,
         seed=settings.seed,
     )
     return tuple(values.values())

@@ -1,36 +1,53 @@
-"""Metrics with room for chance, and the threshold they are taken at: values and bounds from counts of bounded size.
+"""Metrics with room for chance, and the threshold they are taken at: values and one-sided bounds on test rows.
 
-Scores are counted by class in buckets of equal width in log-odds, decisions in a confusion matrix. Resampling those
-counts is the non-parametric bootstrap of the rows (Efron 1979), at a cost that does not grow with the rows.
+A share of rows (accuracy, recall, precision, specificity, F1) has exact bounds (Clopper and Pearson 1934), an average
+of shares over classes those of Jeffreys' posterior; areas have the bootstrap's standard error on the log-odds scale,
+losses the studentized bootstrap (Efron and Tibshirani 1993). Where rows come in groups (`split.group_by`) whole groups
+are redrawn, and a share's rows count as the fewer that they are worth (Korn and Graubard 1998). How often each bound
+holds is measured by `python -m bench.bounds`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
-BUCKETS = 4000
-LOG_ODDS_LIMIT = 20.0  # a float32 probability says nothing beyond
-CHUNK_CELLS = 2_000_000  # resampled counts held at once
+from config.settings import LOSSES
+
+CHUNK_CELLS = 2_000_000  # weights held at once
+MOST_REDRAWN = 10_000  # rows or groups: of more, the error of so many is scaled to all
+POSTERIOR_DRAWS = 4000
+LEAST_PROBABILITY = 1e-7  # a float32 says nothing below
 METRIC_NAMES = {
     "auc": "AUC",
+    "average_precision": "Average precision",
     "precision": "Precision",
     "recall": "Recall",
+    "specificity": "Specificity",
+    "f1": "F1",
     "accuracy": "Accuracy",
     "binary_accuracy": "Accuracy",
-    "calibration_error": "Calibration error",
+    "log_loss": "Log loss",
+    "brier": "Brier score",
 }
 Floats = NDArray[np.float64]
-Counts = NDArray[np.int64]
+Indices = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+Bounds = tuple[float, float, float]  # value, lower, upper
+UNDEFINED: Bounds = (float("nan"), float("nan"), float("nan"))
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric on rows seen, with one-sided confidence bounds; `asked` is the least the lower may be, if any."""
+    """A metric on the rows seen with one-sided confidence bounds, NaN where it is undefined.
+
+    `asked` is the least that the lower bound may be, of a loss the most that the upper one may be, if anything.
+    """
 
     name: str
     value: float
@@ -44,184 +61,307 @@ class Metric:
 
     @property
     def is_met(self) -> bool | None:
-        """Whether the lower bound reaches what is asked, None if nothing is."""
-        return None if self.asked is None else self.lower >= self.asked
-
-
-@dataclass
-class Tally:
-    """What the metrics need of the rows: add rows, merge, evaluate.
-
-    `confusion [classes, classes]`: true by decided class. `scores [ranked, 2, BUCKETS]`: for each ranked class the
-    rows of the other classes and its own by score; with two classes only the positive one is ranked.
-    """
-
-    confusion: Counts
-    scores: Counts
-    ranked: tuple[int, ...]
-
-    @staticmethod
-    def empty(classes: int, positive_index: int | None) -> Tally:
-        ranked = tuple(range(classes)) if positive_index is None else (positive_index,)
-        return Tally(np.zeros((classes, classes), np.int64), np.zeros((len(ranked), 2, BUCKETS), np.int64), ranked)
-
-    def add(self, true: NDArray[np.int64], decided: NDArray[np.int64], probabilities: Floats) -> None:
-        """Count rows: `[batch]` true and decided class indices, `[batch, classes]` probabilities."""
-        np.add.at(self.confusion, (true, decided), 1)
-        for place, index in enumerate(self.ranked):
-            np.add.at(self.scores[place], ((true == index).astype(int), bucket(probabilities[:, index])), 1)
-
-    def merge(self, other: Tally) -> None:
-        self.confusion += other.confusion
-        self.scores += other.scores
+        """Whether the bound reaches what is asked, None if nothing is."""
+        if self.asked is None:
+            return None
+        return self.upper <= self.asked if self.name in LOSSES else self.lower >= self.asked
 
     @property
-    def rows(self) -> int:
-        return int(self.confusion.sum())
+    def goodness(self) -> float:
+        """The value, turned so that more is better."""
+        return -self.value if self.name in LOSSES else self.value
 
 
-def bucket(probability: Floats) -> NDArray[np.int64]:
-    place = (_log_odds(probability.astype(np.float64)) + LOG_ODDS_LIMIT) / (2 * LOG_ODDS_LIMIT) * BUCKETS
-    return np.clip(place.astype(np.int64), 0, BUCKETS - 1)
+@dataclass(frozen=True)
+class Rows:
+    """What a model said of some rows: `[rows]` true and decided class indices, `[rows, classes]` probabilities.
+
+    `positive` is the class that binary metrics are about, None with more classes: then they are averages over the
+    classes that have rows. `groups [rows]` numbers from 0 what rows belong together, None where each is its own.
+    """
+
+    true: Indices
+    decided: Indices
+    probabilities: NDArray[np.floating[Any]]
+    positive: int | None = None
+    groups: Indices | None = None
+
+    def __len__(self) -> int:
+        return len(self.true)
+
+    @property
+    def ranked(self) -> Sequence[int]:
+        """The classes that metrics are about: the positive one, or each that has rows."""
+        return np.unique(self.true).tolist() if self.positive is None else (self.positive,)
+
+    @property
+    def unit(self) -> Indices:
+        """The group of each row, or the row itself."""
+        return np.arange(len(self)) if self.groups is None else self.groups
+
+    def some(self, units: int, rng: np.random.Generator) -> Flags | None:
+        """Return which rows are those of so many groups (or rows) at random, None if there are no more."""
+        known = np.unique(self.unit)
+        return None if len(known) <= units else np.isin(self.unit, rng.choice(known, units, replace=False))
+
+    def of(self, chosen: Flags | None) -> Rows:
+        """Return the chosen rows, all for None."""
+        if chosen is None:
+            return self
+        groups = None if self.groups is None else np.unique(self.groups[chosen], return_inverse=True)[1]
+        return Rows(self.true[chosen], self.decided[chosen], self.probabilities[chosen], self.positive, groups)
 
 
-def _bucket_probability() -> Floats:
-    middle = (np.arange(BUCKETS) + 0.5) / BUCKETS * 2 * LOG_ODDS_LIMIT - LOG_ODDS_LIMIT
-    return 1 / (1 + np.exp(-middle))
+def evaluate(rows: Rows, metrics: Sequence[str], *, confidence: float, samples: int, seed: int) -> dict[str, Metric]:
+    """Return each metric with its bounds. The metrics' names are those of METRIC_NAMES."""
+    return {
+        metric: Metric(metric, *_bounds(rows, metric, confidence, samples, np.random.default_rng(seed)))
+        for metric in metrics
+    }
 
 
-def evaluate(
-    tally: Tally, metrics: Sequence[str], *, positive_index: int | None, confidence: float, samples: int, seed: int
-) -> dict[str, Metric]:
-    """Return each metric with its bootstrap bounds, NaN where it is undefined.
+def _bounds(rows: Rows, metric: str, confidence: float, samples: int, rng: np.random.Generator) -> Bounds:
+    if not len(rows):
+        return UNDEFINED
+    if metric in AREAS:
+        return _bounded_area(rows, AREAS[metric], confidence, samples, rng)
+    if metric in LOSSES:
+        return _bounded_mean(_losses(rows, metric), rows.unit, confidence, samples, rng)
+    return _bounded_share(rows, metric, confidence, rng)
 
-    AUC is bounded by the bootstrap's standard error on the log-odds scale: near 1 the plain percentiles promise 95 %
-    and keep about 80 % (114 rows, AUC 0.99). Shares (accuracy, precision, recall) are bounded by the wider of
-    percentiles and Wilson's score interval (1927): where no row was wrong the bootstrap knows no error. The
-    calibration error has plain percentiles.
+
+@dataclass(frozen=True)
+class Difference:
+    """How much better one model is than another on the same rows, with one-sided bounds and its standard error."""
+
+    value: float
+    lower: float
+    upper: float
+    error: float
+
+
+def difference(rows: Rows, others: Rows, metric: str, *, confidence: float, samples: int, seed: int) -> Difference:
+    """Compare what two models said of the same rows, in the same order; more is better, of a loss, too.
+
+    Both are valued on the same redraws of the rows (or groups), so that what is hard for both cancels out.
     """
     rng = np.random.default_rng(seed)
-    bounded = {}
-    occupied = np.flatnonzero(tally.scores.sum(axis=(0, 1)))
-    scores, probability = tally.scores[:, :, occupied], _bucket_probability()[occupied]
-    confusion = tally.confusion[None]
-    resampled_confusion = _resample(tally.confusion, samples, rng)
-    for metric in metrics:
-        if metric == "auc":
-            point = float(auc(scores[None])[0])
-            redrawn = np.concatenate([auc(chunk) for chunk in _score_chunks(scores, samples, rng)])
-            bounds = _log_odds_bounds(point, redrawn, int(scores.sum(axis=2).min()), confidence)
-        elif metric == "calibration_error":
-            point = float(calibration_error(scores[None], probability)[0])
-            chunks = _score_chunks(scores, samples, rng)
-            redrawn = np.concatenate([calibration_error(chunk, probability) for chunk in chunks])
-            bounds = _percentiles(redrawn, confidence)
-        else:
-            point = float(_share(metric, confusion, positive_index)[0])
-            bounds = _percentiles(_share(metric, resampled_confusion, positive_index), confidence)
-            rows = _denominator(metric, tally.confusion, positive_index)
-            wilson = _wilson(point, rows, confidence)
-            bounds = (min(bounds[0], wilson[0]), max(bounds[1], wilson[1]))
-        bounded[metric] = Metric(metric, point, min(bounds[0], point), max(bounds[1], point))
-    return bounded
+    units, chosen = len(np.unique(rows.unit)), rows.some(MOST_REDRAWN, rng)
+    one, other = rows.of(chosen), others.of(chosen)
+    redrawn = np.concatenate([_values(one, metric, w) - _values(other, metric, w) for w in _redraws(one, samples, rng)])
+    everything = np.ones((1, len(rows)))
+    value = float((_values(rows, metric, everything) - _values(others, metric, everything))[0])
+    shrink = np.sqrt(min(MOST_REDRAWN, units) / max(units, 1))
+    error = float(np.nanstd(redrawn) * shrink) if not np.isnan(redrawn).all() else float("nan")
+    step = float(stats.t.ppf(confidence, max(units - 1, 1))) * error
+    sign = -1 if metric in LOSSES else 1
+    return Difference(sign * value, sign * value - step, sign * value + step, error)
 
 
-def auc(scores: Counts) -> Floats:
-    """Return the area under the ROC curve, ties counted half, averaged over ranked classes.
-
-    `scores [samples, ranked, 2, buckets]`, buckets in rising order of score; `[samples]` comes back.
-    """
-    negative, positive = scores[:, :, 0].astype(float), scores[:, :, 1].astype(float)
-    below = np.cumsum(negative, axis=-1) - negative
-    wins = (positive * (below + negative / 2)).sum(axis=-1)
-    pairs = negative.sum(axis=-1) * positive.sum(axis=-1)
-    return np.divide(wins, pairs, out=np.full(wins.shape, np.nan), where=pairs > 0).mean(axis=-1)
-
-
-def calibration_error(scores: Counts, probability: Floats, bins: int = 10) -> Floats:
-    """Return the expected calibration error over equal-width bins (Naeini 2015), averaged over ranked classes.
-
-    `probability [buckets]` is what each bucket stands for.
-    """
-    member = np.minimum((probability * bins).astype(int), bins - 1)[:, None] == np.arange(bins)
-    total = scores.sum(axis=2).astype(float)
-    gap = (scores[:, :, 1] - total * probability) @ member.astype(float)
-    rows = np.maximum(total.sum(axis=-1), 1)
-    return (np.abs(gap).sum(axis=-1) / rows).mean(axis=-1)
+def _values(rows: Rows, metric: str, weights: Floats) -> Floats:
+    """Return a metric of `[samples]` redraws, of which `weights [samples, rows]` say how often each row is in."""
+    if metric in AREAS:
+        return _averaged(rows, AREAS[metric], weights)
+    if metric in LOSSES:
+        return _divide(weights @ _losses(rows, metric), weights.sum(axis=1))
+    counted, right = (flags.astype(float).T for flags in _share_parts(rows, metric))
+    of = weights @ counted
+    share = np.divide(weights @ right, of, out=np.zeros_like(of), where=of > 0)
+    return np.asarray((2 * share / (1 + share) if metric == "f1" else share).mean(axis=1))
 
 
-def _share(metric: str, confusion: Counts, positive_index: int | None) -> Floats:
-    """Return accuracy, precision or recall of `[samples, classes, classes]`; macro averages without a positive."""
-    diagonal = np.diagonal(confusion, axis1=1, axis2=2).astype(float)
-    if metric in ("accuracy", "binary_accuracy"):
-        return diagonal.sum(axis=1) / np.maximum(confusion.sum(axis=(1, 2)), 1)
-    whole = confusion.sum(axis=1 if metric == "precision" else 2).astype(float)
-    share = np.divide(diagonal, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
-    if positive_index is not None:
-        return share[:, positive_index]
-    empty = np.isnan(share).all(axis=1)
-    return np.where(empty, np.nan, np.nanmean(np.where(empty[:, None], 0.0, share), axis=1))
+# --- areas under curves
 
 
-def _denominator(metric: str, confusion: Counts, positive_index: int | None) -> int:
-    if metric in ("accuracy", "binary_accuracy") or positive_index is None:
-        return int(confusion.sum())
-    return int(confusion.sum(axis=0 if metric == "precision" else 1)[positive_index])
+def _roc_area(is_own: Flags, scores: Floats, weights: Floats) -> Floats:
+    """Return `[samples]` areas, ties counted half. `weights [samples, rows]`: how often each row was drawn."""
+    order, starts = _tied(scores)
+    own = np.add.reduceat(weights[:, order] * is_own[order], starts, axis=1)
+    other = np.add.reduceat(weights[:, order] * ~is_own[order], starts, axis=1)
+    wins = (own * (np.cumsum(other, axis=1) - other / 2)).sum(axis=1)
+    return _divide(wins, own.sum(axis=1) * other.sum(axis=1))
 
 
-def _wilson(share: float, rows: int, confidence: float) -> tuple[float, float]:
-    if rows == 0 or np.isnan(share):
-        return float("nan"), float("nan")
-    z = NormalDist().inv_cdf(confidence)
-    middle = (share + z * z / (2 * rows)) / (1 + z * z / rows)
-    half = z / (1 + z * z / rows) * np.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
-    return float(middle - half), float(middle + half)
+def _average_precision(is_own: Flags, scores: Floats, weights: Floats) -> Floats:
+    """Return `[samples]` areas under precision by recall, summed as scikit-learn does."""
+    order, starts = _tied(-scores)
+    own = np.add.reduceat(weights[:, order] * is_own[order], starts, axis=1)
+    called = np.cumsum(np.add.reduceat(weights[:, order], starts, axis=1), axis=1)
+    found = np.cumsum(own, axis=1)
+    precision = np.divide(found, called, out=np.zeros_like(called), where=called > 0)
+    return _divide((own * precision).sum(axis=1), found[:, -1])
 
 
-def _resample(counts: Counts, samples: int, rng: np.random.Generator) -> Counts:
-    """Return `[samples, …]` multinomial redraws of all rows."""
-    rows = int(counts.sum())
-    if rows == 0:
-        return np.zeros((samples, *counts.shape), np.int64)
-    return rng.multinomial(rows, counts.ravel() / rows, size=samples).reshape(samples, *counts.shape)
+AREAS: dict[str, Callable[[Flags, Floats, Floats], Floats]] = {
+    "auc": _roc_area,
+    "average_precision": _average_precision,
+}
 
 
-def _score_chunks(scores: Counts, samples: int, rng: np.random.Generator) -> list[Counts]:
-    """Return redraws of the score counts, each ranked class by itself."""
-    size = max(1, CHUNK_CELLS // max(scores.size, 1))
-    chunks = []
-    for start in range(0, samples, size):
-        count = min(size, samples - start)
-        chunks.append(np.stack([_resample(score, count, rng) for score in scores], axis=1))
-    return chunks
-
-
-def _log_odds_bounds(point: float, redrawn: Floats, rows: int, confidence: float) -> tuple[float, float]:
-    """Return point ± z standard errors in log-odds; `rows` is the size of the smaller side.
+def _bounded_area(
+    rows: Rows,
+    area: Callable[[Flags, Floats, Floats], Floats],
+    confidence: float,
+    samples: int,
+    rng: np.random.Generator,
+) -> Bounds:
+    """Bound an area by its standard error in log-odds: near 1 plain percentiles keep 80 of 95 promised per cent.
 
     Below, a quarter of a row is counted as wrong, so that a flawless sample has finite log-odds.
     """
-    known = redrawn[~np.isnan(redrawn)]
-    if np.isnan(point) or not len(known):
-        return float("nan"), float("nan")
-    z = NormalDist().inv_cdf(confidence)
-    flawed = 1 - 0.25 / max(rows, 1)
-    low = _log_odds(flawed * np.array([point]))[0] - z * _log_odds(flawed * known).std()
-    high = _log_odds(np.array([point]))[0] + z * _log_odds(known).std()
-    return float(1 / (1 + np.exp(-low))), float(1 / (1 + np.exp(-high)))
+    sizes = [int((rows.true == index).sum()) for index in rows.ranked]
+    if not all(0 < size < len(rows) for size in sizes):
+        return UNDEFINED
+    few = min(min(size, len(rows) - size) for size in sizes)
+    value = float(_averaged(rows, area, np.ones((1, len(rows))))[0])
+    some = rows.of(rows.some(MOST_REDRAWN, rng))
+    redrawn = np.concatenate([_averaged(some, area, weights) for weights in _redraws(some, samples, rng)])
+    redrawn = redrawn[~np.isnan(redrawn)]
+    units = len(np.unique(rows.unit))
+    shrink = np.sqrt(min(MOST_REDRAWN, units) / units)
+    # the precision of few own rows varies more than normal theory has it; so does what few groups say
+    freedom = units - 1 if rows.groups is not None else few - 1 if area is _average_precision else len(rows)
+    step = stats.t.ppf(confidence, max(freedom, 1)) * shrink
+    flawed = 1 - 0.25 / few
+    low = _log_odds(flawed * value) - step * np.std(_log_odds(flawed * redrawn))
+    high = _log_odds(value) + step * np.std(_log_odds(redrawn))
+    return value, min(_share_of_odds(low), value), max(_share_of_odds(high), value)
 
 
-def _log_odds(share: Floats) -> Floats:
+def _averaged(rows: Rows, area: Callable[[Flags, Floats, Floats], Floats], weights: Floats) -> Floats:
+    areas = [area(rows.true == index, rows.probabilities[:, index].astype(float), weights) for index in rows.ranked]
+    return np.mean(areas, axis=0)
+
+
+def _redraws(rows: Rows, samples: int, rng: np.random.Generator) -> Iterator[Floats]:
+    """Yield `[some samples, rows]`: how often each row is in a redraw of all groups."""
+    units = len(np.unique(rows.unit))
+    size = max(1, CHUNK_CELLS // len(rows))
+    for start in range(0, samples, size):
+        drawn = rng.multinomial(units, np.full(units, 1 / units), size=min(size, samples - start)).astype(float)
+        yield drawn[:, rows.unit]
+
+
+def _tied(scores: Floats) -> tuple[Indices, Indices]:
+    """Return the order of rising scores, and where in it each run of equal ones starts."""
+    order = np.argsort(scores, kind="stable")
+    return order, np.flatnonzero(np.diff(scores[order], prepend=np.nan) != 0)
+
+
+# --- losses
+
+
+def _losses(rows: Rows, metric: str) -> Floats:
+    """Return each row's: the log loss, or Brier's (1950) of the positive class or summed over classes."""
+    given = rows.probabilities.astype(float)
+    if metric == "log_loss":
+        return -np.log(np.clip(given[np.arange(len(rows)), rows.true], LEAST_PROBABILITY, 1))
+    if rows.positive is not None:
+        return np.asarray((given[:, rows.positive] - (rows.true == rows.positive)) ** 2)
+    return np.asarray(((given - np.eye(given.shape[1])[rows.true]) ** 2).sum(axis=1))
+
+
+def _bounded_mean(losses: Floats, unit: Indices, confidence: float, samples: int, rng: np.random.Generator) -> Bounds:
+    """Bound a mean by the studentized bootstrap of groups, because few rows carry most of a loss."""
+    total, rows = np.bincount(unit, losses), np.bincount(unit).astype(float)
+    units = len(total)
+    if units < 2:
+        return float(losses.mean()), float("nan"), float("nan")
+    sums = np.stack([total, rows, total * total, total * rows, rows * rows], axis=1)
+    mean, error = _mean_and_error(sums.sum(axis=0, keepdims=True), units)
+    size = max(1, CHUNK_CELLS // units)
+    studentized = []
+    for start in range(0, samples, size):
+        drawn = rng.multinomial(units, np.full(units, 1 / units), size=min(size, samples - start)).astype(float)
+        redrawn, errors = _mean_and_error(drawn @ sums, units)
+        studentized.append(_divide(redrawn - mean, errors))
+    known = np.concatenate(studentized)
+    known = known[~np.isnan(known)]
+    low, high = np.quantile(known, [1 - confidence, confidence]) if len(known) else (0.0, 0.0)
+    return float(mean[0]), max(0.0, float(mean[0] - high * error[0])), float(mean[0] - low * error[0])
+
+
+def _mean_and_error(sums: Floats, units: int) -> tuple[Floats, Floats]:
+    """Return means and their standard errors of `[samples, 5]` sums over groups, as a ratio of totals."""
+    total, rows, squared, mixed, squared_rows = sums.T
+    mean = total / rows
+    spread = np.maximum(squared - 2 * mean * mixed + mean * mean * squared_rows, 0)
+    return mean, np.sqrt(units / (units - 1) * spread) / rows
+
+
+# --- shares
+
+
+def _share_parts(rows: Rows, metric: str) -> tuple[Flags, Flags]:
+    """Return `[parts, rows]`: which rows count in each part, and which of them are right."""
+    right = rows.true == rows.decided
+    if metric in ("accuracy", "binary_accuracy"):
+        return np.ones((1, len(rows)), bool), right[None]
+    own = np.stack([rows.true == index for index in rows.ranked])
+    called = np.stack([rows.decided == index for index in rows.ranked])
+    if metric == "specificity":
+        return ~own, ~own & ~called
+    counted = {"recall": own, "precision": called, "f1": own | called}[metric]
+    return counted, own & called
+
+
+def _bounded_share(rows: Rows, metric: str, confidence: float, rng: np.random.Generator) -> Bounds:
+    """Bound a share, or the average of shares over classes. The precision of a class that is never called is 0."""
+    if not len(rows.ranked):
+        return UNDEFINED
+    counted, right = _share_parts(rows, metric)
+    of = counted.sum(axis=1).astype(float)
+    if rows.positive is not None and metric != "precision" and not of.all():
+        return UNDEFINED
+    share = np.divide(right.sum(axis=1), of, out=np.zeros_like(of), where=of > 0)
+    if rows.groups is not None:
+        of = np.array([_worth(c, r, rows.groups, confidence) for c, r in zip(counted, right, strict=True)])
+    if len(of) == 1:
+        low, high = (np.array([bound]) for bound in clopper_pearson(float(share[0] * of[0]), float(of[0]), confidence))
+    else:
+        drawn = rng.beta(share * of + 0.5, (1 - share) * of + 0.5, size=(POSTERIOR_DRAWS, len(of)))
+        low, high = np.where(of > 0, drawn, 0.0), np.where(of > 0, drawn, 1.0)
+    if metric == "f1":  # of right rows among those of the class or called so
+        share, low, high = (2 * part / (1 + part) for part in (share, low, high))
+    value = float(share.mean())
+    if len(of) > 1:
+        low, high = np.quantile(low.mean(axis=1), 1 - confidence), np.quantile(high.mean(axis=1), confidence)
+    return value, min(float(np.mean(low)), value), max(float(np.mean(high)), value)
+
+
+def clopper_pearson(right: float, of: float, confidence: float) -> tuple[float, float]:
+    """Return exact one-sided bounds of a share, from a number of rows that need not be whole."""
+    lower = float(stats.beta.ppf(1 - confidence, right, of - right + 1)) if right > 0 else 0.0
+    upper = float(stats.beta.ppf(confidence, right + 1, of - right)) if right < of else 1.0
+    return lower, upper
+
+
+def _worth(counted: Flags, right: Flags, groups: Indices, confidence: float) -> float:
+    """Return how many independent rows a share's rows are worth, by the variance between their groups."""
+    of, good = np.bincount(groups[counted]), np.bincount(groups[right], minlength=1)
+    good = np.pad(good, (0, max(0, len(of) - len(good))))[: len(of)]
+    good, of = good[of > 0], of[of > 0]
+    rows, units = float(of.sum()), len(of)
+    if units < 2:
+        return float(units)
+    share = good.sum() / rows
+    between = units / (units - 1) * float(((good - share * of) ** 2).sum()) / rows**2
+    effect = between / (share * (1 - share) / rows) if 0 < share < 1 else rows / units
+    freedom = stats.t.ppf(confidence, max(rows - 1, 1)) / stats.t.ppf(confidence, units - 1)
+    return float(np.clip(rows / max(effect, 1.0) * freedom**2, 1.0, rows))
+
+
+def _divide(part: Floats, whole: Floats) -> Floats:
+    return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=np.asarray(whole) > 0)
+
+
+def _log_odds(share: Floats | float) -> Floats:
     clipped = np.clip(share, 1e-9, 1 - 1e-9)
-    return np.log(clipped / (1 - clipped))
+    return np.asarray(np.log(clipped / (1 - clipped)))
 
 
-def _percentiles(values: Floats, confidence: float) -> tuple[float, float]:
-    known = values[~np.isnan(values)]
-    if not len(known):
-        return float("nan"), float("nan")
-    low, high = np.quantile(known, [1 - confidence, confidence])
-    return float(low), float(high)
+def _share_of_odds(log_odds: Floats | float) -> float:
+    return float(1 / (1 + np.exp(-np.asarray(log_odds))))
 
 
 @dataclass(frozen=True)

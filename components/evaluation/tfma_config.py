@@ -1,4 +1,4 @@
-"""What the Evaluator is asked: which model to compare with, our metrics with bounds, thresholds on the bounds."""
+"""What TFMA is asked: our metrics with bounds, and thresholds on the bounds."""
 
 from __future__ import annotations
 
@@ -11,41 +11,26 @@ import numpy as np
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.metrics import metric_types
 from tensorflow_model_analysis.proto import config_pb2  # not all of it is exported by every version of tfma
-from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
 
-from components.evaluation.bounds import Tally, evaluate
-from config.settings import Settings
+from components.evaluation.bounds import Rows, evaluate
+from config.settings import LOSSES, Settings
 from serving.repository.layout import EXAMPLES_SIGNATURE
 
-CANDIDATE, MODEL, BLESSING = "candidate", "model", "model_blessing"
 LOWER, UPPER = "_lower", "_upper"
 BATCH = 1000
 EXAMPLE_COUNT = "example_count"
-
-
-class BlessedBeforeStrategy(LatestBlessedModelStrategy):
-    """Resolve the latest model blessed before the candidate was trained.
-
-    TFX's own strategy takes the latest of all: a repeated run would compare a cached candidate with itself, and
-    nothing after it could come from the cache.
-    """
-
-    def resolve_artifacts(self, store: Any, input_dict: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        candidates = input_dict[CANDIDATE]
-        newest = max((artifact.id for artifact in candidates), default=0)
-        older = [model for model in input_dict[MODEL] if model.id < newest]
-        resolved = super().resolve_artifacts(store, {MODEL: older, BLESSING: input_dict[BLESSING]})
-        return {CANDIDATE: candidates, **resolved}
+GROUP_COUNT = "group_count"
 
 
 class BoundedMetrics(metric_types.Metric):
     """Compute metrics with one-sided confidence bounds as `<metric>`, `<metric>_lower` and `<metric>_upper`.
 
-    Reads the model's `probabilities` and `label` outputs, so that decisions are those of its operating point.
+    Reads the model's `probabilities` and `label` outputs, so that decisions are those of its operating point. Where
+    rows come in groups, `group_count` says how many.
     """
 
     def __init__(self, name: str = "bounded_metrics", **options: Any) -> None:
-        """`options`: classes, positive_index, metrics, confidence, samples and seed, from `eval_config`."""
+        """`options`: classes, positive_index, group_by, metrics, confidence, samples and seed, from `eval_config`."""
         super().__init__(_computations, name=name, **options)
 
     @property
@@ -61,17 +46,19 @@ def _computations(
     model_names: Sequence[str] | None = None,
     *,
     positive_index: int | None,
+    group_by: str | None,
     confidence: float,
     samples: int,
     seed: int,
     **_: Any,
 ) -> list[metric_types.MetricComputation]:
-    options = {"positive_index": positive_index, "confidence": confidence, "samples": samples, "seed": seed}
+    options = {"metrics": metrics, "confidence": confidence, "samples": samples, "seed": seed}
+    names = [metric + end for metric in metrics for end in ("", LOWER, UPPER)] + ([GROUP_COUNT] if group_by else [])
     return [
         metric_types.MetricComputation(
-            keys=[_key(metric + end, model_name) for metric in metrics for end in ("", LOWER, UPPER)],
-            preprocessors=None,
-            combiner=_TallyRows(model_name, classes, metrics, options),
+            keys=[_key(name, model_name) for name in names],
+            preprocessors=[metric_types.FeaturePreprocessor(feature_keys=[group_by])] if group_by else None,
+            combiner=_CollectRows(model_name, classes, positive_index, group_by, options),
         )
         for model_name in model_names or [""]
     ]
@@ -82,66 +69,79 @@ def _key(name: str, model_name: str) -> metric_types.MetricKey:
     return metric_types.MetricKey(name=name, model_name=model_name, example_weighted=None)
 
 
-class _TallyRows(beam.CombineFn):
+class _CollectRows(beam.CombineFn):
+    """Collect what a model said of a slice's rows, and evaluate it: some 20 bytes a row, 4 a class, and its group."""
+
     def __init__(
-        self, model_name: str, classes: Sequence[str], metrics: Sequence[str], options: dict[str, Any]
+        self,
+        model_name: str,
+        classes: Sequence[str],
+        positive_index: int | None,
+        group_by: str | None,
+        options: dict[str, Any],
     ) -> None:
-        self._model_name, self._classes, self._metrics, self._options = model_name, classes, metrics, options
+        self._model_name, self._positive, self._group_by, self._options = model_name, positive_index, group_by, options
         self._index = {name.encode(): i for i, name in enumerate(classes)}
 
-    def create_accumulator(self) -> tuple[Tally, list[Any]]:
-        return Tally.empty(len(self._classes), self._options["positive_index"]), []
+    def create_accumulator(self) -> tuple[list[Any], list[Any]]:
+        return [], []
 
-    def add_input(self, accumulator: tuple[Tally, list[Any]], element: Any) -> tuple[Tally, list[Any]]:
-        tally, waiting = accumulator
+    def add_input(self, accumulator: tuple[list[Any], list[Any]], element: Any) -> tuple[list[Any], list[Any]]:
+        blocks, waiting = accumulator
         outputs = element.get_predictions(self._model_name)
         true = self._index[np.asarray(element.get_labels(self._model_name)).item()]
         decided = self._index[np.asarray(outputs["label"]).item()]
-        waiting.append((true, decided, np.asarray(outputs["probabilities"]).reshape(-1)))
-        return _flush(tally, waiting) if len(waiting) >= BATCH else accumulator
+        group = str(np.asarray(element.get_features()[self._group_by]).item()) if self._group_by else ""
+        waiting.append((true, decided, group, np.asarray(outputs["probabilities"]).reshape(-1)))
+        return (_flush(blocks, waiting), []) if len(waiting) >= BATCH else accumulator
 
-    def merge_accumulators(self, accumulators: Any) -> tuple[Tally, list[Any]]:
-        merged, _ = self.create_accumulator()
-        for tally, waiting in accumulators:
-            merged.merge(_flush(tally, waiting)[0])
-        return merged, []
+    def merge_accumulators(self, accumulators: Any) -> tuple[list[Any], list[Any]]:
+        merged, waiting = self.create_accumulator()
+        for accumulator in accumulators:
+            merged += _flush(*accumulator)
+        return merged, waiting
 
-    def extract_output(self, accumulator: tuple[Tally, list[Any]]) -> dict[metric_types.MetricKey, float]:
-        tally, _ = _flush(*accumulator)
-        values = evaluate(tally, self._metrics, **self._options)
-        return {
-            _key(metric + end, self._model_name): v
-            for metric, bounded in values.items()
-            for end, v in (("", bounded.value), (LOWER, bounded.lower), (UPPER, bounded.upper))
+    def extract_output(self, accumulator: tuple[list[Any], list[Any]]) -> dict[metric_types.MetricKey, float]:
+        rows = self._rows(_flush(*accumulator))
+        values = {
+            metric + end: value
+            for metric, bounded in evaluate(rows, **self._options).items()
+            for end, value in (("", bounded.value), (LOWER, bounded.lower), (UPPER, bounded.upper))
         }
+        if rows.groups is not None:
+            values[GROUP_COUNT] = float(len(np.unique(rows.groups)))
+        return {_key(name, self._model_name): value for name, value in values.items()}
+
+    def _rows(self, blocks: list[Any]) -> Rows:
+        """Return all rows, in an order that does not depend on how Beam dealt them."""
+        if not blocks:
+            return Rows(np.zeros(0, int), np.zeros(0, int), np.zeros((0, len(self._index))), self._positive)
+        true, decided, groups, probabilities = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+        order = np.lexsort((*probabilities.T, groups, decided, true))
+        groups = np.unique(groups[order], return_inverse=True)[1] if self._group_by else None
+        return Rows(true[order], decided[order], probabilities[order], self._positive, groups)
 
 
-def _flush(tally: Tally, waiting: list[Any]) -> tuple[Tally, list[Any]]:
-    if waiting:
-        true, decided, probabilities = zip(*waiting, strict=True)
-        tally.add(np.array(true), np.array(decided), np.stack(probabilities))
-    return tally, []
+def _flush(blocks: list[Any], waiting: list[Any]) -> list[Any]:
+    if not waiting:
+        return blocks
+    true, decided, groups, probabilities = zip(*waiting, strict=True)
+    return [*blocks, (np.array(true), np.array(decided), np.array(groups), np.stack(probabilities))]
 
 
 def eval_config(settings: Settings) -> tfma.EvalConfig:
-    """Return TFMA's configuration: bounds as absolute thresholds, the margin as change threshold."""
+    """Return TFMA's configuration, the bounds as absolute thresholds."""
     evaluation = settings.evaluation
     options = {
         "classes": settings.data.classes,
         "positive_index": settings.data.positive_index if settings.data.is_binary else None,
+        "group_by": settings.split.group_by,
         "metrics": [metric for metric in evaluation.metrics if metric != EXAMPLE_COUNT],
         "confidence": evaluation.confidence,
         "samples": evaluation.bootstrap_samples,
         "seed": settings.seed,
     }
-    thresholds = {
-        metric + LOWER: tfma.MetricThreshold(value_threshold=tfma.GenericValueThreshold(lower_bound={"value": least}))
-        for metric, least in evaluation.thresholds.items()
-    }
-    change = tfma.GenericChangeThreshold(
-        absolute={"value": -evaluation.change_margin}, direction=tfma.MetricDirection.HIGHER_IS_BETTER
-    )
-    thresholds[evaluation.change_metric] = tfma.MetricThreshold(change_threshold=change)
+    thresholds = dict(_threshold(metric, asked) for metric, asked in evaluation.thresholds.items())
     return tfma.EvalConfig(
         model_specs=[tfma.ModelSpec(signature_name=EXAMPLES_SIGNATURE, label_key=settings.data.label)],
         slicing_specs=[tfma.SlicingSpec()]
@@ -158,6 +158,15 @@ def eval_config(settings: Settings) -> tfma.EvalConfig:
             )
         ],
     )
+
+
+def _threshold(metric: str, asked: float) -> tuple[str, tfma.MetricThreshold]:
+    """Return which bound must reach what is asked: the lower one, of a loss the upper one."""
+    if metric in LOSSES:
+        value = tfma.GenericValueThreshold(upper_bound={"value": asked})
+        return metric + UPPER, tfma.MetricThreshold(value_threshold=value)
+    value = tfma.GenericValueThreshold(lower_bound={"value": asked})
+    return metric + LOWER, tfma.MetricThreshold(value_threshold=value)
 
 
 def _on_the_whole(threshold: tfma.MetricThreshold) -> config_pb2.PerSliceMetricThresholds:

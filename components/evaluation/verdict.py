@@ -8,25 +8,31 @@ from typing import Any
 
 import tensorflow_model_analysis as tfma
 
-from components.evaluation.tfma_config import EXAMPLE_COUNT, LOWER, UPPER
+from components.evaluation.bounds import Metric
+from components.evaluation.comparison import Comparison
+from components.evaluation.tfma_config import EXAMPLE_COUNT, GROUP_COUNT, LOWER, UPPER
 from components.verdict import Finding, Verdict
-from config.settings import EvaluationSettings, Settings
+from config.settings import LOSSES, EvaluationSettings, Settings
 
 OVERALL = "overall"
-DIFFERENCE = "_diff"  # what TFMA appends to a metric less the baseline's
 
 
 @dataclass(frozen=True)
 class SliceMetrics:
     """The metrics of one slice: `values[metric] = (value, lower, upper)`.
 
-    `differences[metric]` is the candidate's value less the blessed model's, None if there was none to compare with.
+    `groups`: how many its rows are of, None if each is its own.
     """
 
     name: str
     rows: int
+    groups: int | None
     values: dict[str, tuple[float, float, float]]
-    differences: dict[str, float] | None = None
+
+    @property
+    def size(self) -> str:
+        """What the slice holds, in words: grouped rows say less than they are."""
+        return f"{self.rows} rows" if self.groups is None else f"{self.rows} rows of {self.groups} groups"
 
 
 def read_metrics(evaluation_uri: str) -> list[SliceMetrics]:
@@ -38,21 +44,21 @@ def read_metrics(evaluation_uri: str) -> list[SliceMetrics]:
         names = [name for name in values if name + LOWER in values]
         title = ", ".join(f"{column} = {value}" for column, value in slice_key) or OVERALL
         triples = {name: (values[name], values[name + LOWER], values[name + UPPER]) for name in names}
-        has_baseline = any(spec.is_baseline for spec in result.config.model_specs)
-        differences = {name: values[name + DIFFERENCE] for name in names} if has_baseline else None
-        slices.append(SliceMetrics(title, int(values[EXAMPLE_COUNT]), triples, differences))
+        groups = int(values[GROUP_COUNT]) if GROUP_COUNT in values else None
+        slices.append(SliceMetrics(title, int(values[EXAMPLE_COUNT]), groups, triples))
     return sorted(slices, key=lambda s: (s.name != OVERALL, s.name))
 
 
-def read_verdict(evaluation_uri: str, settings: Settings) -> Verdict:
+def judge(evaluation_uri: str, comparison: Comparison, settings: Settings) -> Verdict:
+    """Return the evaluation gate's verdict on what TFMA wrote and what the comparison showed."""
     validation = tfma.load_validation_result(evaluation_uri)
     overall = next((s for s in read_metrics(evaluation_uri) if s.name == OVERALL), None)
-    bars = settings.evaluation
+    wanted = settings.evaluation
     if overall is None:
         sentence = "The test split holds no rows, so the model could not be evaluated."
         return Verdict("evaluation", False, sentence, (Finding("NO_TEST_ROWS", "error", sentence),))
-    findings = [_against_threshold(overall, metric, least, bars) for metric, least in bars.thresholds.items()]
-    findings.append(_against_blessed(overall, bars))
+    findings = [_against_threshold(overall, metric, least, wanted) for metric, least in wanted.thresholds.items()]
+    findings.append(_against_blessed(comparison, wanted))
     failed = [finding for finding in findings if finding.severity == "error"]
     if not validation.validation_ok and not failed:
         failed = [Finding("NOT_VALIDATED", "error", f"TFMA refused: {validation}".replace("\n", " "))]
@@ -60,38 +66,63 @@ def read_verdict(evaluation_uri: str, settings: Settings) -> Verdict:
     passed = bool(validation.validation_ok) and not failed
     if passed:
         least = "; ".join(f.sentence.removesuffix(".") for f in findings)
-        sentence = f"Blessed on {overall.rows} test rows: {least}."
+        sentence = f"Blessed on {overall.size.replace(' rows', ' test rows')}: {least}."
     else:
         sentence = "Not blessed: " + " ".join(f.sentence for f in failed)
     return Verdict("evaluation", passed, sentence, tuple(findings))
 
 
-def _against_threshold(overall: SliceMetrics, metric: str, least: float, bars: EvaluationSettings) -> Finding:
+def _against_threshold(overall: SliceMetrics, metric: str, asked: float, wanted: EvaluationSettings) -> Finding:
     value, lower, upper = overall.values.get(metric, (math.nan,) * 3)
-    details = {"metric": metric, "value": value, "lower": lower, "upper": upper, "least": least}
-    if lower >= least:
-        sentence = (
-            f"{metric} is {value:.4f}, and with {bars.confidence:.0%} confidence at least {lower:.4f} ≥ {least:g}."
-        )
+    details = {"metric": metric, "value": value, "lower": lower, "upper": upper, "least": asked}
+    bound, word, sign = (upper, "most", "≤") if metric in LOSSES else (lower, "least", "≥")
+    surely = f"with {wanted.confidence:.0%} confidence"
+    if Metric(metric, value, lower, upper, asked).is_met:
+        sentence = f"{metric} is {value:.4f}, and {surely} at {word} {bound:.4f} {sign} {asked:g}."
         return Finding("THRESHOLD_MET", "info", sentence, details=details)
-    sentence = (
-        f"{metric} is {value:.4f} on {overall.rows} rows, but with {bars.confidence:.0%} confidence "
-        f"only at least {lower:.4f}, and {least:g} is asked for."
-    )
+    if math.isnan(value):
+        sentence = (
+            f"{metric} is undefined on these {overall.size}, because a class has none, and {asked:g} is asked for."
+        )
+    else:
+        sentence = (
+            f"{metric} is {value:.4f} on {overall.size}, but {surely} only at {word} {bound:.4f}, "
+            f"and {asked:g} is asked for."
+        )
     return Finding("THRESHOLD_MISSED", "error", sentence, details=details)
 
 
-def _against_blessed(overall: SliceMetrics, bars: EvaluationSettings) -> Finding:
-    metric, margin = bars.change_metric, bars.change_margin
-    if overall.differences is None:
+def _against_blessed(comparison: Comparison, wanted: EvaluationSettings) -> Finding:
+    """Say how the candidate compares with the best blessed model, on the same rows; no obstacle is passed over."""
+    metric, margin, found = wanted.change_metric, wanted.change_margin, comparison.difference
+    details: dict[str, Any] = {"metric": metric, "margin": margin, "rows": comparison.rows}
+    if found is None and not comparison.obstacles:
         sentence = "there is no blessed model to compare with yet."
-        return Finding("NO_BLESSED_MODEL", "info", sentence, details={"metric": metric, "margin": margin})
-    difference = overall.differences[metric]
-    details = {"metric": metric, "margin": margin, "difference": difference}
-    if difference >= -margin:
-        sentence = f"{metric} is {difference:+.4f} against the blessed model's, {-margin:g} or more is asked for."
+        return Finding("NO_BLESSED_MODEL", "info", sentence, details=details)
+    if found is None:
+        refuses = wanted.when_not_comparable == "refuse"
+        sentence = f"no blessed model can be compared fairly: {'; '.join(comparison.obstacles)}. " + (
+            "evaluation.when_not_comparable refuses that." if refuses else "The thresholds alone decide."
+        )
+        details["obstacles"] = list(comparison.obstacles)
+        return Finding("NOT_COMPARABLE", "error" if refuses else "warn", sentence, details=details)
+    details |= {
+        "difference": found.value,
+        "lower": found.lower,
+        "upper": found.upper,
+        "detectable": comparison.detectable,
+        "baseline": comparison.baseline,
+    }
+    surely = f"with {wanted.confidence:.0%} confidence"
+    better = "less" if metric in LOSSES else "more"
+    told = f"{metric} is better by {found.value:+.4f} than the best blessed model's on the same {comparison.rows} rows"
+    if found.upper >= -margin:
+        sentence = (
+            f"{told} ({better} is better), {surely} between {found.lower:+.4f} and {found.upper:+.4f}; "
+            f"these rows tell apart {comparison.detectable:.4f}."
+        )
         return Finding("NOT_WORSE_THAN_BLESSED", "info", sentence, details=details)
-    sentence = f"{metric} is {-difference:.4f} lower than the blessed model's; {margin:g} lower is the most allowed."
+    sentence = f"{told}, {surely} by {found.upper:+.4f} at most, and {-margin:+g} is the least allowed."
     return Finding("WORSE_THAN_BLESSED", "error", sentence, details=details)
 
 

@@ -63,7 +63,7 @@ def read_request(settings: Settings, schema: schema_pb2.Schema | None) -> ReadRe
         delimiter=data.delimiter,
         null_values=tuple(sorted(data.null_values)),
         columns=dict(sorted(columns.items())),
-        seed=settings.seed,
+        seed=settings.split_seed,
     )
 
 

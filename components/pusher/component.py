@@ -13,11 +13,11 @@ from tfx.components.util import model_utils
 from tfx.dsl.components.base.base_executor import BaseExecutor
 from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
 from tfx.types import artifact_utils, standard_artifacts
-from tfx.types.component_spec import ChannelParameter, ComponentSpec
+from tfx.types.component_spec import ComponentSpec
 from tfx.utils import path_utils
 
 from components.artifacts import OwnComponent, VerdictArtifact, channels, parameters
-from components.evaluation.verdict import OVERALL, SliceMetrics, read_metrics, read_verdict
+from components.evaluation.verdict import OVERALL, SliceMetrics, read_metrics
 from components.export.real_rows import showcase
 from components.pusher.push import push
 from components.splits import SplitTables, written_rows
@@ -26,9 +26,8 @@ from config.load import settings_hash
 from config.schema import read_schema
 from config.settings import Settings, ShowcaseSettings
 from serving.repository.layout import EVALUATION, SCHEMA, SHOWCASE, STATISTICS, TRAINING
-from serving.repository.manifest import Manifest, checksums, digest
+from serving.repository.manifest import Manifest
 
-BASELINE = "baseline_model"  # the Evaluator's name for it
 PUSHED, VERSION = "pushed", "version"  # custom properties of the output
 
 
@@ -45,7 +44,7 @@ class AtomicPusherSpec(ComponentSpec):
         examples=standard_artifacts.Examples,
         statistics=standard_artifacts.ExampleStatistics,
         schema=standard_artifacts.Schema,
-    ) | {BASELINE: ChannelParameter(type=standard_artifacts.Model, optional=True)}
+    )
     OUTPUTS = channels(pushed_model=standard_artifacts.PushedModel)
 
 
@@ -64,6 +63,7 @@ class Executor(BaseExecutor):
         model = Path(path_utils.serving_model_path(uris["model"]))
         training = json.loads((model / TRAINING).read_text(encoding="utf-8"))
         metrics = read_metrics(uris["evaluation"])
+        evaluation = Verdict.read(Path(uris["evaluation"]))
         manifest = Manifest(
             model=settings.name,
             version=0,
@@ -75,11 +75,11 @@ class Executor(BaseExecutor):
             metrics=next(s.values for s in metrics if s.name == OVERALL),
             operating_point=training["operating_point"],
             verdicts={
-                "evaluation": read_verdict(uris["evaluation"], settings).for_manifest(),
+                "evaluation": evaluation.for_manifest(),
                 "serving": Verdict.read(Path(uris["verdict"])).for_manifest(),
             },
             checksums={},
-            baseline=_digest(uris[BASELINE]) if BASELINE in uris else "",
+            baseline=next((f.details["baseline"] for f in evaluation.findings if "baseline" in f.details), ""),
         )
         extra = _extra(uris, settings, metrics)
         limits = ShowcaseSettings.model_validate_json(exec_properties["showcase"])
@@ -91,11 +91,6 @@ class Executor(BaseExecutor):
         output.set_int_custom_property(PUSHED, 1)
         output.set_int_custom_property(VERSION, pushed.version)
         output.set_string_custom_property("pushed_destination", str(pushed.folder))
-
-
-def _digest(uri: str) -> str:
-    """Return the digest that a version has which was pushed from this model."""
-    return digest(checksums(Path(path_utils.serving_model_path(uri))))
 
 
 def _extra(uris: Mapping[str, str], settings: Settings, metrics: Sequence[SliceMetrics]) -> dict[str, str | bytes]:

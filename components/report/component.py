@@ -10,7 +10,6 @@ from importlib import metadata as packages
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 from ml_metadata.metadata_store import metadata_store
 from ml_metadata.proto import metadata_store_pb2
@@ -24,8 +23,9 @@ from tfx.utils import path_utils
 from common.files import write_text
 from components.artifacts import OwnComponent, ReportArtifact, VerdictArtifact, channels, parameters
 from components.evaluation.baselines import MAX_FIT_ROWS, compare
-from components.evaluation.bounds import Metric
-from components.evaluation.verdict import OVERALL, SliceMetrics, read_metrics, read_verdict
+from components.evaluation.bounds import Metric, Rows
+from components.evaluation.comparison import score
+from components.evaluation.verdict import OVERALL, SliceMetrics, read_metrics
 from components.names import CARD, EVALUATION_VERDICT, HTML, JSON, PNG, XLSX
 from components.report import facts as f
 from components.report.figures import write_png
@@ -35,8 +35,7 @@ from components.verdict import Verdict
 from config.schema import Feature
 from config.settings import EvaluationSettings, Settings
 from serving.repository.contents import Statistics
-from serving.repository.layout import EXAMPLES_SIGNATURE, TRAINING
-from serving.server.core.servable import Servable
+from serving.repository.layout import TRAINING
 
 PACKAGES = {
     "TFX": "tfx",
@@ -68,7 +67,7 @@ def gather(
     examples, pushed, data = artifacts["examples"], artifacts["pushed_model"], settings.data
     rows = written_rows(examples)
     tables = SplitTables.of(uris["examples"], uris["schema"], settings)
-    scored = _score(tables, model, len(data.classes))
+    scored = score(model, tables, settings)
     metrics = read_metrics(str(uris["evaluation"]))
     overall = [_slice(s, settings.evaluation) for s in metrics if s.name == OVERALL]
     train, evaluation, test = (tables.read(split, rows[split], MAX_FIT_ROWS) for split in SPLITS)
@@ -89,6 +88,7 @@ def gather(
         seed=settings.seed,
         confidence=settings.evaluation.confidence,
         group_by=settings.split.group_by,
+        test_groups=next((s.groups for s in metrics if s.name == OVERALL), None),
         rows_in=examples.get_int_custom_property("rows_in"),
         splits=tuple(f.SplitFacts(name, rows[name], _class_counts(statistics[name], data.label)) for name in SPLITS),
         features=tuple(_feature(feature, statistics["train"], settings) for feature in tables.features),
@@ -100,7 +100,7 @@ def gather(
         ),
         verdicts=(
             Verdict.read(uris["data_verdict"]),
-            read_verdict(str(uris["evaluation"]), settings),
+            Verdict.read(uris["evaluation"]),
             Verdict.read(uris["serving_verdict"]),
         ),
         metrics=overall[0].metrics if overall else (),
@@ -116,21 +116,6 @@ def gather(
         environment=environment(),
         training=training["settings"]["model"],
     )
-
-
-def _score(tables: SplitTables, model: Path, classes: int) -> f.Scored:
-    """Return what the exported model, loaded as the model server loads it, says of the test rows."""
-    servable = Servable.load(model)
-    true, decided, probabilities = [], [], []
-    for batch, indices in tables.batches("test"):
-        outputs = servable.run(EXAMPLES_SIGNATURE, {"examples": batch})
-        true.append(indices)
-        decided.append(tables.classes(outputs["label"]))
-        probabilities.append(outputs["probabilities"])
-    servable.close()
-    if not true:
-        return f.Scored(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, classes), np.float32))
-    return f.Scored(np.concatenate(true), np.concatenate(decided), np.concatenate(probabilities))
 
 
 def saved_widths(model: Path) -> tuple[int, ...]:
@@ -154,13 +139,13 @@ def _slice(metrics: SliceMetrics, evaluation: EvaluationSettings | None) -> f.Sl
     return f.SliceFacts(metrics.name, metrics.rows, bounded)
 
 
-def _curves(scored: f.Scored, settings: Settings) -> tuple[Any, ...]:
+def _curves(scored: Rows, settings: Settings) -> tuple[Any, ...]:
     data = settings.data
     ranked = [data.positive_index] if data.is_binary else range(len(data.classes))
     return tuple(f.class_curves(data.classes[i], scored.true == i, scored.probabilities[:, i]) for i in ranked)
 
 
-def _operating_point(point: Any, scored: f.Scored, settings: Settings) -> f.OperatingPointFacts | None:
+def _operating_point(point: Any, scored: Rows, settings: Settings) -> f.OperatingPointFacts | None:
     if point is None:
         return None
     on_test = f.point_on_test(scored, settings.data.positive_index)

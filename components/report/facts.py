@@ -12,22 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.evaluation.baselines import Baseline
-from components.evaluation.bounds import Metric
+from components.evaluation.bounds import Metric, Rows
 from components.verdict import Verdict
 
 BINS = 10
 HISTOGRAM_BINS = 20
 MAX_POINTS = 300  # more cannot be seen
 Points = tuple[tuple[float, float], ...]
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Rows of a split: `[rows]` true and decided class indices, `[rows, classes]` probabilities."""
-
-    true: NDArray[np.int64]
-    decided: NDArray[np.int64]
-    probabilities: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -53,7 +44,7 @@ class ClassCurves:
     histogram_others: tuple[int, ...]
 
 
-def confusion_matrix(scored: Scored, classes: int) -> tuple[tuple[int, ...], ...]:
+def confusion_matrix(scored: Rows, classes: int) -> tuple[tuple[int, ...], ...]:
     """Return the rows by true (outer) and decided class."""
     counts = np.zeros((classes, classes), np.int64)
     np.add.at(counts, (scored.true, scored.decided), 1)
@@ -86,7 +77,7 @@ def class_curves(name: str, is_own: NDArray[np.bool_], probability: NDArray[Any]
     )
 
 
-def point_on_test(scored: Scored, positive: int) -> tuple[float, float, float]:
+def point_on_test(scored: Rows, positive: int) -> tuple[float, float, float]:
     """Return false-positive rate, recall and precision of the decisions; NaN where there is nothing to divide by."""
     is_positive, called = scored.true == positive, scored.decided == positive
     hits = int((is_positive & called).sum())
@@ -240,6 +231,7 @@ class Facts:
     seed: int
     confidence: float
     group_by: str | None  # column whose rows stay in one split
+    test_groups: int | None  # how many groups the test rows are of, if `group_by` is given
     rows_in: int
     splits: tuple[SplitFacts, ...]
     features: tuple[FeatureFacts, ...]
@@ -286,7 +278,7 @@ class Facts:
         known = [(m, name) for m, name in others if math.isfinite(m.value)]
         if own is None or not known:
             return ""
-        best, name = max(known, key=lambda pair: pair[0].value)
+        best, name = max(known, key=lambda pair: pair[0].goodness)
         apart = best.lower > own.upper or own.lower > best.upper
         words = "Their bounds do not overlap." if apart else "Their bounds overlap: these rows do not set them apart."
         return f"Best plain model by {own.title}: {name}, {best.value:.3f}; the network: {own.value:.3f}. {words}"
@@ -294,6 +286,12 @@ class Facts:
     @property
     def test_rows(self) -> int:
         return sum(map(sum, self.confusion))
+
+    @property
+    def test_size(self) -> str:
+        """The test rows in words; those of a group say less than as many by themselves."""
+        groups = f" of {self.test_groups} groups ({self.group_by})" if self.test_groups is not None else ""
+        return f"{self.test_rows} test rows{groups}"
 
     def metric(self, name: str) -> Metric | None:
         return next((metric for metric in self.metrics if metric.name == name), None)

@@ -22,6 +22,7 @@ from common.errors import ConfigError
 from components.evaluation.bounds import Metric
 from components.report import figures
 from components.report.facts import Facts
+from config.settings import LOSSES
 
 HTML_TEMPLATE, CARD_TEMPLATE = "report.html.j2", "model_card.md.j2"
 Row = Sequence[Any]
@@ -110,13 +111,15 @@ def percent(part: float, whole: float) -> str:
 
 def scale_start(metrics: Sequence[Metric]) -> float:
     """Return where a scale to 1 should start for the intervals to fill it."""
-    known = [v for m in metrics for v in (m.lower, m.asked) if v is not None and math.isfinite(v)]
+    known = [
+        v for m in metrics if m.name not in LOSSES for v in (m.lower, m.asked) if v is not None and math.isfinite(v)
+    ]
     return max(math.floor(min(known, default=0.0) * 10 - 0.5) / 10, 0.0)
 
 
 def interval(metric: Metric, start: float) -> dict[str, float] | None:
-    """Return where a metric's interval lies in per cent of the way from `start` to 1, None if it has none."""
-    if not all(math.isfinite(v) for v in (metric.value, metric.lower, metric.upper)):
+    """Return where a metric's interval lies in per cent of the way from `start` to 1, None for a loss and for none."""
+    if metric.name in LOSSES or not all(math.isfinite(v) for v in (metric.value, metric.lower, metric.upper)):
         return None
     place = {"lower": metric.lower, "value": metric.value, "upper": metric.upper, "asked": metric.asked}
     return {

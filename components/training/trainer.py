@@ -98,7 +98,7 @@ def build(settings: Settings, transform_output: Any, features: Sequence[Feature]
         numeric_width=int(spec[NUMERIC].shape[0]) if NUMERIC in spec else 0,
         vocabulary_sizes=vocabulary_sizes(transform_output, categorical),
         classes=len(settings.data.classes),
-        seed=settings.seed,
+        seed=settings.model_seed,
     )
 
 
@@ -130,10 +130,10 @@ def dataset(split: Split, settings: Settings, *, training: bool) -> Any:
     positive = settings.data.positive_index if settings.data.is_binary else None
     if split.features is not None and split.labels is not None:
         labels = split.labels if positive is None else (split.labels == positive).astype(np.int64)
-        return model.dataset_in_memory(split.features, labels, batch_size, settings.seed, training=training)
+        return model.dataset_in_memory(split.features, labels, batch_size, settings.model_seed, training=training)
     stream = split.stream.unbatch()
     if training:
-        stream = stream.shuffle(50_000, seed=settings.seed, reshuffle_each_iteration=True)
+        stream = stream.shuffle(50_000, seed=settings.model_seed, reshuffle_each_iteration=True)
     if positive is not None:
         stream = stream.map(lambda x, y: (x, tf.cast(y == positive, tf.int64)))
     return stream.batch(batch_size).prefetch(4)

@@ -30,7 +30,7 @@ def tuner_fn(fn_args: FnArgs) -> TunerFnResult:
         _Recipe(settings, transform_output, features, train, evaluation),
         objective=keras_tuner.Objective(OBJECTIVE, "min"),
         max_trials=settings.tuner.trials,
-        seed=settings.seed,
+        seed=settings.model_seed,
         directory=fn_args.working_dir,
         project_name=settings.name,
     )

@@ -183,7 +183,7 @@ def test_a_section_whose_keys_are_commented_out_is_the_default(file: Path) -> No
         pytest.param(
             "auc: 0.8",
             "auc: 1.8",
-            ["pipeline.yaml:13: evaluation.thresholds.auc: should be less than or equal to 1, got 1.8"],
+            ["pipeline.yaml:13: evaluation.thresholds.auc: should be at most 1, got 1.8"],
             id="in a key of one's own",
         ),
         pytest.param(

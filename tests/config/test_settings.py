@@ -56,7 +56,8 @@ def test_an_unknown_key_is_refused_even_when_empty() -> None:
         pytest.param(
             {"evaluation": {"thresholds": {"acc": 0.9}}}, "thresholds.acc: 'acc' should be one of", id="metric"
         ),
-        pytest.param({"evaluation": {"thresholds": {"example_count": 1}}}, "more is better", id="count as threshold"),
+        pytest.param({"evaluation": {"thresholds": {"example_count": 1}}}, "should be one of", id="count as threshold"),
+        pytest.param({"evaluation": {"thresholds": {"auc": 97}}}, "at most 1, got 97", id="per cent"),
         pytest.param({"evaluation": {"change_metric": "recal"}}, "change_metric: 'recal'", id="change metric"),
         pytest.param({"model": {"dropout": float("nan")}}, "finite|less than", id="nan"),
         pytest.param({"model": {"learning_rate": float("inf")}}, "finite number", id="infinity"),

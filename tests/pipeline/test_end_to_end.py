@@ -187,6 +187,17 @@ def test_the_candidate_is_compared_with_the_blessed_model(changed_model: Any) ->
     assert verdict.passed == (compared.kind == "NOT_WORSE_THAN_BLESSED")
 
 
+def test_after_a_column_is_dropped_the_run_completes_and_says_what_it_could_not_compare(
+    borrow: Any, run_pipeline: Any
+) -> None:
+    """Once a model was blessed such a run crashed in the Evaluator, for good."""
+    with borrow() as var:
+        dropped = run_pipeline(var, sets=["data.ignore=[radius_mean]", "model.epochs=5"])
+        verdict = dropped.verdicts["evaluation"]
+    [compared] = [finding for finding in verdict.findings if finding.kind == "NOT_COMPARABLE"]
+    assert "radius_mean, which the rows no longer have" in compared.sentence
+
+
 def test_the_next_model_is_pushed_beside_the_first(changed_model: Any) -> None:
     assert changed_model.run.pushed_version == 2
     assert versions(changed_model.serving) == [1, 2]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from components.evaluation import baselines
-from components.evaluation.baselines import Table, compare
+from components.evaluation.baselines import compare
+from components.table import Table
 from config.settings import Settings
 
 NAMES = ["Logistic regression", "Decision tree", "SVM (RBF kernel)"]

@@ -25,14 +25,15 @@ def rows() -> list[Any]:
             for name, yes in scores.items()
         }
         labels = {name: np.array([b"yes" if true else b"no"]) for name in scores}
-        found.append(StandardMetricInputs({"labels": labels, "predictions": predictions}))
+        features = {"patient": np.array([f"p{rng.integers(200)}".encode()])}
+        found.append(StandardMetricInputs({"labels": labels, "predictions": predictions, "features": features}))
     return found
 
 
-def combiners(names: Sequence[str]) -> list[Any]:
+def combiners(names: Sequence[str], group_by: str | None = None) -> list[Any]:
     from components.evaluation.tfma_config import BoundedMetrics
 
-    metric = BoundedMetrics(classes=["no", "yes"], positive_index=1, **OPTIONS)
+    metric = BoundedMetrics(classes=["no", "yes"], positive_index=1, group_by=group_by, **OPTIONS)
     return [computation.combiner for computation in metric.computations(model_names=names)]
 
 
@@ -67,7 +68,14 @@ def test_auc_is_that_of_scikit_learn(rows: list[Any]) -> None:
     true = [row.get_labels("candidate")[0] == b"yes" for row in rows]
     scores = [row.get_predictions("candidate")["probabilities"][1] for row in rows]
     [combiner, _] = combiners(["candidate", "baseline"])
-    assert combine(combiner, [rows])["auc"] == pytest.approx(roc_auc_score(true, scores), abs=1e-3)
+    assert combine(combiner, [rows])["auc"] == pytest.approx(roc_auc_score(true, scores))
+
+
+def test_whole_groups_are_redrawn_and_counted(rows: list[Any]) -> None:
+    [combiner] = combiners(["candidate"], "patient")
+    grouped = combine(combiner, [rows[:1200], rows[1200:]])
+    assert grouped["group_count"] == 200
+    assert grouped == combine(combiner, [rows])
 
 
 def test_an_unknown_label_is_not_passed_over(rows: list[Any]) -> None:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from components.verdict import Finding, Verdict
 from serving.repository.layout import SHOWCASE, versions
 from serving.repository.manifest import Manifest, problems
 
@@ -17,7 +20,7 @@ pytestmark = pytest.mark.slow
 def pushed(pipeline_run: Any, breast_cancer: Any, tmp_path: Path) -> Callable[..., Any]:
     """Run the component on the shared run's artifacts, with the blessings that a test chooses."""
 
-    def go(*, blessed: bool, fit: bool, has_baseline: bool = False) -> Any:
+    def go(*, blessed: bool, fit: bool, baseline: str = "") -> Any:
         from tfx.components.evaluator import constants
         from tfx.components.infra_validator import executor as infra_validator
         from tfx.dsl.components.base.base_executor import BaseExecutor
@@ -36,6 +39,12 @@ def pushed(pipeline_run: Any, breast_cancer: Any, tmp_path: Path) -> Callable[..
         blessing.uri, infra.uri = str(tmp_path / "blessing"), str(tmp_path / "infra")
         blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, int(blessed))
         (infra_validator._mark_blessed if fit else infra_validator._mark_not_blessed)(infra)
+        evaluation = artifact("Evaluator", "evaluation")
+        if baseline:
+            evaluation.uri = shutil.copytree(evaluation.uri, tmp_path / "evaluation")
+            verdict = Verdict.read(tmp_path / "evaluation")
+            compared = Finding("NOT_WORSE_THAN_BLESSED", "info", "It is.", details={"baseline": baseline})
+            replace(verdict, findings=(*verdict.findings, compared)).write(tmp_path / "evaluation")
         output = standard_artifacts.PushedModel()
         output.uri = str(tmp_path / "pushed")
         Executor(BaseExecutor.Context(pipeline_run_id="a-run")).Do(
@@ -44,11 +53,10 @@ def pushed(pipeline_run: Any, breast_cancer: Any, tmp_path: Path) -> Callable[..
                 "model_blessing": [blessing],
                 "infra_blessing": [infra],
                 "verdict": [artifact("ServingProbe", "verdict")],
-                "evaluation": [artifact("Evaluator", "evaluation")],
+                "evaluation": [evaluation],
                 "examples": [artifact("FileBasedExampleGen", "examples")],
                 "statistics": [artifact("StatisticsGen", "statistics")],
                 "schema": [artifact("ImportSchemaGen", "schema")],
-                "baseline_model": [artifact("Trainer", "model")] if has_baseline else [],
             },
             {"pushed_model": [output]},
             {
@@ -85,8 +93,9 @@ def test_with_both_the_model_is_pushed_whole(pushed: Callable[..., Any], pipelin
 def test_the_manifest_names_the_model_that_it_was_compared_with(
     pushed: Callable[..., Any], pipeline_run: Any, tmp_path: Path
 ) -> None:
-    pushed(blessed=True, fit=True, has_baseline=True)
-    assert Manifest.read(tmp_path / "base" / "1").baseline == Manifest.read(pipeline_run.serving / "1").digest
+    digest = Manifest.read(pipeline_run.serving / "1").digest
+    pushed(blessed=True, fit=True, baseline=digest)
+    assert Manifest.read(tmp_path / "base" / "1").baseline == digest
 
 
 def test_rows_to_look_at_travel_with_the_model(

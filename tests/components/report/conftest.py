@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from components.evaluation.baselines import Baseline
-from components.evaluation.bounds import Metric
+from components.evaluation.bounds import Metric, Rows
 from components.report import facts as f
-from components.report.facts import Scored, class_curves, confusion_matrix, point_on_test
+from components.report.facts import class_curves, confusion_matrix, point_on_test
 from components.verdict import Finding, Verdict
 
 FactsMaker = Callable[..., f.Facts]
@@ -48,6 +48,7 @@ def make_facts() -> FactsMaker:
             "seed": 42,
             "confidence": 0.95,
             "group_by": None,
+            "test_groups": None,
             "rows_in": rows * 5,
             "splits": (
                 f.SplitFacts("train", rows * 3, {c: 3 * n for c, n in counts.items()}),
@@ -96,9 +97,9 @@ def make_facts() -> FactsMaker:
     return make
 
 
-def invented_scores(classes: tuple[str, ...], rows: int) -> Scored:
+def invented_scores(classes: tuple[str, ...], rows: int) -> Rows:
     rng = np.random.default_rng(1)
     true = rng.choice(len(classes), rows, p=np.array([0.63, *[0.37 / (len(classes) - 1)] * (len(classes) - 1)]))
     logits = rng.normal(0, 1.1, (rows, len(classes))) + 3.2 * (true[:, None] == np.arange(len(classes)))
     probabilities = (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)).astype(np.float32)
-    return Scored(true, probabilities.argmax(axis=1), probabilities)
+    return Rows(true, probabilities.argmax(axis=1), probabilities)

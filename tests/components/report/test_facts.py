@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from components.evaluation.baselines import Baseline
-from components.evaluation.bounds import Metric
-from components.report.facts import MAX_POINTS, Scored, class_curves, confusion_matrix, point_on_test
+from components.evaluation.bounds import Metric, Rows
+from components.report.facts import MAX_POINTS, class_curves, confusion_matrix, point_on_test
 from components.verdict import Verdict
 
 TRUE = np.array([0, 0, 1, 1])
@@ -95,7 +95,7 @@ def test_one_class_alone_has_no_curve(label: int) -> None:
 
 
 def test_no_rows_at_all_are_no_error() -> None:
-    empty = Scored(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 2), np.float32))
+    empty = Rows(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 2), np.float32))
     assert confusion_matrix(empty, 2) == ((0, 0), (0, 0))
     assert class_curves("M", empty.true == 1, empty.probabilities[:, 1]).calibration == ()
     assert all(math.isnan(value) for value in point_on_test(empty, 1))
@@ -103,7 +103,7 @@ def test_no_rows_at_all_are_no_error() -> None:
 
 def test_operating_point_lies_on_the_roc_curve() -> None:
     decided = (PROBABILITY >= 0.4).astype(int)
-    rate, recall, precision = point_on_test(Scored(TRUE, decided, np.stack([1 - PROBABILITY, PROBABILITY], 1)), 1)
+    rate, recall, precision = point_on_test(Rows(TRUE, decided, np.stack([1 - PROBABILITY, PROBABILITY], 1)), 1)
     assert (rate, recall, precision) == (0.5, 1.0, pytest.approx(2 / 3))
     assert (rate, recall) in class_curves("M", TRUE == 1, PROBABILITY).roc
 
@@ -116,4 +116,4 @@ def test_long_curves_are_thinned_to_what_can_be_seen() -> None:
 
 
 def test_confusion_is_true_by_decided() -> None:
-    assert confusion_matrix(Scored(np.array([0, 0, 1]), np.array([0, 1, 1]), np.zeros((3, 2))), 2) == ((1, 1), (0, 1))
+    assert confusion_matrix(Rows(np.array([0, 0, 1]), np.array([0, 1, 1]), np.zeros((3, 2))), 2) == ((1, 1), (0, 1))

@@ -1,0 +1,138 @@
+"""The candidate against the models blessed before it, where that is fair: on test rows from which none of them learnt.
+
+Features, label and classes are compared first, then how the rows were dealt: other rows, and a model would be judged on
+those it was trained on. Classes are matched by name, and both models score the same rows. Of all that can be compared
+the best is the baseline, not the last: a chain of models each a little worse would lead downwards otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import norm
+
+from components.evaluation.bounds import Difference, Rows, difference, evaluate
+from components.splits import SplitTables
+from config.settings import LOSSES, Settings
+from serving.repository.layout import EXAMPLES_SIGNATURE, TRAINING
+from serving.repository.manifest import checksums, digest
+from serving.server.core.servable import Servable
+from serving.server.status import StatusError
+
+POWER = 0.9  # how surely the difference that is called detectable would be seen
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the comparison came to: `difference` from the baseline, or the obstacles in the way of one.
+
+    `baseline`: the digest of the model compared with. `detectable`: a candidate that is really worse by so much is
+    refused in 9 of 10 draws of as many rows.
+    """
+
+    rows: int = 0
+    difference: Difference | None = None
+    baseline: str = ""
+    detectable: float = float("nan")
+    obstacles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a model says of its own training. `dealing`: what decided which rows it learnt from."""
+
+    label: str
+    classes: tuple[str, ...]
+    features: frozenset[str]
+    dealing: tuple[Any, ...]
+
+    @staticmethod
+    def of(model: Path) -> Trained:
+        """Read it from a SavedModel's folder. Raises OSError, ValueError or KeyError where it does not tell."""
+        facts = json.loads((model / TRAINING).read_text(encoding="utf-8"))
+        settings = Settings.model_validate(facts["settings"])
+        split, features = settings.split, frozenset(facts["features"])
+        columns = None if split.group_by else features  # rows are dealt by their group, or by all they hold
+        dealing = (split.train, split.eval, split.test, split.group_by, settings.split_seed, columns)
+        return Trained(settings.data.label, settings.data.classes, features, dealing)
+
+
+def obstacle(candidate: Trained, baseline: Trained) -> str:
+    """Say why two models cannot be compared fairly, nothing if they can."""
+    if baseline.label != candidate.label:
+        return f"it predicts {baseline.label!r}"
+    if set(baseline.classes) != set(candidate.classes):
+        return f"its classes are {', '.join(baseline.classes)}"
+    if missing := sorted(baseline.features - candidate.features):
+        return f"it reads {', '.join(missing)}, which the rows no longer have"
+    if baseline.dealing != candidate.dealing:
+        return "rows were dealt otherwise then, so that it may have learnt from today's test rows"
+    return ""
+
+
+def score(model: Path, tables: SplitTables, settings: Settings) -> Rows:
+    """Return what an exported model, loaded as the model server loads it, says of the test rows.
+
+    Its classes may stand in another order than the settings'. Raises StatusError where it cannot read the rows.
+    """
+    known = Trained.of(model).classes
+    order = [known.index(name) for name in settings.data.classes]
+    true, decided, probabilities, groups = [], [], [], []
+    servable = Servable.load(model)
+    try:
+        for batch, classes in tables.batches("test"):
+            outputs = servable.run(EXAMPLES_SIGNATURE, {"examples": batch})
+            true.append(classes)
+            decided.append(tables.classes(outputs["label"]))
+            probabilities.append(outputs["probabilities"][:, order])
+            if (values := tables.groups(batch)) is not None:
+                groups.append(values)
+    finally:
+        servable.close()
+    positive = settings.data.positive_index if settings.data.is_binary else None
+    if not true:
+        return Rows(np.zeros(0, int), np.zeros(0, int), np.zeros((0, len(order)), np.float32), positive)
+    numbered = np.unique(np.concatenate(groups), return_inverse=True)[1] if groups else None
+    return Rows(np.concatenate(true), np.concatenate(decided), np.concatenate(probabilities), positive, numbered)
+
+
+def compare(candidate: Path, blessed: Sequence[Path], tables: SplitTables, settings: Settings) -> Comparison:
+    """Compare the candidate with the best of the blessed models that can be compared. `blessed`: the newest first."""
+    if not blessed:
+        return Comparison()
+    own, wanted = Trained.of(candidate), settings.evaluation
+    rows, scored, obstacles = score(candidate, tables, settings), [], []
+    for model in blessed:
+        try:
+            reason = obstacle(own, Trained.of(model))
+            others = None if reason else score(model, tables, settings)
+        except (OSError, ValueError, KeyError) as error:
+            reason, others = f"it does not say how it was trained ({error})", None
+        except StatusError as error:
+            reason, others = f"it cannot read today's rows ({error})", None
+        if others is None:
+            obstacles.append(reason)
+            continue
+        value = evaluate(others, [wanted.change_metric], confidence=0.5, samples=2, seed=0)[wanted.change_metric].value
+        if np.isnan(value):
+            obstacles.append(f"{wanted.change_metric} is undefined on these {len(rows)} test rows")
+        else:
+            scored.append((-value if wanted.change_metric in LOSSES else value, model, others))
+    if not scored:
+        return Comparison(len(rows), obstacles=tuple(dict.fromkeys(obstacles)))
+    _, model, others = max(scored, key=lambda each: each[0])
+    found = difference(
+        rows,
+        others,
+        wanted.change_metric,
+        confidence=wanted.confidence,
+        samples=wanted.bootstrap_samples,
+        seed=settings.seed,
+    )
+    detectable = wanted.change_margin + float(norm.ppf(wanted.confidence) + norm.ppf(POWER)) * found.error
+    return Comparison(len(rows), found, digest(checksums(model)), detectable)

@@ -1,0 +1,99 @@
+"""The evaluation gate as a TFX component: TFX's Evaluator on the candidate, the comparison, the verdict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import json_format
+from tfx.components.evaluator import constants
+from tfx.components.evaluator import executor as tfx_evaluator
+from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
+from tfx.dsl.components.common.resolver import ResolverStrategy
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ComponentSpec
+from tfx.utils import path_utils
+
+from common.files import write_text
+from components.artifacts import OwnComponent, channels, parameters
+from components.evaluation.comparison import compare
+from components.evaluation.tfma_config import eval_config
+from components.evaluation.verdict import judge
+from components.splits import SplitTables
+from config.settings import Settings
+
+CANDIDATE, MODEL, BLESSING = "candidate", "model", "model_blessing"
+BASELINES = "baseline_models"
+MOST_BASELINES = 10
+
+
+class BlessedBeforeStrategy(ResolverStrategy):
+    """Resolve the models blessed before the candidate was trained, the newest first, at most ten.
+
+    TFX's own strategy takes the latest of all: a repeated run would compare a cached candidate with itself, and
+    nothing after it could come from the cache.
+    """
+
+    def resolve_artifacts(self, store: Any, input_dict: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        """Return the candidate, and the blessed models with their blessings or nothing."""
+        candidates = input_dict[CANDIDATE]
+        newest = max((artifact.id for artifact in candidates), default=0)
+        blessings = {
+            blessing.get_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY): blessing
+            for blessing in input_dict[BLESSING]
+            if blessing.get_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY) == constants.BLESSED_VALUE
+        }
+        older = [model for model in input_dict[MODEL] if model.id in blessings and model.id < newest]
+        models = sorted(older, key=lambda model: model.id, reverse=True)[:MOST_BASELINES]
+        return {CANDIDATE: candidates, MODEL: models, BLESSING: [blessings[model.id] for model in models]}
+
+
+class EvaluatorSpec(ComponentSpec):
+    """`settings`: JSON. The outputs are those of TFX's Evaluator; `evaluation` holds the verdict, too."""
+
+    PARAMETERS = parameters(settings=str)
+    INPUTS = channels(
+        examples=standard_artifacts.Examples, schema=standard_artifacts.Schema, model=standard_artifacts.Model
+    ) | {BASELINES: ChannelParameter(type=standard_artifacts.Model, optional=True)}
+    OUTPUTS = channels(evaluation=standard_artifacts.ModelEvaluation, blessing=standard_artifacts.ModelBlessing)
+
+
+class Executor(tfx_evaluator.Executor):
+    """TFMA computes the metrics and holds the bounds against the thresholds; the comparison can only refuse."""
+
+    def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
+        settings = Settings.model_validate_json(exec_properties["settings"])
+        super().Do(
+            {key: input_dict[key] for key in ("examples", "model")},
+            output_dict,
+            {
+                "eval_config": json_format.MessageToJson(eval_config(settings), preserving_proto_field_name=True),
+                "example_splits": '["test"]',
+                "fairness_indicator_thresholds": "null",
+            },
+        )
+        tables = SplitTables.of(
+            artifact_utils.get_single_uri(input_dict["examples"]),
+            artifact_utils.get_single_uri(input_dict["schema"]),
+            settings,
+        )
+        models = [*input_dict["model"], *input_dict.get(BASELINES, [])]
+        candidate, *blessed = (Path(path_utils.serving_model_path(model.uri)) for model in models)
+        evaluation = artifact_utils.get_single_uri(output_dict["evaluation"])
+        verdict = judge(evaluation, compare(candidate, blessed, tables, settings), settings)
+        verdict.write(Path(evaluation))
+        if not verdict.passed:
+            _withdraw(artifact_utils.get_single_instance(output_dict["blessing"]))
+
+
+def _withdraw(blessing: Any) -> None:
+    """Make a blessing of TFX's Evaluator what it writes for a refusal."""
+    folder = Path(blessing.uri)
+    (folder / constants.BLESSED_FILE_NAME).unlink(missing_ok=True)
+    write_text(folder / constants.NOT_BLESSED_FILE_NAME, "")
+    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, constants.NOT_BLESSED_VALUE)
+
+
+class Evaluator(OwnComponent):
+    SPEC_CLASS = EvaluatorSpec
+    EXECUTOR_SPEC = BeamExecutorSpec(Executor)

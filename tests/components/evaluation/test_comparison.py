@@ -1,0 +1,157 @@
+"""Who the candidate is compared with, whether that is fair, and what the paired comparison says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from components.evaluation.bounds import Rows, difference
+from tests.support.pipeline.tiny import save_model, tiny_settings, tiny_table, write_examples, write_schema
+
+ROWS = 600
+GOOD, BETTER, WORSE, BAD = 2.0, 3.0, 1.0, -2.0  # how much of the truth each model's score holds
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    from components.splits import SplitTables
+
+    folder = tmp_path_factory.mktemp("rows")
+    write_examples(folder / "examples", tiny_table(ROWS), ROWS)
+    write_schema(folder / "schema")
+    return SplitTables.of(folder / "examples", folder / "schema", tiny_settings())
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Callable[..., Path]:
+    def go(truth: float, **options: Any) -> Path:
+        folder = tmp_path / f"model{len(list(tmp_path.iterdir()))}"
+        save_model(folder, truth, **options)
+        return folder / "Format-Serving"
+
+    return go
+
+
+def compared(candidate: Path, blessed: list[Path], tables: Any, **evaluation: Any) -> Any:
+    from components.evaluation.comparison import compare
+
+    return compare(candidate, blessed, tables, tiny_settings(**evaluation))
+
+
+@pytest.mark.slow
+def test_worse_is_told_from_equal_and_better(saved: Callable[..., Path], tables: Any) -> None:
+    good = saved(GOOD)
+    worse, equal, better = (compared(saved(truth), [good], tables).difference for truth in (WORSE, GOOD, BETTER))
+    assert worse.upper < -0.01
+    assert equal.lower == equal.value == equal.upper == 0
+    assert better.lower > 0
+
+
+@pytest.mark.slow
+def test_classes_are_matched_by_name(saved: Callable[..., Path], tables: Any) -> None:
+    """A bad model under classes in another order was blessed, because the good one was scored upside down."""
+    good = saved(GOOD, trained=tiny_settings(classes=("yes", "no")))
+    found = compared(saved(BAD), [good], tables)
+    assert found.obstacles == ()
+    assert found.difference.upper < -0.5
+    again = compared(saved(GOOD), [good], tables)
+    assert again.difference.value == 0
+
+
+UNFAIR = {
+    "a column that is gone": ({"features": ("signal", "noise", "age")}, "it reads age, which the rows no longer have"),
+    "a class more": ({"trained": tiny_settings(classes=("maybe", "no", "yes"))}, "its classes are maybe, no, yes"),
+    "another dealing": ({"trained": tiny_settings(split={"seed": 1})}, "rows were dealt otherwise then"),
+    "a column less, so dealt anew": ({"features": ("signal",)}, "rows were dealt otherwise then"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", UNFAIR)
+def test_what_would_be_unfair_is_not_compared(saved: Callable[..., Path], tables: Any, how: str) -> None:
+    options, reason = UNFAIR[how]
+    blessed = saved(GOOD, **options) if "features" not in options else _renamed(saved(GOOD), options["features"])
+    found = compared(saved(BAD), [blessed], tables)
+    assert found.difference is None
+    assert reason in found.obstacles[0]
+
+
+def _renamed(model: Path, features: tuple[str, ...]) -> Path:
+    """Have a model say that it reads other columns than it does."""
+    import json
+
+    path = model / "assets.extra" / "training.json"
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**facts, "features": features}), encoding="utf-8")
+    return model
+
+
+@pytest.mark.slow
+def test_a_model_that_cannot_say_or_read_is_passed_over(saved: Callable[..., Path], tables: Any) -> None:
+    silent, broken, good = saved(GOOD), saved(GOOD), saved(GOOD)
+    (silent / "assets.extra" / "training.json").unlink()
+    (broken / "saved_model.pb").write_bytes(b"nothing")
+    nothing = compared(saved(BAD), [silent, broken], tables)
+    assert nothing.difference is None
+    assert "does not say how it was trained" in nothing.obstacles[0]
+    assert "cannot read today's rows" in nothing.obstacles[1]
+    assert compared(saved(BAD), [silent, broken, good], tables).difference.upper < -0.5
+
+
+@pytest.mark.slow
+def test_a_chain_of_slightly_worse_models_leads_nowhere(saved: Callable[..., Path], tables: Any) -> None:
+    """Each is worse by less than the margin than the one before; the best of all blessed ones is the baseline."""
+    margin, blessed = 0.03, [saved(GOOD)]
+    best = area(blessed[0], tables)
+    for step in range(1, 11):
+        candidate = saved(GOOD * 0.8**step)
+        found = compared(candidate, blessed, tables, change_margin=margin)
+        if found.difference.upper < -margin:
+            break
+        blessed.insert(0, candidate)
+    else:
+        pytest.fail("ten models, each a little worse, were accepted")
+    assert best - area(blessed[0], tables) < 2 * margin
+
+
+def area(model: Path, tables: Any) -> float:
+    from components.evaluation.bounds import evaluate
+    from components.evaluation.comparison import score
+
+    rows = score(model, tables, tiny_settings())
+    return evaluate(rows, ["auc"], confidence=0.95, samples=2, seed=0)["auc"].value
+
+
+@pytest.mark.parametrize("metric", ["auc", "accuracy", "recall", "f1", "log_loss"])
+def test_what_is_hard_for_both_cancels_out(metric: str) -> None:
+    """Two models that differ on a few rows are told apart, though each one's own bounds are wide."""
+    from components.evaluation.bounds import evaluate
+
+    rng = np.random.default_rng(1)
+    true = rng.integers(0, 2, 300)
+    yes = np.clip(0.5 + 0.25 * (2 * true - 1) + rng.normal(0, 0.3, 300), 0.01, 0.99)
+    hurt = np.where((rng.random(300) < 0.1) & (true == 1), 0.05, yes)
+    one, other = (Rows(true, (p > 0.5).astype(int), np.stack([1 - p, p], axis=1), 1) for p in (yes, hurt))
+    options: dict[str, Any] = {"confidence": 0.95, "samples": 500, "seed": 0}
+    found = difference(other, one, metric, **options)
+    assert found.upper < 0, "less is better of a loss: worse is below zero all the same"
+    own, others = (evaluate(rows, [metric], **options)[metric] for rows in (one, other))
+    assert own.lower < others.upper, "their own bounds overlap"
+    back = difference(one, other, metric, **options)
+    assert back.value == pytest.approx(-found.value)
+
+
+def test_the_bounds_of_a_difference_hold() -> None:
+    """Of 200 pairs of equally good models about 95 of 100 upper bounds lie above no difference."""
+    held = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        true = rng.integers(0, 2, 120)
+        scores = [1.5 * true + rng.normal(0, 1, 120) + rng.normal(0, 0.5, 120) for _ in range(2)]
+        one, other = (Rows(true, (s > 0.75).astype(int), np.stack([-s, s], axis=1), 1) for s in scores)
+        held += difference(one, other, "auc", confidence=0.95, samples=100, seed=seed).upper >= 0
+    assert held >= 0.91 * 200
