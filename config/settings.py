@@ -154,9 +154,6 @@ class DataGateSettings(Frozen):
 class ModelSettings(Frozen):
     """Architecture and training of the dense network."""
 
-    seed: Seed | None = Field(
-        None, description="Of initial weights, shuffling and tuning alone; without it `seed`. It deals no row anew."
-    )
     hidden_units: tuple[Positive, ...] = Field((256, 128, 64, 32), min_length=1, description="Width of each layer.")
     activation: Literal["relu", "gelu", "selu", "tanh", "elu", "silu"] = Field("relu", description="Of hidden layers.")
     batch_normalization: bool = Field(True, description="Normalize each hidden layer's output over the batch.")
@@ -180,6 +177,9 @@ class ModelSettings(Frozen):
     steps_per_execution: Positive = Field(64, description="Training steps in one call into the graph; speed only.")
     in_memory_limit_mb: Positive = Field(
         1024, description="Transformed examples up to this size are trained from memory, larger ones streamed."
+    )
+    seed: Seed | None = Field(
+        None, description="Of initial weights, shuffling and tuning alone; without it `seed`. It deals no row anew."
     )
 
 
