@@ -180,10 +180,11 @@ def test_another_model_setting_runs_from_trainer(changed_model: Any) -> None:
     assert changed_model.executed == FROM_TRAINER
 
 
-def test_the_candidate_is_compared_with_the_blessed_model(changed_model: Any) -> None:
+def test_the_candidate_is_compared_with_the_blessed_model(pipeline_run: Any, changed_model: Any) -> None:
     verdict = changed_model.verdicts["evaluation"]
     [compared] = [f for f in verdict.findings if f.kind in ("NOT_WORSE_THAN_BLESSED", "WORSE_THAN_BLESSED")]
-    assert compared.details["difference"] != 0
+    assert compared.details["baseline"] == Manifest.read(pipeline_run.serving / "1").digest
+    assert compared.details["lower"] <= compared.details["difference"] <= compared.details["upper"]
     assert verdict.passed == (compared.kind == "NOT_WORSE_THAN_BLESSED")
 
 
@@ -192,7 +193,7 @@ def test_after_a_column_is_dropped_the_run_completes_and_says_what_it_could_not_
 ) -> None:
     """Once a model was blessed such a run crashed in the Evaluator, for good."""
     with borrow() as var:
-        dropped = run_pipeline(var, sets=["data.ignore=[radius_mean]", "model.epochs=5"])
+        dropped = run_pipeline(var, sets=["data.ignore=[radius_mean]", "schema=null", "model.epochs=5"])
         verdict = dropped.verdicts["evaluation"]
     [compared] = [finding for finding in verdict.findings if finding.kind == "NOT_COMPARABLE"]
     assert "radius_mean, which the rows no longer have" in compared.sentence

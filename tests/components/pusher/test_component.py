@@ -41,7 +41,7 @@ def pushed(pipeline_run: Any, breast_cancer: Any, tmp_path: Path) -> Callable[..
         (infra_validator._mark_blessed if fit else infra_validator._mark_not_blessed)(infra)
         evaluation = artifact("Evaluator", "evaluation")
         if baseline:
-            evaluation.uri = shutil.copytree(evaluation.uri, tmp_path / "evaluation")
+            evaluation.uri = str(shutil.copytree(evaluation.uri, tmp_path / "evaluation"))
             verdict = Verdict.read(tmp_path / "evaluation")
             compared = Finding("NOT_WORSE_THAN_BLESSED", "info", "It is.", details={"baseline": baseline})
             replace(verdict, findings=(*verdict.findings, compared)).write(tmp_path / "evaluation")

@@ -76,7 +76,8 @@ def test_a_browser_shows_it_and_predicts_from_it_without_a_complaint(page: Page)
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.goto("/api/docs")
     page.wait_for_selector("#operations-predictions-predict")
-    assert page.locator(".opblock").count() == 13
+    document = page.request.get("/api/openapi.json").json()
+    assert page.locator(".opblock").count() == sum(len(operations) for operations in document["paths"].values()) > 10
     page.click("#operations-predictions-predict .opblock-summary-control")
     page.click(".try-out__btn")
     page.click(".execute")

@@ -123,7 +123,7 @@ def test_what_cannot_be_put_on_record_is_not_done(hall: Hall, app: App, monkeypa
     def full(*_: object) -> None:
         raise EnvironmentProblem("the disk is full")
 
-    monkeypatch.setattr(app[1].accounts, "audit", full)
+    monkeypatch.setattr(app[1].accounts.audit, "append", full)
     with pytest.raises(EnvironmentProblem, match="the disk is full"):
         releases.promote(app[1], model, "otto", 2)
     assert state(hall, model) == State(1)
