@@ -2,7 +2,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
-WORKERS ?= 3
+WORKERS ?= 2
 IN_WORKERS = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 STARTED := $(shell date +%s)
 # Compiled bytecode makes TFX import three times faster, and TensorFlow's notices drown what matters.
@@ -25,7 +25,7 @@ demo: setup ## Real data through the real pipeline to a page that predicts; Ctrl
 	@echo "pushed $$(($$(date +%s) - $(STARTED))) s after the start, set-up included"
 	@$(PY) -m serving start --sample 10 --run "$(PY) -m webapp $(if $(ONCE),--once)"
 
-test: setup ## Lint, types and all but the exhaustive tests, side by side, in WORKERS processes (3)
+test: setup ## Lint, types and all but the exhaustive tests, side by side, in WORKERS processes (2)
 	@$(MAKE) --no-print-directory --jobs 2 lint test-usual
 
 .PHONY: test-usual
