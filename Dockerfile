@@ -19,7 +19,7 @@ ARG MODEL=
 COPY --chown=10001:10001 var/serving/${MODEL} /models/${MODEL}
 COPY --chown=10001:10001 var/serving/models.config /models/models.config
 # What is released of the models that are in the image, at the paths that they have in it; none is an error.
-RUN MODEL_NAME=${MODEL} entrypoint.sh --print-config >/tmp/models.config && mv /tmp/models.config /models/models.config
+RUN MODEL_NAME=${MODEL} entrypoint.sh --print-config >/models/new.config && mv /models/new.config /models/models.config
 
 # The base image names a model called `model`: here all of them are served, unless one is named when it is run.
 ENV MODEL_NAME="" MODEL_BASE_PATH=/models

@@ -18,23 +18,12 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from config.settings import LOSSES
+from serving.repository.manifest import METRIC_TITLES
 
 CHUNK_CELLS = 2_000_000  # weights held at once
 MOST_REDRAWN = 10_000  # rows or groups: of more, the error of so many is scaled to all
 POSTERIOR_DRAWS = 4000
 LEAST_PROBABILITY = 1e-7  # a float32 says nothing below
-METRIC_NAMES = {
-    "auc": "AUC",
-    "average_precision": "Average precision",
-    "precision": "Precision",
-    "recall": "Recall",
-    "specificity": "Specificity",
-    "f1": "F1",
-    "accuracy": "Accuracy",
-    "binary_accuracy": "Accuracy",
-    "log_loss": "Log loss",
-    "brier": "Brier score",
-}
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -57,7 +46,7 @@ class Metric:
 
     @property
     def title(self) -> str:
-        return METRIC_NAMES.get(self.name, self.name)
+        return METRIC_TITLES.get(self.name, self.name)
 
     @property
     def is_met(self) -> bool | None:
@@ -113,7 +102,7 @@ class Rows:
 
 
 def evaluate(rows: Rows, metrics: Sequence[str], *, confidence: float, samples: int, seed: int) -> dict[str, Metric]:
-    """Return each metric with its bounds. The metrics' names are those of METRIC_NAMES."""
+    """Return each metric with its bounds. The metrics' names are those of `evaluation.metrics`."""
     return {
         metric: Metric(metric, *_bounds(rows, metric, confidence, samples, np.random.default_rng(seed)))
         for metric in metrics

@@ -18,7 +18,7 @@ from scipy.stats import norm
 
 from components.evaluation.bounds import Difference, Rows, difference, evaluate
 from components.splits import SplitTables
-from config.settings import LOSSES, Settings
+from config.settings import Settings
 from serving.repository.layout import EXAMPLES_SIGNATURE, TRAINING
 from serving.repository.manifest import checksums, digest
 from serving.server.core.servable import Servable
@@ -31,8 +31,8 @@ POWER = 0.9  # how surely the difference that is called detectable would be seen
 class Comparison:
     """What the comparison came to: `difference` from the baseline, or the obstacles in the way of one.
 
-    `baseline`: the digest of the model compared with. `detectable`: a candidate that is really worse by so much is
-    refused in 9 of 10 draws of as many rows.
+    `baseline`: the digest of the model compared with. `detectable`: a candidate that is really worse by so much is, by
+    normal theory, refused in 9 of 10 draws of as many rows.
     """
 
     rows: int = 0
@@ -106,7 +106,9 @@ def compare(candidate: Path, blessed: Sequence[Path], tables: SplitTables, setti
     if not blessed:
         return Comparison()
     own, wanted = Trained.of(candidate), settings.evaluation
-    rows, scored, obstacles = score(candidate, tables, settings), [], []
+    rows = score(candidate, tables, settings)
+    obstacles: list[str] = []
+    best: tuple[float, Path, Rows] | None = None
     for model in blessed:
         try:
             reason = obstacle(own, Trained.of(model))
@@ -118,14 +120,14 @@ def compare(candidate: Path, blessed: Sequence[Path], tables: SplitTables, setti
         if others is None:
             obstacles.append(reason)
             continue
-        value = evaluate(others, [wanted.change_metric], confidence=0.5, samples=2, seed=0)[wanted.change_metric].value
-        if np.isnan(value):
-            obstacles.append(f"{wanted.change_metric} is undefined on these {len(rows)} test rows")
-        else:
-            scored.append((-value if wanted.change_metric in LOSSES else value, model, others))
-    if not scored:
+        [metric] = evaluate(others, [wanted.change_metric], confidence=wanted.confidence, samples=2, seed=0).values()
+        if np.isnan(metric.value):
+            obstacles.append(f"{metric.name} is undefined on these {len(rows)} test rows")
+        elif best is None or metric.goodness > best[0]:
+            best = (metric.goodness, model, others)
+    if best is None:
         return Comparison(len(rows), obstacles=tuple(dict.fromkeys(obstacles)))
-    _, model, others = max(scored, key=lambda each: each[0])
+    _, model, others = best
     found = difference(
         rows,
         others,

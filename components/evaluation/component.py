@@ -24,11 +24,10 @@ from config.settings import Settings
 
 CANDIDATE, MODEL, BLESSING = "candidate", "model", "model_blessing"
 BASELINES = "baseline_models"
-MOST_BASELINES = 10
 
 
 class BlessedBeforeStrategy(ResolverStrategy):
-    """Resolve the models blessed before the candidate was trained, the newest first, at most ten.
+    """Resolve the models blessed before the candidate was trained, the newest first.
 
     TFX's own strategy takes the latest of all: a repeated run would compare a cached candidate with itself, and
     nothing after it could come from the cache.
@@ -44,7 +43,7 @@ class BlessedBeforeStrategy(ResolverStrategy):
             if blessing.get_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY) == constants.BLESSED_VALUE
         }
         older = [model for model in input_dict[MODEL] if model.id in blessings and model.id < newest]
-        models = sorted(older, key=lambda model: model.id, reverse=True)[:MOST_BASELINES]
+        models = sorted(older, key=lambda model: model.id, reverse=True)
         return {CANDIDATE: candidates, MODEL: models, BLESSING: [blessings[model.id] for model in models]}
 
 

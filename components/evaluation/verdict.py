@@ -114,12 +114,11 @@ def _against_blessed(comparison: Comparison, wanted: EvaluationSettings) -> Find
         "baseline": comparison.baseline,
     }
     surely = f"with {wanted.confidence:.0%} confidence"
-    better = "less" if metric in LOSSES else "more"
     told = f"{metric} is better by {found.value:+.4f} than the best blessed model's on the same {comparison.rows} rows"
     if found.upper >= -margin:
         sentence = (
-            f"{told} ({better} is better), {surely} between {found.lower:+.4f} and {found.upper:+.4f}; "
-            f"these rows tell apart {comparison.detectable:.4f}."
+            f"{told}, {surely} by {found.upper:+.4f} at most; these rows can tell a model that is worse by "
+            f"{comparison.detectable:.4f}."
         )
         return Finding("NOT_WORSE_THAN_BLESSED", "info", sentence, details=details)
     sentence = f"{told}, {surely} by {found.upper:+.4f} at most, and {-margin:+g} is the least allowed."

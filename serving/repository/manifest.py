@@ -20,6 +20,19 @@ from common.files import disk_problems, sync
 from serving.repository.layout import MANIFEST, MAX_VERSION, SCHEMA, STATISTICS, versions
 
 GATES = ("evaluation", "serving")  # those that must have passed
+METRIC_TITLES = {
+    "auc": "AUC",
+    "average_precision": "Average precision",
+    "precision": "Precision",
+    "recall": "Recall",
+    "specificity": "Specificity",
+    "f1": "F1",
+    "accuracy": "Accuracy",
+    "binary_accuracy": "Accuracy",
+    "log_loss": "Log loss",
+    "brier": "Brier score",
+    "calibration_error": "Calibration error",  # in manifests of earlier releases
+}
 STAGING = ".incoming-"  # no number, so no model server takes it for a version
 
 

@@ -18,7 +18,7 @@ from common.paths import Paths
 from common.text import with_point
 from serving.client.errors import ModelNotFound
 from serving.release.state import Entry, State, Store
-from serving.repository.manifest import Manifest
+from serving.repository.manifest import METRIC_TITLES, Manifest
 from webapp.auth import identity, reauthenticated, requires
 from webapp.http.errors import page_with
 from webapp.models import releases
@@ -28,14 +28,6 @@ from webapp.types import Role
 blueprint = Blueprint("models", __name__)
 SHOWN = 5  # of the newest versions; older ones are folded up
 REPORT_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
-METRICS = {
-    "auc": "AUC",
-    "precision": "Precision",
-    "recall": "Recall",
-    "binary_accuracy": "Accuracy",
-    "accuracy": "Accuracy",
-    "calibration_error": "Calibration error",
-}
 WHATS = ("promote", "canary", "rollback")
 CHECKED = "The version is loaded and must give its golden answers first; until then nothing changes."
 KEPT_LOADED = "The version that is stable now stays loaded, so that you can roll back at once."
@@ -85,7 +77,7 @@ class VersionView:
     @property
     def metrics(self) -> list[Metric]:
         metrics = self.manifest.metrics if self.manifest else {}
-        return [_metric(str(METRICS.get(name, name)), value) for name, value in metrics.items()]
+        return [_metric(METRIC_TITLES.get(str(name), str(name)), value) for name, value in metrics.items()]
 
     @property
     def verdicts(self) -> list[tuple[str, str]]:
