@@ -36,7 +36,7 @@ test-all: $(if $(GROUP),setup,test) ## Every test, or what `make test` leaves ou
 	$(PY) -m pytest -m exhaustive $(IN_WORKERS) $(GROUP:%=tests/%)
 
 test-fast: setup ## The tests that need no TensorFlow graph: under a minute
-	$(PY) -m pytest -m "not slow" $(IN_WORKERS)
+	$(PY) -m pytest -m "not slow and not exhaustive" $(IN_WORKERS)
 
 COVERED = serving/release components/pusher components/evaluation webapp/auth
 coverage: setup ## How much of each room the tests run, by branches; and of the rooms where it should be 95 %

@@ -265,6 +265,7 @@ def test_nothing_is_waited_for_forever(tmp_path: Path) -> None:
         run(sleeper(tmp_path), 0.1)
 
 
+@pytest.mark.slow
 def test_the_next_waits_until_a_group_is_idle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.load.LOOK_EVERY_S", 2.0)  # even a busy process has to be given its turn
     at_work = tmp_path / "at work"
