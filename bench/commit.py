@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -16,9 +17,10 @@ import requests
 from bench.load import Command, run, running, wait_until
 from bench.report import ROOT
 from serving.client.types import Addresses
+from serving.repository.layout import MANIFEST, TRAINING
 
 GIT_S, INSTALL_S, START_S = 60.0, 900.0, 60.0
-MANIFEST = "assets.extra/manifest.json"
+NEWER_SETTINGS = (("split", "seed"), ("model", "seed"), ("evaluation", "when_not_comparable"))
 
 
 @dataclass(frozen=True)
@@ -82,13 +84,20 @@ def is_ready(url: str) -> bool:
 
 
 def copy_model(base: Path, var: Path, *, for_an_older_commit: bool = False) -> None:
-    """Copy a model's versions and its release; of the manifests, an older commit knows the gates' sentences alone."""
+    """Copy a model's versions and its release, for an older commit without what it does not know of them."""
     copied = var / "serving" / base.name
     shutil.copytree(base, copied)
     for path in copied.glob(f"*/{MANIFEST}") if for_an_older_commit else ():
         manifest = json.loads(path.read_text(encoding="utf-8"))
         verdicts = manifest.pop("verdicts")
         manifest["sentences"] = {gate: verdict["sentence"] for gate, verdict in verdicts.items()}
+        manifest.pop("baseline", None)
+        training = path.parent / TRAINING
+        facts = json.loads(training.read_text(encoding="utf-8"))
+        for section, key in NEWER_SETTINGS:
+            facts["settings"][section].pop(key, None)
+        training.write_text(json.dumps(facts), encoding="utf-8")
+        manifest["checksums"][TRAINING] = hashlib.sha256(training.read_bytes()).hexdigest()
         path.write_text(json.dumps(manifest), encoding="utf-8")
 
 
