@@ -92,7 +92,7 @@ def copy_model(base: Path, var: Path, *, for_an_older_commit: bool = False) -> N
         verdicts = manifest.pop("verdicts")
         manifest["sentences"] = {gate: verdict["sentence"] for gate, verdict in verdicts.items()}
         manifest.pop("baseline", None)
-        training = path.parent / TRAINING
+        training = path.with_name(Path(TRAINING).name)
         facts = json.loads(training.read_text(encoding="utf-8"))
         for section, key in NEWER_SETTINGS:
             facts["settings"][section].pop(key, None)
