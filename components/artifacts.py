@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ml_metadata.metadata_store import metadata_store
+from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.types import Channel
 from tfx.types.artifact import Artifact
@@ -40,6 +42,16 @@ class OwnComponent(BaseComponent):
     def __init__(self, **arguments: Any) -> None:
         outputs = {name: Channel(type=channel.type) for name, channel in self.SPEC_CLASS.OUTPUTS.items()}
         super().__init__(self.SPEC_CLASS(**{name: _plain(v) for name, v in arguments.items()}, **outputs))
+
+
+def read_only_store(metadata: Path) -> Any:
+    """Return ML Metadata's store for reading while others write to it, None if there is none."""
+    if not metadata.is_file():
+        return None
+    config = metadata_store_pb2.ConnectionConfig()
+    config.sqlite.filename_uri = str(metadata)
+    config.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
+    return metadata_store.MetadataStore(config)
 
 
 def _plain(value: Any) -> Any:

@@ -111,6 +111,7 @@ def create_pipeline(
         model=trainer.outputs["model"],
         baseline_models=blessed.outputs["model"],
         settings=about_model,
+        metadata=paths.metadata,
     )
     probe = ServingProbe(
         model=trainer.outputs["model"],

@@ -17,6 +17,7 @@ from tfx.utils import path_utils
 from common.files import write_text
 from components.artifacts import OwnComponent, channels, parameters
 from components.evaluation.comparison import compare
+from components.evaluation.looks import count, earlier_evaluations, record, sketch
 from components.evaluation.tfma_config import eval_config
 from components.evaluation.verdict import judge
 from components.splits import SplitTables
@@ -48,9 +49,12 @@ class BlessedBeforeStrategy(ResolverStrategy):
 
 
 class EvaluatorSpec(ComponentSpec):
-    """`settings`: JSON. The outputs are those of TFX's Evaluator; `evaluation` holds the verdict, too."""
+    """`settings`: JSON; `metadata`: ML Metadata's file.
 
-    PARAMETERS = parameters(settings=str)
+    The outputs are those of TFX's Evaluator; `evaluation` holds the verdict, too.
+    """
+
+    PARAMETERS = parameters(settings=str, metadata=str)
     INPUTS = channels(
         examples=standard_artifacts.Examples, schema=standard_artifacts.Schema, model=standard_artifacts.Model
     ) | {BASELINES: ChannelParameter(type=standard_artifacts.Model, optional=True)}
@@ -62,25 +66,32 @@ class Executor(tfx_evaluator.Executor):
 
     def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
         settings = Settings.model_validate_json(exec_properties["settings"])
-        super().Do(
-            {key: input_dict[key] for key in ("examples", "model")},
-            output_dict,
-            {
-                "eval_config": json_format.MessageToJson(eval_config(settings), preserving_proto_field_name=True),
-                "example_splits": '["test"]',
-                "fairness_indicator_thresholds": "null",
-            },
-        )
         tables = SplitTables.of(
             artifact_utils.get_single_uri(input_dict["examples"]),
             artifact_utils.get_single_uri(input_dict["schema"]),
             settings,
         )
+        judged, rows = artifact_utils.get_single_instance(input_dict["model"]), sketch(tables)
+        evaluations = earlier_evaluations(Path(exec_properties["metadata"]), settings.name)
+        looks = count(evaluations, rows, judged.id)
+        confidence = looks.confidence(settings.evaluation.confidence)
+        super().Do(
+            {key: input_dict[key] for key in ("examples", "model")},
+            output_dict,
+            {
+                "eval_config": json_format.MessageToJson(
+                    eval_config(settings, confidence), preserving_proto_field_name=True
+                ),
+                "example_splits": '["test"]',
+                "fairness_indicator_thresholds": "null",
+            },
+        )
         models = [*input_dict["model"], *input_dict.get(BASELINES, [])]
         candidate, *blessed = (Path(path_utils.serving_model_path(model.uri)) for model in models)
         evaluation = artifact_utils.get_single_uri(output_dict["evaluation"])
-        verdict = judge(evaluation, compare(candidate, blessed, tables, settings), settings)
+        verdict = judge(evaluation, compare(candidate, blessed, tables, settings), settings, looks)
         verdict.write(Path(evaluation))
+        record(artifact_utils.get_single_instance(output_dict["evaluation"]), judged.id, verdict.passed, rows)
         if not verdict.passed:
             _withdraw(artifact_utils.get_single_instance(output_dict["blessing"]))
 

@@ -129,15 +129,15 @@ def _flush(blocks: list[Any], waiting: list[Any]) -> list[Any]:
     return [*blocks, (np.array(true), np.array(decided), np.array(groups), np.stack(probabilities))]
 
 
-def eval_config(settings: Settings) -> tfma.EvalConfig:
-    """Return TFMA's configuration, the bounds as absolute thresholds."""
+def eval_config(settings: Settings, confidence: float) -> tfma.EvalConfig:
+    """Return TFMA's configuration, the bounds as absolute thresholds. `confidence`: of each bound."""
     evaluation = settings.evaluation
     options = {
         "classes": settings.data.classes,
         "positive_index": settings.data.positive_index if settings.data.is_binary else None,
         "group_by": settings.split.group_by,
         "metrics": [metric for metric in evaluation.metrics if metric != EXAMPLE_COUNT],
-        "confidence": evaluation.confidence,
+        "confidence": confidence,
         "samples": evaluation.bootstrap_samples,
         "seed": settings.seed,
     }

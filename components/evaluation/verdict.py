@@ -10,6 +10,7 @@ import tensorflow_model_analysis as tfma
 
 from components.evaluation.bounds import Metric
 from components.evaluation.comparison import Comparison
+from components.evaluation.looks import Looks
 from components.evaluation.tfma_config import EXAMPLE_COUNT, GROUP_COUNT, LOWER, UPPER
 from components.verdict import Finding, Verdict
 from config.settings import LOSSES, EvaluationSettings, Settings
@@ -49,7 +50,7 @@ def read_metrics(evaluation_uri: str) -> list[SliceMetrics]:
     return sorted(slices, key=lambda s: (s.name != OVERALL, s.name))
 
 
-def judge(evaluation_uri: str, comparison: Comparison, settings: Settings) -> Verdict:
+def judge(evaluation_uri: str, comparison: Comparison, settings: Settings, looks: Looks) -> Verdict:
     """Return the evaluation gate's verdict on what TFMA wrote and what the comparison showed."""
     validation = tfma.load_validation_result(evaluation_uri)
     overall = next((s for s in read_metrics(evaluation_uri) if s.name == OVERALL), None)
@@ -57,7 +58,8 @@ def judge(evaluation_uri: str, comparison: Comparison, settings: Settings) -> Ve
     if overall is None:
         sentence = "The test split holds no rows, so the model could not be evaluated."
         return Verdict("evaluation", False, sentence, (Finding("NO_TEST_ROWS", "error", sentence),))
-    findings = [_against_threshold(overall, metric, least, wanted) for metric, least in wanted.thresholds.items()]
+    confidence = looks.confidence(wanted.confidence)
+    findings = [_against_threshold(overall, metric, least, confidence) for metric, least in wanted.thresholds.items()]
     findings.append(_against_blessed(comparison, wanted))
     failed = [finding for finding in findings if finding.severity == "error"]
     if not validation.validation_ok and not failed:
@@ -69,14 +71,15 @@ def judge(evaluation_uri: str, comparison: Comparison, settings: Settings) -> Ve
         sentence = f"Blessed on {overall.size.replace(' rows', ' test rows')}: {least}."
     else:
         sentence = "Not blessed: " + " ".join(f.sentence for f in failed)
+    findings += filter(None, [looks.finding(wanted.confidence)])
     return Verdict("evaluation", passed, sentence, tuple(findings))
 
 
-def _against_threshold(overall: SliceMetrics, metric: str, asked: float, wanted: EvaluationSettings) -> Finding:
+def _against_threshold(overall: SliceMetrics, metric: str, asked: float, confidence: float) -> Finding:
     value, lower, upper = overall.values.get(metric, (math.nan,) * 3)
     details = {"metric": metric, "value": value, "lower": lower, "upper": upper, "least": asked}
     bound, word, sign = (upper, "most", "≤") if metric in LOSSES else (lower, "least", "≥")
-    surely = f"with {wanted.confidence:.0%} confidence"
+    surely = f"with {100 * confidence:.5g}% confidence"
     if Metric(metric, value, lower, upper, asked).is_met:
         sentence = f"{metric} is {value:.4f}, and {surely} at {word} {bound:.4f} {sign} {asked:g}."
         return Finding("THRESHOLD_MET", "info", sentence, details=details)
@@ -113,7 +116,7 @@ def _against_blessed(comparison: Comparison, wanted: EvaluationSettings) -> Find
         "detectable": comparison.detectable,
         "baseline": comparison.baseline,
     }
-    surely = f"with {wanted.confidence:.0%} confidence"
+    surely = f"with {100 * wanted.confidence:.5g}% confidence"
     told = f"{metric} is better by {found.value:+.4f} than the best blessed model's on the same {comparison.rows} rows"
     if found.upper >= -margin:
         sentence = (

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
-from ml_metadata.metadata_store import metadata_store
 from ml_metadata.proto import metadata_store_pb2
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx.dsl.components.base.base_executor import BaseExecutor
@@ -21,7 +20,7 @@ from tfx.types.component_spec import ComponentSpec
 from tfx.utils import path_utils
 
 from common.files import write_text
-from components.artifacts import OwnComponent, ReportArtifact, VerdictArtifact, channels, parameters
+from components.artifacts import OwnComponent, ReportArtifact, VerdictArtifact, channels, parameters, read_only_store
 from components.evaluation.baselines import MAX_FIT_ROWS, compare
 from components.evaluation.bounds import Metric, Rows
 from components.evaluation.comparison import score
@@ -195,12 +194,9 @@ def _artifact(key: str, artifact: Any, root: Path) -> f.ArtifactFacts:
 
 def read_stages(metadata: Path, pipeline_name: str, run_id: str) -> tuple[f.Stage, ...]:
     """Return the stages of a run that are over, in order; nothing if there is no such store or run."""
-    if not metadata.is_file():
+    store = read_only_store(metadata)
+    if store is None:
         return ()
-    config = metadata_store_pb2.ConnectionConfig()
-    config.sqlite.filename_uri = str(metadata)
-    config.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
-    store = metadata_store.MetadataStore(config)
     names = f"{pipeline_name}.{run_id}", run_id  # TFX has used both
     contexts = (store.get_context_by_type_and_name("pipeline_run", name) for name in names)
     context = next((c for c in contexts if c is not None), None)

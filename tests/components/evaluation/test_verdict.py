@@ -21,7 +21,7 @@ GOOD, EQUAL, WORSE, BAD = 2.0, 2.0001, 1.0, 0.0  # how much of the truth each mo
 class Evaluated:
     """What one run of the Evaluator came to."""
 
-    uri: str
+    output: Any
     blessed: bool
     verdict: Any
 
@@ -33,7 +33,7 @@ class Evaluated:
     def overall(self) -> Any:
         from components.evaluation.verdict import read_metrics
 
-        return read_metrics(self.uri)[0]
+        return read_metrics(self.output.uri)[0]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,14 @@ def examples(table: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) ->
 def evaluate(examples: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Evaluated]:
     """Run the component's executor as the graph does and read what it says."""
 
-    def go(truth: float, blessed: float | None = None, asked: Settings | None = None, data: Any = None) -> Evaluated:
+    def go(
+        truth: float,
+        blessed: float | None = None,
+        asked: Settings | None = None,
+        data: Any = None,
+        metadata: Path = Path("absent"),
+        candidate: int = 1,
+    ) -> Evaluated:
         from tfx.components.util import model_utils
         from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
         from tfx.types import standard_artifacts
@@ -68,13 +75,15 @@ def evaluate(examples: Any, tmp_path_factory: pytest.TempPathFactory) -> Callabl
             "model": [save_model(folder / "candidate", truth, asked)],
             "baseline_models": [] if blessed is None else [save_model(folder / "blessed", blessed, asked)],
         }
+        inputs["model"][0].id = candidate
         context = BaseBeamExecutor.Context(
             beam_pipeline_args=["--direct_running_mode=in_memory"], tmp_dir=str(folder / "tmp"), unique_id="1"
         )
         outputs = {"evaluation": [evaluation], "blessing": [blessing]}
-        Executor(context).Do(inputs, outputs, {"settings": asked.model_dump_json(by_alias=True)})
+        properties = {"settings": asked.model_dump_json(by_alias=True), "metadata": str(metadata)}
+        Executor(context).Do(inputs, outputs, properties)
         verdict = Verdict.read(Path(evaluation.uri))
-        return Evaluated(evaluation.uri, model_utils.is_model_blessed(blessing), verdict)
+        return Evaluated(evaluation, model_utils.is_model_blessed(blessing), verdict)
 
     return go
 
@@ -183,7 +192,7 @@ def test_our_metrics_are_those_of_tfma(first: Evaluated, table: dict[str, Any], 
 def test_slices_part_the_rows(first: Evaluated, table: dict[str, Any]) -> None:
     from components.evaluation.verdict import OVERALL, read_metrics
 
-    overall, *slices = read_metrics(first.uri)
+    overall, *slices = read_metrics(first.output.uri)
     assert overall.name == OVERALL
     counts = {colour: int((table["colour"] == colour).sum()) for colour in ("red", "blue", "green")}
     assert {part.name: part.rows for part in slices} == {f"colour = {name}": n for name, n in counts.items()}
@@ -195,9 +204,42 @@ def test_slices_part_the_rows(first: Evaluated, table: dict[str, Any]) -> None:
 def test_fewer_rows_have_wider_bounds(first: Evaluated) -> None:
     from components.evaluation.verdict import read_metrics
 
-    overall, *slices = read_metrics(first.uri)
+    overall, *slices = read_metrics(first.output.uri)
     for part in slices:
         for value, lower, upper in part.values.values():
             assert lower <= value <= upper
     smallest = min(slices, key=lambda part: part.rows).values["auc"]
     assert smallest[0] - smallest[1] > overall.values["auc"][0] - overall.values["auc"][1]
+
+
+def test_trying_until_one_passes_costs_confidence(
+    first: Evaluated, evaluate: Callable[..., Evaluated], tmp_path: Path
+) -> None:
+    value, lower, _ = first.overall.values["auc"]
+    asked = tiny_settings(thresholds={"auc": lower - 0.05 * (value - lower)})
+    metadata = tmp_path / "metadata.sqlite"
+    remember(metadata, *[evaluate(BAD, asked=asked, candidate=number).output for number in (1, 2)])
+    passes, third = (
+        evaluate(GOOD, asked=asked, candidate=3),
+        evaluate(GOOD, asked=asked, metadata=metadata, candidate=3),
+    )
+    assert passes.blessed
+    assert not third.blessed
+    assert "with 99.444% confidence only at least" in third.verdict.sentence
+    assert third.kinds["TEST_ROWS_JUDGED"] == "info"
+
+
+def remember(metadata: Path, *outputs: Any) -> None:
+    """Keep evaluations in ML Metadata as TFX does: by their type, in the pipeline's context."""
+    from ml_metadata.proto import metadata_store_pb2 as mlmd
+
+    from pipeline.history import open_store
+
+    store = open_store(metadata)
+    kind = store.put_artifact_type(outputs[0].artifact_type)
+    context_kind = store.put_context_type(mlmd.ContextType(name="pipeline"))
+    [context] = store.put_contexts([mlmd.Context(type_id=context_kind, name="tiny")])
+    for output in outputs:
+        output.type_id = kind
+    ids = store.put_artifacts([output.mlmd_artifact for output in outputs])
+    store.put_attributions_and_associations([mlmd.Attribution(artifact_id=id_, context_id=context) for id_ in ids], [])
