@@ -91,7 +91,8 @@ def copy_model(base: Path, var: Path, *, for_an_older_commit: bool = False) -> N
         manifest = json.loads(path.read_text(encoding="utf-8"))
         verdicts = manifest.pop("verdicts")
         manifest["sentences"] = {gate: verdict["sentence"] for gate, verdict in verdicts.items()}
-        manifest.pop("baseline", None)
+        for newer in ("baseline", "identity"):
+            manifest.pop(newer, None)
         training = path.with_name(Path(TRAINING).name)
         facts = json.loads(training.read_text(encoding="utf-8"))
         for section, key in NEWER_SETTINGS:

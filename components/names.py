@@ -15,6 +15,7 @@ REPORT = "RunReport"
 EXAMPLES = "examples"
 VERDICT = "verdict"
 PUSHED_MODEL = "pushed_model"
+PUSHED, VERSION, IS_NEW = "pushed", "version", "is_new"  # what it says: integers, of which two are yes or no
 REPORT_FILES = "report"
 
 # Artifact types of our own

@@ -21,6 +21,7 @@ from components import names
 from config.settings import Settings
 
 if TYPE_CHECKING:
+    from pipeline.history import Run
     from pipeline.orchestrators.local import Progress
 
 MARKS = {"ran": "[green]✓[/]", "cached": "[cyan]=[/]", "failed": "[red]✗[/]"}
@@ -42,14 +43,13 @@ def run_pipeline(settings: Settings, *, override: str, beam_args: list[str], ver
         console.print(f"[bold]{settings.title or settings.name}[/]  run {run_id}", soft_wrap=True)
         status = stack.enter_context(_spinner(console)) if console.is_terminal else None
         logging.getLogger().setLevel(logging.INFO)
-        from components.pusher.push import is_in_place
         from pipeline.orchestrators.local import run
         from pipeline.pipeline import create_pipeline
 
         console.print(f"  {MARKS['ran']} {'start-up':<18}{time.monotonic() - started:7.1f} s")
         graph = create_pipeline(settings, paths, override=override, beam_args=beam_args)
         try:
-            run(graph, paths, run_id, _reporter(console, status), trust_push=is_in_place(paths.serving))
+            run(graph, paths, run_id, _reporter(console, status))
         except VouchError:
             console.print(f"  full log: {_relative(log)}", soft_wrap=True)
             raise
@@ -91,12 +91,23 @@ def _print_outcome(console: Console, paths: Paths, run_id: str, seconds: float) 
         "full log": _relative(paths.run(run_id) / "run.log"),
         "lineage": _relative(paths.metadata),
     }
-    outcome = f"[green]pushed as version {version}[/]" if version else "[red]not pushed[/]"
+    if version:
+        outcome = f"[green]{'pushed' if _is_new(run) else 'already there'} as version {version}[/]"
+    else:
+        outcome = "[red]not pushed[/]"
     console.print(f"\n[bold]{outcome}[/] in {seconds:.1f} s", soft_wrap=True)
     for name, place in places.items():
         if place:
             console.print(f"  {name:<11} {place}", soft_wrap=True)
     return version is not None
+
+
+def _is_new(run: Run) -> bool:
+    """Return whether a run made the version that it ends with."""
+    step = run.step(names.PUSHER)
+    if step is None or step.state != "COMPLETE":
+        return False
+    return any(a.custom_properties[names.IS_NEW].int_value for a in step.outputs.get(names.PUSHED_MODEL, []))
 
 
 def predict_test_rows(settings: Settings, rows: int) -> None:

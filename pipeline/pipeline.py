@@ -27,7 +27,15 @@ from components.pusher.component import AtomicPusher
 from components.report.component import RunReport
 from config.load import settings_hash
 from config.schema import check_schema, read_schema
-from config.settings import DataGateSettings, Settings, ShowcaseSettings, TunerSettings
+from config.settings import (
+    DataGateSettings,
+    EvaluationSettings,
+    ModelSettings,
+    ProbeSettings,
+    Settings,
+    ShowcaseSettings,
+    TunerSettings,
+)
 
 # Beam's in-process runner by its own name: its default first looks for a faster one to fetch from the network. An image
 # is named because TFX would else build a source package for each component; the local runner uses neither.
@@ -52,7 +60,7 @@ def create_pipeline(
     if curated:
         check_schema(curated, settings)
     about_model = _without_display(settings)
-    custom_config = {"settings": about_model.model_dump_json(by_alias=True)}
+    for_training = _for_training(settings)
 
     examples = make_example_gen(settings, curated)
     statistics = StatisticsGen(examples=examples.outputs["examples"])
@@ -93,11 +101,20 @@ def create_pipeline(
         "schema": schema.outputs["schema"],
         "train_args": trainer_pb2.TrainArgs(splits=TRAIN),
         "eval_args": trainer_pb2.EvalArgs(splits=EVAL),
-        "custom_config": custom_config,
     }
-    tuner = Tuner(tuner_fn="components.training.tuner.tuner_fn", **inputs) if settings.tuner.enabled else None
+    tuner = (
+        Tuner(
+            tuner_fn="components.training.tuner.tuner_fn",
+            custom_config=_as_custom_config(for_training.model_copy(update={"tuner": settings.tuner})),
+            **inputs,
+        )
+        if settings.tuner.enabled
+        else None
+    )
     best = {"hyperparameters": tuner.outputs["best_hyperparameters"]} if tuner else {}
-    trainer = Trainer(run_fn="components.training.trainer.run_fn", **inputs, **best)
+    trainer = Trainer(
+        run_fn="components.training.trainer.run_fn", custom_config=_as_custom_config(for_training), **inputs, **best
+    )
 
     blessed = Resolver(
         strategy_class=BlessedBeforeStrategy,
@@ -110,7 +127,7 @@ def create_pipeline(
         schema=schema.outputs["schema"],
         model=trainer.outputs["model"],
         baseline_models=blessed.outputs["model"],
-        settings=about_model,
+        settings=_for_evaluation(about_model),
         metadata=paths.metadata,
     )
     probe = ServingProbe(
@@ -170,6 +187,34 @@ def _about_features(settings: Settings) -> dict[str, Any]:
     if settings.split.group_by:
         left_out.append(settings.split.group_by)
     return {"left_out": left_out, "codes": list(settings.categorical), "vocabulary_size": settings.vocabulary_size}
+
+
+def _for_training(settings: Settings) -> Settings:
+    """Return what Trainer reads, all else at its default.
+
+    Its cache follows from it, as does what a model says it was made by: whatever is not listed here retrains nothing.
+    """
+    return Settings(
+        name=settings.name,
+        seed=settings.model_seed,
+        data=settings.data.model_copy(update={"source": Path(settings.data.source.name)}),
+        split=settings.split.model_copy(update={"seed": settings.split_seed}),
+        categorical=settings.categorical,
+        vocabulary_size=settings.vocabulary_size,
+        model=settings.model,
+        evaluation=EvaluationSettings(metrics=("auc",), target_recall=settings.evaluation.target_recall),
+        probe=ProbeSettings(golden_rows=settings.probe.golden_rows),
+    )
+
+
+def _for_evaluation(about_model: Settings) -> Settings:
+    """Return the settings with all that cannot change how a given model is judged at its default."""
+    others = {"model": ModelSettings(), "tuner": TunerSettings(), "probe": ProbeSettings()}
+    return about_model.model_copy(update=others)
+
+
+def _as_custom_config(settings: Settings) -> dict[str, str]:
+    return {"settings": settings.model_dump_json(by_alias=True)}
 
 
 def _without_display(settings: Settings) -> Settings:

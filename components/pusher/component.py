@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
@@ -19,6 +20,7 @@ from tfx.utils import path_utils
 from components.artifacts import OwnComponent, VerdictArtifact, channels, parameters
 from components.evaluation.verdict import OVERALL, SliceMetrics, read_metrics
 from components.export.real_rows import showcase
+from components.names import IS_NEW, PUSHED, VERSION
 from components.pusher.push import push
 from components.splits import SplitTables, written_rows
 from components.verdict import Verdict
@@ -27,8 +29,6 @@ from config.schema import read_schema
 from config.settings import Settings, ShowcaseSettings
 from serving.repository.layout import EVALUATION, SCHEMA, SHOWCASE, STATISTICS, TRAINING
 from serving.repository.manifest import Manifest
-
-PUSHED, VERSION = "pushed", "version"  # custom properties of the output
 
 
 class AtomicPusherSpec(ComponentSpec):
@@ -64,13 +64,14 @@ class Executor(BaseExecutor):
         training = json.loads((model / TRAINING).read_text(encoding="utf-8"))
         metrics = read_metrics(uris["evaluation"])
         evaluation = Verdict.read(Path(uris["evaluation"]))
+        data_digest = input_dict["examples"][0].get_string_custom_property("source_digest")
         manifest = Manifest(
             model=settings.name,
             version=0,
             run_id=self._context.pipeline_run_id,
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             digest="",
-            data_digest=input_dict["examples"][0].get_string_custom_property("source_digest"),
+            data_digest=data_digest,
             settings_hash=settings_hash(settings),
             metrics=next(s.values for s in metrics if s.name == OVERALL),
             operating_point=training["operating_point"],
@@ -80,6 +81,7 @@ class Executor(BaseExecutor):
             },
             checksums={},
             baseline=next((f.details["baseline"] for f in evaluation.findings if "baseline" in f.details), ""),
+            identity=_identity(training, data_digest),
         )
         extra = _extra(uris, settings, metrics)
         limits = ShowcaseSettings.model_validate_json(exec_properties["showcase"])
@@ -90,7 +92,14 @@ class Executor(BaseExecutor):
         pushed = push(model, Path(exec_properties["base"]), manifest, extra)
         output.set_int_custom_property(PUSHED, 1)
         output.set_int_custom_property(VERSION, pushed.version)
+        output.set_int_custom_property(IS_NEW, int(pushed.is_new))
         output.set_string_custom_property("pushed_destination", str(pushed.folder))
+
+
+def _identity(training: Mapping[str, Any], data_digest: str) -> str:
+    """Return a digest of what a model is. Its files will not do: they hold the time it took, and numbers of nodes."""
+    parts = [data_digest, *(training[key] for key in ("weights_digest", "settings", "operating_point"))]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _extra(uris: Mapping[str, str], settings: Settings, metrics: Sequence[SliceMetrics]) -> dict[str, str | bytes]:

@@ -39,7 +39,7 @@ def push(
 
     `manifest` comes without version, digest and checksums; `extra` are further files by relative name. `reached` is
     called after each of `STEPS`, for tests that kill the process there. What a killed push left behind is cleaned up
-    by the next. A model that already is the newest version is not pushed twice.
+    by the next. A model that already is the newest version is not pushed twice, though it was trained twice.
     Raises EnvironmentProblem if another push is going on or the disk is in the way, GateRefused if the copy is damaged.
     """
     fix = "make room on the disk, or let this user write there, and run again; what is served is untouched"
@@ -50,9 +50,10 @@ def push(
         reached("locked")
         for leftover in base.glob(f"{STAGING}*"):
             shutil.rmtree(leftover)
-        identity = digest(checksums(model))
+        files = digest(checksums(model))
         newest = _newest(base)
-        if newest and newest.digest == identity and not problems(base / str(newest.version)):
+        is_same = newest and (newest.digest == files or newest.identity == manifest.identity != "")
+        if newest and is_same and is_newest(base, newest.version):
             return Pushed(newest.version, base / str(newest.version), is_new=False)
         version = max([_last_version(base), *versions(base)]) + 1
         if version > MAX_VERSION:
@@ -60,10 +61,10 @@ def push(
             raise DataError(f"{base} has no version number left", got=largest, fix="remove that folder")
         staged = base / f"{STAGING}{version}"
         try:
-            _stage(model, staged, replace(manifest, version=version, digest=identity), extra, reached)
+            _stage(model, staged, replace(manifest, version=version, digest=files), extra, reached)
             wrong = problems(staged)
             sums = checksums(staged)
-            if wrong or digest({name: sums[name] for name in sums.keys() - extra.keys()}) != identity:
+            if wrong or digest({name: sums[name] for name in sums.keys() - extra.keys()}) != files:
                 raise GateRefused(
                     "the staged copy is not what was vouched for", got=wrong, fix="check the disk, run again"
                 )
@@ -78,10 +79,9 @@ def push(
         return Pushed(version, base / str(version), is_new=True)
 
 
-def is_in_place(base: Path) -> bool:
-    """Return whether the last version pushed still is there, so that a cached push may be believed."""
-    last = _last_version(base)
-    return last > 0 and (base / str(last) / MANIFEST).is_file()
+def is_newest(base: Path, version: int) -> bool:
+    """Return whether a version is the newest under `base`, and whole."""
+    return versions(base)[-1:] == [version] and not problems(base / str(version))
 
 
 def _stage(

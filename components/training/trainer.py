@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Sequence
@@ -69,12 +70,20 @@ def run_fn(fn_args: Any) -> None:
         "class_counts": {"train": train.class_counts, "eval": evaluation.class_counts},
         "streamed": train.features is None,
         "operating_point": asdict(point) if point else None,
+        "weights_digest": _digest(network.weights),
         "features": [feature.name for feature in features],
         "history": history,
         "seconds": time.monotonic() - started,
     }
     for place in (folder / EXTRA, Path(fn_args.model_run_dir)):
         write_text(place / TRAINING_FILE, json.dumps(facts, indent=2) + "\n")
+
+
+def _digest(weights: Sequence[Any]) -> str:
+    hashed = hashlib.sha256()
+    for variable in weights:
+        hashed.update(np.ascontiguousarray(variable.numpy()).tobytes())
+    return hashed.hexdigest()
 
 
 def with_hyperparameters(settings: Settings, hyperparameters: dict[str, Any] | None) -> Settings:

@@ -8,8 +8,11 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
+from ml_metadata.metadata_store import metadata_store
+from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.compiler import compiler, constants
 from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
@@ -21,8 +24,10 @@ from common.files import locked
 from common.paths import Paths
 from components import names
 from components.probe import process
+from components.pusher.push import is_newest
 from pipeline.history import check_store, close_stale_executions, is_cached
 
+PUSHED_TYPE = "PushedModel"  # TFX's
 State = Literal["started", "ran", "cached", "failed"]
 
 
@@ -46,13 +51,11 @@ class ComponentFailed(VouchError):
         )
 
 
-def run(
-    pipeline: Pipeline, paths: Paths, run_id: str, report: Callable[[Progress], None], *, trust_push: bool = True
-) -> None:
+def run(pipeline: Pipeline, paths: Paths, run_id: str, report: Callable[[Progress], None]) -> None:
     """Run every component in order; unchanged ones come from TFX's cache.
 
     Follows tfx.orchestration.local.LocalDagRunner, which reports nothing and leaves interrupted executions RUNNING.
-    `trust_push=False` runs the pusher even if nothing changed.
+    The pusher runs though nothing changed where the version that it gave is no longer the newest, or not whole.
     Raises what a gate or our component raised, else ComponentFailed; EnvironmentProblem if the model is being run.
     """
     with locked(paths.pipeline / ".run_lock", f"a run of {paths.model!r} is going on already"), _interruptible():
@@ -63,12 +66,16 @@ def run(
         deployment = runner_utils.extract_local_deployment_config(ir)
         database = deployment.metadata_connection_config
         connection = getattr(database, database.WhichOneof("connection_config"))
+        executions: dict[str, int | None] = {}
         try:
             for node in ir.nodes:
                 component = node.pipeline_node.node_info.id
-                if component == names.PUSHER and not trust_push:
-                    node.pipeline_node.execution_options.caching_options.enable_cache = False
-                state = _launch(ir, node.pipeline_node, deployment, connection, component, report)
+                if component == names.PUSHER:
+                    caching = node.pipeline_node.execution_options.caching_options
+                    caching.enable_cache = _can_repeat_push(connection, executions.get(names.PROBE), paths.serving)
+                state, executions[component] = _launch(
+                    ir, node.pipeline_node, deployment, connection, component, report
+                )
                 if component == names.TRAINER and state == "ran":
                     process.warm_up()  # the probe will run: let it import TensorFlow meanwhile
         finally:
@@ -78,7 +85,8 @@ def run(
 
 def _launch(
     ir: Any, node: Any, deployment: Any, connection: Any, component: str, report: Callable[[Progress], None]
-) -> State:
+) -> tuple[State, int | None]:
+    """Run one component, or take it from the cache; return how it went, and the number of its execution."""
     started = time.monotonic()
     report(Progress(component, "started"))
     try:
@@ -101,7 +109,27 @@ def _launch(
         raise ComponentFailed(component, error) from error
     state: State = "cached" if info and is_cached(connection, info.execution_id) else "ran"
     report(Progress(component, state, time.monotonic() - started))
-    return state
+    return state, info.execution_id if info else None
+
+
+def _can_repeat_push(connection: Any, probe: int | None, base: Path) -> bool:
+    """Return whether the last push of what an execution of the probe vouched for still is the newest version, whole.
+
+    A push that was refused can be repeated, too.
+    """
+    store, event = metadata_store.MetadataStore(connection), metadata_store_pb2.Event
+
+    def outputs(executions: list[int]) -> list[int]:
+        return [e.artifact_id for e in store.get_events_by_execution_ids(executions) if e.type == event.OUTPUT]
+
+    vouched = outputs([probe] if probe else [])
+    readers = [e.execution_id for e in store.get_events_by_artifact_ids(vouched) if e.type == event.INPUT]
+    written = outputs(readers)
+    pushes = [artifact for artifact in store.get_artifacts_by_id(written) if artifact.type == PUSHED_TYPE]
+    if not pushes:
+        return True
+    version = max(pushes, key=lambda artifact: artifact.id).custom_properties["version"].int_value
+    return not version or is_newest(base, version)
 
 
 def _our_error(error: BaseException | None) -> VouchError | None:

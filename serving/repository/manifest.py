@@ -68,6 +68,7 @@ class Manifest:
     schema: str = SCHEMA
     drift_reference: str = STATISTICS
     baseline: str = ""  # the digest of the blessed model that the evaluation gate compared it with
+    identity: str = ""  # of its weights, its data and what it was made by: the same for a training repeated
 
     @property
     def is_blessed(self) -> bool:

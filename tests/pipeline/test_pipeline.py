@@ -57,6 +57,62 @@ def test_what_only_people_see_does_not_make_another_model(display: dict[str, Any
     assert settings_hash(_without_display(shown)) == settings_hash(_without_display(Settings.model_validate(plain)))
 
 
+PLAIN = {
+    "name": "toy",
+    "data": {"source": "toy.csv", "label": "y", "classes": ["a", "b"]},
+    "split": {"seed": 1},
+    "model": {"seed": 2},
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"title": "Toy"},
+        {"seed": 7},  # of the bootstrap alone, where the others have seeds of their own
+        {"evaluation": {"thresholds": {"auc": 0.5}, "change_margin": 0.5, "slices": [{"feature": "x"}]}},
+        {"probe": {"max_latency_ms": 49}},
+        {"tuner": {"trials": 9}},
+        {"data_gate": {"leak_score": 0.9}},
+        {"showcase": {"train_rows": 0}},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_trainer_does_not_read_retrains_nothing(change: dict[str, Any]) -> None:
+    from pipeline.pipeline import _for_training
+
+    assert _for_training(Settings.model_validate(PLAIN | change)) == _for_training(Settings.model_validate(PLAIN))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": {"seed": 3}},
+        {"model": {"seed": 2, "epochs": 3}},
+        {"split": {"seed": 2}},
+        {"evaluation": {"target_recall": 0.5}},
+        {"probe": {"golden_rows": 5}},
+        {"categorical": ["x"]},
+        {"data": PLAIN["data"] | {"positive": "a"}},  # type: ignore[operator]
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_it_reads_does(change: dict[str, Any]) -> None:
+    from pipeline.pipeline import _for_training
+
+    assert _for_training(Settings.model_validate(PLAIN | change)) != _for_training(Settings.model_validate(PLAIN))
+
+
+def test_a_model_setting_does_not_change_how_a_given_model_is_judged() -> None:
+    from pipeline.pipeline import _for_evaluation
+
+    plain = Settings.model_validate(PLAIN)
+    changed = Settings.model_validate(PLAIN | {"model": {"epochs": 3}, "probe": {"max_memory_mb": 1}})
+    assert _for_evaluation(changed) == _for_evaluation(plain)
+    asked = Settings.model_validate(PLAIN | {"evaluation": {"thresholds": {"auc": 0.5}}})
+    assert _for_evaluation(asked) != _for_evaluation(plain)
+
+
 def test_an_argument_more_keeps_the_runner_of_this_machine() -> None:
     assert with_runner([]) == LOCAL_BEAM_ARGS
     assert with_runner(["--direct_num_workers=2"]) == [*LOCAL_BEAM_ARGS, "--direct_num_workers=2"]

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from common.errors import DataError, EnvironmentProblem, GateRefused
-from components.pusher.push import LAST, STAGING, STEPS, is_in_place, push
+from components.pusher.push import LAST, STAGING, STEPS, is_newest, push
 from serving.repository.layout import MAX_VERSION, versions
 from serving.repository.manifest import Manifest, problems
 
@@ -42,6 +43,26 @@ def test_the_same_model_is_not_pushed_twice(model: Path, tmp_path: Path) -> None
     assert (again.version, again.is_new) == (1, False)
 
 
+def test_a_model_trained_twice_is_not_pushed_twice_though_its_files_differ(model: Path, tmp_path: Path) -> None:
+    base, told = tmp_path / "base", replace(EMPTY, identity="weights, data, settings")
+    push(model, base, told, EXTRA)
+    retrained = make_model(tmp_path / "retrained", b"weights, at another time")
+    assert push(retrained, base, told, EXTRA).is_new is False
+    assert push(retrained, base, replace(told, identity="other weights"), EXTRA).version == 2
+    assert push(model, base, told, EXTRA).version == 3, "it is there, but no longer the newest"
+
+
+def test_only_a_whole_version_is_the_newest(model: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    first = push(model, base, EMPTY, EXTRA)
+    assert is_newest(base, 1)
+    (first.folder / "saved_model.pb").write_bytes(b"changed")
+    assert not is_newest(base, 1)
+    push(make_model(tmp_path / "other", b"better"), base, EMPTY, EXTRA)
+    assert is_newest(base, 2)
+    assert not is_newest(base, 1)
+
+
 def test_numbers_only_grow_even_when_versions_are_removed(model: Path, tmp_path: Path) -> None:
     base = tmp_path / "base"
     push(model, base, EMPTY, EXTRA)
@@ -49,7 +70,7 @@ def test_numbers_only_grow_even_when_versions_are_removed(model: Path, tmp_path:
     for file in sorted(second.folder.rglob("*"), reverse=True):
         file.rmdir() if file.is_dir() else file.unlink()
     second.folder.rmdir()
-    assert not is_in_place(base)
+    assert not is_newest(base, 2)
     assert push(make_model(tmp_path / "third", b"best"), base, EMPTY, EXTRA).version == 3
 
 
