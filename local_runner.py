@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,7 +55,8 @@ def run(config: Path, overrides: tuple[str, ...], beam_args: tuple[str, ...], ov
     settings = _settings(config, overrides)
     from pipeline.cli import run_pipeline
 
-    pushed = run_pipeline(settings, override=override, beam_args=list(beam_args), verbose=verbose)
+    command = _command(config, {"--set": overrides, "--beam-arg": beam_args, "--override-data-gate": (override,)})
+    pushed = run_pipeline(settings, override=override, beam_args=list(beam_args), command=command, verbose=verbose)
     if not pushed:
         sys.exit(GateRefused.exit_code)
 
@@ -133,6 +135,14 @@ def _settings(config: Path, overrides: tuple[str, ...]) -> Settings:
     from config.load import load_settings
 
     return load_settings(config, overrides)
+
+
+def _command(config: Path, options: dict[str, tuple[str, ...]]) -> str:
+    """Return the line that starts this run again, from where it was started."""
+    place, here = config.resolve(), Path.cwd()
+    shown = place.relative_to(here) if place.is_relative_to(here) else place
+    given = [part for option, values in options.items() for value in values if value for part in (option, value)]
+    return shlex.join(["python", "local_runner.py", "run", str(shown), *given])
 
 
 def _end(code: int) -> None:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +63,25 @@ def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
 
 def settings_hash(settings: Settings) -> str:
     """Return a short digest of all values, the same whatever the order of keys and the place of the files."""
-    values = settings.model_dump(mode="json")
-    values["data"]["source"] = settings.data.source.name
-    values["schema_file"] = settings.schema_file and settings.schema_file.name
+    values = _placeless(settings).model_dump(mode="json")
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def settings_values(settings: Settings) -> dict[str, Any]:
+    """Return all values by the names that YAML has for them, those of files without their folders."""
+    return _placeless(settings).model_dump(mode="json", by_alias=True)
+
+
+def settings_yaml(values: Mapping[str, Any]) -> str:
+    """Return values as a file that `load_settings` reads beside the data; nothing is left for the tuner to search."""
+    fixed = {**values, "tuner": {**values["tuner"], "enabled": False}}
+    return yaml.safe_dump(fixed, sort_keys=False, allow_unicode=True)
+
+
+def _placeless(settings: Settings) -> Settings:
+    data = settings.data.model_copy(update={"source": Path(settings.data.source.name)})
+    schema = settings.schema_file and Path(settings.schema_file.name)
+    return settings.model_copy(update={"data": data, "schema_file": schema})
 
 
 def _read(file: Path) -> tuple[dict[str, Any], Places]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MARKS = {"ran": "[green]✓[/]", "cached": "[cyan]=[/]", "failed": "[red]✗[/]"}
 
 
-def run_pipeline(settings: Settings, *, override: str, beam_args: list[str], verbose: bool) -> bool:
+def run_pipeline(settings: Settings, *, override: str, beam_args: list[str], command: str, verbose: bool) -> bool:
     """Run the pipeline, show how it goes, and return whether the model is now pushed."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -47,7 +47,7 @@ def run_pipeline(settings: Settings, *, override: str, beam_args: list[str], ver
         from pipeline.pipeline import create_pipeline
 
         console.print(f"  {MARKS['ran']} {'start-up':<18}{time.monotonic() - started:7.1f} s")
-        graph = create_pipeline(settings, paths, override=override, beam_args=beam_args)
+        graph = create_pipeline(settings, paths, override=override, beam_args=beam_args, command=command)
         try:
             run(graph, paths, run_id, _reporter(console, status))
         except VouchError:

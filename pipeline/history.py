@@ -247,13 +247,17 @@ def show_runs(model: str | None, limit: int, as_json: bool) -> None:
     if not runs:
         console.print("no runs yet: local_runner.py run config/NAME")
         return
-    table = Table(Column("run", no_wrap=True), "model", "state", "version", "ran/cached", "seconds")
+    longest = {
+        title: max(len(getattr(run, key)) for run in runs) for title, key in (("run", "run_id"), ("model", "model"))
+    }
+    names_first = [Column(title, no_wrap=True, min_width=width) for title, width in longest.items()]
+    table = Table(*names_first, "state", "version", "ran/cached", "seconds", box=None, pad_edge=False)
     for run in runs:
         ran = sum(step.state == "COMPLETE" for step in run.steps)
         cached = sum(step.state == "CACHED" for step in run.steps)
         version = str(run.pushed_version or "–")
         table.add_row(run.run_id, run.model, run.state, version, f"{ran}/{cached}", f"{run.seconds:.1f}")
-    console.print(table)
+    console.print(table, soft_wrap=not console.is_terminal)
 
 
 def explain_run(run_id: str | None, model: str | None, as_json: bool) -> None:

@@ -53,9 +53,12 @@ def with_runner(beam_args: list[str]) -> list[str]:
 
 
 def create_pipeline(
-    settings: Settings, paths: Paths, *, override: str = "", beam_args: list[str] | None = None
+    settings: Settings, paths: Paths, *, override: str = "", beam_args: list[str] | None = None, command: str = ""
 ) -> Pipeline:
-    """Return the graph for one model. `override` is the reason given for going on in spite of data errors."""
+    """Return the graph for one model.
+
+    `override` is the reason given for going on in spite of data errors, `command` what the report names to repeat it.
+    """
     curated = read_schema(settings.schema_file) if settings.schema_file else None
     if curated:
         check_schema(curated, settings)
@@ -159,6 +162,8 @@ def create_pipeline(
         settings=settings,
         settings_hash=settings_hash(about_model),
         metadata=paths.metadata,
+        command=command,
+        **({"tuner_results": tuner.outputs["tuner_results"]} if tuner else {}),
     )
 
     before = [examples, statistics, schema, validator, data_gate, transform]

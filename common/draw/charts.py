@@ -52,11 +52,15 @@ class Axis:
 
 @dataclass(frozen=True)
 class Line:
-    """A series of points; one that is not finite is a gap. `rows`: how many stand behind each, which makes it a dot."""
+    """A series of points; one that is not finite is a gap.
+
+    `rows`: how many stand behind each, which makes it a dot; `spans`: from where to where its `y` may be.
+    """
 
     name: str
     points: Sequence[Point]
     rows: Sequence[int] = ()
+    spans: Sequence[tuple[float, float]] = ()
 
     @property
     def runs(self) -> list[list[Point]]:
@@ -169,6 +173,8 @@ def _line(number: int, line: Line, across: Scale, up: Scale) -> Iterator[Markup]
     for run in line.runs:
         points = [(across(x), up(y)) for x, y in run]
         yield path(points if len(points) > 1 else points * 2, line_kind(number))
+    for (low, high), (x, _) in zip(line.spans, line.points, strict=False):
+        yield path([(across(x), up(low)), (across(x), up(high))], "chart-axis")
     for rows, (x, y) in zip(line.rows, line.points, strict=False):
         radius = 2 + 4 * math.sqrt(rows / max(line.rows))
         is_high = up(y) < (up.start + up.end) / 2

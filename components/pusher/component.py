@@ -24,10 +24,10 @@ from components.names import IS_NEW, PUSHED, VERSION
 from components.pusher.push import push
 from components.splits import SplitTables, written_rows
 from components.verdict import Verdict
-from config.load import settings_hash
+from config.load import settings_hash, settings_values, settings_yaml
 from config.schema import read_schema
 from config.settings import Settings, ShowcaseSettings
-from serving.repository.layout import EVALUATION, SCHEMA, SHOWCASE, STATISTICS, TRAINING
+from serving.repository.layout import EVALUATION, SCHEMA, SETTINGS, SHOWCASE, STATISTICS, TRAINING
 from serving.repository.manifest import Manifest
 
 
@@ -104,7 +104,9 @@ def _identity(training: Mapping[str, Any], data_digest: str) -> str:
 
 def _extra(uris: Mapping[str, str], settings: Settings, metrics: Sequence[SliceMetrics]) -> dict[str, str | bytes]:
     """Return the files that travel with the model beside those Trainer wrote."""
+    trained = json.loads((Path(path_utils.serving_model_path(uris["model"])) / TRAINING).read_text(encoding="utf-8"))
     return {
+        SETTINGS: settings_yaml(settings_values(settings) | {"model": trained["settings"]["model"]}),
         SCHEMA: text_format.MessageToString(read_schema(Path(uris["schema"]) / "schema.pbtxt")),
         STATISTICS: (Path(uris["statistics"]) / "Split-train" / "FeatureStats.pb").read_bytes(),
         EVALUATION: json.dumps({s.name: {"rows": s.rows, **s.values} for s in metrics}, indent=2) + "\n",

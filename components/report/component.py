@@ -16,7 +16,7 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx.dsl.components.base.base_executor import BaseExecutor
 from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
 from tfx.types import artifact_utils, standard_artifacts
-from tfx.types.component_spec import ComponentSpec
+from tfx.types.component_spec import ChannelParameter, ComponentSpec
 from tfx.utils import path_utils
 
 from common.files import write_text
@@ -25,17 +25,19 @@ from components.evaluation.baselines import MAX_FIT_ROWS, compare
 from components.evaluation.bounds import Metric, Rows
 from components.evaluation.comparison import score
 from components.evaluation.verdict import OVERALL, SliceMetrics, read_metrics
-from components.names import CARD, EVALUATION_VERDICT, HTML, JSON, PNG, XLSX
+from components.names import CARD, EVALUATION_VERDICT, HTML, JSON, PNG, SETTINGS, XLSX
 from components.report import facts as f
 from components.report.figures import write_png
 from components.report.views import render_card, render_html, write_xlsx
 from components.splits import SPLITS, SplitTables, read_anomalies, read_statistics, written_rows
 from components.verdict import Verdict
+from config.load import settings_values, settings_yaml
 from config.schema import Feature
 from config.settings import EvaluationSettings, Settings
 from serving.repository.contents import Statistics
 from serving.repository.layout import TRAINING
 
+TUNER_RESULTS = "tuner_results.json"  # TFX's
 PACKAGES = {
     "TFX": "tfx",
     "TensorFlow": "tensorflow",
@@ -55,10 +57,12 @@ def gather(
     run_id: str,
     root: Path,
     stages: Sequence[f.Stage],
+    command: str,
 ) -> f.Facts:
     """Return all facts of a run.
 
-    `artifacts`: the component's inputs by key; `root`: the pipeline's root, which places are relative to.
+    `artifacts`: the component's inputs by key; `root`: the pipeline's root, which places are relative to; `command`:
+    what started the run.
     """
     uris = {key: Path(artifact.uri) for key, artifact in artifacts.items()}
     model = Path(path_utils.serving_model_path(str(uris["model"])))
@@ -108,12 +112,13 @@ def gather(
         confusion=f.confusion_matrix(scored, len(data.classes)),
         curves=_curves(scored, settings),
         history=_history(training["history"]),
-        network=_network(training, model, settings),
+        network=_network(training, model, settings, uris.get("tuner_results")),
         baselines=compare(train, evaluation, test, settings),
         stages=tuple(stages),
         lineage=tuple(_artifact(key, artifact, root) for key, artifact in artifacts.items()),
         environment=environment(),
-        training=training["settings"]["model"],
+        settings=settings_values(settings) | {"model": training["settings"]["model"]},
+        command=command,
     )
 
 
@@ -160,11 +165,14 @@ def _history(values: Mapping[str, Sequence[float]]) -> f.History:
     return f.History(values, on_eval.index(min(known)) + 1 if known else 0)
 
 
-def _network(training: Mapping[str, Any], model: Path, settings: Settings) -> f.Network:
+def _network(training: Mapping[str, Any], model: Path, settings: Settings, tuner_results: Path | None) -> f.Network:
     trained, configured = training["settings"]["model"], settings.model.model_dump(mode="json")
     outputs = 1 if settings.data.is_binary else len(settings.data.classes)
     tuned = {key: value for key, value in trained.items() if value != configured[key]} if settings.tuner.enabled else {}
-    return f.Network((*trained["hidden_units"], outputs), saved_widths(model), training["parameters"], tuned)
+    trials = json.loads((tuner_results / TUNER_RESULTS).read_text(encoding="utf-8")) if tuner_results else []
+    trials = [{key: value for key, value in trial.items() if key != "trial_id"} for trial in trials]
+    widths = (*configured["hidden_units"], outputs)
+    return f.Network(widths, saved_widths(model), training["parameters"], tuned, tuple(trials))
 
 
 def _class_counts(statistics: Statistics, label: str) -> dict[str, int]:
@@ -223,9 +231,12 @@ def _node(store: Any, execution: Any, pipeline_name: str) -> str | None:
 
 
 class RunReportSpec(ComponentSpec):
-    """All that a run made. `settings`: JSON; `settings_hash`: as in the manifest; `metadata`: ML Metadata's file."""
+    """All that a run made.
 
-    PARAMETERS = parameters(settings=str, settings_hash=str, metadata=str)
+    `settings`: JSON; `settings_hash`: as in the manifest; `metadata`: ML Metadata's file; `command`: what started it.
+    """
+
+    PARAMETERS = parameters(settings=str, settings_hash=str, metadata=str, command=str)
     INPUTS = channels(
         examples=standard_artifacts.Examples,
         statistics=standard_artifacts.ExampleStatistics,
@@ -237,7 +248,7 @@ class RunReportSpec(ComponentSpec):
         evaluation=standard_artifacts.ModelEvaluation,
         serving_verdict=VerdictArtifact,
         pushed_model=standard_artifacts.PushedModel,
-    )
+    ) | {"tuner_results": ChannelParameter(type=standard_artifacts.TunerResults, optional=True)}
     OUTPUTS = channels(report=ReportArtifact)
 
 
@@ -250,12 +261,17 @@ class Executor(BaseExecutor):
         root = folder.parents[2]  # <root>/<component>/<output>/<execution id>
         run_id = self._context.pipeline_run_id
         facts = gather(
-            {key: artifact_utils.get_single_instance(artifacts) for key, artifacts in sorted(input_dict.items())},
+            {
+                key: artifact_utils.get_single_instance(artifacts)
+                for key, artifacts in sorted(input_dict.items())
+                if artifacts
+            },
             settings,
             exec_properties["settings_hash"],
             run_id,
             root,
             read_stages(Path(exec_properties["metadata"]), settings.name, run_id),
+            exec_properties["command"],
         )
         write_report(facts, folder)
 
@@ -268,6 +284,7 @@ def write_report(facts: f.Facts, folder: Path) -> None:
             verdict.write(folder / EVALUATION_VERDICT)
     write_text(folder / CARD, render_card(facts))
     write_text(folder / JSON, facts.as_json())
+    write_text(folder / SETTINGS, settings_yaml(facts.settings))
     write_text(folder / HTML, render_html(facts))
     write_xlsx(facts, folder / XLSX)
     write_png(facts, folder / PNG)

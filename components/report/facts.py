@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.evaluation.baselines import Baseline
-from components.evaluation.bounds import Metric, Rows
+from components.evaluation.bounds import Metric, Rows, clopper_pearson
 from components.verdict import Verdict
 
-BINS = 10
+MOST_BINS, LEAST_IN_BIN = 10, 20
+BIN_CONFIDENCE = 0.95  # of each bound of a bin
 HISTOGRAM_BINS = 20
 MAX_POINTS = 300  # more cannot be seen
 Points = tuple[tuple[float, float], ...]
@@ -23,11 +24,13 @@ Points = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True)
 class CalibrationBin:
-    """Rows whose probability lies in one tenth: its mean, and how many of the rows really were of the class."""
+    """Neighbouring rows by probability: its mean, which share of them really was of the class, and its bounds."""
 
     predicted: float
     observed: float
     rows: int
+    lower: float
+    upper: float
 
 
 @dataclass(frozen=True)
@@ -101,11 +104,18 @@ def _points(x: NDArray[Any], y: NDArray[Any]) -> Points:
 
 
 def _calibration(is_own: NDArray[np.bool_], probability: NDArray[Any]) -> tuple[CalibrationBin, ...]:
-    member = np.minimum((probability * BINS).astype(int), BINS - 1)
+    """Return bins of equal count, so that none is of a few rows, unless there are no more."""
+    bins = min(max(len(probability) // LEAST_IN_BIN, 1), MOST_BINS)
+    parts = np.array_split(np.argsort(probability, kind="stable"), bins)
     return tuple(
-        CalibrationBin(float(probability[inside].mean()), float(is_own[inside].mean()), int(inside.sum()))
-        for inside in (member == i for i in range(BINS))
-        if inside.any()
+        CalibrationBin(
+            float(probability[part].mean()),
+            float(is_own[part].mean()),
+            len(part),
+            *clopper_pearson(float(is_own[part].sum()), len(part), BIN_CONFIDENCE),
+        )
+        for part in parts
+        if len(part)
     )
 
 
@@ -176,16 +186,26 @@ class ArtifactFacts:
 
 @dataclass(frozen=True)
 class Network:
-    """The network as configured, and the layer widths read back from the saved variables."""
+    """The layer widths as configured and as read back from the saved variables.
+
+    `tuned`: what the tuner found of the settings, and `trials`, what it tried, by its objective, the best first.
+    """
 
     configured: tuple[int, ...]
     saved: tuple[int, ...]
     parameters: int
     tuned: Mapping[str, Any] = field(default_factory=dict)
+    trials: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def is_as_configured(self) -> bool:
         return self.configured == self.saved
+
+    @property
+    def is_as_trained(self) -> bool:
+        """Whether the saved widths are those that were to be trained, configured or tuned."""
+        hidden = self.tuned.get("hidden_units", self.configured[:-1])
+        return self.saved == (*hidden, self.configured[-1])
 
 
 @dataclass(frozen=True)
@@ -248,7 +268,8 @@ class Facts:
     stages: tuple[Stage, ...]
     lineage: tuple[ArtifactFacts, ...]
     environment: Mapping[str, str]
-    training: Mapping[str, Any]  # the settings of the network as trained
+    settings: Mapping[str, Any]  # all that the run came to, `model` as it was trained
+    command: str  # that started the run
 
     @property
     def name(self) -> str:
@@ -292,6 +313,9 @@ class Facts:
         """The test rows in words; those of a group say less than as many by themselves."""
         groups = f" of {self.test_groups} groups ({self.group_by})" if self.test_groups is not None else ""
         return f"{self.test_rows} test rows{groups}"
+
+    def split(self, name: str) -> SplitFacts:
+        return next((split for split in self.splits if split.name == name), SplitFacts(name, 0, {}))
 
     def metric(self, name: str) -> Metric | None:
         return next((metric for metric in self.metrics if metric.name == name), None)

@@ -72,25 +72,29 @@ def precision_recall(facts: Facts) -> Chart:
     )
 
 
-def calibration(facts: Facts) -> Chart:
-    """Return predicted against observed probability; on the diagonal they agree."""
-    curves = facts.curves[:COLOURS]
-    words = [
-        f"{c.name}: " + "; ".join(f"{b.predicted:.2f} predicted, {b.observed:.2f} seen" for b in c.calibration)
-        for c in curves
-    ]
+def calibrations(facts: Facts) -> list[Chart]:
+    """Return predicted against observed probability for each class; on the diagonal they agree."""
+    return [_calibration(curves) for curves in facts.curves[:COLOURS]]
+
+
+def _calibration(curves: ClassCurves) -> Chart:
+    bins = curves.calibration
+    words = "; ".join(
+        f"{b.predicted:.2f} predicted, {b.observed:.2f} seen in {b.rows} rows ({b.lower:.2f} to {b.upper:.2f})"
+        for b in bins
+    )
     return Chart(
-        title="Calibration",
-        description=". ".join(words) + ".",
+        title=f"Calibration: {curves.name}",
+        description=f"{words}.",
         x=Axis("predicted probability"),
         y=Axis("share observed"),
         lines=[
             Line(
-                f"{c.name}, with the rows in each tenth" if len(curves) == 1 else c.name,
-                [(b.predicted, b.observed) for b in c.calibration],
-                rows=[b.rows for b in c.calibration] if len(curves) == 1 else (),
+                "with bounds, and the rows behind each",
+                [(b.predicted, b.observed) for b in bins],
+                rows=[b.rows for b in bins],
+                spans=[(b.lower, b.upper) for b in bins],
             )
-            for c in curves
         ],
         diagonal=True,
     )
@@ -191,7 +195,7 @@ def _chart(axes: Any, chart: Chart) -> None:
     for mark in chart.marks:
         look = {"markersize": 8, "markerfacecolor": "white", "markeredgecolor": INK, "markeredgewidth": 2}
         axes.plot(mark.x, mark.y, "o", linestyle="none", clip_on=False, zorder=3, label=mark.name, **look)
-    axes.legend(loc="lower right" if chart.diagonal else "upper right", frameon=False, fontsize=9.5)
+    axes.legend(loc="lower right" if chart.diagonal else "best", frameon=False, fontsize=9.5)
 
 
 def _confusion(axes: Any, facts: Facts) -> None:

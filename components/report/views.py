@@ -26,8 +26,10 @@ from config.settings import LOSSES
 
 HTML_TEMPLATE, CARD_TEMPLATE = "report.html.j2", "model_card.md.j2"
 Row = Sequence[Any]
+ONE_TABLE = {"Metrics", "Slices", "Baselines", "History", "Curves", "Lineage", "Gates"}  # sheets that can be filtered
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # OWASP, CSV injection
 MAX_TEXT = 32_767  # Excel's limit of a cell
+HUB_METRICS = {"auc": "roc_auc", "binary_accuracy": "accuracy"}  # ids of Hugging Face's where they are others
 BOUNDS = ("", " at least", " at most")
 
 
@@ -37,7 +39,7 @@ def render_html(facts: Facts) -> str:
         facts=facts,
         learning=_drawn(figures.learning_curves(facts)),
         discrimination=_drawn([figures.roc(facts), figures.precision_recall(facts)]),
-        calibration=_drawn([figures.calibration(facts)]),
+        calibration=_drawn(figures.calibrations(facts)),
         histograms=figures.histograms(facts),
         scale_start=scale_start(facts.metrics),
         stage_seconds=sum(stage.seconds for stage in facts.stages),
@@ -64,7 +66,7 @@ def render_card(facts: Facts) -> str:
         rarest=min(test.class_counts.items(), key=lambda pair: pair[1]) if test else None,
         split_rows=[[s.name, s.rows, *(s.class_counts.get(c, 0) for c in facts.classes)] for s in facts.splits],
         feature_rows=[
-            [f"`{_cell(f.name)}`", _cell(f.unit), f.kind, f.missing, *map(brief, (f.minimum, f.mean, f.maximum))]
+            [f"`{_code(f.name)}`", _cell(f.unit), f.kind, f.missing, *map(brief, (f.minimum, f.mean, f.maximum))]
             for f in facts.features
         ],
         metric_rows=[[m.title, *map(number, (m.value, m.lower, m.upper)), brief(m.asked)] for m in facts.metrics],
@@ -76,7 +78,7 @@ def render_card(facts: Facts) -> str:
 
 def _card_head(facts: Facts) -> dict[str, Any]:
     metrics = [
-        {"type": metric.name, "name": metric.title, "value": round(metric.value, 6)}
+        {"type": HUB_METRICS.get(metric.name, metric.name), "name": metric.title, "value": round(metric.value, 6)}
         for metric in facts.metrics
         if math.isfinite(metric.value)
     ]
@@ -137,8 +139,13 @@ def _plain(text: str) -> str:
 
 
 def _cell(text: str) -> str:
-    """Return text that stays within its table cell or code span."""
-    return _plain(text).replace("|", "\\|").replace("\n", " ").replace("`", "'")
+    """Return text that stays within its table cell."""
+    return _plain(_code(text))
+
+
+def _code(text: str) -> str:
+    """Return text that stays within its code span, where HTML is text already, and the span within a table cell."""
+    return text.replace("|", "\\|").replace("\n", " ").replace("`", "'")
 
 
 def _drawn(charts: Iterable[Chart]) -> list[Chart]:
@@ -154,7 +161,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, brief=brief, interval=interval, plain=_plain, cell=_cell)
+    environment.filters.update(number=number, brief=brief, interval=interval, plain=_plain, cell=_cell, code=_code)
     environment.globals.update(percent=percent)
     return environment
 
@@ -162,12 +169,18 @@ def _environment() -> Environment:
 def write_xlsx(facts: Facts, path: Path) -> None:
     from openpyxl import Workbook
     from openpyxl.utils import get_column_letter
+    from openpyxl.worksheet.properties import PageSetupProperties
 
     book = Workbook(write_only=True)
     for title, rows in _sheets(facts).items():
         sheet = book.create_sheet(title)
         sheet.freeze_panes = "A2"
+        sheet.page_setup.orientation = "landscape"
+        sheet.sheet_properties.pageSetUpPr = PageSetupProperties(fitToPage=True)
+        sheet.page_setup.fitToHeight = 0  # as many pages as it takes, one of them wide
         table = [list(row) for row in rows]
+        if title in ONE_TABLE:
+            sheet.auto_filter.ref = f"A1:{get_column_letter(len(table[0]))}{len(table)}"
         for index, width in enumerate(_widths(table), 1):
             sheet.column_dimensions[get_column_letter(index)].width = width
         for number, row in enumerate(table):
@@ -190,13 +203,23 @@ def _sheets(facts: Facts) -> dict[str, Iterable[Row]]:
         "Slices": [("Slice", "Rows", *names), *((s.name, s.rows, *_flat(s.metrics)) for s in facts.slices)],
         "Baselines": [
             ("Model", "Rows fitted", "Rows judged", "Threshold", *names),
-            ("This network", None, facts.test_rows, _threshold(facts), *_flat(facts.metrics)),
+            ("This network", facts.split("train").rows, facts.test_rows, _threshold(facts), *_flat(facts.metrics)),
             *((b.name, b.fit_rows, b.test_rows, b.threshold, *_flat(b.metrics)) for b in facts.baselines),
         ],
         "Data": _data(facts),
         "History": [
             ("Epoch", *facts.history.values),
             *((i, *values) for i, values in enumerate(zip_longest(*facts.history.values.values()), 1)),
+        ],
+        "Curves": [
+            ("Class", "Curve", "x", "y"),
+            *((c.name, "ROC", *point) for c in facts.curves for point in c.roc),
+            *((c.name, "Precision by recall", *point) for c in facts.curves for point in c.precision_recall),
+            *((c.name, "Share by probability", b.predicted, b.observed) for c in facts.curves for b in c.calibration),
+        ],
+        "Lineage": [
+            ("Input", "Type", "Artifact", "Place"),
+            *((a.name, a.type, a.artifact_id, a.uri) for a in facts.lineage),
         ],
         "Gates": [
             ("Gate", "Passed", "Severity", "Kind", "Feature", "Sentence"),
@@ -213,6 +236,10 @@ def _summary(facts: Facts) -> Iterable[Row]:
     yield "Outcome", facts.headline
     yield from (("Because", reason) for reason in facts.reasons)
     yield from (("Override", override) for override in facts.overrides)
+    yield "Command", facts.command
+    yield "Label", facts.label
+    yield "Positive class", facts.positive
+    yield "Confidence of each bound", facts.confidence
     yield "Source", facts.source
     yield "Rows read", facts.rows_in
     yield "Data digest", facts.source_digest
@@ -267,7 +294,10 @@ def _workbook_cell(sheet: Any, value: Any, *, is_header: bool) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         value = None
     if not isinstance(value, str):
-        return value if not is_header else WriteOnlyCell(sheet, value)
+        cell = WriteOnlyCell(sheet, value)
+        if isinstance(value, float):
+            cell.number_format = "0.0000"
+        return cell
     text = ILLEGAL_CHARACTERS_RE.sub("", value)[:MAX_TEXT]
     if not is_header and not text.startswith(FORMULA_STARTS):
         return text

@@ -13,6 +13,7 @@ GOLDEN = f"{EXTRA}/golden.json"
 SCHEMA = f"{EXTRA}/schema.pbtxt"
 STATISTICS = f"{EXTRA}/train_statistics.pb"
 TRAINING = f"{EXTRA}/training.json"
+SETTINGS = f"{EXTRA}/settings.yaml"
 EVALUATION = f"{EXTRA}/evaluation.json"
 SHOWCASE = f"{EXTRA}/showcase.json"
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from common.errors import DataError
-from pipeline.history import find_run, list_runs, verdicts
+from pipeline.history import find_run, list_runs, show_runs, verdicts
 
 pytestmark = pytest.mark.slow
 
@@ -50,3 +50,13 @@ def test_verdicts_come_in_the_order_of_the_gates(pipeline_run: Any, tmp_path: Pa
 def test_seconds_are_those_of_components_that_ran(pipeline_run: Any) -> None:
     for step in pipeline_run.run.steps:
         assert (step.seconds == 0) == (step.state == "CACHED")
+
+
+def test_names_of_runs_and_models_are_never_cut(
+    pipeline_run: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VOUCH_VAR", str(pipeline_run.var))
+    monkeypatch.setenv("COLUMNS", "30")
+    show_runs(None, 20, as_json=False)
+    first = capsys.readouterr().out.splitlines()[1]
+    assert first.split()[:2] == [pipeline_run.run_id, "breast_cancer"]

@@ -11,6 +11,8 @@ from components.evaluation.bounds import Metric, Rows
 from components.report import facts as f
 from components.report.facts import class_curves, confusion_matrix, point_on_test
 from components.verdict import Finding, Verdict
+from config.load import settings_values
+from config.settings import Settings
 
 FactsMaker = Callable[..., f.Facts]
 METRICS = (
@@ -90,11 +92,18 @@ def make_facts() -> FactsMaker:
             "stages": (f.Stage("CsvExampleGen", "CACHED", 0.0, 1), f.Stage("Trainer", "COMPLETE", 8.25, 2)),
             "lineage": (f.ArtifactFacts("examples", "Examples", 1, "CsvExampleGen/examples/1"),),
             "environment": {"Python": "3.11.7", "TFX": "1.16.0"},
-            "training": {"epochs": 100, "hidden_units": (256, 128, 64, 32), "dropout": 0.3, "optimizer": "adam"},
+            "settings": invented_settings(classes),
+            "command": "python local_runner.py run config/invented --set model.dropout=0.3",
         }
         return f.Facts(**{**values, **changes})
 
     return make
+
+
+def invented_settings(classes: tuple[str, ...]) -> dict[str, Any]:
+    data = {"source": "/home/somebody/invented.csv", "label": "diagnosis", "classes": classes}
+    metrics = {"metrics": ["auc", "precision", "recall"]}
+    return settings_values(Settings.model_validate({"name": "invented", "data": data, "evaluation": metrics}))
 
 
 def invented_scores(classes: tuple[str, ...], rows: int) -> Rows:

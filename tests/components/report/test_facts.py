@@ -78,9 +78,19 @@ def test_areas_are_those_of_a_case_counted_by_hand() -> None:
     assert curves.roc[-1] == (1.0, 1.0)
 
 
+def test_calibration_bins_hold_many_rows_each_and_say_how_sure_they_are() -> None:
+    rng = np.random.default_rng(0)
+    probability = rng.beta(0.3, 0.3, 110)
+    bins = class_curves("M", rng.random(110) < probability, probability).calibration
+    assert [b.rows for b in bins] == [22] * 5
+    assert [b.predicted for b in bins] == sorted(b.predicted for b in bins)
+    assert all(b.lower <= b.observed <= b.upper for b in bins)
+    assert bins[2].upper - bins[2].lower > 0.2, "22 rows say little"
+
+
 def test_calibration_and_histogram_count_every_row() -> None:
     curves = class_curves("M", TRUE == 1, np.array([0.05, 0.15, 1.0, 0.12], np.float32))
-    assert [(b.rows, b.observed) for b in curves.calibration] == [(1, 0.0), (2, 0.5), (1, 1.0)]
+    assert [(b.rows, b.observed) for b in curves.calibration] == [(4, 0.5)], "so few rows draw no line"
     assert sum(curves.histogram_own) == 2
     assert curves.histogram_own[-1] == 1
     assert sum(curves.histogram_others) == 2

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from components.verdict import Verdict
+from config.load import load_settings
 from serving.repository.manifest import Manifest
 
 pytestmark = pytest.mark.slow
@@ -25,7 +26,9 @@ def facts(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / "report.json").read_text(encoding="utf-8")))
 
 
-@pytest.mark.parametrize("name", ["report.html", "report.json", "report.xlsx", "report.png", "model_card.md"])
+@pytest.mark.parametrize(
+    "name", ["report.html", "report.json", "report.xlsx", "report.png", "model_card.md", "settings.yaml"]
+)
 def test_every_file_is_there_and_small(folder: Path, name: str) -> None:
     assert 1_000 < (folder / name).stat().st_size < 2_000_000
 
@@ -53,6 +56,18 @@ def test_it_says_what_the_manifest_says(facts: dict[str, Any], pipeline_run: Any
 
 def test_the_network_read_back_is_the_one_configured(facts: dict[str, Any]) -> None:
     assert facts["network"]["saved"] == facts["network"]["configured"] == [256, 128, 64, 32, 1]
+
+
+def test_the_command_and_the_settings_give_the_run_again(
+    folder: Path, facts: dict[str, Any], breast_cancer: Any
+) -> None:
+    assert facts["command"] == "python local_runner.py run config/breast_cancer"
+    card = (folder / "model_card.md").read_text(encoding="utf-8")
+    assert f"`{facts['command']}` on the same data" in card
+    again = load_settings(
+        folder / "settings.yaml", [f"data.source={breast_cancer.data.source}", f"schema={breast_cancer.schema_file}"]
+    )
+    assert again == breast_cancer
 
 
 def test_every_stage_before_it_is_timed(facts: dict[str, Any], pipeline_run: Any) -> None:

@@ -25,6 +25,17 @@ NAN_METRICS = (Metric("auc", math.nan, math.nan, math.nan, asked=0.97), Metric("
 ONE_CLASS = class_curves("M", np.zeros(4, bool), np.array([0.1, 0.2, 0.3, 0.4]))
 NASTY = '=HYPERLINK("http://x","<script>alert(1)</script>")'
 
+TUNED = Network(
+    configured=(256, 128, 1),
+    saved=(64, 32, 1),
+    parameters=9,
+    tuned={"dropout": 0.1, "hidden_units": [64, 32]},
+    trials=(
+        {"score": 0.1234, "dropout": 0.1, "hidden_units": "64-32"},
+        {"score": 0.2345, "dropout": 0.3, "hidden_units": "256-128"},
+    ),
+)
+
 ODD = {
     "refused": {"pushed_version": None, "verdicts": (Verdict("evaluation", False, "Not blessed: too low."),)},
     "no positives in test": {"curves": (ONE_CLASS,), "confusion": ((4, 0), (0, 0)), "metrics": NAN_METRICS},
@@ -33,13 +44,16 @@ ODD = {
     "no slices": {"slices": ()},
     "no baselines": {"baselines": ()},
     "no stages": {"stages": ()},
-    "tuned": {"network": Network((64, 32, 1), (64, 32, 1), 9, {"dropout": 0.1, "hidden_units": [64, 32]})},
+    "tuned": {"network": TUNED},
     "one epoch": {"history": History({"loss": [0.7], "val_loss": [0.6]}, 1)},
     "nan loss": {"history": History({"loss": [math.nan, math.nan], "val_loss": [math.nan, math.nan]}, 0)},
     "no class counts": {"splits": (SplitFacts("train", 0, {}), SplitFacts("test", 0, {}))},
     "nasty text": {"title": NASTY, "description": NASTY, "source": NASTY, "label": NASTY},
 }
 DRAWN = {"pushed_version", "curves", "history", "title"}  # what the picture shows
+
+
+SHEETS = ["Summary", "Metrics", "Confusion", "Slices", "Baselines"]
 
 
 class Page(HTMLParser):
@@ -76,13 +90,13 @@ def test_odd_runs_get_every_file(make_facts: Any, tmp_path: Path, changes: dict[
     write_xlsx(facts, tmp_path / "report.xlsx")
     if DRAWN & changes.keys():
         write_png(facts, tmp_path / "report.png")
-    assert len(openpyxl.load_workbook(tmp_path / "report.xlsx").sheetnames) == 8
+    assert len(openpyxl.load_workbook(tmp_path / "report.xlsx").sheetnames) == 10
 
 
 def test_many_classes_get_every_file(make_facts: Any, tmp_path: Path) -> None:
     facts = make_facts(tuple(f"class {i}" for i in range(30)), rows=300)
     text = render_html(facts)
-    assert len(Page(text).all("figure")) == 2 + 3 + 6  # learning; ROC, PR, calibration; six histograms
+    assert len(Page(text).all("figure")) == 2 + 2 + 6 + 6  # learning; ROC, PR; six of calibration and of scores
     assert "The first 6 of 30 classes" in text
     render_card(facts)
     write_xlsx(facts, tmp_path / "report.xlsx")
@@ -131,25 +145,47 @@ def test_page_says_when_the_saved_network_is_another(make_facts: Any) -> None:
     assert "but configured: 256 – 1" in text
 
 
+def test_what_the_tuner_chose_is_told_as_such(make_facts: Any) -> None:
+    facts = make_facts(network=TUNED)
+    text, card = render_html(facts), render_card(facts)
+    assert "64 – 32 – 1, as the tuner found (configured: 256 – 128 – 1)" in text
+    assert "0.2345" in text
+    assert "in 2 trials: dropout 0.1, hidden units [64, 32] (layers configured: 256-128-1)" in card
+
+
+def test_the_command_is_the_one_that_was_run(make_facts: Any) -> None:
+    facts = make_facts(command="python local_runner.py run elsewhere/x --set model.epochs=3")
+    assert "`python local_runner.py run elsewhere/x --set model.epochs=3` on the same data" in render_card(facts)
+    assert "run elsewhere/x --set model.epochs=3" in render_html(facts)
+
+
 def test_text_from_data_stays_text(make_facts: Any) -> None:
     text = render_html(make_facts(title=NASTY, verdicts=(Verdict("data", False, NASTY),), source=NASTY))
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
     _, _, body = render_card(make_facts(title=NASTY, description=NASTY, source=NASTY)).split("---\n", 2)
-    assert "<script>" not in body
+    assert f"`{NASTY}`" in body, "in a code span HTML is text, and entities would be shown as they are"
+    assert "<script>" not in re.sub(r"`[^`\n]*`", "", body)
 
 
 def test_workbook_has_numbers_as_numbers_and_no_formula(make_facts: Any, tmp_path: Path) -> None:
     path = tmp_path / "report.xlsx"
     write_xlsx(make_facts(("=1+1", "@M"), title="+cmd|x", label="-y\x00"), path)
     book = openpyxl.load_workbook(path)
-    assert book.sheetnames == ["Summary", "Metrics", "Confusion", "Slices", "Baselines", "Data", "History", "Gates"]
+    assert book.sheetnames == [*SHEETS, "Data", "History", "Curves", "Lineage", "Gates"]
     cells = [cell for sheet in book for row in sheet for cell in row]
     assert not [cell for cell in cells if cell.data_type == "f"]
     risky = [c for c in cells if isinstance(c.value, str) and c.value.startswith(("=", "+", "@"))]
     assert risky
     assert all(cell.quotePrefix for cell in risky)
     assert book["Metrics"]["B2"].value == 0.9961
+    assert book["Metrics"]["B2"].number_format == "0.0000"
+    assert book["Baselines"]["B2"].value == 339, "the network has rows fitted, too"
+    assert {sheet.page_setup.orientation for sheet in book} == {"landscape"}
+    assert all(sheet.sheet_properties.pageSetUpPr.fitToPage for sheet in book)
+    summary = {row[0].value: row[1].value for row in book["Summary"]}
+    assert summary["Confidence of each bound"] == 0.95
+    assert summary["Positive class"] == "M"
     assert book["History"]["A3"].value == 2
 
 
@@ -165,7 +201,9 @@ def test_card_has_a_head_that_yaml_reads_and_every_section(make_facts: Any) -> N
     values = yaml.safe_load(head)
     assert values["pipeline_tag"] == "tabular-classification"
     result = values["model-index"][0]["results"][0]
-    assert {m["type"]: m["value"] for m in result["metrics"]}["auc"] == 0.9961
+    kinds = {m["type"]: m["value"] for m in result["metrics"]}
+    assert kinds["roc_auc"] == 0.9961, "Hugging Face's name"
+    assert kinds["accuracy"] == 0.9732
     for title in (
         "Intended use",
         "Out of scope",

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import Any
 
 import pytest
+import yaml
 
 from config.settings import Settings
 
@@ -65,3 +67,30 @@ def test_every_trial_was_run(tuned: Any) -> None:
     trials = json.loads(path.read_text())
     assert len(trials) == 2
     assert [trial["score"] for trial in trials] == sorted(trial["score"] for trial in trials)
+
+
+def test_report_and_version_say_what_the_tuner_chose_and_how_to_repeat_it(tuned: Any) -> None:
+    report = tuned.uri("RunReport", "report")
+    facts = json.loads((report / "report.json").read_text())
+    settings = yaml.safe_load((report / "settings.yaml").read_text())
+    trained = json.loads((tuned.model_folder / "assets.extra" / "training.json").read_text())["settings"]["model"]
+    assert facts["network"]["configured"] == [256, 128, 64, 32, 1]
+    assert facts["network"]["saved"] == [*trained["hidden_units"], 1]
+    assert [trial["score"] for trial in facts["network"]["trials"]] == sorted(
+        t["score"] for t in facts["network"]["trials"]
+    )
+    assert facts["command"] == shlex.join(
+        [
+            "python",
+            "local_runner.py",
+            "run",
+            "config/breast_cancer",
+            *(part for text in SETS for part in ("--set", text)),
+        ]
+    )
+    assert settings["model"] == trained
+    assert settings["tuner"]["enabled"] is False, "nothing is left to search"
+    pushed = yaml.safe_load(
+        (tuned.serving / str(tuned.run.pushed_version) / "assets.extra" / "settings.yaml").read_text()
+    )
+    assert pushed["model"] == trained
