@@ -6,6 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx.components import ExampleValidator, SchemaGen, StatisticsGen, Trainer, Transform, Tuner
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.dsl.components.common.resolver import Resolver
@@ -26,7 +28,7 @@ from components.probe.component import ServingProbe
 from components.pusher.component import AtomicPusher
 from components.report.component import RunReport
 from config.load import settings_hash
-from config.schema import check_schema, read_schema
+from config.schema import check_schema, model_features, read_schema
 from config.settings import (
     DataGateSettings,
     EvaluationSettings,
@@ -67,8 +69,8 @@ def create_pipeline(
 
     examples = make_example_gen(settings, curated)
     statistics = StatisticsGen(examples=examples.outputs["examples"])
-    if settings.schema_file:
-        schema: Any = ImportSchemaGen(schema_file=str(_by_content(settings.schema_file, paths.pipeline)))
+    if curated:
+        schema: Any = ImportSchemaGen(schema_file=str(_without_ignored(curated, settings, paths.pipeline)))
     else:
         schema = SchemaGen(statistics=statistics.outputs["statistics"], infer_feature_shape=True)
     validator = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"])
@@ -91,7 +93,7 @@ def create_pipeline(
         examples=examples.outputs["examples"],
         schema=schema.outputs["schema"],
         preprocessing_fn="components.features.transform.preprocessing_fn",
-        custom_config=_about_features(settings),
+        custom_config=_about_features(settings, curated),
         splits_config=transform_pb2.SplitsConfig(analyze=TRAIN, transform=TRAIN),
         materialize=False,
         disable_statistics=True,
@@ -178,20 +180,29 @@ def create_pipeline(
     )
 
 
-def _by_content(schema_file: Path, root: Path) -> Path:
-    """Return a copy named by its content: TFX's cache knows an imported file by its path alone."""
-    text = schema_file.read_text(encoding="utf-8")
+def _without_ignored(curated: schema_pb2.Schema, settings: Settings, root: Path) -> Path:
+    """Return a copy without ignored columns, which the rows do not have: TFX would ask for those that are required.
+
+    It is named by its content, for TFX's cache knows an imported file by its path alone.
+    """
+    kept = schema_pb2.Schema.FromString(curated.SerializeToString())
+    del kept.feature[:]
+    kept.feature.extend(feature for feature in curated.feature if feature.name not in settings.data.ignore)
+    text = text_format.MessageToString(kept)
     copy = root / "curated_schemas" / hashlib.sha256(text.encode()).hexdigest()[:16] / "schema.pbtxt"
     if not copy.is_file():
         write_text(copy, text)
     return copy
 
 
-def _about_features(settings: Settings) -> dict[str, Any]:
+def _about_features(settings: Settings, curated: schema_pb2.Schema | None) -> dict[str, Any]:
     left_out = [settings.data.label, *settings.data.ignore]
     if settings.split.group_by:
         left_out.append(settings.split.group_by)
-    return {"left_out": left_out, "codes": list(settings.categorical), "vocabulary_size": settings.vocabulary_size}
+    codes = {*settings.categorical}
+    if curated:  # which may call an integer categorical itself
+        codes |= {f.name for f in model_features(curated, settings) if (f.kind, f.dtype) == ("categorical", "int")}
+    return {"left_out": left_out, "codes": sorted(codes), "vocabulary_size": settings.vocabulary_size}
 
 
 def _for_training(settings: Settings) -> Settings:

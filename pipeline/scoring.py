@@ -13,7 +13,7 @@ from components.splits import some_rows, split_files
 from config.schema import model_features, read_schema
 from config.settings import Settings
 from serving.repository.contents import plain
-from serving.repository.layout import SCHEMA
+from serving.repository.layout import EXAMPLES_SIGNATURE, SCHEMA
 from serving.server.core.servable import Servable, as_array
 
 
@@ -33,7 +33,8 @@ def score_rows(model: Path, examples: str, settings: Settings, rows: int) -> lis
     true = [e.features.feature[settings.data.label].bytes_list.value[0].decode() for e in parsed]
     servable = Servable.load(model)
     probabilities: list[dict[str, tuple[str, float]]] = [{} for _ in serialized]
-    for signature, columns in inputs_of(serialized, features, has_packed=True).items():
+    [examples_input] = servable.signatures[EXAMPLES_SIGNATURE].inputs
+    for signature, columns in inputs_of(serialized, features, True, examples_input).items():
         if signature not in servable.signatures:
             continue
         arrays = {name: as_array(plain(v), servable.dtype(signature, name)) for name, v in columns.items()}

@@ -85,8 +85,9 @@ def score(model: Path, tables: SplitTables, settings: Settings) -> Rows:
     true, decided, probabilities, groups = [], [], [], []
     servable = Servable.load(model)
     try:
+        [examples_input] = servable.signatures[EXAMPLES_SIGNATURE].inputs
         for batch, classes in tables.batches("test"):
-            outputs = servable.run(EXAMPLES_SIGNATURE, {"examples": batch})
+            outputs = servable.run(EXAMPLES_SIGNATURE, {examples_input: batch})
             true.append(classes)
             decided.append(tables.classes(outputs["label"]))
             probabilities.append(outputs["probabilities"][:, order])

@@ -22,12 +22,15 @@ WARMUP_NAME = "tf_serving_warmup_requests"
 MOST_VALUES = 1_000_000  # of a split, so that wide rows do not make a file that no page can read
 
 
-def inputs_of(serialized: Sequence[bytes], features: Sequence[Feature], has_packed: bool) -> Inputs:
+def inputs_of(
+    serialized: Sequence[bytes], features: Sequence[Feature], has_packed: bool, examples_input: str = "examples"
+) -> Inputs:
+    """Return tf.Examples as each signature takes them. `examples_input`: how `serving_examples` calls its input."""
     examples = [tf.train.Example.FromString(row) for row in serialized]
     columns = {feature.name: [_value(example, feature) for example in examples] for feature in features}
     inputs: Inputs = {
         DEFAULT_SIGNATURE: columns,
-        EXAMPLES_SIGNATURE: {"examples": [{"b64": base64.b64encode(row).decode()} for row in serialized]},
+        EXAMPLES_SIGNATURE: {examples_input: [{"b64": base64.b64encode(row).decode()} for row in serialized]},
     }
     if has_packed:
         packed = [[_packed(columns[f.name][i], f) for f in features] for i in range(len(examples))]

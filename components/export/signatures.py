@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import keyword
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 from common.text import MISSING_CODE
 from components.features.transform import TransformGraph
@@ -40,6 +39,7 @@ class Scorer(tf.Module):
         spec = transform_output.raw_feature_spec()
         self._features = tuple(feature for feature in features if feature.name in spec)
         self._spec = {feature.name: spec[feature.name] for feature in self._features}
+        self.examples_input = _free_name("examples", spec)
         self._classes, self._positive_index, self._threshold = tuple(classes), positive_index, threshold
 
     @property
@@ -47,31 +47,41 @@ class Scorer(tf.Module):
         """Whether every row fits a matrix of numbers: text columns need a domain in the schema to be numbered by."""
         return all(feature.dtype != "string" or feature.values for feature in self._features)
 
-    def column_specs(self) -> dict[str, tf.TensorSpec]:
-        return {f.name: tf.TensorSpec([None], _dtype(f)) for f in self._features}
+    def input_types(self) -> dict[str, dict[str, tf.DType]]:
+        """Return what each signature takes: `{signature: {input: dtype}}`."""
+        columns = {feature.name: _dtype(feature) for feature in self._features}
+        has_whole = any(feature.dtype == "int" for feature in self._features)
+        types = {DEFAULT_SIGNATURE: columns, EXAMPLES_SIGNATURE: {self.examples_input: tf.string}}
+        if self.has_packed:
+            types[PACKED_SIGNATURE] = {"features": tf.float64 if has_whole else tf.float32}
+        return types
 
     def save(self, folder: Path) -> None:
-        aliases = {feature.name: _alias(feature.name, i) for i, feature in enumerate(self._features)}
-        columns = {aliases[name]: spec for name, spec in self.column_specs().items()}
+        types = self.input_types()
+        # tf.function takes names for parameters, of which no two may differ in case only: columns get their own later
+        aliases = {feature.name: f"column_{number}" for number, feature in enumerate(self._features)}
 
         def from_aliases(columns: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             return self.from_columns({name: columns[alias] for name, alias in aliases.items()})
 
         signatures = {
             DEFAULT_SIGNATURE: tf.function(from_aliases, autograph=False).get_concrete_function(
-                {alias: tf.TensorSpec(spec.shape, spec.dtype, name=alias) for alias, spec in columns.items()}
+                {
+                    alias: tf.TensorSpec([None], types[DEFAULT_SIGNATURE][name], name=alias)
+                    for name, alias in aliases.items()
+                }
             ),
             EXAMPLES_SIGNATURE: tf.function(self.from_examples, autograph=False).get_concrete_function(
-                tf.TensorSpec([None], tf.string, name="examples")
+                tf.TensorSpec([None], tf.string, name=self.examples_input)
             ),
         }
         if self.has_packed:
             width = len(self._features)
             signatures[PACKED_SIGNATURE] = tf.function(self.from_packed, autograph=False).get_concrete_function(
-                tf.TensorSpec([None, width], tf.float32, name="features")
+                tf.TensorSpec([None, width], types[PACKED_SIGNATURE]["features"], name="features")
             )
         tf.saved_model.save(self, str(folder), signatures=signatures)
-        _rename_inputs(folder, {alias: name for name, alias in aliases.items() if alias != name})
+        _rename_inputs(folder, {alias: name for name, alias in aliases.items()})
 
     def from_columns(self, columns: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Score named columns, each `[batch]`; NaN, the empty text and `MISSING_CODE` mean: missing."""
@@ -82,7 +92,7 @@ class Scorer(tf.Module):
         return self._score(tf.io.parse_example(examples, self._spec))
 
     def from_packed(self, features: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Score a `[batch, features] float32` matrix in the schema's order.
+        """Score a `[batch, features]` matrix in the schema's order.
 
         A text column holds the place of the value in its domain, from 0; any other number means: missing. So does
         NaN in all others.
@@ -114,7 +124,8 @@ class Scorer(tf.Module):
         marks = {tf.string: "", tf.int64: MISSING_CODE}
         absent = tf.equal(column, marks[column.dtype]) if column.dtype in marks else tf.math.is_nan(column)
         if spec.dtype != column.dtype:
-            column = tf.cast(tf.where(absent, tf.zeros_like(column), column), tf.int64)
+            filled = tf.where(absent, tf.zeros_like(column), column) if spec.dtype.is_integer else column
+            column = tf.cast(filled, spec.dtype)
         if isinstance(spec, tf.io.FixedLenFeature):
             return tf.reshape(column, [-1, *spec.shape])
         rows = tf.where(tf.logical_not(absent))
@@ -123,30 +134,38 @@ class Scorer(tf.Module):
         return tf.SparseTensor(indices, tf.gather(column, rows[:, 0]), shape)
 
 
-def _alias(name: str, index: int) -> str:
-    """Return the name if Python takes it for a parameter's, as tf.function asks, else a stand-in."""
-    is_fit = name.isascii() and name.isidentifier() and not keyword.iskeyword(name)
-    return name if is_fit else f"column_{index}_"
+def _free_name(name: str, columns: Container[str]) -> str:
+    """Return a name that no column has: TFMA would take the column for the signature's input."""
+    while name in columns:
+        name += "_"
+    return name
 
 
 def _rename_inputs(folder: Path, names: dict[str, str]) -> None:
-    """Give columns such as `petal length (cm)` their own name in `serving_default`, where any text may stand."""
-    if not names:
-        return
+    """Give columns their own names in `serving_default`, where any text may stand."""
     path = folder / "saved_model.pb"
     saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
     for meta_graph in saved.meta_graphs:
         inputs = meta_graph.signature_def[DEFAULT_SIGNATURE].inputs
-        for alias, name in names.items():
-            inputs[name].CopyFrom(inputs.pop(alias))
+        renamed = {
+            name: meta_graph_pb2.TensorInfo.FromString(inputs[a].SerializeToString()) for a, name in names.items()
+        }
+        inputs.clear()  # all at once: a column may be called as another one's alias
+        for name, info in renamed.items():
+            inputs[name].CopyFrom(info)
     path.write_bytes(saved.SerializeToString(deterministic=True))
 
 
 def _dtype(feature: Feature) -> tf.DType:
-    """Return what a client sends: numbers as float32 so that 5 and 5.0 both do, codes as integers."""
+    """Return what a client sends: codes as integers, quantities so that 5 and 5.0 both do, as exactly as they are read.
+
+    A double holds whole numbers to 2^53, a float to 2^24.
+    """
     if feature.dtype == "string":
         return tf.string
-    return tf.int64 if feature.kind == "categorical" else tf.float32
+    if feature.kind == "categorical":
+        return tf.int64
+    return tf.float64 if feature.dtype == "int" else tf.float32
 
 
 def _value_at(column: tf.Tensor, values: Sequence[str]) -> tf.Tensor:

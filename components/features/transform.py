@@ -10,12 +10,14 @@ from tensorflow_transform.saved.saved_transform_io_v2 import SavedModelLoader
 
 NUMERIC = "numeric"
 CATEGORICAL = "categorical"
+VOCABULARY = "vocabulary_{}"  # the file of a column of `categorical`, by its number
 Tensors = dict[str, Any]  # name: tf.Tensor or tf.SparseTensor
 
 
 def preprocessing_fn(inputs: Tensors, custom_config: dict[str, Any]) -> Tensors:
     """Return `numeric [batch, n] float32`, z-scored, and `categorical [batch, k] int64`, vocabulary ids.
 
+    Columns stand in the order of their names, and vocabularies are numbered: a name may hold any letter.
     All numbers travel packed, through one analyzer, because Beam fits an analyzer for each column much more slowly.
     A missing number becomes the train mean, hence 0, and each
     optional number adds a column that says whether it was missing. An unseen or missing category gets the id one
@@ -24,7 +26,7 @@ def preprocessing_fn(inputs: Tensors, custom_config: dict[str, Any]) -> Tensors:
     `custom_config`: `left_out` (columns that are not features), `codes` (integers that are categories) and
     `vocabulary_size`.
     """
-    features = {name: x for name, x in inputs.items() if name not in custom_config["left_out"]}
+    features = {name: inputs[name] for name in sorted(inputs) if name not in custom_config["left_out"]}
     codes = set(custom_config["codes"])
     texts = [name for name, x in features.items() if x.dtype == tf.string or name in codes]
     numbers = [name for name in features if name not in texts]
@@ -37,33 +39,27 @@ def preprocessing_fn(inputs: Tensors, custom_config: dict[str, Any]) -> Tensors:
                 _text(features[name]),
                 top_k=custom_config["vocabulary_size"],
                 num_oov_buckets=1,
-                vocab_filename=vocabulary_name(name),
+                vocab_filename=VOCABULARY.format(number),
             )
-            for name in texts
+            for number, name in enumerate(texts)
         ]
         outputs[CATEGORICAL] = tf.stack(ids, axis=1)
     return outputs
 
 
-def vocabulary_name(feature: str) -> str:
-    """Return the file name under which Transform keeps a feature's vocabulary."""
-    return "vocabulary_" + "".join(c if c.isalnum() else "_" for c in feature)
-
-
-def vocabulary_sizes(transform_output: Any, categorical: list[str]) -> tuple[int, ...]:
-    """Return the size of each feature's vocabulary, out-of-vocabulary id not counted."""
-    return tuple(transform_output.vocabulary_size_by_name(vocabulary_name(name)) for name in categorical)
+def vocabulary_sizes(transform_output: Any, columns: int) -> tuple[int, ...]:
+    """Return the size of the vocabulary of each column of `categorical`, out-of-vocabulary id not counted."""
+    return tuple(transform_output.vocabulary_size_by_name(VOCABULARY.format(number)) for number in range(columns))
 
 
 def _z_scores(columns: list[Any]) -> tf.Tensor:
     packed = tf.stack([_number(x) for x in columns], axis=1)
     # mean and var pass over NaN, so missing values do not shift them. Beam adds up batches in an order of its own: in
     # single precision the last bits would change from run to run, and with them the trained model
-    exact = tf.cast(packed, tf.float64)
-    mean = tf.cast(tft.mean(exact, reduce_instance_dims=False), tf.float32)
-    deviation = tf.cast(tf.sqrt(tft.var(exact, reduce_instance_dims=False)), tf.float32)
-    # a constant column says nothing: 0, not infinity
-    scores = tf.math.divide_no_nan(packed - mean, deviation)
+    mean = tft.mean(packed, reduce_instance_dims=False)
+    deviation = tf.sqrt(tft.var(packed, reduce_instance_dims=False))
+    # a constant column says nothing: 0, not infinity. Rounded only now: seconds since 1970 would lose their last digits
+    scores = tf.cast(tf.math.divide_no_nan(packed - mean, deviation), tf.float32)
     missing = tf.math.is_nan(packed)
     scores = tf.where(missing, tf.zeros_like(scores), scores)
     optional = [i for i, x in enumerate(columns) if isinstance(x, tf.SparseTensor)]
@@ -73,20 +69,22 @@ def _z_scores(columns: list[Any]) -> tf.Tensor:
 
 
 def _number(x: Any) -> tf.Tensor:
-    """Return `[batch] float32`, NaN where missing."""
+    """Return `[batch] float64`, NaN where missing."""
     if isinstance(x, tf.SparseTensor):
-        x = tf.SparseTensor(x.indices, tf.cast(x.values, tf.float32), x.dense_shape)
-        x = _one_column(x, float("nan"))
-    return tf.reshape(tf.cast(x, tf.float32), [-1])
+        x = tf.SparseTensor(x.indices, tf.cast(x.values, tf.float64), x.dense_shape)
+        x = _one_column(x, tf.constant(float("nan"), tf.float64))
+    return tf.reshape(tf.cast(x, tf.float64), [-1])
 
 
 def _text(x: Any) -> tf.Tensor:
-    """Return `[batch] string`, empty where missing."""
+    """Return `[batch] string`, empty where missing; line breaks are escaped, for a vocabulary is a file of lines."""
     if isinstance(x, tf.SparseTensor):
         values = x.values if x.dtype == tf.string else tf.as_string(x.values)
         x = _one_column(tf.SparseTensor(x.indices, values, x.dense_shape), "")
     elif x.dtype != tf.string:
         x = tf.as_string(x)
+    for letter, escaped in (("\\\\", r"\\\\"), ("\n", r"\\n"), ("\r", r"\\r")):
+        x = tf.strings.regex_replace(x, letter, escaped)
     return tf.reshape(x, [-1])
 
 

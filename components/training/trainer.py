@@ -26,7 +26,7 @@ from components.training.models import dense as model
 from config.schema import Feature, model_features, read_schema
 from config.settings import ModelSettings, Settings
 from serving.repository.contents import Golden
-from serving.repository.layout import DEFAULT_SIGNATURE, EXAMPLES_SIGNATURE, EXTRA, PACKED_SIGNATURE
+from serving.repository.layout import EXTRA
 
 TRAINING_FILE = "training.json"
 EVAL_BATCH = 4096
@@ -100,7 +100,7 @@ def with_hyperparameters(settings: Settings, hyperparameters: dict[str, Any] | N
 
 def build(settings: Settings, transform_output: Any, features: Sequence[Feature]) -> Any:
     """Return the compiled network that fits the transform graph's outputs."""
-    categorical = [feature.name for feature in features if feature.kind == "categorical"]
+    categorical = sum(feature.kind == "categorical" for feature in features)
     spec = transform_output.transformed_feature_spec()
     return model.build_model(
         settings.model,
@@ -182,14 +182,9 @@ def _write_golden(
         scores = np.stack([scores[:, 0] if i == positive else 1 - scores[:, 0] for i in (0, 1)], axis=1)
     else:
         chosen = scores.argmax(axis=1)
-    inputs = inputs_of(rows, features, scorer.has_packed)
+    inputs = inputs_of(rows, features, scorer.has_packed, scorer.examples_input)
     Golden(inputs, scores.tolist(), classes[chosen].tolist()).write(folder)
-    dtypes = {
-        DEFAULT_SIGNATURE: {name: spec.dtype for name, spec in scorer.column_specs().items()},
-        EXAMPLES_SIGNATURE: {"examples": tf.string},
-        PACKED_SIGNATURE: {"features": tf.float32},
-    }
-    write_warmup(folder, settings.name, inputs, dtypes)
+    write_warmup(folder, settings.name, inputs, scorer.input_types())
 
 
 def inputs(settings: Settings, schema_path: str, transform_output: Any) -> tuple[tuple[Feature, ...], SplitReader]:

@@ -113,6 +113,29 @@ def test_a_model_setting_does_not_change_how_a_given_model_is_judged() -> None:
     assert _for_evaluation(asked) != _for_evaluation(plain)
 
 
+def test_a_column_ignored_is_not_asked_for(tmp_path: Path) -> None:
+    from config.schema import read_schema
+    from pipeline.pipeline import create_pipeline
+
+    settings = load_settings(ROOT / "config" / "breast_cancer", ["data.ignore=[radius_mean]"])
+    graph = create_pipeline(settings, Paths(tmp_path, "breast_cancer"))
+    [importer] = [component for component in graph.components if component.id == "ImportSchemaGen"]
+    kept = {feature.name for feature in read_schema(Path(importer.exec_properties["schema_file"])).feature}
+    assert settings.schema_file
+    assert {feature.name for feature in read_schema(settings.schema_file).feature} - kept == {"radius_mean"}
+
+
+def test_an_integer_that_the_schema_calls_categorical_gets_a_vocabulary() -> None:
+    from google.protobuf import text_format
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    from pipeline.pipeline import _about_features
+
+    text = 'feature { name: "ward" type: INT int_domain { is_categorical: true } } feature { name: "age" type: INT }'
+    schema = text_format.Parse(text, schema_pb2.Schema())
+    assert _about_features(Settings.model_validate(PLAIN), schema)["codes"] == ["ward"]
+
+
 def test_an_argument_more_keeps_the_runner_of_this_machine() -> None:
     assert with_runner([]) == LOCAL_BEAM_ARGS
     assert with_runner(["--direct_num_workers=2"]) == [*LOCAL_BEAM_ARGS, "--direct_num_workers=2"]

@@ -120,7 +120,9 @@ class Predictor:
         outcome = "ok"
         try:
             if model_version.has_packed:
-                matrix: Any = np.array([columns[field.name] for field in model_version.fields], np.float32).T
+                fields = model_version.fields
+                kind = np.float64 if any(field.dtype == "int" for field in fields) else np.float32
+                matrix: Any = np.array([columns[field.name] for field in fields], kind).T
                 outputs = self._client.predict(
                     model_version.model, {PACKED_INPUT: matrix}, version_spec, signature=PACKED
                 )

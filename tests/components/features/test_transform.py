@@ -161,7 +161,7 @@ def test_a_batch_in_which_nobody_has_a_value(transform: Any) -> None:
 def test_unseen_and_missing_categories_share_the_id_past_the_vocabulary(transform: Any, fitted: Any) -> None:
     from components.features.transform import vocabulary_sizes
 
-    colours, shapes, wards = vocabulary_sizes(fitted, ["colour", "shape", "ward"])
+    colours, shapes, wards = vocabulary_sizes(fitted, 3)
     assert (colours, shapes, wards) == (3, 2, 2)
     out = transform([{**TRAIN[0], "colour": "violet", "shape": None, "ward": 12}])
     assert out["categorical"].tolist() == [[colours, shapes, wards]]
@@ -178,15 +178,6 @@ def test_columns_left_out_do_not_matter(transform: Any) -> None:
     other = transform([{**row, "label": "c"} for row in TRAIN])
     for key, value in transform(TRAIN).items():
         np.testing.assert_array_equal(value, other[key])
-
-
-@pytest.mark.parametrize(
-    ("name", "file"), [("plain", "vocabulary_plain"), ("with space/slash", "vocabulary_with_space_slash")]
-)
-def test_vocabulary_names_are_fit_for_files(name: str, file: str) -> None:
-    from components.features.transform import vocabulary_name
-
-    assert vocabulary_name(name) == file
 
 
 @pytest.mark.parametrize(
