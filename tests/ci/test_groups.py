@@ -13,7 +13,7 @@ import pytest
 from tests.support.paths import ROOT
 from tests.support.programs import program
 
-ALL = ["bench", "ci", "components", "deploy", "notebooks", "serving", "webapp"]
+ALL = ["bench", "ci", "components", "deploy", "notebooks", "pipeline", "serving", "webapp"]
 
 
 def groups(*paths: str, root: Path = ROOT) -> list[str]:
@@ -27,8 +27,9 @@ def groups(*paths: str, root: Path = ROOT) -> list[str]:
         ("docs/serving.md", []),
         ("webapp/serve.py", ["webapp"]),
         ("serving/cli.py", ["deploy", "notebooks", "serving", "webapp"]),
-        ("components/pusher/push.py", ["bench", "components", "notebooks"]),
+        ("components/pusher/push.py", ["bench", "components", "notebooks", "pipeline"]),
         ("tests/serving/test_cli.py", ["serving"]),
+        ("tests/pipeline/test_end_to_end.py", ["pipeline"]),
         (".ci/setup", ["ci"]),
         ("common/paths.py", ALL),
         ("requirements.txt", ALL),

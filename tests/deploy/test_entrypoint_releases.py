@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from tests.support.web.apps import own_app
 
 pytestmark = pytest.mark.slow
 MODEL = "wine"
+names = (f"{MODEL}_{number}" for number in itertools.count(1))
 ROWS: dict[str, object] = {"inputs": {"x": [0.25, 0.75]}}
 
 
@@ -49,47 +52,74 @@ def releasing(models: Path, server: EntryPoint) -> Iterator[ReleaseContext]:
         yield ReleaseContext(models, (client,), "tester", load_timeout_s=60)
 
 
-def release_and_see(context: ReleaseContext, servers: list[EntryPoint], rounds: int) -> None:
+@dataclass(frozen=True)
+class Pair:
+    """Two servers on one folder of models: releases tell one by gRPC, and the other follows."""
+
+    models: Path
+    told: EntryPoint
+    following: EntryPoint
+    context: ReleaseContext
+
+    @property
+    def servers(self) -> list[EntryPoint]:
+        return [self.told, self.following]
+
+    def serve(self, model: str, version: int | None, label: str = "stable") -> None:
+        for server in self.servers:
+            server.serves(model, version, label)
+
+
+@pytest.fixture(scope="module")
+def pair(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    folder = tmp_path_factory.mktemp("pair")
+    models = folder / "serving"
+    copy_version(tiny, models / "first", 1)
+    release.prepare(ReleaseContext(models, (), "tester"))
+    with (
+        entry_point(models, folder / "told") as told,
+        entry_point(models, folder / "following") as following,
+        releasing(models, told) as context,
+    ):
+        started = Pair(models, told, following, context)
+        started.serve("first", 1)
+        yield started
+
+
+@pytest.fixture
+def model(pair: Pair, tiny: Path) -> str:
+    """A model of the test's own with three versions, of which the first is released."""
+    name = next(names)
+    copy_version(tiny, pair.models / name, 1)
+    release.promote(pair.context, name)
+    for version in (2, 3):
+        copy_version(tiny, pair.models / name, version)
+    pair.serve(name, 1)
+    return name
+
+
+def release_and_see(pair: Pair, model: str, rounds: int) -> None:
     """Canary, promote and roll back, and see each step on every server."""
     for number in range(rounds):
-        release.canary(context, MODEL, 10, 3)
-        for server in servers:
-            server.serves(MODEL, 3, "candidate")
-        release.promote(context, MODEL, 2 + number % 2)
-        for server in servers:
-            server.serves(MODEL, 2 + number % 2)
-        release.rollback(context, MODEL)
-        for server in servers:
-            server.serves(MODEL, 1)
+        release.canary(pair.context, model, 10, 3)
+        pair.serve(model, 3, "candidate")
+        release.promote(pair.context, model, 2 + number % 2)
+        pair.serve(model, 2 + number % 2)
+        release.rollback(pair.context, model)
+        pair.serve(model, 1)
 
 
 @pytest.mark.parametrize("rounds", [2, pytest.param(17, marks=pytest.mark.exhaustive)])
-def test_no_release_is_taken_back_by_the_servers_own_poll(models: Path, tmp_path: Path, rounds: int) -> None:
-    with entry_point(models, tmp_path / "state") as server, releasing(models, server) as context:
-        server.serves(MODEL, 1)
-        with load(server.url, MODEL, ROWS) as answers:
-            release_and_see(context, [server], rounds)
-            release.promote(context, MODEL, 2)
-            server.stays(lambda: server.version(MODEL) == 2)
-            release.rollback(context, MODEL)
-            server.stays(lambda: server.version(MODEL) == 1)
-        assert set(answers) == {"good"}
-        assert (tmp_path / "state" / "models.config").readlink() == models / "models.config"
-
-
-@pytest.mark.parametrize("rounds", [1, pytest.param(17, marks=pytest.mark.exhaustive)])
-def test_a_second_server_on_the_same_folder_follows(models: Path, tmp_path: Path, rounds: int) -> None:
-    """It is not told by gRPC: it must load what is released before it moves a label."""
-    with (
-        entry_point(models, tmp_path / "first") as first,
-        entry_point(models, tmp_path / "second") as second,
-        releasing(models, first) as context,
-    ):
-        for server in (first, second):
-            server.serves(MODEL, 1)
-        with load(first.url, MODEL, ROWS) as told, load(second.url, MODEL, ROWS) as following:
-            release_and_see(context, [first, second], rounds)
-        assert set(told) | set(following) == {"good"}
+def test_no_release_is_taken_back_by_the_servers_own_poll(pair: Pair, model: str, rounds: int) -> None:
+    """Nor by that of a server that is not told by gRPC: it must load what is released before it moves a label."""
+    with load(pair.told.url, model, ROWS) as told, load(pair.following.url, model, ROWS) as following:
+        release_and_see(pair, model, rounds)
+        release.promote(pair.context, model, 2)
+        pair.told.stays(lambda: pair.told.version(model) == 2)
+        release.rollback(pair.context, model)
+        pair.told.stays(lambda: pair.told.version(model) == 1)
+    assert set(told) | set(following) == {"good"}
+    assert (pair.told.log.parent / "models.config").readlink() == pair.models / "models.config"
 
 
 def test_releases_from_where_the_folder_has_another_name_are_followed(models: Path, tmp_path: Path) -> None:
@@ -133,66 +163,52 @@ def test_a_broken_model_leaves_the_others_alone(models: Path, tiny: Path, tmp_pa
         server.comes_to_stay(lambda: server.version(MODEL) == 2)
 
 
-def test_a_model_that_is_first_released_while_the_server_runs_is_served(
-    models: Path, tiny: Path, tmp_path: Path
-) -> None:
-    with (
-        entry_point(models, tmp_path / "told") as told,
-        entry_point(models, tmp_path / "following") as following,
-        releasing(models, told) as context,
-    ):
-        for server in (told, following):
-            server.serves(MODEL, 1)
-        copy_version(tiny, models / "later", 1)
-        told.stays(lambda: not told.loaded("later"))  # pushed, and not promoted yet
-        release.promote(context, "later")
-        for server in (told, following):
-            server.serves("later", 1)
-            server.wait(lambda at=server: at.health("later").returncode == 0, "later is not healthy")  # type: ignore[misc]
-            server.stays(lambda at=server: (at.version("later"), at.version(MODEL)) == (1, 1))  # type: ignore[misc]
+def test_a_model_that_is_first_released_while_the_server_runs_is_served(pair: Pair, tiny: Path) -> None:
+    later = next(names)
+    copy_version(tiny, pair.models / later, 1)
+    pair.told.stays(lambda: not pair.told.loaded(later))  # pushed, and not promoted yet
+    release.promote(pair.context, later)
+    pair.serve(later, 1)
+    for server in pair.servers:
+        server.wait(lambda at=server: at.health(later).returncode == 0, "later is not healthy")  # type: ignore[misc]
+        server.stays(lambda at=server: (at.version(later), at.version("first")) == (1, 1))  # type: ignore[misc]
 
 
 def test_a_version_whose_folder_vanishes_is_told_of_and_a_command_heals_it(
-    models: Path, tiny: Path, tmp_path: Path
+    pair: Pair, model: str, tmp_path: Path
 ) -> None:
-    copy_version(tiny, models / "other", 1)
-    with (
-        entry_point(models, tmp_path / "state") as server,
-        releasing(models, server) as context,
-        own_app(tmp_path / "web", models, server.url) as (app, _),
-    ):
-        server.serves(MODEL, 1)
-        release.promote(context, MODEL, 2)
-        release.promote(context, "other")
+    server, models, context = pair.told, pair.models, pair.context
+    with own_app(tmp_path / "web", models, server.url) as (app, _):
+        release.promote(context, model, 2)
         client = app.test_client()
         assert status(server, models) == (0, "")
 
-        shutil.rmtree(models / MODEL / "1")  # kept for a rollback only
-        server.wait(lambda: server.loaded(MODEL) == {2}, "version 1 is not let go")
+        shutil.rmtree(models / model / "1")  # kept for a rollback only
+        server.wait(lambda: server.loaded(model) == {2}, "version 1 is not let go")
         code, said = status(server, models)
         assert code == 1
-        assert f"{MODEL} on {server.grpc} is not as released: version 1 is not loaded for a rollback" in said
-        assert client.get(f"/readyz?model={MODEL}").status_code == 200
+        assert f"{model} on {server.grpc} is not as released: version 1 is not loaded for a rollback" in said
+        assert client.get(f"/readyz?model={model}").status_code == 200
         with pytest.raises(DataError, match="no version 1"):
-            release.rollback(context, MODEL)
-        server.serves(MODEL, 2)
+            release.rollback(context, model)
+        server.serves(model, 2)
 
-        shutil.rmtree(models / MODEL / "2")  # the stable one
-        server.serves(MODEL, None)
+        shutil.rmtree(models / model / "2")  # the stable one
+        server.serves(model, None)
         code, said = status(server, models)
         assert code == 1
         assert "label stable answers with nothing instead of 2" in said
-        assert f"{MODEL} stays as it was: version 2, which is stable, is not whole" in server.log.read_text()
-        ready = wait_for_answer(lambda: client.get(f"/readyz?model={MODEL}"), 503)
-        assert ready.json["reasons"] == [f"{MODEL}: version 2 is END"]
+        assert f"{model} stays as it was: version 2, which is stable, is not whole" in server.log.read_text()
+        ready = wait_for_answer(lambda: client.get(f"/readyz?model={model}"), 503)
+        assert ready.json["reasons"] == [f"{model}: version 2 is END"]
         assert client.get("/readyz").status_code == 200, "the other can be asked"
-        assert (server.health(MODEL).returncode, server.health().returncode) == (1, 0)
-        server.serves("other", 1)
+        assert (server.health(model).returncode, server.health().returncode) == (1, 0)
+        server.serves("first", 1)
 
-        assert release.promote(context, MODEL, 3) == State(3)
-        server.comes_to_stay(lambda: (server.version(MODEL), server.version("other")) == (3, 1))
+        assert release.promote(context, model, 3) == State(3)
+        server.comes_to_stay(lambda: (server.version(model), server.version("first")) == (3, 1))
         assert status(server, models) == (0, "")
-        wait_for_answer(lambda: client.get(f"/readyz?model={MODEL}"), 200)
+        wait_for_answer(lambda: client.get(f"/readyz?model={model}"), 200)
 
 
 def status(server: EntryPoint, models: Path) -> tuple[int, str]:

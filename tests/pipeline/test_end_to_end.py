@@ -40,7 +40,7 @@ def changed_model(borrow: Any, run_pipeline: Any) -> Any:
 @pytest.fixture(scope="module")
 def refused(borrow: Any, run_pipeline: Any) -> Any:
     with borrow() as var:
-        yield run_pipeline(var, sets=["model.epochs=2", "evaluation.thresholds={auc: 0.9999}"])
+        yield run_pipeline(var, sets=["evaluation.thresholds={auc: 0.9999}"])
 
 
 @pytest.fixture(scope="module")
@@ -210,6 +210,7 @@ def test_the_candidate_is_compared_with_the_blessed_model(pipeline_run: Any, cha
     assert verdict.passed == (compared.kind == "NOT_WORSE_THAN_BLESSED")
 
 
+@pytest.mark.exhaustive
 def test_after_a_column_is_dropped_the_run_completes_and_says_what_it_could_not_compare(
     borrow: Any, run_pipeline: Any
 ) -> None:
@@ -252,6 +253,7 @@ def test_explain_says_why_it_was_refused(refused: Any, vouch: Any) -> None:
     assert "THRESHOLD_MISSED" in said.stdout
 
 
+@pytest.mark.exhaustive
 def test_a_table_nobody_described_just_works(iris: Any) -> None:
     assert iris.returncode == 0, iris.output
     assert iris.run.pushed_version == 1
@@ -261,6 +263,7 @@ def test_a_table_nobody_described_just_works(iris: Any) -> None:
     assert Manifest.read(iris.serving / "1").operating_point is None, "there is none for three classes"
 
 
+@pytest.mark.exhaustive
 def test_three_classes_are_predicted_by_name(iris: Any, start_vouch: Any) -> None:
     done = start_vouch(iris.var, "predict", iris.var.parent / "config" / "iris", "--rows", 4).wait()
     assert done.returncode == 0, done.stderr

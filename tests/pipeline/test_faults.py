@@ -25,6 +25,7 @@ ENDLESS = ["--set", "model.epochs=1000000", "--set", "model.early_stopping_patie
 QUICK = ["model.epochs=2", "evaluation.thresholds={auc: 0.0}", "evaluation.change_margin=1"]
 UPSTREAM = {"FileBasedExampleGen", "StatisticsGen", "ImportSchemaGen", "ExampleValidator", "Transform"}
 RUNNING = 2  # ml_metadata's Execution.RUNNING
+OVERRIDE = ["--override-data-gate", "known sensor fault"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,20 @@ def until(condition: Callable[[], bool], call: Forked, deadline_s: float = 600) 
         time.sleep(0.05)
 
 
+def planted(folder: Path, change: Callable[[dict[str, str]], None], rows: int) -> Path:
+    """Write every third row of the real data with a change in the first of them."""
+    with DATA.open(newline="") as file:
+        table = list(csv.DictReader(file))[::3]
+    for row in table[:rows]:
+        change(row)
+    path = folder / DATA.name
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(table[0]))
+        writer.writeheader()
+        writer.writerows(table)
+    return path
+
+
 @pytest.fixture(scope="module")
 def var(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All state of this module's runs."""
@@ -66,15 +81,21 @@ def var(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The setting by which runs take every third row of the real data, so that little time passes before a fault."""
-    return f"data.source={planted(tmp_path_factory.mktemp('small'), lambda row: None, rows=0)}"
+def bad_rows(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The setting for a third of the real data, so that faults come soon, with a radius below zero in three rows."""
+    return f"data.source={planted(tmp_path_factory.mktemp('bad_rows'), lambda row: row.update(radius_mean='-1.5'), 3)}"
 
 
 @pytest.fixture(scope="module")
-def interrupted(var: Path, small: str, start_vouch: Any) -> Stopped:
+def stopped_by_data(var: Path, run_pipeline: Any, bad_rows: str) -> Any:
+    return run_pipeline(var, sets=[bad_rows])
+
+
+@pytest.fixture(scope="module")
+def interrupted(stopped_by_data: Any, bad_rows: str, start_vouch: Any) -> Stopped:
     """Ctrl-C while Trainer runs, after a second run of the same model was tried."""
-    call = start_vouch(var, "run", "config/breast_cancer", "--set", small, *ENDLESS)
+    var = stopped_by_data.var
+    call = start_vouch(var, "run", "config/breast_cancer", *OVERRIDE, "--set", bad_rows, *ENDLESS)
     until(lambda: "Trainer" in "".join(running(var)), call)
     meanwhile = start_vouch(var, "run", "config/breast_cancer").wait()
     os.killpg(call.pid, signal.SIGINT)
@@ -83,9 +104,9 @@ def interrupted(var: Path, small: str, start_vouch: Any) -> Stopped:
 
 
 @pytest.fixture(scope="module")
-def killed(interrupted: Stopped, small: str, start_vouch: Any) -> Stopped:
+def killed(interrupted: Stopped, bad_rows: str, start_vouch: Any) -> Stopped:
     """The same, gone on with and killed without warning."""
-    call = start_vouch(interrupted.var, "run", "config/breast_cancer", "--set", small, *ENDLESS)
+    call = start_vouch(interrupted.var, "run", "config/breast_cancer", *OVERRIDE, "--set", bad_rows, *ENDLESS)
     until(lambda: "Trainer" in "".join(running(interrupted.var)), call)
     os.killpg(call.pid, signal.SIGKILL)
     done = call.wait()
@@ -93,9 +114,9 @@ def killed(interrupted: Stopped, small: str, start_vouch: Any) -> Stopped:
 
 
 @pytest.fixture(scope="module")
-def resumed(killed: Stopped, small: str, run_pipeline: Any) -> Any:
+def resumed(killed: Stopped, bad_rows: str, run_pipeline: Any) -> Any:
     assert killed.left_running, "the kill left nothing to be cleaned up: it proves nothing"
-    return run_pipeline(killed.var, sets=[small, *QUICK])
+    return run_pipeline(killed.var, *OVERRIDE, sets=[bad_rows, *QUICK])
 
 
 def test_two_runs_at_once_the_second_is_told_who_runs(interrupted: Stopped) -> None:
@@ -131,7 +152,7 @@ def test_after_a_kill_nothing_is_left_running(resumed: Any) -> None:
 
     assert running(resumed.var) == []
     states = [[step.state for step in run.steps] for run in list_runs(resumed.metadata)]
-    assert sum("FAILED" in steps for steps in states) == 2, "one interrupted, one killed"
+    assert sum("FAILED" in steps for steps in states) == 3, "one refused, one interrupted, one killed"
 
 
 def test_a_corrupt_store_ends_with_5_and_the_cure(start_vouch: Any, tmp_path: Path) -> None:
@@ -140,37 +161,6 @@ def test_a_corrupt_store_ends_with_5_and_the_cure(start_vouch: Any, tmp_path: Pa
     assert done.returncode == 5
     assert "is damaged" in done.stderr
     assert "move it away" in done.stderr
-
-
-@pytest.fixture(scope="module")
-def bad_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The real data with a radius below zero in three rows."""
-    return planted(tmp_path_factory.mktemp("bad_rows"), lambda row: row.update(radius_mean="-1.5"), rows=3)
-
-
-@pytest.fixture(scope="module")
-def stopped_by_data(var: Path, run_pipeline: Any, bad_rows: Path) -> Any:
-    return run_pipeline(var, sets=[f"data.source={bad_rows}"])
-
-
-@pytest.fixture(scope="module")
-def overridden(stopped_by_data: Any, run_pipeline: Any, bad_rows: Path) -> Any:
-    sets = [f"data.source={bad_rows}", *QUICK]
-    return run_pipeline(stopped_by_data.var, "--override-data-gate", "known sensor fault", sets=sets)
-
-
-def planted(folder: Path, change: Callable[[dict[str, str]], None], rows: int) -> Path:
-    """Write every third row of the real data with a change in the first of them."""
-    with DATA.open(newline="") as file:
-        table = list(csv.DictReader(file))[::3]
-    for row in table[:rows]:
-        change(row)
-    path = folder / DATA.name
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(table[0]))
-        writer.writeheader()
-        writer.writerows(table)
-    return path
 
 
 def test_bad_rows_end_with_4_before_anything_is_fitted(stopped_by_data: Any) -> None:
@@ -200,23 +190,23 @@ def test_explain_tells_of_the_bad_rows(stopped_by_data: Any, vouch: Any) -> None
     assert (told["state"], told["version"]) == ("failed", None)
 
 
-def test_an_override_goes_on_and_stands_in_the_lineage(overridden: Any) -> None:
+def test_an_override_goes_on_and_stands_in_the_lineage(resumed: Any) -> None:
     from pipeline.history import open_store
 
-    assert overridden.returncode == 0, overridden.output
-    assert "overridden: known sensor fault" in overridden.output
-    assert overridden.verdicts["data"].override == "known sensor fault"
-    executions = open_store(overridden.metadata).get_executions_by_type(
-        next(t.name for t in open_store(overridden.metadata).get_execution_types() if t.name.endswith("DataGate"))
+    assert resumed.returncode == 0, resumed.output
+    assert "overridden: known sensor fault" in resumed.output
+    assert resumed.verdicts["data"].override == "known sensor fault"
+    executions = open_store(resumed.metadata).get_executions_by_type(
+        next(t.name for t in open_store(resumed.metadata).get_execution_types() if t.name.endswith("DataGate"))
     )
     reasons = {execution.custom_properties["override"].string_value for execution in executions}
     assert "known sensor fault" in reasons
-    report = (overridden.uri("RunReport", "report") / "report.html").read_text()
+    report = (resumed.uri("RunReport", "report") / "report.html").read_text()
     assert "known sensor fault" in report
 
 
-def test_an_override_holds_for_one_run_only(overridden: Any, run_pipeline: Any, bad_rows: Path) -> None:
-    again = run_pipeline(overridden.var, sets=[f"data.source={bad_rows}", *QUICK])
+def test_an_override_holds_for_one_run_only(resumed: Any, run_pipeline: Any, bad_rows: str) -> None:
+    again = run_pipeline(resumed.var, sets=[bad_rows, *QUICK])
     assert again.returncode == 4
     assert again.states["DataGate"] == "FAILED"
 

@@ -8,7 +8,6 @@ import pytest
 from common.paths import Paths
 from config.load import load_settings, settings_hash
 from config.settings import Settings
-from pipeline.pipeline import LOCAL_BEAM_ARGS, with_runner
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.slow  # TFX's import
@@ -137,10 +136,14 @@ def test_an_integer_that_the_schema_calls_categorical_gets_a_vocabulary() -> Non
 
 
 def test_an_argument_more_keeps_the_runner_of_this_machine() -> None:
+    from pipeline.pipeline import LOCAL_BEAM_ARGS, with_runner
+
     assert with_runner([]) == LOCAL_BEAM_ARGS
     assert with_runner(["--direct_num_workers=2"]) == [*LOCAL_BEAM_ARGS, "--direct_num_workers=2"]
 
 
 def test_a_runner_named_gets_its_arguments_alone() -> None:
+    from pipeline.pipeline import with_runner
+
     named = ["--runner=PortableRunner", "--job_endpoint=localhost:8099"]
     assert with_runner(named) == named

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,27 +82,50 @@ def listeners(url: str) -> int:
     return sum(row[1] == place and row[3] == "0A" for row in rows)
 
 
-@pytest.fixture
-def web(webapp_root: Path, fake: FakeModelServer, tmp_path: Path) -> Iterator[Web]:
-    (tmp_path / "serving").symlink_to(webapp_root / "serving")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "webapp", "--port", "0"],
-        cwd=ROOT,
-        env=environment(tmp_path, fake.url),
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=(tmp_path / "log").open("w"),
-        start_new_session=True,
-    )
+@contextmanager
+def started(var: Path, serving: Path, model_server: str) -> Iterator[Web]:
+    var.mkdir(exist_ok=True)
+    (var / "serving").symlink_to(serving)
+    with (var / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "webapp", "--port", "0"],
+            cwd=ROOT,
+            env=environment(var, model_server),
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+        )
     assert process.stdout
     [url] = re.findall(r"http://[\d.:]+", process.stdout.readline())
     try:
         until(lambda: (listeners(url) == 2 and is_ready(url)) or process.poll() is not None)
-        assert process.poll() is None, (tmp_path / "log").read_text()
-        yield Web(process, url, tmp_path)
+        assert process.poll() is None, (var / "log").read_text()
+        yield Web(process, url, var)
     finally:
         process.terminate()
         process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def shared(webapp_root: Path, _fake: FakeModelServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
+    """One for all tests that leave it as it was, whatever they do to its workers."""
+    with started(tmp_path_factory.mktemp("web") / "var", webapp_root / "serving", _fake.url) as web:
+        yield web
+
+
+@pytest.fixture
+def web(shared: Web, fake: FakeModelServer) -> Web:
+    """The shared one, on a model server that does as it should."""
+    until(lambda: listeners(shared.url) == 2 and is_ready(shared.url))
+    return shared
+
+
+@pytest.fixture
+def own(webapp_root: Path, fake: FakeModelServer, tmp_path: Path) -> Iterator[Web]:
+    """One that a test may end."""
+    with started(tmp_path / "var", webapp_root / "serving", fake.url) as web:
+        yield web
 
 
 def test_a_worker_that_is_killed_is_replaced_while_others_answer(web: Web, made: dict[str, Made]) -> None:
@@ -121,11 +145,20 @@ def test_a_worker_that_is_killed_is_replaced_while_others_answer(web: Web, made:
     assert web.predict(row).status_code == 200
 
 
+def counted(page: str) -> float:
+    """The rows of `cells` that were predicted so far."""
+    return sum(map(float, re.findall(r'vouch_predictions_total\{[^}]*model="cells"[^}]*\} (\S+)', page)))
+
+
+def metrics(web: Web) -> str:
+    return requests.get(f"{web.url}/metrics", timeout=5).text
+
+
 def test_the_metrics_of_a_worker_that_died_are_gone_on_with(web: Web, made: dict[str, Made]) -> None:
     words = (Path(f"/proc/{min(web.workers())}") / "environ").read_bytes().split(b"\0")
     [folder] = [Path(word.partition(b"=")[2].decode()) for word in words if word.startswith(b"PROMETHEUS_MULTIPROC")]
-    asked, files = 0, set()
-    for _ in range(3):
+    before, asked, files = counted(metrics(web)), 0, set()
+    for _ in range(2):
         while listeners(web.url) < 2:
             time.sleep(0.05)
         for _ in range(8):  # both workers get some
@@ -134,32 +167,28 @@ def test_the_metrics_of_a_worker_that_died_are_gone_on_with(web: Web, made: dict
         victim = min(web.workers())
         os.kill(victim, signal.SIGKILL)
         until(lambda gone=victim: len(web.workers() - {gone}) == 2 and listeners(web.url) == 2)  # type: ignore[misc]
-    page = requests.get(f"{web.url}/metrics", timeout=5).text
-    counts = re.findall(r'vouch_predictions_total\{[^}]*model="cells"[^}]*\} (\S+)', page)
-    assert sum(map(float, counts)) == asked
+    assert counted(metrics(web)) == before + asked
     assert {path.name for path in folder.glob("*.db")} == files
 
 
 def test_the_metrics_are_those_of_all_workers_together(web: Web, made: dict[str, Made]) -> None:
-    row = made["cells"].row()
+    row, before = made["cells"].row(), counted(metrics(web))
     with ThreadPoolExecutor(8) as pool:
         assert all(answer.ok for answer in pool.map(lambda _: web.predict(row), range(60)))
-    pages = {requests.get(f"{web.url}/metrics", timeout=5).text for _ in range(10)}
-    counts = {re.search(r'vouch_predictions_total\{[^}]*model="cells"[^}]*\} (\S+)', page)[1] for page in pages}  # type: ignore[index]
-    assert counts == {"60.0"}
+    assert {counted(metrics(web)) for _ in range(10)} == {before + 60}
 
 
 def test_at_the_end_requests_under_way_are_answered_and_the_log_is_written(
-    web: Web, fake: FakeModelServer, made: dict[str, Made]
+    own: Web, fake: FakeModelServer, made: dict[str, Made]
 ) -> None:
     fake.delay_s = 1.0
     with ThreadPoolExecutor(1) as pool:
-        under_way = pool.submit(web.predict, made["cells"].row())
+        under_way = pool.submit(own.predict, made["cells"].row())
         time.sleep(0.3)  # it has to be under way
-        web.process.send_signal(signal.SIGTERM)
+        own.process.send_signal(signal.SIGTERM)
         assert under_way.result().status_code == 200
-    assert web.process.wait(20) == 0
-    logged = [pq.read_table(path) for path in (web.var / "predictions").rglob("*.parquet")]
+    assert own.process.wait(20) == 0
+    logged = [pq.read_table(path) for path in (own.var / "predictions").rglob("*.parquet")]
     assert sum(table.num_rows for table in logged) == 1
 
 
@@ -175,12 +204,12 @@ def test_pages_are_answered_while_many_predictions_wait(web: Web, fake: FakeMode
     until(lambda: web.predict(made["cells"].row()).ok)
 
 
-def test_workers_end_with_their_supervisor_and_the_port_is_free(web: Web) -> None:
-    workers = web.workers()
+def test_workers_end_with_their_supervisor_and_the_port_is_free(own: Web) -> None:
+    workers = own.workers()
     assert len(workers) == 2
-    web.process.kill()
+    own.process.kill()
     until(lambda: not any(_is_running(worker) for worker in workers))
-    with socket.create_server(("127.0.0.1", int(web.url.rpartition(":")[2]))):
+    with socket.create_server(("127.0.0.1", int(own.url.rpartition(":")[2]))):
         pass
 
 

@@ -64,6 +64,7 @@ def evaluate(examples: Any, tmp_path_factory: pytest.TempPathFactory) -> Callabl
 
         from components.evaluation.component import Executor
         from components.verdict import Verdict
+        from pipeline.pipeline import LOCAL_BEAM_ARGS
 
         asked = asked or tiny_settings()
         folder = tmp_path_factory.mktemp("evaluation")
@@ -77,7 +78,7 @@ def evaluate(examples: Any, tmp_path_factory: pytest.TempPathFactory) -> Callabl
         }
         inputs["model"][0].id = candidate
         context = BaseBeamExecutor.Context(
-            beam_pipeline_args=["--direct_running_mode=in_memory"], tmp_dir=str(folder / "tmp"), unique_id="1"
+            beam_pipeline_args=LOCAL_BEAM_ARGS, tmp_dir=str(folder / "tmp"), unique_id="1"
         )
         outputs = {"evaluation": [evaluation], "blessing": [blessing]}
         properties = {"settings": asked.model_dump_json(by_alias=True), "metadata": str(metadata)}

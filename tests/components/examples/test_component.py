@@ -36,15 +36,15 @@ def run(tmp_path: Path) -> Callable[[Settings], Any]:
     from tfx.types.artifact_utils import deserialize_artifact
 
     from components.examples.component import make_example_gen
+    from pipeline.pipeline import LOCAL_BEAM_ARGS
 
     connection = sqlite_metadata_connection_config(str(tmp_path / "metadata.sqlite"))
 
     def go(given: Settings) -> Any:
         component = make_example_gen(given, None)
         root = str(tmp_path / "pipeline")
-        arguments = ["--direct_running_mode=in_memory"]
         LocalDagRunner().run(
-            Pipeline("examples", root, connection, [component], enable_cache=True, beam_pipeline_args=arguments)
+            Pipeline("examples", root, connection, [component], enable_cache=True, beam_pipeline_args=LOCAL_BEAM_ARGS)
         )
         store = MetadataStore(connection)
         found = max(store.get_artifacts_by_type("Examples"), key=lambda artifact: artifact.id)

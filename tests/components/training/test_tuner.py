@@ -39,11 +39,13 @@ def test_candidates_are_scalars(breast_cancer: Settings) -> None:
     assert candidates(breast_cancer)["hidden_units"] == ["256-128-64-32", "128-64", "64-32"]
 
 
+@pytest.mark.exhaustive
 def test_what_came_before_is_not_run_again(tuned: Any) -> None:
     assert {"FileBasedExampleGen", "StatisticsGen", "Transform"}.isdisjoint(tuned.executed)
     assert tuned.states["Tuner"] == "COMPLETE"
 
 
+@pytest.mark.exhaustive
 def test_the_best_values_are_what_trainer_trained(tuned: Any) -> None:
     import keras_tuner
     import tensorflow as tf
@@ -62,6 +64,7 @@ def test_the_best_values_are_what_trainer_trained(tuned: Any) -> None:
     assert facts["history"]["learning_rate"] == pytest.approx([best["learning_rate"]] * 2)
 
 
+@pytest.mark.exhaustive
 def test_every_trial_was_run(tuned: Any) -> None:
     [path] = tuned.uri("Tuner", "tuner_results").iterdir()
     trials = json.loads(path.read_text())

@@ -26,6 +26,7 @@ from tests.support.serving.running import wait_for
 SCRIPT, HEALTH = ROOT / "serving" / "entrypoint.sh", ROOT / "serving" / "healthcheck.sh"
 EMBEDDED = f"{sys.executable} -m serving.server"
 LIMIT_S = 240  # of a machine that does much else
+LOOK_EVERY_S, PAUSE_S = 0.05, 0.005
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class EntryPoint:
         end = time.monotonic() + polls * int(self.environment["VOUCH_POLL_S"])
         while time.monotonic() < end:
             assert condition(), self.log.read_text()
+            time.sleep(LOOK_EVERY_S)
 
     def comes_to_stay(self, condition: Callable[[], bool], polls: int = 3) -> None:
         """Wait until a condition has held while the server read its config so many times.
@@ -99,12 +101,12 @@ class EntryPoint:
 
 @contextmanager
 def load(url: str, model: str, body: dict[str, object]) -> Iterator[Counter[str]]:
-    """Ask for predictions by the stable version without a pause; count the answers, failed ones by their words."""
+    """Ask for predictions by the stable version, again and again; count the answers, failed ones by their words."""
     answers, is_over = Counter[str](), threading.Event()
 
     def ask() -> None:
         with requests.Session() as session:
-            while not is_over.is_set():
+            while not is_over.wait(PAUSE_S):
                 try:
                     answer = session.post(f"{url}/v1/models/{model}/labels/stable:predict", json=body, timeout=30)
                     answers["good" if answer.ok else answer.text[:200]] += 1

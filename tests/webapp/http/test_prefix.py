@@ -123,7 +123,9 @@ def nginx(folder: Path, upstream: str, prefix: str) -> Iterator[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("is_taken_off", [True, False], ids=["X-Forwarded-Prefix", "VOUCH_ROOT_PATH"])
+@pytest.mark.parametrize(
+    "is_taken_off", [True, pytest.param(False, marks=pytest.mark.exhaustive)], ids=["forwarded", "VOUCH_ROOT_PATH"]
+)
 def test_behind_a_real_nginx(webapp_root: Path, fake: FakeModelServer, tmp_path: Path, is_taken_off: bool) -> None:
     var = tmp_path / "var"
     var.mkdir()
