@@ -18,6 +18,7 @@ from tests.support.pipeline.runs import CONFIG, PipelineRun, copy_state, locked,
 from tests.support.programs import fail_skipped
 
 MAKES_THE_SHARED_RUN = ROOT / "tests" / "pipeline" / "test_end_to_end.py"
+BROWSER = ROOT / "tests" / "webapp" / "browser"
 
 
 def pytest_configure() -> None:
@@ -42,7 +43,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     with_run = {item.path for item in items if "pipeline_run" in getattr(item, "fixturenames", ())}
     items.sort(
-        key=lambda item: (item.path not in slow, item.path != MAKES_THE_SHARED_RUN, item.path in with_run & slow)
+        key=lambda item: (
+            item.path not in slow,
+            item.path != MAKES_THE_SHARED_RUN,
+            item.path in with_run & slow,
+            not item.path.is_relative_to(BROWSER),
+        )
     )
 
 

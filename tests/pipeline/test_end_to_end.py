@@ -185,21 +185,21 @@ def test_a_threshold_and_a_limit_of_the_probe_retrain_nothing_and_push_nothing_a
         assert "already there as version 1" in again.output
 
 
-def test_a_run_repeated_after_another_one_pushes_its_model_as_the_newest(borrow: Any, run_pipeline: Any) -> None:
-    other = ["model.epochs=30", "evaluation.change_margin=0.1"]
+def test_another_model_setting_runs_from_trainer(changed_model: Any) -> None:
+    assert changed_model.returncode == 0, changed_model.output
+    assert changed_model.executed == FROM_TRAINER
+
+
+def test_a_run_repeated_after_another_one_pushes_its_model_as_the_newest(
+    changed_model: Any, borrow: Any, run_pipeline: Any
+) -> None:
     with borrow() as var:
-        run_pipeline(var, sets=other)
         first = run_pipeline(var)
         assert first.executed == {"AtomicPusher", "RunReport"}
         assert "pushed as version 3" in first.output
         identities = [Manifest.read(first.serving / str(version)).identity for version in (1, 2, 3)]
         assert identities[0] == identities[2] != identities[1]
         assert "already there as version 3" in run_pipeline(var).output
-
-
-def test_another_model_setting_runs_from_trainer(changed_model: Any) -> None:
-    assert changed_model.returncode == 0, changed_model.output
-    assert changed_model.executed == FROM_TRAINER
 
 
 def test_the_candidate_is_compared_with_the_blessed_model(pipeline_run: Any, changed_model: Any) -> None:
