@@ -162,6 +162,8 @@ def _end(close: Callable[[], None]) -> None:
     """End a worker: granian's threads, which may still be there, must not meet an interpreter that is taken down."""
     close()
     logging.shutdown()
+    if os.getppid() != int(os.environ[SUPERVISOR]):  # it was killed, and cannot do so itself
+        shutil.rmtree(os.environ[METRICS_FOLDER], ignore_errors=True)
     os._exit(0)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -58,7 +60,8 @@ def run(pipeline: Pipeline, paths: Paths, run_id: str, report: Callable[[Progres
     The pusher runs though nothing changed where the version that it gave is no longer the newest, or not whole.
     Raises what a gate or our component raised, else ComponentFailed; EnvironmentProblem if the model is being run.
     """
-    with locked(paths.pipeline / ".run_lock", f"a run of {paths.model!r} is going on already"), _interruptible():
+    is_running = f"a run of {paths.model!r} is going on already"
+    with locked(paths.pipeline / ".run_lock", is_running), _scratch(paths.pipeline / ".tmp"), _interruptible():
         check_store(paths.metadata)
         close_stale_executions(paths.metadata, pipeline.pipeline_info.pipeline_name)
         ir = compiler.Compiler().compile(pipeline)
@@ -81,6 +84,19 @@ def run(pipeline: Pipeline, paths: Paths, run_id: str, report: Callable[[Progres
         finally:
             process.dismiss()
             close_stale_executions(paths.metadata, pipeline.pipeline_info.pipeline_name)
+
+
+@contextlib.contextmanager
+def _scratch(folder: Path) -> Iterator[None]:
+    """Have temporary files in a folder that goes afterwards, or with the next run: libraries leave theirs behind."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    tempfile.tempdir = str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = None
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _launch(

@@ -113,9 +113,14 @@ def killed(interrupted: Stopped, bad_rows: str, start_vouch: Any) -> Stopped:
     return Stopped(interrupted.var, call.pid, done.returncode, call.output(), running(interrupted.var))
 
 
+def scratch(var: Path) -> Path:
+    return var / "pipeline" / "breast_cancer" / ".tmp"
+
+
 @pytest.fixture(scope="module")
 def resumed(killed: Stopped, bad_rows: str, run_pipeline: Any) -> Any:
     assert killed.left_running, "the kill left nothing to be cleaned up: it proves nothing"
+    assert scratch(killed.var).is_dir(), "nor temporary files"
     return run_pipeline(killed.var, *OVERRIDE, sets=[bad_rows, *QUICK])
 
 
@@ -145,6 +150,10 @@ def test_after_a_kill_the_next_run_completes(resumed: Any) -> None:
     assert {name for name, state in resumed.states.items() if state == "CACHED"} >= UPSTREAM
     assert resumed.run.state == "complete"
     assert [problems(resumed.serving / str(v)) for v in versions(resumed.serving)] == [[]]
+
+
+def test_temporary_files_of_a_killed_run_go_with_the_next(resumed: Any) -> None:
+    assert not scratch(resumed.var).exists()
 
 
 def test_after_a_kill_nothing_is_left_running(resumed: Any) -> None:

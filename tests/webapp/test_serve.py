@@ -145,6 +145,12 @@ def test_a_worker_that_is_killed_is_replaced_while_others_answer(web: Web, made:
     assert web.predict(row).status_code == 200
 
 
+def metrics_folder(web: Web) -> Path:
+    words = (Path(f"/proc/{min(web.workers())}") / "environ").read_bytes().split(b"\0")
+    [folder] = [Path(word.partition(b"=")[2].decode()) for word in words if word.startswith(b"PROMETHEUS_MULTIPROC")]
+    return folder
+
+
 def counted(page: str) -> float:
     """The rows of `cells` that were predicted so far."""
     return sum(map(float, re.findall(r'vouch_predictions_total\{[^}]*model="cells"[^}]*\} (\S+)', page)))
@@ -155,8 +161,7 @@ def metrics(web: Web) -> str:
 
 
 def test_the_metrics_of_a_worker_that_died_are_gone_on_with(web: Web, made: dict[str, Made]) -> None:
-    words = (Path(f"/proc/{min(web.workers())}") / "environ").read_bytes().split(b"\0")
-    [folder] = [Path(word.partition(b"=")[2].decode()) for word in words if word.startswith(b"PROMETHEUS_MULTIPROC")]
+    folder = metrics_folder(web)
     before, asked, files = counted(metrics(web)), 0, set()
     for _ in range(2):
         while listeners(web.url) < 2:
@@ -204,13 +209,14 @@ def test_pages_are_answered_while_many_predictions_wait(web: Web, fake: FakeMode
     until(lambda: web.predict(made["cells"].row()).ok)
 
 
-def test_workers_end_with_their_supervisor_and_the_port_is_free(own: Web) -> None:
-    workers = own.workers()
+def test_workers_end_with_their_supervisor_and_leave_neither_port_nor_files(own: Web) -> None:
+    workers, folder = own.workers(), metrics_folder(own)
     assert len(workers) == 2
     own.process.kill()
     until(lambda: not any(_is_running(worker) for worker in workers))
     with socket.create_server(("127.0.0.1", int(own.url.rpartition(":")[2]))):
         pass
+    assert not folder.exists()
 
 
 def _is_running(pid: int) -> bool:
