@@ -26,7 +26,8 @@ import pyarrow.compute as pc
 from pyarrow import csv
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
-from common.errors import EnvironmentProblem, VouchError
+from common.errors import VouchError
+from common.files import disk_problems
 from common.logs import REQUEST_ID, Sparse
 from common.records import labels
 from common.records.database import Database
@@ -51,6 +52,7 @@ TOKEN = re.compile(r"[A-Za-z0-9_-]{32}")
 HELD = 8  # files of the largest size that may wait or be worked at
 SHOWN = 20
 OURS = ("label", "probability")
+NOT_KEPT, MAKE_ROOM = "the upload cannot be kept", "make room on the disk, or have it made"
 BINS = 20
 log = logging.getLogger(__name__)
 
@@ -139,7 +141,8 @@ class Jobs:
                 raise NoRoom("too much waits to be predicted here", fix="try again in some minutes")
             if connection.execute(select(jobs.c.id).where(jobs.c.id == job_id)).first():
                 job_id = new_id()
-            os.replace(temporary, self._input(job_id))
+            with disk_problems(NOT_KEPT, MAKE_ROOM):  # else it would be taken for the database's
+                os.replace(temporary, self._input(job_id))
             values = {
                 "id": job_id,
                 "owner": request_info.who,
@@ -215,14 +218,11 @@ class Jobs:
         """Write a stream to a file that is gone afterwards, unless it was moved."""
         temporary = self.folder / f"{new_id()}.part"
         try:
-            try:
+            with disk_problems(NOT_KEPT, MAKE_ROOM):
                 self.folder.mkdir(parents=True, exist_ok=True)
                 with temporary.open("wb") as file:
                     shutil.copyfileobj(stream, file)
                     size_bytes = file.tell()
-            except OSError as error:
-                fix = "make room on the disk, or have it made"
-                raise EnvironmentProblem("the upload cannot be kept", got=error, fix=fix) from None
             yield temporary, size_bytes
         finally:
             with suppress(OSError):
@@ -305,10 +305,11 @@ class Jobs:
         request_info = RequestInfo(row.request_id, row.owner, row.source, row.sticky)
         temporary = self.folder / f"{row.id}.{self._worker}.part"
         try:
-            with self._input(row.id).open("rb") as stream, temporary.open("wb") as file:
+            with self._input(row.id).open("rb") as stream, disk_problems("the result cannot be written", MAKE_ROOM):
                 upload = Upload(row.model, stream, self.limits, row.size_bytes, row.reference_column, logged_rows)
-                result = score_csv(self._predictor, upload, request_info, cast(BinaryIO, file), self._report)
-            os.replace(temporary, self._output(row.id))
+                with temporary.open("wb") as file:
+                    result = score_csv(self._predictor, upload, request_info, cast(BinaryIO, file), self._report)
+                os.replace(temporary, self._output(row.id))
         finally:
             temporary.unlink(missing_ok=True)
         return result

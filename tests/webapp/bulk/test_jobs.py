@@ -6,12 +6,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from common.errors import EnvironmentProblem
+from common.records import labels
 from common.records.database import Database
 from common.records.reader import Filters, Reader
 from tests.support.clock import Clock
@@ -27,6 +29,7 @@ from webapp.types import RequestInfo
 
 HEADER = "radius,texture,smooth ness (mean)\n"
 ROW = "18.5,21,0.1\n"
+SECOND = timedelta(seconds=1)
 ANA = RequestInfo("request-of-ana", "ana", "batch")
 
 
@@ -218,6 +221,48 @@ def test_a_full_disk_is_told_and_leaves_nothing(open_jobs: Callable[[], Jobs], s
     with pytest.raises(EnvironmentProblem, match="cannot be kept"):
         jobs.submit(ANA, Upload("cells", Full(), jobs.limits))
     assert files(services) == []
+
+
+def test_an_upload_that_cannot_be_moved_is_told_as_the_disks_trouble(
+    open_jobs: Callable[[], Jobs], services: Services
+) -> None:
+    jobs, job_id = open_jobs(), jobs_module.new_id()
+    jobs._input(job_id).mkdir(parents=True)  # no file can take its place
+    with pytest.raises(EnvironmentProblem, match="the upload cannot be kept"):
+        sent(jobs, job_id=job_id)
+    assert files(services) == [".upload"]
+    assert jobs.of("ana", "cells") == []
+
+
+def test_a_result_that_cannot_be_written_to_its_end_is_told_and_leaves_nothing(
+    open_jobs: Callable[[], Jobs], services: Services
+) -> None:
+    jobs = open_jobs()
+    job = waiting(jobs, text=HEADER + 2000 * ROW)
+    (jobs.folder / f"{job.id}.{jobs._worker}.part").symlink_to("/dev/full")
+    row = jobs._take(jobs._now())
+    assert row is not None
+    jobs._work(row)
+    job = jobs.find(job.id, "ana")
+    assert job.state == FAILED
+    assert "the result cannot be written" in str(job.error)
+    assert "make room on the disk" in str(job.error)
+    assert files(services) == []
+    with pytest.raises(NoSuchJob):
+        jobs.result(job.id, "ana")
+
+
+def test_the_clock_removes_true_labels_with_the_predictions_that_they_are_of(
+    open_jobs: Callable[[], Jobs], services: Services, clock: Clock
+) -> None:
+    jobs, now = open_jobs(), datetime.fromtimestamp(clock.now, timezone.utc)
+    kept_days = timedelta(days=services.settings.log_retention_days)
+    with jobs._database.writing() as connection:
+        for request_id, predicted in (("old", now - kept_days - SECOND), ("kept", now - kept_days + SECOND)):
+            labels.keep(connection, "cells", predicted, labels.Feedback(now, request_id, 0, 1, "M", "otto"))
+    jobs.sweep()
+    with jobs._database.reading() as connection:
+        assert list(labels.of_requests(connection, "cells", ["old", "kept"])) == [("kept", 0)]
 
 
 def test_the_clock_sweeps_jobs_and_files_not_the_next_upload(
