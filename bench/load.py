@@ -7,6 +7,7 @@ those that ended within the measured window. HTTP says 200 for a failed gRPC cal
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -165,12 +166,17 @@ class Shot:
 
 @dataclass(frozen=True)
 class Load:
-    """What a server did under load. Percentiles are of the requests that ended within the window."""
+    """What a server did under load. Percentiles are of the requests that ended within the window.
+
+    `generator_s`: of the processors, which the load generator took from the server; `refused`: of a shot that may miss.
+    """
 
     per_s: float
     p50_ms: float
     p99_ms: float
     requests: int
+    generator_s: float = 0.0
+    refused: int = 0
 
 
 def require_generator() -> None:
@@ -179,15 +185,18 @@ def require_generator() -> None:
         raise EnvironmentProblem(f"{PROGRAM} is not on PATH", fix="apt-get install nghttp2-client (Debian, Ubuntu)")
 
 
-def drive(shot: Shot, concurrency: int, seconds: float, per_s: float | None = None) -> Load:
+def drive(
+    shot: Shot, concurrency: int, seconds: float, per_s: float | None = None, *, generators: int = PACED_PROCESSES
+) -> Load:
     """Send on as many connections, one request each under way: as fast as answers come, or evenly at a fixed rate.
 
     Raises RunFailed when none was answered, and for a request that failed unless the shot may miss.
     """
-    parts = min(PACED_PROCESSES, concurrency) if per_s else 1  # ticks of several processes do not coincide
+    parts = min(generators, concurrency) if per_s else 1  # ticks of several processes do not coincide
     connections = max(concurrency // parts, 1)
     pace = [f"--rps={per_s / (connections * parts):.2f}"] if per_s else []
     words = _command(shot, connections, seconds) + pace
+    before_s = _processor_s()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         logs = [Path(folder) / str(index) for index in range(parts)]
         commands = [Command([*words, f"--log-file={log}", shot.url], log.with_suffix(".out")) for log in logs]
@@ -195,7 +204,14 @@ def drive(shot: Shot, concurrency: int, seconds: float, per_s: float | None = No
         for process, command in zip(processes, commands, strict=True):
             wait_for_end(process, command, LEAD_S + seconds + PATIENCE_S)
         entries = np.concatenate([read_log(log.read_text(encoding="ascii")) for log in logs])
-    return window(entries[entries[:, 1] == OK] if shot.may_miss else entries, LEAD_S, seconds, shot.url)
+    load = window(entries[entries[:, 1] == OK] if shot.may_miss else entries, LEAD_S, seconds, shot.url)
+    return replace(load, generator_s=_processor_s() - before_s, refused=int((entries[:, 1] != OK).sum()))
+
+
+def _processor_s() -> float:
+    """Return what ended child processes, generators among them, took of the processors."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _command(shot: Shot, connections: int, seconds: float) -> list[str]:

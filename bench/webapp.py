@@ -33,6 +33,7 @@ from serving.launch.launcher import Start, launch
 
 PEAK = 32  # requests at once where throughput is at its height
 FLOOD = 512  # connections that offer three times the peak
+FLOOD_PROCESSES = 16  # that send it: each costs as much as some hundred requests to start
 CSV_ROWS = 100_000
 ANSWER_S = 120.0
 
@@ -93,13 +94,14 @@ class Field:
         older_half = None
         if self.older:
             older_half = self._quiet(drive(self._page(self.older), PEAK, seconds, peak.per_s / 2))
-        flood = self._quiet(drive(self._page(self.app), FLOOD, seconds, 3 * peak.per_s))
+        flood = self._quiet(drive(self._page(self.app), FLOOD, seconds, 3 * peak.per_s, generators=FLOOD_PROCESSES))
         turn = Turn(alone, direct, peak, half, flood, self._score_csv(), older_peak, older_half)
         older = f" ({older_peak.per_s:,.0f}/s, {older_half.p99_ms:.0f} ms)" if older_peak and older_half else ""
         say(
             f"turn {number}: one client {alone.p50_ms:.2f} ms, the model server {direct.p50_ms:.2f}; peak "
             f"{peak.per_s:,.0f}/s, p99 at half of it {half.p99_ms:.0f} ms{older}; three times the peak offered: "
-            f"{flood.per_s:,.0f}/s answered; {CSV_ROWS:,} rows of CSV in {turn.csv_s:.1f} s"
+            f"{flood.per_s:,.0f}/s answered, {flood.refused:,} refused, generator {flood.generator_s:.1f} s of the "
+            f"processors ({peak.generator_s:.1f} at the peak); {CSV_ROWS:,} rows of CSV in {turn.csv_s:.1f} s"
         )
         return turn
 

@@ -30,7 +30,7 @@ from granian.log import LogLevels
 from common.errors import EnvironmentProblem
 from common.logs import configuration
 from common.records.database import Database
-from webapp.http.admission import SLOW_CLIENTS, WATCHERS, Admission
+from webapp.http.admission import QUEUE, SLOW_CLIENTS, WATCHERS, Admission
 from webapp.migrations import migrate
 from webapp.settings import WebSettings, read_settings
 
@@ -125,7 +125,7 @@ def make_server(target: str, settings: WebSettings, address: str, port: int) -> 
         http=HTTPModes.http1,
         websockets=False,
         workers=settings.workers,
-        blocking_threads=settings.max_waiting + SLOW_CLIENTS + 2 * len(WATCHERS),
+        blocking_threads=settings.max_waiting + QUEUE + SLOW_CLIENTS + 2 * len(WATCHERS),
         backlog=BACKLOG,
         backpressure=CONNECTIONS,
         http1_settings=HTTP1Settings(

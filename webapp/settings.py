@@ -74,7 +74,9 @@ class WebSettings(Frozen):
     max_upload_rows: Positive = Field(200_000, description="Of one uploaded CSV.")
     max_depth: Positive = Field(8, description="Nesting of a JSON request.")
     max_waiting: Positive = Field(
-        64, description="Requests that a worker works at, each in a thread; more are told to come again."
+        32,
+        description="Requests that a worker works at, each in a thread; more wait for a second, then are told to come "
+        "again.",
     )
     read_timeout_s: Seconds = Field(
         15.0, description="A client may be silent for so long in the middle of a request or an answer."

@@ -74,7 +74,7 @@ def find_dialect(head: bytes, file: str, delimiter: str | None = None) -> Dialec
 def _header(text: str, file: str, line: int, delimiter: str) -> list[str]:
     wanted = "a header with the names of the columns"
     try:
-        header, *rows = islice(_records(text, delimiter), 2)
+        header, *rows = islice(records(text, delimiter), 2)
     except csv.Error as error:
         what, fix = "the header cannot be read", "close the quote that is left open"
         raise UnreadableTable(file, line, what, got=error, wanted=wanted, fix=fix) from None
@@ -126,12 +126,13 @@ def _header_place(text: str) -> tuple[int, int, int | None, str]:
     return len(text), line, comment, excels_delimiter
 
 
-def _records(text: str, delimiter: str) -> Iterator[list[str]]:
+def records(text: str, delimiter: str) -> Iterator[list[str]]:
+    """Yield the rows that are not blank. Raises csv.Error."""
     return filter(None, csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
 
 
 def _width(text: str, delimiter: str) -> int:
-    return len(next(_records(text, delimiter), []))
+    return len(next(records(text, delimiter), []))
 
 
 def _sniff(text: str) -> str:
@@ -139,7 +140,7 @@ def _sniff(text: str) -> str:
 
     def rank(delimiter: str) -> tuple[bool, int, int]:
         try:
-            widths = [len(row) for row in islice(_records(text, delimiter), SNIFFED_ROWS)]
+            widths = [len(row) for row in islice(records(text, delimiter), SNIFFED_ROWS)]
         except csv.Error:
             return False, 0, 0
         agreeing = sum(abs(width - widths[0]) <= 1 for width in widths)

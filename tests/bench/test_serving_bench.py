@@ -104,8 +104,7 @@ def test_a_pace_is_spread_over_processes(tmp_path: Path, monkeypatch: pytest.Mon
         "open(log, 'w').writelines(lines)\n"
     )
     fake_generator(tmp_path, monkeypatch, write)
-    monkeypatch.setattr(load, "PACED_PROCESSES", 4)
-    assert load.drive(Shot("http://x", tmp_path), 8, 1000.0, per_s=80.0).requests == 80
+    assert load.drive(Shot("http://x", tmp_path), 8, 1000.0, per_s=80.0, generators=4).requests == 80
 
 
 def test_good_and_bad_requests_are_told_apart() -> None:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 WATCHERS = ("/livez", "/readyz", "/metrics", "/version")  # asked by those who watch, above all when it is full
 SLOW_CLIENTS = 256  # requests that may wait for their clients, besides those that are worked at
+QUEUE = 256  # requests that may wait for room, asleep; more are refused before anything is done for them
+QUEUE_S = 1.0  # who waits longer than that is refused, too
 SLOW_AFTER_S = 1.0
 LEAST_BYTES_PER_S = 8192  # of a body, once the time that any body has is over
 PIECE_BYTES = 1 << 14  # the pace is looked at after each
@@ -96,8 +98,9 @@ class Admission:
         self._max_waiting, self.read_timeout_s = max_waiting, read_timeout_s
         self._body_limit, self._held_limit = body_limit, held_limit
         self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
         self._visits: dict[int, Visit] = {}
-        self._slow = 0
+        self._slow = self._queued = 0
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         visit = Visit(environ.get("REMOTE_ADDR", ""), time.monotonic())
@@ -120,11 +123,23 @@ class Admission:
         return [first]
 
     def _enter(self, visit: Visit) -> bool:
-        with self._lock:
-            if len(self._visits) - self._slow >= self._max_waiting:
-                return False
+        """Take a place, if there is one within QUEUE_S: whoever came first is first."""
+        with self._room:
+            if self._is_full() or self._queued:
+                if self._queued >= QUEUE:
+                    return False
+                self._queued += 1
+                has_room = self._room.wait_for(lambda: not self._is_full(), QUEUE_S)
+                self._queued -= 1
+                if not has_room:
+                    return False
             self._visits[id(visit)] = visit
+            if self._queued and not self._is_full():
+                self._room.notify()
         return True
+
+    def _is_full(self) -> bool:
+        return len(self._visits) - self._slow >= self._max_waiting
 
     def finish(self, visit: Visit, pieces: Iterable[bytes] = ()) -> None:
         """Make room: the request was answered in these pieces, or its client is gone."""
@@ -132,6 +147,7 @@ class Admission:
             self._slow -= visit.is_slow
             visit.is_slow = False
             self._visits.pop(id(visit), None)
+            self._room.notify()
         if close := getattr(pieces, "close", None):
             close()
 
@@ -173,6 +189,7 @@ class Admission:
                 if is_waiting and not visit.is_slow and self._slow < SLOW_CLIENTS:
                     visit.is_slow = True
                     self._slow += 1
+                    self._room.notify()
         overdue = [visit for visit in visits if visit.waits_since is not None and visit.waits_since < limit]
         busy = {visit.address for visit in visits if visit.waits_since is None and visit.heard_at < limit}
         for address in {visit.address for visit in overdue} - busy:

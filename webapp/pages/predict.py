@@ -11,6 +11,7 @@ from flask import Blueprint, Response, make_response, redirect, render_template,
 from werkzeug.wrappers import Response as AnyResponse
 
 from common.errors import DataError, VouchError
+from common.tables.dialect import records
 from common.text import with_point
 from webapp import wording
 from webapp.auth import requires
@@ -181,10 +182,10 @@ def pasted_texts(model_version: ModelVersion, pasted: str) -> dict[str, str]:
 
     Without a header the cells are in the order of the batch template. Raises DataError if it is not one row that fits.
     """
-    lines = [line for line in pasted.splitlines() if line.strip()]
-    delimiter = next((mark for mark in "\t;," if lines and mark in lines[0]), "\t")
+    first = pasted.strip().partition("\n")[0]
+    delimiter = next((mark for mark in "\t;," if mark in first), "\t")  # a comma may be a decimal one
     try:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
+        rows = [row for cells in records(pasted, delimiter) if any(row := [cell.strip() for cell in cells])]
     except csv.Error as error:
         raise DataError("this is no row of a table", got=error) from None
     if not rows:

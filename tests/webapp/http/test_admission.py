@@ -19,6 +19,7 @@ import requests
 from tests.support.paths import ROOT
 from tests.support.sockets import received, received_head
 from tests.support.web.hall import HELD_BYTES, LIMIT_BYTES, WAITING
+from webapp.http import admission
 from webapp.http.admission import Admission
 
 pytestmark = pytest.mark.slow
@@ -186,6 +187,32 @@ def test_more_than_may_wait_are_told_to_come_again_and_the_others_are_answered(h
         requests.get(f"{hall}/readyz", timeout=10)
         assert [answer.result().status_code for answer in held] == [200] * WAITING
     assert requests.get(f"{hall}/size", timeout=10).status_code == 200
+
+
+def test_who_finds_no_room_is_answered_as_soon_as_there_is_some(hall: str) -> None:
+    shed = state(hall)["shed"]
+    with ThreadPoolExecutor(2 * WAITING) as pool:
+        held = [pool.submit(requests.get, f"{hall}/hold", timeout=20) for _ in range(WAITING)]
+        until(lambda: state(hall)["inside"] == WAITING)
+        waiting = [pool.submit(requests.get, f"{hall}/size", timeout=20) for _ in range(WAITING)]
+        requests.get(f"{hall}/readyz", timeout=10)
+        assert [answer.result().status_code for answer in (*held, *waiting)] == [200] * 2 * WAITING
+    assert state(hall)["shed"] == shed
+
+
+@pytest.mark.parametrize(("queue", "queue_s"), [(0, 60.0), (1, 0.01)], ids=["the queue is full", "it takes too long"])
+def test_who_is_refused_costs_the_app_nothing(monkeypatch: pytest.MonkeyPatch, queue: int, queue_s: float) -> None:
+    monkeypatch.setattr(admission, "QUEUE", queue)
+    monkeypatch.setattr(admission, "QUEUE_S", queue_s)
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        raise AssertionError("it was asked")
+
+    full = Admission(app, max_waiting=0, read_timeout_s=1, body_limit=lambda path: 10, held_limit=10)
+    statuses: list[tuple[str, dict[str, str]]] = []
+    for _ in range(2):  # who left the queue holds no place in it
+        full({"PATH_INFO": "/"}, lambda status, headers: statuses.append((status, dict(headers))))  # type: ignore[arg-type,return-value]
+    assert [(status[:3], headers["Retry-After"]) for status, headers in statuses] == [("503", "1")] * 2
 
 
 def _is_ok(hall: str) -> Any:
