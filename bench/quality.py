@@ -119,7 +119,7 @@ def _network(
     """Train the configured recipe on one fold with the functions that Trainer uses."""
     import keras
 
-    from components.evaluation.bounds import choose_threshold
+    from components.evaluation.operating_point import choose_threshold
     from components.features.transform import NUMERIC
     from components.training.models import dense as model
 
@@ -141,7 +141,7 @@ def _network(
         class_weight=weights,
     )
     tuned, probability = (np.asarray(network(part, training=False))[:, 0] for part in features[1:])
-    point = choose_threshold(labels[1] == 1, tuned, settings.evaluation.target_recall)
+    point = choose_threshold(labels[1] == 1, tuned, settings.operating_point)
     return Score(
         NETWORK,
         fold,

@@ -11,6 +11,7 @@ from common.files import write_text
 from serving.repository.manifest import GateVerdict
 
 FILE_NAME = "verdict.json"
+Severity = Literal["error", "warn", "info"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Finding:
     """One thing a gate noticed. `kind` is a constant such as `SPLIT_OVERLAP`; `details` holds the numbers."""
 
     kind: str
-    severity: Literal["error", "warn", "info"]
+    severity: Severity
     sentence: str
     feature: str | None = None
     details: dict[str, Any] = field(default_factory=dict)

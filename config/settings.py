@@ -200,11 +200,42 @@ class TunerSettings(Frozen):
     )
 
 
+class OperatingPointSettings(Frozen):
+    """Binary: what the decision threshold is chosen for, on eval."""
+
+    objective: Literal["f1", "balanced_accuracy", "accuracy", "recall_at_least", "precision_at_least", "cost"] = Field(
+        "recall_at_least",
+        description="What the threshold makes as large as it can; of `recall_at_least` the precision, of "
+        "`precision_at_least` the recall, of `cost` the least cost.",
+    )
+    at_least: Probability | None = Field(
+        None, description="The share that `recall_at_least` or `precision_at_least` asks for; without it 0.95."
+    )
+    miss_cost: Annotated[float, Field(gt=0.0)] = Field(
+        1.0, description="With `cost`: how many false alarms one miss costs as much as."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ask_for_a_share(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        asks = str(values.get("objective", "recall_at_least")).endswith("_at_least")
+        if asks and values.get("at_least") is None:
+            return {**values, "at_least": 0.95}
+        if not asks and values.get("at_least") is not None:
+            raise ValueError("at_least: is for recall_at_least and precision_at_least")
+        return values
+
+
 class Slice(Frozen):
     """Rows on which the metrics are computed apart."""
 
     feature: str = Field(description="Column to slice by.")
     values: tuple[str, ...] = Field((), description="Only these values; empty: each value a slice.")
+    thresholds: dict[str, Annotated[float, Field(ge=0.0)]] = Field(
+        {}, description="As `evaluation.thresholds`, but for each of these slices by itself."
+    )
 
 
 class EvaluationSettings(Frozen):
@@ -230,10 +261,9 @@ class EvaluationSettings(Frozen):
         description="Reported for each slice. Multi-class: auc is one-versus-rest, the rest are macro averages.",
     )
     thresholds: dict[str, Annotated[float, Field(ge=0.0)]] = Field(
-        default_factory=lambda: {"auc": 0.9},
-        min_length=1,
+        default_factory=dict,
         description="Metric: least value of its lower confidence bound on the whole test split; of log_loss and brier "
-        "the most of the upper one.",
+        "the most of the upper one. None need be given: plain models and the blessed one are measure enough.",
     )
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = Field(0.95, description="Of the one-sided lower bounds.")
     bootstrap_samples: Positive = Field(2000, description="Resamplings behind the bounds.")
@@ -241,20 +271,26 @@ class EvaluationSettings(Frozen):
     change_margin: Probability = Field(0.01, description="By how much it may fall behind and still be called equal.")
     when_not_comparable: Literal["decide_without", "refuse"] = Field(
         "decide_without",
-        description="Where no blessed model can be compared fairly: thresholds decide, or nothing passes.",
+        description="Where no blessed model can be compared fairly: all else decides, or nothing passes.",
     )
-    target_recall: Probability = Field(
-        0.95, description="Binary: the decision threshold is the most precise that reaches this recall on eval."
+    plain_margin: Probability = Field(
+        0.01, description="By how much of `change_metric` the best plain model may be better and still be called equal."
+    )
+    when_plain_is_better: Literal["warn", "refuse"] = Field(
+        "warn", description="Where a plain model is better by more than `plain_margin`, with confidence."
     )
     slices: tuple[Slice, ...] = Field((), description="Parts of the test split reported apart.")
 
     @model_validator(mode="after")
     def _check(self) -> EvaluationSettings:
         judged = [metric for metric in self.metrics if metric != "example_count"]
-        for metric, asked in self.thresholds.items():
-            if metric not in LOSSES and asked > 1:
-                raise ValueError(f"thresholds.{metric}: should be at most 1, got {asked:g}")
-        named = {f"thresholds.{metric}": metric for metric in self.thresholds} | {"change_metric": self.change_metric}
+        asked_of = {"": self.thresholds} | {f"slices.{i}.": part.thresholds for i, part in enumerate(self.slices)}
+        named = {"change_metric": self.change_metric}
+        for place, thresholds in asked_of.items():
+            for metric, asked in thresholds.items():
+                named[f"{place}thresholds.{metric}"] = metric
+                if metric not in LOSSES and asked > 1:
+                    raise ValueError(f"{place}thresholds.{metric}: should be at most 1, got {asked:g}")
         for key, metric in named.items():
             if metric not in judged:
                 raise ValueError(f"{key}: {metric!r} should be one of evaluation.metrics ({', '.join(judged)})")
@@ -308,6 +344,7 @@ class Settings(Frozen):
     vocabulary_size: Positive = Field(1000, description="At most so many values of a text feature are told apart.")
     model: ModelSettings = ModelSettings()
     tuner: TunerSettings = TunerSettings()
+    operating_point: OperatingPointSettings = OperatingPointSettings.model_validate({})
     evaluation: EvaluationSettings = EvaluationSettings()
     probe: ProbeSettings = ProbeSettings()
     showcase: ShowcaseSettings = ShowcaseSettings()
@@ -318,6 +355,19 @@ class Settings(Frozen):
     )
     features: dict[str, FeatureDisplay] = Field(default_factory=dict, description="Display names, units and groups.")
     beam_args: tuple[str, ...] = Field((), description="Passed to Apache Beam, e.g. `--runner=PortableRunner`.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_target_recall(cls, values: Any) -> Any:
+        """Read `evaluation.target_recall`, which stands in older files and in the settings of older models."""
+        evaluation = values.get("evaluation") if isinstance(values, dict) else None
+        if not isinstance(evaluation, dict) or evaluation.get("target_recall") is None:
+            return values
+        if values.get("operating_point") is not None:
+            raise ValueError("evaluation.target_recall: operating_point says it already; take one of them out")
+        others = {key: value for key, value in evaluation.items() if key != "target_recall"}
+        point = {"objective": "recall_at_least", "at_least": evaluation["target_recall"]}
+        return {**values, "evaluation": others, "operating_point": point}
 
     @model_validator(mode="after")
     def _check(self) -> Settings:

@@ -29,15 +29,7 @@ from components.pusher.component import AtomicPusher
 from components.report.component import RunReport
 from config.load import settings_hash
 from config.schema import check_schema, model_features, read_schema
-from config.settings import (
-    DataGateSettings,
-    EvaluationSettings,
-    ModelSettings,
-    ProbeSettings,
-    Settings,
-    ShowcaseSettings,
-    TunerSettings,
-)
+from config.settings import DataGateSettings, ModelSettings, ProbeSettings, Settings, ShowcaseSettings, TunerSettings
 
 # Beam's in-process runner by its own name: its default first looks for a faster one to fetch from the network. An image
 # is named because TFX would else build a source package for each component; the local runner uses neither.
@@ -218,7 +210,7 @@ def _for_training(settings: Settings) -> Settings:
         categorical=settings.categorical,
         vocabulary_size=settings.vocabulary_size,
         model=settings.model,
-        evaluation=EvaluationSettings(metrics=("auc",), target_recall=settings.evaluation.target_recall),
+        operating_point=settings.operating_point,
         probe=ProbeSettings(golden_rows=settings.probe.golden_rows),
     )
 

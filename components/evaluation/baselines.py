@@ -1,40 +1,95 @@
-"""Plain models on the same splits, so that one sees what the network is worth."""
+"""Plain models on the same splits: what a network has to be worth. The gate and the report set it beside them."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from components.evaluation.bounds import Metric, Rows, choose_threshold, evaluate
+from common.files import write_text
+from components.evaluation.bounds import Difference, Metric, Rows, difference, evaluate
+from components.evaluation.operating_point import choose_threshold, decide
+from components.splits import SPLITS, SplitTables
 from components.table import Table
 from config.settings import LOSSES, Settings
 
 MAX_FIT_ROWS = 20_000
 MAX_SVM_ROWS = 5_000  # its time grows with the square of the rows
 MAX_CATEGORIES = 100  # commonest values of a text column that get a column of their own
+COMMONEST = "Always the commonest class"
+FILE_NAME = "plain_models.json"
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A plain model on the same splits. `threshold` was chosen on eval as the network's was; None if multi-class."""
+    """A plain model on the same splits. `threshold` was chosen on eval as the network's was; None if multi-class.
+
+    `on_eval`: `change_metric` on eval, more is better, by which the best of them is told without a look at test.
+    `behind`: how much better the network is by `change_metric` on the same test rows; None where that says nothing.
+    """
 
     name: str
     fit_rows: int
     test_rows: int
     threshold: float | None
     metrics: tuple[Metric, ...]
+    on_eval: float | None = None
+    behind: Difference | None = None
+
+    def metric(self, name: str) -> Metric | None:
+        return next((metric for metric in self.metrics if metric.name == name), None)
 
 
-def compare(train: Table, evaluation: Table, test: Table, settings: Settings) -> tuple[Baseline, ...]:
-    """Fit each baseline on train, choose its threshold on eval as the network's was, and judge it on test.
+def best_of(baselines: Sequence[Baseline]) -> Baseline | None:
+    """Return the plain model that was best on eval among those that the network can be compared with."""
+    fitted = [(b.on_eval, b) for b in baselines if b.behind and b.name != COMMONEST and b.on_eval is not None]
+    return max(fitted, key=lambda pair: pair[0], default=(0.0, None))[1]
 
-    Large splits are sampled with the run's seed; each baseline says how many rows it saw. Nothing comes back where
-    the train split has a single class or a split has no rows.
+
+def write_baselines(baselines: Sequence[Baseline], folder: Path) -> None:
+    write_text(folder / FILE_NAME, json.dumps([asdict(baseline) for baseline in baselines], indent=1) + "\n")
+
+
+def read_baselines(folder: Path) -> tuple[Baseline, ...]:
+    """Return what the Evaluator left of plain models beside its metrics."""
+    return tuple(
+        Baseline(
+            **{
+                **values,
+                "metrics": tuple(Metric(**metric) for metric in values["metrics"]),
+                "behind": values["behind"] and Difference(**values["behind"]),
+            }
+        )
+        for values in json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
+    )
+
+
+def fit_baselines(
+    tables: SplitTables, written: dict[str, int], network: Rows, settings: Settings
+) -> tuple[Baseline, ...]:
+    """Fit plain models on train and set the network beside them on test. `written`: the rows of each split.
+
+    `network`: what it says of all test rows; of a split too large for plain models every n-th row is taken.
+    """
+    train, evaluation, test = (tables.read(split, written[split], MAX_FIT_ROWS) for split in SPLITS)
+    every = max(1, -(-written["test"] // MAX_FIT_ROWS))
+    same = network.of(None if every == 1 else np.arange(len(network)) % every == 0)
+    return compare(train, evaluation, test, settings, same)
+
+
+def compare(
+    train: Table, evaluation: Table, test: Table, settings: Settings, network: Rows | None = None
+) -> tuple[Baseline, ...]:
+    """Fit each plain model on train, choose its threshold on eval as the network's was, and judge it on test.
+
+    Large splits are sampled with the run's seed; each says how many rows it saw. Nothing comes back where the train
+    split has a single class or a split has no rows. `network`: what it says of the same test rows.
     """
     if len(np.unique(train.classes)) < 2 or not len(evaluation.classes) or not len(test.classes):
         return ()
@@ -50,36 +105,72 @@ def compare(train: Table, evaluation: Table, test: Table, settings: Settings) ->
         estimator.fit(x_train[chosen], train.classes[chosen])
         width = len(settings.data.classes)
         on_eval, on_test = (_probabilities(estimator, x, width) for x in (x_eval, x_test))
-        threshold = _threshold(on_eval, evaluation.classes, settings)
-        metrics = bounded(test, _decide(on_test, threshold, settings), on_test, settings)
-        if not hasattr(estimator, "predict_proba"):  # a margin is no probability: its loss would say nothing
-            metrics = tuple(Metric(m.name, *[float("nan")] * 3) if m.name in LOSSES else m for m in metrics)
-        baselines.append(Baseline(name, len(chosen), len(test.classes), threshold, metrics))
+        threshold = None if name == COMMONEST else _threshold(on_eval, evaluation.classes, settings)
+        tuned, tested = _rows(evaluation, on_eval, threshold, settings), _rows(test, on_test, threshold, settings)
+        is_probability = hasattr(estimator, "predict_proba")  # a margin is none: its loss would say nothing
+        baselines.append(
+            Baseline(
+                name,
+                len(chosen),
+                len(test.classes),
+                threshold,
+                bounded(tested, settings, is_probability=is_probability),
+                *_beside(tuned, tested, network, settings, is_probability=is_probability),
+            )
+        )
     return tuple(baselines)
 
 
-def bounded(test: Table, decided: NDArray[np.int64], probabilities: Floats, settings: Settings) -> tuple[Metric, ...]:
+def _beside(
+    tuned: Rows, tested: Rows, network: Rows | None, settings: Settings, *, is_probability: bool
+) -> tuple[float | None, Difference | None]:
+    """Return how good a plain model is on eval, and how much better the network is on the same test rows."""
+    wanted = settings.evaluation
+    if network is None or (wanted.change_metric in LOSSES and not is_probability):
+        return None, None
+    [on_eval] = evaluate(tuned, [wanted.change_metric], confidence=0.5, samples=2, seed=0).values()
+    found = difference(
+        network,
+        tested,
+        wanted.change_metric,
+        confidence=wanted.confidence,
+        samples=wanted.bootstrap_samples,
+        seed=settings.seed,
+    )
+    return None if np.isnan(on_eval.goodness) else on_eval.goodness, None if np.isnan(found.error) else found
+
+
+def bounded(rows: Rows, settings: Settings, *, is_probability: bool = True) -> tuple[Metric, ...]:
     """Return the metrics that the network is judged by, with the same kind of bounds."""
     wanted = settings.evaluation
-    positive = settings.data.positive_index if settings.data.is_binary else None
-    groups = None if test.groups is None else np.unique(test.groups, return_inverse=True)[1]
     values = evaluate(
-        Rows(test.classes, decided, probabilities, positive, groups),
+        rows,
         [name for name in wanted.metrics if name != "example_count"],
         confidence=wanted.confidence,
         samples=wanted.bootstrap_samples,
         seed=settings.seed,
     )
-    return tuple(values.values())
+    unknown = (float("nan"),) * 3
+    return tuple(m if is_probability or m.name not in LOSSES else Metric(m.name, *unknown) for m in values.values())
+
+
+def _rows(table: Table, probabilities: Floats, threshold: float | None, settings: Settings) -> Rows:
+    positive = settings.data.positive_index if settings.data.is_binary else None
+    groups = None if table.groups is None else np.unique(table.groups, return_inverse=True)[1]
+    return Rows(table.classes, decide(probabilities, threshold, positive), probabilities, positive, groups)
 
 
 def _estimators(seed: int) -> Sequence[tuple[str, Any, int]]:
+    from sklearn.dummy import DummyClassifier
+    from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegression
     from sklearn.svm import SVC
     from sklearn.tree import DecisionTreeClassifier
 
     return (
+        (COMMONEST, DummyClassifier(strategy="prior"), MAX_FIT_ROWS),
         ("Logistic regression", LogisticRegression(max_iter=1000), MAX_FIT_ROWS),
+        ("Gradient boosting", HistGradientBoostingClassifier(random_state=seed), MAX_FIT_ROWS),
         ("Decision tree", DecisionTreeClassifier(min_samples_leaf=5, random_state=seed), MAX_FIT_ROWS),
         ("SVM (RBF kernel)", SVC(random_state=seed), MAX_SVM_ROWS),
     )
@@ -125,11 +216,4 @@ def _threshold(probabilities: Floats, true: NDArray[np.int64], settings: Setting
         return None
     positive = settings.data.positive_index
     scores = probabilities[:, positive].astype(np.float32)
-    return choose_threshold(true == positive, scores, settings.evaluation.target_recall).threshold
-
-
-def _decide(probabilities: Floats, threshold: float | None, settings: Settings) -> NDArray[np.int64]:
-    if threshold is None:
-        return probabilities.argmax(axis=1)
-    positive = settings.data.positive_index
-    return np.where(probabilities[:, positive].astype(np.float32) >= threshold, positive, 1 - positive)
+    return choose_threshold(true == positive, scores, settings.operating_point).threshold

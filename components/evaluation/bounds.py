@@ -1,4 +1,4 @@
-"""Metrics with room for chance, and the threshold they are taken at: values and one-sided bounds on test rows.
+"""Metrics with room for chance: values and one-sided bounds on test rows.
 
 A share of rows (accuracy, recall, precision, specificity, F1) has exact bounds (Clopper and Pearson 1934), an average
 of shares over classes those of Jeffreys' posterior; areas have the bootstrap's standard error on the log-odds scale,
@@ -351,44 +351,3 @@ def _log_odds(share: Floats | float) -> Floats:
 
 def _share_of_odds(log_odds: Floats | float) -> float:
     return float(1 / (1 + np.exp(-np.asarray(log_odds))))
-
-
-@dataclass(frozen=True)
-class OperatingPoint:
-    """A decision threshold and what it showed on the eval split it was chosen on."""
-
-    threshold: float
-    recall: float
-    precision: float
-    target_recall: float
-    rows: int
-
-
-def choose_threshold(
-    is_positive: NDArray[np.bool_], scores: NDArray[np.float32], target_recall: float
-) -> OperatingPoint:
-    """Return the most precise threshold among those that reach a recall; of equals, the one nearest to 0.5.
-
-    Candidates lie half-way between neighbouring scores, so that rounding cannot flip a row that was seen.
-    With no positive row there is nothing to choose by: 0.5.
-    """
-    distinct = np.unique(scores.astype(np.float64))
-    candidates = np.concatenate([[0.5], (distinct[:-1] + distinct[1:]) / 2, distinct[:1] / 2])
-    called = np.sort(scores[is_positive].astype(np.float64))
-    others = np.sort(scores[~is_positive].astype(np.float64))
-    hits = len(called) - np.searchsorted(called, candidates)
-    alarms = len(others) - np.searchsorted(others, candidates)
-    recall = hits / max(len(called), 1)
-    precision = np.divide(hits, hits + alarms, out=np.zeros(len(candidates)), where=hits + alarms > 0)
-    enough = recall >= target_recall
-    if not len(called):
-        enough[:] = False
-        enough[0] = True
-    best = np.lexsort((np.abs(candidates - 0.5), -recall, -precision, ~enough))[0]  # sorts by its last key first
-    return OperatingPoint(
-        threshold=float(np.float32(candidates[best])),
-        recall=float(recall[best]),
-        precision=float(precision[best]),
-        target_recall=target_recall,
-        rows=len(scores),
-    )

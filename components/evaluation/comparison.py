@@ -102,12 +102,16 @@ def score(model: Path, tables: SplitTables, settings: Settings) -> Rows:
     return Rows(np.concatenate(true), np.concatenate(decided), np.concatenate(probabilities), positive, numbered)
 
 
-def compare(candidate: Path, blessed: Sequence[Path], tables: SplitTables, settings: Settings) -> Comparison:
-    """Compare the candidate with the best of the blessed models that can be compared. `blessed`: the newest first."""
+def compare(
+    candidate: Path, rows: Rows, blessed: Sequence[Path], tables: SplitTables, settings: Settings
+) -> Comparison:
+    """Compare the candidate with the best of the blessed models that can be compared.
+
+    `rows`: what the candidate says of the test rows. `blessed`: the newest first.
+    """
     if not blessed:
         return Comparison()
     own, wanted = Trained.of(candidate), settings.evaluation
-    rows = score(candidate, tables, settings)
     obstacles: list[str] = []
     best: tuple[float, Path, Rows] | None = None
     for model in blessed:

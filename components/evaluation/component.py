@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from tfx.utils import path_utils
 
 from common.files import write_text
 from components.artifacts import OwnComponent, channels, parameters
-from components.evaluation.comparison import compare
+from components.evaluation.baselines import fit_baselines, write_baselines
+from components.evaluation.comparison import compare, score
 from components.evaluation.looks import count, earlier_evaluations, record, sketch
 from components.evaluation.tfma_config import eval_config
 from components.evaluation.verdict import judge
-from components.splits import SplitTables
+from components.splits import SplitTables, written_rows
 from config.settings import Settings
+from serving.repository.layout import TRAINING
 
 CANDIDATE, MODEL, BLESSING = "candidate", "model", "model_blessing"
 BASELINES = "baseline_models"
@@ -62,7 +65,7 @@ class EvaluatorSpec(ComponentSpec):
 
 
 class Executor(tfx_evaluator.Executor):
-    """TFMA computes the metrics and holds the bounds against the thresholds; the comparison can only refuse."""
+    """TFMA computes the metrics by slice; the verdict is on them, on plain models and on models blessed before."""
 
     def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
         settings = Settings.model_validate_json(exec_properties["settings"])
@@ -71,9 +74,9 @@ class Executor(tfx_evaluator.Executor):
             artifact_utils.get_single_uri(input_dict["schema"]),
             settings,
         )
-        judged, rows = artifact_utils.get_single_instance(input_dict["model"]), sketch(tables)
+        judged, test_rows = artifact_utils.get_single_instance(input_dict["model"]), sketch(tables)
         evaluations = earlier_evaluations(Path(exec_properties["metadata"]), settings.name)
-        looks = count(evaluations, rows, judged.id)
+        looks = count(evaluations, test_rows, judged.id)
         confidence = looks.confidence(settings.evaluation.confidence)
         super().Do(
             {key: input_dict[key] for key in ("examples", "model")},
@@ -88,20 +91,28 @@ class Executor(tfx_evaluator.Executor):
         )
         models = [*input_dict["model"], *input_dict.get(BASELINES, [])]
         candidate, *blessed = (Path(path_utils.serving_model_path(model.uri)) for model in models)
-        evaluation = artifact_utils.get_single_uri(output_dict["evaluation"])
-        verdict = judge(evaluation, compare(candidate, blessed, tables, settings), settings, looks)
-        verdict.write(Path(evaluation))
-        record(artifact_utils.get_single_instance(output_dict["evaluation"]), judged.id, verdict.passed, rows)
-        if not verdict.passed:
-            _withdraw(artifact_utils.get_single_instance(output_dict["blessing"]))
+        evaluation = Path(artifact_utils.get_single_uri(output_dict["evaluation"]))
+        rows = score(candidate, tables, settings)
+        written = written_rows(artifact_utils.get_single_instance(input_dict["examples"]))
+        baselines = fit_baselines(tables, written, rows, settings)
+        write_baselines(baselines, evaluation)
+        training = json.loads((candidate / TRAINING).read_text(encoding="utf-8"))
+        comparison = compare(candidate, rows, blessed, tables, settings)
+        point = training.get("operating_point")
+        verdict = judge(str(evaluation), rows, comparison, baselines, point, settings, looks)
+        verdict.write(evaluation)
+        record(artifact_utils.get_single_instance(output_dict["evaluation"]), judged.id, verdict.passed, test_rows)
+        _bless(artifact_utils.get_single_instance(output_dict["blessing"]), judged, verdict.passed)
 
 
-def _withdraw(blessing: Any) -> None:
-    """Make a blessing of TFX's Evaluator what it writes for a refusal."""
-    folder = Path(blessing.uri)
-    (folder / constants.BLESSED_FILE_NAME).unlink(missing_ok=True)
-    write_text(folder / constants.NOT_BLESSED_FILE_NAME, "")
-    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, constants.NOT_BLESSED_VALUE)
+def _bless(blessing: Any, model: Any, passed: bool) -> None:
+    """Say what the verdict came to as TFX's Evaluator does where it holds the thresholds itself."""
+    name = constants.BLESSED_FILE_NAME if passed else constants.NOT_BLESSED_FILE_NAME
+    write_text(Path(blessing.uri) / name, "")
+    value = constants.BLESSED_VALUE if passed else constants.NOT_BLESSED_VALUE
+    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, value)
+    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, model.id)
+    blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, model.uri)
 
 
 class Evaluator(OwnComponent):

@@ -1,4 +1,4 @@
-"""What TFMA is asked: our metrics with bounds, and thresholds on the bounds."""
+"""What TFMA is asked: our metrics with bounds, by slice."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import apache_beam as beam
 import numpy as np
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.metrics import metric_types
-from tensorflow_model_analysis.proto import config_pb2  # not all of it is exported by every version of tfma
 
 from components.evaluation.bounds import Rows, evaluate
-from config.settings import LOSSES, Settings
+from config.settings import Settings
 from serving.repository.layout import EXAMPLES_SIGNATURE
 
 LOWER, UPPER = "_lower", "_upper"
@@ -130,7 +129,10 @@ def _flush(blocks: list[Any], waiting: list[Any]) -> list[Any]:
 
 
 def eval_config(settings: Settings, confidence: float) -> tfma.EvalConfig:
-    """Return TFMA's configuration, the bounds as absolute thresholds. `confidence`: of each bound."""
+    """Return TFMA's configuration. It holds no threshold: the verdict is on more than TFMA knows of.
+
+    `confidence`: of each bound.
+    """
     evaluation = settings.evaluation
     options = {
         "classes": settings.data.classes,
@@ -141,7 +143,6 @@ def eval_config(settings: Settings, confidence: float) -> tfma.EvalConfig:
         "samples": evaluation.bootstrap_samples,
         "seed": settings.seed,
     }
-    thresholds = dict(_threshold(metric, asked) for metric, asked in evaluation.thresholds.items())
     return tfma.EvalConfig(
         model_specs=[tfma.ModelSpec(signature_name=EXAMPLES_SIGNATURE, label_key=settings.data.label)],
         slicing_specs=[tfma.SlicingSpec()]
@@ -149,27 +150,10 @@ def eval_config(settings: Settings, confidence: float) -> tfma.EvalConfig:
         + [tfma.SlicingSpec(feature_keys=[s.feature]) for s in evaluation.slices if not s.values],
         metrics_specs=[
             tfma.MetricsSpec(
-                # plain `thresholds` would hold for every slice too, however few its rows
-                per_slice_thresholds={metric: _on_the_whole(threshold) for metric, threshold in thresholds.items()},
                 metrics=[
                     tfma.MetricConfig(class_name="ExampleCount"),
                     tfma.MetricConfig(class_name="BoundedMetrics", module=__name__, config=json.dumps(options)),
-                ],
+                ]
             )
         ],
     )
-
-
-def _threshold(metric: str, asked: float) -> tuple[str, tfma.MetricThreshold]:
-    """Return which bound must reach what is asked: the lower one, of a loss the upper one."""
-    if metric in LOSSES:
-        value = tfma.GenericValueThreshold(upper_bound={"value": asked})
-        return metric + UPPER, tfma.MetricThreshold(value_threshold=value)
-    value = tfma.GenericValueThreshold(lower_bound={"value": asked})
-    return metric + LOWER, tfma.MetricThreshold(value_threshold=value)
-
-
-def _on_the_whole(threshold: tfma.MetricThreshold) -> config_pb2.PerSliceMetricThresholds:
-    """Return a threshold for the whole test split alone."""
-    whole = config_pb2.PerSliceMetricThreshold(slicing_specs=[tfma.SlicingSpec()], threshold=threshold)
-    return config_pb2.PerSliceMetricThresholds(thresholds=[whole])

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
 import tensorflow_model_analysis as tfma
 
-from components.evaluation.bounds import Metric
+from components.evaluation.baselines import Baseline, best_of
+from components.evaluation.bounds import Metric, Rows, evaluate
+from components.evaluation.calibration import CALIBRATED_AT_MOST, calibration_on_test
 from components.evaluation.comparison import Comparison
 from components.evaluation.looks import Looks
+from components.evaluation.operating_point import decide
 from components.evaluation.tfma_config import EXAMPLE_COUNT, GROUP_COUNT, LOWER, UPPER
-from components.verdict import Finding, Verdict
+from components.verdict import Finding, Severity, Verdict
 from config.settings import LOSSES, EvaluationSettings, Settings
 
 OVERALL = "overall"
+CHANCE = 0.5  # AUC of a model that knows nothing
+SUMMED_UP = ("THRESHOLD_MET", "NOT_WORSE_THAN_BLESSED", "NO_BLESSED_MODEL", "NOT_COMPARABLE", "AS_GOOD_AS_PLAIN_MODELS")
 
 
 @dataclass(frozen=True)
@@ -50,49 +57,121 @@ def read_metrics(evaluation_uri: str) -> list[SliceMetrics]:
     return sorted(slices, key=lambda s: (s.name != OVERALL, s.name))
 
 
-def judge(evaluation_uri: str, comparison: Comparison, settings: Settings, looks: Looks) -> Verdict:
-    """Return the evaluation gate's verdict on what TFMA wrote and what the comparison showed."""
-    validation = tfma.load_validation_result(evaluation_uri)
-    overall = next((s for s in read_metrics(evaluation_uri) if s.name == OVERALL), None)
-    wanted = settings.evaluation
-    if overall is None:
+def judge(
+    evaluation_uri: str,
+    rows: Rows,
+    comparison: Comparison,
+    baselines: Sequence[Baseline],
+    point: Mapping[str, Any] | None,
+    settings: Settings,
+    looks: Looks,
+) -> Verdict:
+    """Return the evaluation gate's verdict.
+
+    It is on the metrics that TFMA wrote, on what the candidate says of the test `rows`, on the `comparison` with the
+    models blessed before, and on plain models. `point`: the operating point as the training left it. `looks`: who was
+    judged on these rows before, which what must be shown pays for.
+    """
+    parts = read_metrics(evaluation_uri)
+    if not parts or parts[0].name != OVERALL:
         sentence = "The test split holds no rows, so the model could not be evaluated."
         return Verdict("evaluation", False, sentence, (Finding("NO_TEST_ROWS", "error", sentence),))
-    confidence = looks.confidence(wanted.confidence)
-    findings = [_against_threshold(overall, metric, least, confidence) for metric, least in wanted.thresholds.items()]
-    findings.append(_against_blessed(comparison, wanted))
-    failed = [finding for finding in findings if finding.severity == "error"]
-    if not validation.validation_ok and not failed:
-        failed = [Finding("NOT_VALIDATED", "error", f"TFMA refused: {validation}".replace("\n", " "))]
-        findings += failed
-    passed = bool(validation.validation_ok) and not failed
-    if passed:
-        least = "; ".join(f.sentence.removesuffix(".") for f in findings)
-        sentence = f"Blessed on {overall.size.replace(' rows', ' test rows')}: {least}."
-    else:
-        sentence = "Not blessed: " + " ".join(f.sentence for f in failed)
+    wanted, overall = settings.evaluation, parts[0]
+    spent = wanted.model_copy(update={"confidence": looks.confidence(wanted.confidence)})
+    flawless = _flawless(rows, spent, settings.seed)
+    findings = [_against_threshold(overall, *asked, spent, baselines, flawless) for asked in wanted.thresholds.items()]
+    findings += _against_slice_thresholds(parts[1:], spent)
+    findings += [_against_blessed(comparison, wanted), _against_chance(rows, spent, settings.seed)]
+    findings += _against_plain_models(baselines, wanted)
+    findings += _at_operating_point(rows, point, settings)
+    findings += _calibration(rows, settings)
     findings += filter(None, [looks.finding(wanted.confidence)])
-    return Verdict("evaluation", passed, sentence, tuple(findings))
+    failed = [finding for finding in findings if finding.severity == "error"]
+    if failed:
+        sentence = "Not blessed: " + " ".join(f.sentence for f in failed)
+    else:
+        least = "; ".join(f.sentence.removesuffix(".") for f in findings if f.kind in SUMMED_UP)
+        sentence = f"Blessed on {overall.size.replace(' rows', ' test rows')}: {least}."
+    return Verdict("evaluation", not failed, sentence, tuple(findings))
 
 
-def _against_threshold(overall: SliceMetrics, metric: str, asked: float, confidence: float) -> Finding:
-    value, lower, upper = overall.values.get(metric, (math.nan,) * 3)
+# --- thresholds
+
+
+def _against_threshold(
+    part: SliceMetrics,
+    metric: str,
+    asked: float,
+    wanted: EvaluationSettings,
+    baselines: Sequence[Baseline] = (),
+    flawless: Mapping[str, Metric] | None = None,
+) -> Finding:
+    value, lower, upper = part.values.get(metric, (math.nan,) * 3)
     details = {"metric": metric, "value": value, "lower": lower, "upper": upper, "least": asked}
     bound, word, sign = (upper, "most", "≤") if metric in LOSSES else (lower, "least", "≥")
-    surely = f"with {100 * confidence:.5g}% confidence"
+    surely = _surely(wanted)
     if Metric(metric, value, lower, upper, asked).is_met:
         sentence = f"{metric} is {value:.4f}, and {surely} at {word} {bound:.4f} {sign} {asked:g}."
         return Finding("THRESHOLD_MET", "info", sentence, details=details)
     if math.isnan(value):
-        sentence = (
-            f"{metric} is undefined on these {overall.size}, because a class has none, and {asked:g} is asked for."
-        )
-    else:
-        sentence = (
-            f"{metric} is {value:.4f} on {overall.size}, but {surely} only at {word} {bound:.4f}, "
-            f"and {asked:g} is asked for."
-        )
-    return Finding("THRESHOLD_MISSED", "error", sentence, details=details)
+        sentence = f"{metric} is undefined on these {part.size}, because a class has none, and {asked:g} is asked for."
+        return Finding("THRESHOLD_MISSED", "error", sentence, details=details)
+    sentence = (
+        f"{metric} is {value:.4f} on {part.size}, but {surely} only at {word} {bound:.4f}, and {asked:g} is asked for."
+    )
+    advice = _advice(metric, asked, baselines, flawless or {})
+    return Finding("THRESHOLD_MISSED", "error", f"{sentence} {advice}".rstrip(), details=details)
+
+
+def _flawless(rows: Rows, wanted: EvaluationSettings, seed: int) -> dict[str, Metric]:
+    """Return what these rows could vouch for at most: the metrics of a model that makes no mistake on them."""
+    certain = np.eye(rows.probabilities.shape[1])[rows.true]
+    return evaluate(
+        replace(rows, decided=rows.true, probabilities=certain),
+        list(wanted.thresholds),
+        confidence=wanted.confidence,
+        samples=wanted.bootstrap_samples,
+        seed=seed,
+    )
+
+
+def _advice(metric: str, asked: float, baselines: Sequence[Baseline], flawless: Mapping[str, Metric]) -> str:
+    """Say what plain models reach, what the rows can vouch for at most, and the next step."""
+    most = flawless.get(metric)
+    if most is not None and not replace(most, asked=asked).is_met:
+        bound = most.upper if metric in LOSSES else most.lower
+        return f"These rows can vouch for {bound:.4f} at best: ask for less, or bring more test rows."
+    plain, reached = best_of(baselines), None
+    if plain is None or (reached := plain.metric(metric)) is None or math.isnan(reached.value):
+        return ""
+    bound = reached.upper if metric in LOSSES else reached.lower
+    said = f"{plain.name} reaches {reached.value:.4f} ({bound:.4f} surely)"
+    if replace(reached, asked=asked).is_met:
+        return f"{said}: the data allow it, so train longer or otherwise."
+    return f"{said}: ask for less, or bring more rows or better columns."
+
+
+def _against_slice_thresholds(slices: Sequence[SliceMetrics], wanted: EvaluationSettings) -> Iterator[Finding]:
+    """Hold each slice against the thresholds of its own; a value without test rows cannot be vouched for."""
+    known = {part.name: part for part in slices}
+    for asked in wanted.slices:
+        if not asked.thresholds:
+            continue
+        titles = [f"{asked.feature} = {value}" for value in asked.values]
+        titles = titles or [title for title in known if title.startswith(f"{asked.feature} = ")]
+        for title in titles:
+            part = known.get(title) or SliceMetrics(title, 0, None, {})
+            for metric, least in asked.thresholds.items():
+                found = _against_threshold(part, metric, least, wanted)
+                yield replace(
+                    found,
+                    kind=f"SLICE_{found.kind}",
+                    sentence=f"where {title}: {found.sentence}",
+                    details=found.details | {"slice": title},
+                )
+
+
+# --- other models
 
 
 def _against_blessed(comparison: Comparison, wanted: EvaluationSettings) -> Finding:
@@ -105,7 +184,7 @@ def _against_blessed(comparison: Comparison, wanted: EvaluationSettings) -> Find
     if found is None:
         refuses = wanted.when_not_comparable == "refuse"
         sentence = f"no blessed model can be compared fairly: {'; '.join(comparison.obstacles)}. " + (
-            "evaluation.when_not_comparable refuses that." if refuses else "The thresholds alone decide."
+            "evaluation.when_not_comparable refuses that." if refuses else "All else decides."
         )
         details["obstacles"] = list(comparison.obstacles)
         return Finding("NOT_COMPARABLE", "error" if refuses else "warn", sentence, details=details)
@@ -116,7 +195,7 @@ def _against_blessed(comparison: Comparison, wanted: EvaluationSettings) -> Find
         "detectable": comparison.detectable,
         "baseline": comparison.baseline,
     }
-    surely = f"with {100 * wanted.confidence:.5g}% confidence"
+    surely = _surely(wanted)
     told = f"{metric} is better by {found.value:+.4f} than the best blessed model's on the same {comparison.rows} rows"
     if found.upper >= -margin:
         sentence = (
@@ -126,6 +205,110 @@ def _against_blessed(comparison: Comparison, wanted: EvaluationSettings) -> Find
         return Finding("NOT_WORSE_THAN_BLESSED", "info", sentence, details=details)
     sentence = f"{told}, {surely} by {found.upper:+.4f} at most, and {-margin:+g} is the least allowed."
     return Finding("WORSE_THAN_BLESSED", "error", sentence, details=details)
+
+
+def _against_chance(rows: Rows, wanted: EvaluationSettings, seed: int) -> Finding:
+    """A model must rank rows better than a coin does, whatever else is asked of it."""
+    [auc] = evaluate(rows, ["auc"], confidence=wanted.confidence, samples=wanted.bootstrap_samples, seed=seed).values()
+    details = {"metric": "auc", "value": auc.value, "lower": auc.lower, "least": CHANCE}
+    if auc.lower > CHANCE:
+        sentence = f"auc is {auc.value:.4f}, surely above {auc.lower:.4f}: better than chance."
+        return Finding("BETTER_THAN_CHANCE", "info", sentence, details=details)
+    if math.isnan(auc.value):
+        sentence = f"nothing tells it from chance: one class alone has rows among the {len(rows)} test rows."
+    else:
+        sentence = (
+            f"auc is {auc.value:.4f} on {len(rows)} rows, but surely only above {auc.lower:.4f}, and a coin has 0.5: "
+            "bring more test rows, or columns that say more."
+        )
+    return Finding("NO_BETTER_THAN_CHANCE", "error", sentence, details=details)
+
+
+def _against_plain_models(baselines: Sequence[Baseline], wanted: EvaluationSettings) -> Iterator[Finding]:
+    """Set the network beside the plain model that was best on eval, on the same test rows."""
+    plain = best_of(baselines)
+    if plain is None or plain.behind is None:
+        return
+    metric, margin, found = wanted.change_metric, wanted.plain_margin, plain.behind
+    details = {"metric": metric, "plain_model": plain.name, "margin": margin, **asdict(found)}
+    surely = _surely(wanted)
+    told = (
+        f"{metric} is better by {found.value:+.4f} than the best plain model's ({plain.name}) on the same "
+        f"{plain.test_rows} rows"
+    )
+    if found.upper >= -margin:
+        yield Finding(
+            "AS_GOOD_AS_PLAIN_MODELS", "info", f"{told}, {surely} by {found.upper:+.4f} at most.", None, details
+        )
+        return
+    severity: Severity = "error" if wanted.when_plain_is_better == "refuse" else "warn"
+    sentence = (
+        f"{told}, {surely} by {found.upper:+.4f} at most, and {-margin:+g} is the least allowed: a plain model would "
+        "serve better, so train longer or otherwise, or say evaluation.when_plain_is_better: warn."
+    )
+    yield Finding("PLAIN_MODEL_BETTER", severity, sentence, None, details)
+
+
+# --- decisions and probabilities
+
+
+def _at_operating_point(rows: Rows, point: Mapping[str, Any] | None, settings: Settings) -> Iterator[Finding]:
+    """Say what test saw at the decision threshold, at 0.5, and of always calling the commonest class."""
+    wanted, asked = settings.evaluation, settings.operating_point
+    counts = np.bincount(rows.true, minlength=len(settings.data.classes))
+    always = replace(rows, decided=np.full(len(rows), counts.argmax()))
+    half = replace(rows, decided=decide(rows.probabilities, 0.5, rows.positive))
+    seen = {
+        name: evaluate(said, ["accuracy"], confidence=wanted.confidence, samples=2, seed=0)["accuracy"]
+        for name, said in (("accuracy", rows), ("accuracy_at_half", half), ("accuracy_of_commonest", always))
+    }
+    details: dict[str, Any] = {name: metric.value for name, metric in seen.items()}
+    commonest = settings.data.classes[int(counts.argmax())]
+    sentence = f"accuracy is {seen['accuracy'].value:.4f}"
+    if rows.positive is None or point is None:
+        sentence += f"; always saying {commonest} has {seen['accuracy_of_commonest'].value:.4f}."
+        yield Finding("OPERATING_POINT", "info", sentence, details=details)
+        return
+    sentence += (
+        f" at the threshold {point['threshold']:.4f}, {seen['accuracy_at_half'].value:.4f} at 0.5; always saying "
+        f"{commonest} has {seen['accuracy_of_commonest'].value:.4f}."
+    )
+    details |= {"threshold": point["threshold"], "objective": asked.objective}
+    severity: Severity = "info"
+    if asked.at_least is not None:
+        name = asked.objective.removesuffix("_at_least")
+        [share] = evaluate(rows, [name], confidence=wanted.confidence, samples=2, seed=0).values()
+        details |= {"metric": name, "value": share.value, "lower": share.lower, "upper": share.upper}
+        details |= {"at_least": asked.at_least, "vouched_on_eval": point.get("vouched")}
+        missed = share.upper < asked.at_least
+        severity = "warn" if missed else "info"
+        sentence += (
+            f" Asked was a {name} of {asked.at_least:g}; test saw {share.value:.4f}, surely between "
+            f"{share.lower:.4f} and {share.upper:.4f}{': it is missed' if missed else ''}."
+        )
+    yield Finding("OPERATING_POINT", severity, sentence, details=details)
+
+
+def _calibration(rows: Rows, settings: Settings) -> Iterator[Finding]:
+    """Say how far probabilities lie from what was seen; only an upper bound may call them calibrated."""
+    found = calibration_on_test(rows, confidence=settings.evaluation.confidence, seed=settings.seed)
+    if found is None:
+        return
+    of = "the positive class" if rows.positive is not None else "the likeliest class"
+    sentence = (
+        f"the probability of {of} is off by {found.error:.4f} on the average of {found.bins} bins of the {found.rows} "
+        f"test rows, surely by {found.error_at_most:.4f} at most; "
+    )
+    if found.is_calibrated:
+        sentence += f"up to {CALIBRATED_AT_MOST:g} it may be called calibrated."
+        yield Finding("CALIBRATED", "info", sentence, details=asdict(found))
+        return
+    sentence += f"it may be called calibrated up to {CALIBRATED_AT_MOST:g}."
+    yield Finding("NOT_SHOWN_CALIBRATED", "info", sentence, details=asdict(found))
+
+
+def _surely(wanted: EvaluationSettings) -> str:
+    return f"with {100 * wanted.confidence:.5g}% confidence"
 
 
 def _number(value: Any) -> float:

@@ -21,9 +21,10 @@ from tfx.utils import path_utils
 
 from common.files import write_text
 from components.artifacts import OwnComponent, ReportArtifact, VerdictArtifact, channels, parameters, read_only_store
-from components.evaluation.baselines import MAX_FIT_ROWS, compare
+from components.evaluation.baselines import read_baselines
 from components.evaluation.bounds import Metric, Rows
 from components.evaluation.comparison import score
+from components.evaluation.operating_point import OperatingPoint
 from components.evaluation.verdict import OVERALL, SliceMetrics, read_metrics
 from components.names import CARD, EVALUATION_VERDICT, HTML, JSON, PNG, SETTINGS, XLSX
 from components.report import facts as f
@@ -73,7 +74,6 @@ def gather(
     scored = score(model, tables, settings)
     metrics = read_metrics(str(uris["evaluation"]))
     overall = [_slice(s, settings.evaluation) for s in metrics if s.name == OVERALL]
-    train, evaluation, test = (tables.read(split, rows[split], MAX_FIT_ROWS) for split in SPLITS)
     statistics = {split: read_statistics(uris["statistics"], split) for split in SPLITS}
     return f.Facts(
         model=settings.name,
@@ -113,7 +113,7 @@ def gather(
         curves=_curves(scored, settings),
         history=_history(training["history"]),
         network=_network(training, model, settings, uris.get("tuner_results")),
-        baselines=compare(train, evaluation, test, settings),
+        baselines=read_baselines(uris["evaluation"]),
         stages=tuple(stages),
         lineage=tuple(_artifact(key, artifact, root) for key, artifact in artifacts.items()),
         environment=environment(),
@@ -153,8 +153,9 @@ def _operating_point(point: Any, scored: Rows, settings: Settings) -> f.Operatin
     if point is None:
         return None
     on_test = f.point_on_test(scored, settings.data.positive_index)
+    chosen = OperatingPoint(**point)
     return f.OperatingPointFacts(
-        point["threshold"], point["target_recall"], point["rows"], point["recall"], point["precision"], *on_test
+        chosen.threshold, chosen.words, chosen.vouched, chosen.rows, chosen.recall, chosen.precision, *on_test
     )
 
 

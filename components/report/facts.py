@@ -225,7 +225,8 @@ class OperatingPointFacts:
     """The decision threshold, what it showed on eval when it was chosen, and what it shows on test."""
 
     threshold: float
-    target_recall: float
+    asked: str  # in words
+    vouched: float | None  # of what was asked, by the eval rows
     eval_rows: int
     eval_recall: float
     eval_precision: float

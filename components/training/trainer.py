@@ -1,4 +1,4 @@
-"""What TFX Trainer runs, imported by path: read, fit, choose the operating point, export."""
+"""What TFX Trainer runs, imported by path: read, fit, calibrate, choose the operating point, export."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ import keras  # not tf.keras: once Transform is imported, that is Keras 2
 import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
+from numpy.typing import NDArray
 
 from common.files import write_text
-from components.evaluation.bounds import OperatingPoint, choose_threshold
+from components.evaluation.calibration import fit_calibration
+from components.evaluation.operating_point import OperatingPoint, choose_threshold, decide
 from components.export.real_rows import inputs_of, write_warmup
 from components.export.signatures import Scorer
 from components.features.transform import NUMERIC, vocabulary_sizes
@@ -29,6 +31,7 @@ from serving.repository.contents import Golden
 from serving.repository.layout import EXTRA
 
 TRAINING_FILE = "training.json"
+Floats = NDArray[np.floating[Any]]
 EVAL_BATCH = 4096
 
 
@@ -36,6 +39,7 @@ def run_fn(fn_args: Any) -> None:
     """Train the network as the settings say and write the SavedModel, the history and the facts of the training.
 
     `custom_config["settings"]` is the JSON text of the settings; tuned values, if any, override its `model`.
+    `custom_config["weights_of"]`, if given, is the folder of a model whose weights are taken instead of fitting any.
     """
     started = time.monotonic()
     settings = Settings.model_validate_json(fn_args.custom_config["settings"])
@@ -46,9 +50,16 @@ def run_fn(fn_args: Any) -> None:
     evaluation = reader.read(matching(fn_args.eval_files), settings.model.in_memory_limit_mb)
 
     network = build(settings, transform_output, features)
-    with tf.summary.create_file_writer(fn_args.model_run_dir).as_default():
-        history = fit(network, train, evaluation, settings, [keras.callbacks.LambdaCallback(on_epoch_end=_log_epoch)])
-    point = _operating_point(network, evaluation, settings)
+    if earlier := fn_args.custom_config.get("weights_of"):
+        history = _take_weights(network, Path(earlier))
+    else:
+        with tf.summary.create_file_writer(fn_args.model_run_dir).as_default():
+            callback = keras.callbacks.LambdaCallback(on_epoch_end=_log_epoch)
+            history = fit(network, train, evaluation, settings, [callback])
+    network = model.before_activation(network)
+    logits, targets = _scored(network, evaluation, settings)
+    calibration = fit_calibration(logits, targets, shift=_weight_shift(train, settings))
+    point = _operating_point(calibration.probabilities(logits), targets, settings)
 
     folder = Path(fn_args.serving_model_dir)
     scorer = Scorer(
@@ -58,10 +69,12 @@ def run_fn(fn_args: Any) -> None:
         settings.data.classes,
         settings.data.positive_index if settings.data.is_binary else None,
         point.threshold if point else 0.5,
+        calibration,
     )
     scorer.save(folder)
     rows = some_rows(matching(fn_args.eval_files), settings.probe.golden_rows)
-    _write_golden(folder, scorer, network, reader, rows, features, settings, point)
+    scores = calibration.probabilities(network(reader.transform(rows), training=False).numpy())
+    _write_golden(folder, scorer, scores, rows, features, settings, point)
     facts = {
         "settings": json.loads(settings.model_dump_json(by_alias=True)),
         "architecture": [layer.units for layer in network.layers if isinstance(layer, keras.layers.Dense)],
@@ -70,7 +83,8 @@ def run_fn(fn_args: Any) -> None:
         "class_counts": {"train": train.class_counts, "eval": evaluation.class_counts},
         "streamed": train.features is None,
         "operating_point": asdict(point) if point else None,
-        "weights_digest": _digest(network.weights),
+        "weights_digest": _digest(network.variables),
+        "calibration": {**asdict(calibration), "rows": evaluation.rows},
         "features": [feature.name for feature in features],
         "history": history,
         "seconds": time.monotonic() - started,
@@ -153,35 +167,56 @@ def _target(index: int, settings: Settings) -> int:
     return int(index == settings.data.positive_index) if settings.data.is_binary else index
 
 
-def _operating_point(network: Any, evaluation: Split, settings: Settings) -> OperatingPoint | None:
+def _take_weights(network: Any, earlier: Path) -> dict[str, Any]:
+    """Give the network an earlier model's weights, and return how they were trained, by epoch."""
+    saved = tf.train.load_checkpoint(str(earlier / "variables" / "variables"))
+    for i, variable in enumerate(network.variables):
+        variable.assign(saved.get_tensor(f"network_variables/{i}/.ATTRIBUTES/VARIABLE_VALUE"))
+    facts = json.loads((earlier / EXTRA / TRAINING_FILE).read_text(encoding="utf-8"))
+    return dict(facts["history"])
+
+
+def _scored(network: Any, evaluation: Split, settings: Settings) -> tuple[Floats, NDArray[np.int64]]:
+    """Return the eval rows' logits, `[rows, 1 or classes]`, and what the network calls their classes."""
+    logits, targets = [], []
+    for features, label in dataset(evaluation, settings, training=False):
+        logits.append(network(features, training=False).numpy().astype(np.float64))
+        targets.append(label.numpy().reshape(-1))
+    return np.concatenate(logits), np.concatenate(targets)
+
+
+def _weight_shift(train: Split, settings: Settings) -> float:
+    """Return by how much balanced class weights raise the logit of the positive class above its true one."""
+    if settings.model.class_weights != "balanced" or not settings.data.is_binary:
+        return 0.0
+    weights = model.balanced_weights(train.class_counts)
+    positive = settings.data.positive_index
+    return float(np.log(weights[positive] / weights[1 - positive]))
+
+
+def _operating_point(scores: Floats, targets: NDArray[np.int64], settings: Settings) -> OperatingPoint | None:
+    """Return the decision threshold of a binary model as the eval rows have it."""
     if not settings.data.is_binary:
         return None
-    scores, targets = [], []
-    for features, label in dataset(evaluation, settings, training=False):
-        scores.append(network(features, training=False).numpy()[:, 0])
-        targets.append(label.numpy().reshape(-1))
-    return choose_threshold(np.concatenate(targets) == 1, np.concatenate(scores), settings.evaluation.target_recall)
+    return choose_threshold(targets == 1, scores[:, 0].astype(np.float32), settings.operating_point)
 
 
 def _write_golden(
     folder: Path,
     scorer: Scorer,
-    network: Any,
-    reader: SplitReader,
+    scores: Floats,
     rows: list[bytes],
     features: Sequence[Feature],
     settings: Settings,
     point: OperatingPoint | None,
 ) -> None:
-    """Write golden rows with the answers of Transform and Keras in process, not those of the export."""
-    scores = network(reader.transform(rows), training=False).numpy().astype(np.float32)
-    classes = np.asarray(settings.data.classes)
+    """Write golden rows with the answers of Transform and Keras in process, `scores`, not those of the export."""
+    positive = settings.data.positive_index if point else None
     if point:
-        positive = settings.data.positive_index
-        chosen = np.where(scores[:, 0] >= np.float32(point.threshold), positive, 1 - positive)
         scores = np.stack([scores[:, 0] if i == positive else 1 - scores[:, 0] for i in (0, 1)], axis=1)
-    else:
-        chosen = scores.argmax(axis=1)
+    scores = scores.astype(np.float32)
+    chosen = decide(scores, point.threshold if point else None, positive)
+    classes = np.asarray(settings.data.classes)
     inputs = inputs_of(rows, features, scorer.has_packed, scorer.examples_input)
     Golden(inputs, scores.tolist(), classes[chosen].tolist()).write(folder)
     write_warmup(folder, settings.name, inputs, scorer.input_types())

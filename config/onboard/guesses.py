@@ -21,7 +21,8 @@ ID_NAME = re.compile(
     r"(^|[_\s.-])(id|uuid|guid)$|^(id|uuid|guid)([_\s.-]|$)|(?<=[a-z])(Id|ID)$|^(index|row|unnamed: ?0|no|nr)$", re.I
 )
 ID_SHARE = 0.99  # data_gate.id_uniqueness: what the data gate would stop at
-Z = 1.645  # one-sided 95 %, as evaluation.confidence
+RARE = 0.2  # share of a class below which accuracy says little
+ASK_FOR_RECALL = "{objective: recall_at_least, at_least: 0.95}."
 MOST_CLASSES = 50
 LEAST_ROWS_OF_CLASS = 5
 
@@ -97,33 +98,13 @@ def presence_floor(share: float, smallest_split: float) -> tuple[float, bool]:
     return max(0.0, math.floor(100 * (share - max(0.1, 3 * deviation))) / 100), share * smallest_split >= 10
 
 
-def thresholds(classes: Mapping[str, int], positive: str | None, test_rows: float) -> tuple[dict[str, float], str]:
-    """Return modest thresholds on lower bounds, and what they mean for so many test rows."""
-    rows = sum(classes.values())
-    if positive is not None:
-        positives = test_rows * classes[positive] / rows
-        bound = 0.85 - Z * _auc_deviation(0.85, positives, test_rows - positives)
-        least = max(0.55, min(0.8, math.floor(20 * bound) / 20))
-        return {"auc": least}, (
-            f"Modest; raise it when you know what is possible. The bound lies below the value: on {test_rows:.0f} test "
-            f"rows a model whose AUC is 0.85 has a bound of about {bound:.2f}. Chance alone is 0.5."
-        )
-    majority = max(classes.values()) / rows
-    assumed = majority + (1 - majority) / 2
-    bound = assumed - Z * math.sqrt(assumed * (1 - assumed) / test_rows)
-    least = round(max(math.floor(100 * bound) / 100, math.ceil(100 * majority) / 100 + 0.01), 2)
-    return {"accuracy": min(least, 0.99)}, (
-        "Modest; raise it when you know what is possible. Always saying the commonest class is right in "
-        f"{majority:.2f}; a model right on half of the rest, in {assumed:.2f}, has a bound of about {bound:.2f} on "
-        f"{test_rows:.0f} test rows."
-    )
-
-
-def _auc_deviation(auc: float, positives: float, negatives: float) -> float:
-    """Hanley and McNeil (1982), The meaning and use of the area under a ROC curve, Radiology 143: 29-36."""
-    above_both, below_both = auc / (2 - auc), 2 * auc**2 / (1 + auc)
-    spread = auc * (1 - auc) + (positives - 1) * (above_both - auc**2) + (negatives - 1) * (below_both - auc**2)
-    return math.sqrt(spread / (positives * negatives))
+def objective(classes: Mapping[str, int]) -> tuple[str, str]:
+    """Return what two classes' decision threshold is chosen for, and why."""
+    rarest = min(classes, key=lambda text: classes[text])
+    share = classes[rarest] / sum(classes.values())
+    if share < RARE:
+        return "f1", f"Only {share:.1%} are {rarest}: accuracy would be highest by never saying so."
+    return "accuracy", f"No class is rare. If one mistake is the worse one, ask for a recall: {ASK_FOR_RECALL}"
 
 
 def read_classes(raw: RawTable, label: str) -> dict[str, int]:

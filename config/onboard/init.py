@@ -18,11 +18,11 @@ from common.text import NULL_TEXTS, nearest
 from config.load import CONFIG_NAME, load_settings
 from config.onboard.guesses import (
     choose_positive,
+    objective,
     presence_floor,
     read_classes,
     shortened,
     split_weights,
-    thresholds,
     training,
     why_ignored,
 )
@@ -152,8 +152,8 @@ class OnboardResult:
             | ({"group_by": self.groups.name} if self.groups else {}),
             "categorical": [],
             "model": {"hidden_units": [256, 128, 64, 32], "dropout": 0.3, **training(self.rows * train // 100)},
-            "evaluation": {"metrics": metrics, "thresholds": self._thresholds()[0]}
-            | ({"target_recall": 0.95} if self.positive is not None else {}),
+            **({"operating_point": {"objective": objective(self.classes)[0]}} if self.positive is not None else {}),
+            "evaluation": {"metrics": metrics, "when_plain_is_better": "refuse"},
             "features": {column: _display(column) for column in self.features},
         }
         head = (
@@ -177,7 +177,11 @@ class OnboardResult:
             "split": [_split_note(self.rows, self.classes)],
             "categorical": self._code_notes(),
             "model": ["Steps and batch size follow from the number of rows; the layers are the default ones."],
-            "evaluation.thresholds": [self._thresholds()[1]],
+            "operating_point.objective": [objective(self.classes)[1]] if self.positive is not None else [],
+            "evaluation.when_plain_is_better": [
+                "A model must be better than chance and no worse than plain models on the same rows. If it must reach "
+                "a number of its own besides, say so in `thresholds`, below what a run shows."
+            ],
             "features": ["Shown to people; add unit, group and description where they help."],
         }
         return {key: sentences for key, sentences in notes.items() if sentences}
@@ -195,9 +199,6 @@ class OnboardResult:
             described.append((group, f"{self.groups.distinct} groups; each stays in one split. Not a feature."))
         described += [self._described(column) for column in self.columns]
         return schema_text(head, described)
-
-    def _thresholds(self) -> tuple[dict[str, float], str]:
-        return thresholds(self.classes, self.positive, self.rows * split_weights(self.rows)[2] / 100)
 
     def _described(self, column: Column) -> tuple[schema_pb2.Feature, str]:
         types = {"int": schema_pb2.INT, "float": schema_pb2.FLOAT, "text": schema_pb2.BYTES}

@@ -121,7 +121,7 @@ def test_a_section_whose_keys_are_commented_out_is_the_default(file: Path) -> No
             "- featur: sex",
             [
                 "pipeline.yaml:15: unknown key 'evaluation.slices.0.featur'; "
-                "did you mean 'feature'? (known here: feature, values)"
+                "did you mean 'feature'? (known here: feature, values, thresholds)"
             ],
             id="unknown in a list",
         ),

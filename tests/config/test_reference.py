@@ -44,7 +44,7 @@ def test_ranges_and_defaults_are_in_words() -> None:
     described = keys()
     assert described["model.dropout"].range_and_default == "number ≥ 0 and < 1; default 0.3"
     assert described["data.label"].range_and_default == "text; must be given"
-    assert described["evaluation.thresholds"].default == "{auc: 0.9}"
+    assert described["evaluation.thresholds"].default == "{}"
     assert described["features.<column>.unit"].default == "none"
 
 

@@ -43,7 +43,8 @@ def build_model(
     for units in settings.hidden_units:
         x = _block(x, units, settings)
     width, activation = (1, "sigmoid") if classes == 2 else (classes, "softmax")
-    outputs = keras.layers.Dense(width, activation, kernel_regularizer=_penalty(settings))(x)
+    logits = keras.layers.Dense(width, kernel_regularizer=_penalty(settings))(x)
+    outputs = keras.layers.Activation(activation)(logits)
     model = keras.Model(inputs, outputs)
     optimizers = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW, "sgd": keras.optimizers.SGD}
     accuracy = keras.metrics.BinaryAccuracy if classes == 2 else keras.metrics.SparseCategoricalAccuracy
@@ -57,6 +58,11 @@ def build_model(
     )
     model.optimizer.build(model.trainable_variables)
     return model
+
+
+def before_activation(model: keras.Model) -> keras.Model:
+    """Return the same network up to its logits, `[batch, 1]` or `[batch, classes]`: what calibration works on."""
+    return keras.Model(model.inputs, model.layers[-1].input)
 
 
 def fit(

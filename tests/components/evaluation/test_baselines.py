@@ -1,23 +1,26 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from components.evaluation import baselines
-from components.evaluation.baselines import compare
+from components.evaluation.baselines import COMMONEST, best_of, compare, read_baselines, write_baselines
+from components.evaluation.bounds import Rows
 from components.table import Table
 from config.settings import Settings
 
-NAMES = ["Logistic regression", "Decision tree", "SVM (RBF kernel)"]
+NAMES = ["Always the commonest class", "Logistic regression", "Gradient boosting", "Decision tree", "SVM (RBF kernel)"]
 
 
-def settings(classes: tuple[str, ...] = ("B", "M"), **evaluation: Any) -> Settings:
+def settings(classes: tuple[str, ...] = ("B", "M"), at_least: float = 0.0, **evaluation: Any) -> Settings:
     metrics = ("auc", "recall", "accuracy", "example_count")
     data = {"source": "x.csv", "label": "y", "classes": classes}
     asked = {"metrics": metrics, "bootstrap_samples": 200, **evaluation}
-    return Settings.model_validate({"name": "x", "data": data, "evaluation": asked})
+    point = {"objective": "recall_at_least", "at_least": at_least} if at_least else None
+    return Settings.model_validate({"name": "x", "data": data, "evaluation": asked, "operating_point": point})
 
 
 def table(rows: int, seed: int, classes: int = 2, missing: float = 0.0) -> Table:
@@ -39,6 +42,9 @@ def test_every_plain_model_learns_what_is_plain(classes: int, missing: float) ->
     for baseline in found:
         metrics = {m.name: m for m in baseline.metrics}
         assert set(metrics) == {"auc", "recall", "accuracy"}
+        if baseline.name == COMMONEST:
+            assert metrics["auc"].value == 0.5
+            continue
         assert metrics["auc"].value > 0.93
         assert metrics["auc"].lower <= metrics["auc"].value <= metrics["auc"].upper
         assert (baseline.threshold is None) == (classes > 2)
@@ -46,11 +52,11 @@ def test_every_plain_model_learns_what_is_plain(classes: int, missing: float) ->
 
 def test_threshold_is_chosen_on_eval_for_the_target_recall() -> None:
     train, test = table(300, 0), table(90, 2)
-    lax = compare(train, table(80, 1), test, settings(target_recall=0.5))
-    strict = compare(train, table(80, 1), test, settings(target_recall=1.0))
-    assert lax[0].threshold is not None
-    assert strict[0].threshold is not None
-    assert strict[0].threshold <= lax[0].threshold
+    lax = compare(train, table(80, 1), test, settings(at_least=0.5))
+    strict = compare(train, table(80, 1), test, settings(at_least=1.0))
+    assert lax[1].threshold is not None
+    assert strict[1].threshold is not None
+    assert strict[1].threshold <= lax[1].threshold
 
 
 def test_same_seed_gives_the_same_table() -> None:
@@ -62,7 +68,7 @@ def test_large_splits_are_sampled_and_it_is_told(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(baselines, "MAX_FIT_ROWS", 100)
     monkeypatch.setattr(baselines, "MAX_SVM_ROWS", 50)
     found = compare(table(300, 0), table(80, 1), table(90, 2), settings())
-    assert [b.fit_rows for b in found] == [100, 100, 50]
+    assert [b.fit_rows for b in found] == [100, 100, 100, 100, 50]
 
 
 def test_class_without_a_train_row_is_never_called() -> None:
@@ -87,4 +93,29 @@ def test_a_constant_and_an_empty_column_do_no_harm() -> None:
     splits = [table(rows, 0) for rows in (200, 60, 60)]
     splits = [Table(t.numbers * [1, 0] + [0, np.nan], np.full((len(t.classes), 1), ""), t.classes) for t in splits]
     train, evaluation, test = splits
-    assert len(compare(train, evaluation, test, settings())) == 3
+    assert len(compare(train, evaluation, test, settings())) == 5
+
+
+def test_the_network_is_set_beside_them_on_the_same_rows(tmp_path: Path) -> None:
+    train, evaluation, test = table(300, 0), table(80, 1), table(200, 2)
+    rng = np.random.default_rng(0)
+    yes = np.clip(0.5 + 0.2 * (2 * test.classes - 1) + rng.normal(0, 0.3, len(test.classes)), 0, 1)
+    weak = Rows(test.classes, (yes >= 0.5).astype(int), np.stack([1 - yes, yes], axis=1), 1)
+    found = compare(train, evaluation, test, settings(), weak)
+    best = best_of(found)
+    assert best is not None
+    assert best.behind is not None
+    assert best.name != COMMONEST
+    assert best.behind.upper < 0, "the weak network is clearly worse"
+    write_baselines(found, tmp_path)
+    assert read_baselines(tmp_path) == found
+
+
+def test_the_loss_of_a_margin_is_no_measure_of_a_network() -> None:
+    splits = table(300, 0), table(80, 1), table(90, 2)
+    asked = settings(metrics=("log_loss", "auc"), change_metric="log_loss", thresholds={})
+    network = Rows(splits[2].classes, splits[2].classes, np.eye(2)[splits[2].classes], 1)
+    by_name = {b.name: b for b in compare(*splits, asked, network)}
+    assert by_name["SVM (RBF kernel)"].behind is None
+    assert np.isnan(by_name["SVM (RBF kernel)"].metric("log_loss").value)  # type: ignore[union-attr]
+    assert by_name["Logistic regression"].behind is not None

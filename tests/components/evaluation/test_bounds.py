@@ -14,7 +14,7 @@ from sklearn.metrics import (
 )
 
 from bench.bounds import Table, coverage
-from components.evaluation.bounds import Metric, Rows, choose_threshold, evaluate
+from components.evaluation.bounds import Metric, Rows, evaluate
 
 METRICS = ("auc", "average_precision", "precision", "recall", "specificity", "f1", "accuracy", "log_loss", "brier")
 
@@ -160,37 +160,3 @@ def test_of_a_loss_the_upper_bound_must_stay_below_what_is_asked() -> None:
     assert loss.is_met is area.is_met is False
     assert Metric("log_loss", 0.2, 0.1, 0.3, asked=0.3).is_met
     assert loss.goodness > Metric("log_loss", 0.4, 0.3, 0.5).goodness
-
-
-def test_a_clean_gap_keeps_one_half() -> None:
-    point = choose_threshold(np.array([False, False, True, True]), np.array([0.1, 0.2, 0.8, 0.9], np.float32), 0.95)
-    assert (point.threshold, point.recall, point.precision) == (0.5, 1.0, 1.0)
-
-
-def test_the_threshold_falls_until_the_recall_is_reached() -> None:
-    positive = np.array([True] * 10 + [False] * 10)
-    scores = np.concatenate([np.linspace(0.2, 0.9, 10), np.linspace(0.05, 0.45, 10)]).astype(np.float32)
-    strict, mild = choose_threshold(positive, scores, 1.0), choose_threshold(positive, scores, 0.5)
-    assert strict.threshold < mild.threshold
-    assert strict.recall == 1.0
-    assert mild.recall >= 0.5
-    assert mild.precision == 1.0
-
-
-def test_of_equal_precision_the_higher_recall_wins() -> None:
-    point = choose_threshold(np.array([True, True, False]), np.array([0.9, 0.6, 0.1], np.float32), 0.5)
-    assert point.recall == 1.0
-
-
-@pytest.mark.parametrize("positive", [[False, False], [True, True]], ids=["none", "all"])
-def test_one_class_only_is_survived(positive: list[bool]) -> None:
-    point = choose_threshold(np.array(positive), np.array([0.3, 0.7], np.float32), 0.95)
-    assert 0.0 <= point.threshold <= 1.0
-
-
-def test_a_seen_row_never_sits_on_the_threshold() -> None:
-    rng = np.random.default_rng(0)
-    scores = rng.random(200).astype(np.float32)
-    point = choose_threshold(rng.random(200) < scores, scores, 0.9)
-    assert not np.any(scores == np.float32(point.threshold))
-    assert point.recall >= 0.9

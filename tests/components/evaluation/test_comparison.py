@@ -37,9 +37,10 @@ def saved(tmp_path: Path) -> Callable[..., Path]:
 
 
 def compared(candidate: Path, blessed: list[Path], tables: Any, **evaluation: Any) -> Any:
-    from components.evaluation.comparison import compare
+    from components.evaluation.comparison import compare, score
 
-    return compare(candidate, blessed, tables, tiny_settings(**evaluation))
+    settings = tiny_settings(**evaluation)
+    return compare(candidate, score(candidate, tables, settings), blessed, tables, settings)
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ SETS = [
     "tuner.hidden_units=[[16, 8], [12]]",
     "model.epochs=2",
     "model.learning_rate_schedule=constant",
-    "evaluation.thresholds={auc: 0}",
+    "evaluation.thresholds={}",
     "evaluation.change_margin=1",
 ]
 

@@ -71,7 +71,8 @@ def test_iris_has_everything_to_run(init: Init) -> None:
     assert settings.data.positive is None
     assert settings.data.source.samefile(result.config.parents[2] / "toy.csv")
     assert settings.split.test * 150 / 100 >= 30
-    assert 0.34 < settings.evaluation.thresholds["accuracy"] < 0.7
+    assert not settings.evaluation.thresholds, "none that does not follow from the data"
+    assert settings.evaluation.when_plain_is_better == "refuse"
     assert settings.features["petal length (cm)"].unit == "cm"
     assert schema["target"].type == schema_pb2.BYTES
     assert tuple(schema["target"].string_domain.value) == settings.data.classes
@@ -359,17 +360,13 @@ def test_odd_column_names_survive(init: Init) -> None:
 @pytest.mark.parametrize(
     ("rows", "share", "least_rows"), [(60, 0.5, 20), (150, 0.5, 40), (1000, 0.05, 150), (5000, 0.5, 900)]
 )
-def test_thresholds_suit_the_size_of_the_test(init: Init, rows: int, share: float, least_rows: int) -> None:
+def test_the_test_split_and_the_operating_point_suit_the_rows(
+    init: Init, rows: int, share: float, least_rows: int
+) -> None:
     table = pd.DataFrame({"x": np.random.default_rng(0).normal(size=rows), "y": np.arange(rows) < share * rows})
     settings, _ = read(init(table))
     assert settings.split.test * rows / 100 >= least_rows
-    assert 0.5 < settings.evaluation.thresholds["auc"] <= 0.8
-    assert settings.evaluation.target_recall == 0.95
-
-
-def test_accuracy_must_beat_the_commonest_class(init: Init) -> None:
-    settings, _ = read(init(toy(y=["a"] * 180 + ["b"] * 10 + ["c"] * 10)))
-    assert 0.9 < settings.evaluation.thresholds["accuracy"] < 1
+    assert settings.operating_point.objective == ("f1" if share < 0.2 else "accuracy")
 
 
 def test_the_name_comes_from_the_file(init: Init, tmp_path: Path) -> None:

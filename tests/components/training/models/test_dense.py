@@ -92,19 +92,19 @@ def test_settings_shape_the_architecture(model):
     kinds = [type(layer).__name__ for layer in network.layers]
     assert kinds.count("BatchNormalization") == kinds.count("Dropout") == 4
     plain = model.build_model(changed(batch_normalization=False, dropout=0.0), 30, (), 2, seed=0)
-    assert [type(layer).__name__ for layer in plain.layers] == ["InputLayer", "Dense", "Dense", "Dense"]
+    assert [type(layer).__name__ for layer in plain.layers] == ["InputLayer", "Dense", "Dense", "Dense", "Activation"]
 
 
 @pytest.mark.parametrize("width", [0, 2], ids=["categorical alone", "beside numeric"])
 def test_categorical_ids_are_one_hot_with_a_place_for_the_unknown(model, width):
     linear = changed(hidden_units=(4,), batch_normalization=False, dropout=0.0)
     network = model.build_model(linear, width, (2, 3), 2, seed=0)
-    kernel = network.layers[-2].get_weights()[0]
+    kernel = network.layers[-3].get_weights()[0]
     assert kernel.shape == (width + 3 + 4, 4)
     ids = np.array([[0, 0], [2, 0], [2, 3]])  # [2, 3]: both out of vocabulary
     inputs = {"categorical": ids} | ({"numeric": np.zeros((3, width), np.float32)} if width else {})
     hidden = np.maximum(kernel[[width, width + 2, width + 2]] + kernel[[width + 3, width + 3, width + 6]], 0)
-    last, bias = network.layers[-1].get_weights()
+    last, bias = network.layers[-2].get_weights()
     np.testing.assert_allclose(np.asarray(network(inputs)), 1 / (1 + np.exp(-(hidden @ last + bias))), rtol=1e-5)
 
 

@@ -1,0 +1,153 @@
+"""Probabilities that mean what they say: a temperature fitted on eval, and how far off they are on test.
+
+The temperature (Guo et al. 2017) is part of the exported graph. On test the expected calibration error is taken over
+bins of equal mass; binned errors of few rows are biased upwards (Roelofs et al. 2022), so the value is corrected and
+only its upper bound speaks for a model. Intercept and slope are Cox's (1958): 0 and 1 for probabilities that are true.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, stats
+
+from components.evaluation.bounds import Rows
+
+CALIBRATED_AT_MOST = 0.05  # expected calibration error, upper bound, of what may be called calibrated
+PRIOR_SPREAD = 0.5  # of the temperature's logarithm: rows that any temperature separates would drive it to 0
+LEAST_ROWS_A_BIN, BINS = 20, 15
+REDRAWS = 400
+Floats = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What is done to logits before they become probabilities: `(logits - shift) / temperature`."""
+
+    temperature: float
+    shift: float = 0.0
+
+    def apply(self, logits: Any) -> Any:
+        """Return calibrated logits of an array or a tensor."""
+        return (logits - self.shift) / self.temperature
+
+    def probabilities(self, logits: Floats) -> Floats:
+        """Return `[rows, 1]`, the probability of label 1, or `[rows, classes]`."""
+        calibrated = self.apply(np.asarray(logits, np.float64))
+        if calibrated.shape[1] == 1:
+            return 1 / (1 + np.exp(-calibrated))
+        weights = np.exp(calibrated - calibrated.max(axis=1, keepdims=True))
+        return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+
+
+AS_TRAINED = Calibration(1.0)
+
+
+def fit_calibration(logits: Floats, targets: NDArray[np.int64], shift: float = 0.0) -> Calibration:
+    """Return the temperature under which `[rows, 1 or classes]` logits tell the targets best; 1 without rows."""
+
+    def cost(log_temperature: float) -> float:
+        scaled = Calibration(float(np.exp(log_temperature)), shift).apply(np.asarray(logits, np.float64))
+        if scaled.shape[1] == 1:
+            loss = np.logaddexp(0, scaled[:, 0]) - targets * scaled[:, 0]
+        else:
+            top = scaled.max(axis=1)
+            loss = top + np.log(np.exp(scaled - top[:, None]).sum(axis=1)) - scaled[np.arange(len(scaled)), targets]
+        return float(loss.sum() + (log_temperature / PRIOR_SPREAD) ** 2 / 2)
+
+    if not len(targets):
+        return Calibration(1.0, shift)
+    best = optimize.minimize_scalar(cost, bounds=(-3.0, 3.0), method="bounded")
+    return Calibration(float(np.exp(best.x)), shift)
+
+
+@dataclass(frozen=True)
+class CalibrationOnTest:
+    """How far probabilities lie from what was seen: of the positive class, or of the likeliest of many.
+
+    `error` is bias-corrected, `error_at_most` its upper confidence bound. Intercept and slope are NaN where they
+    cannot be fitted; each comes as (value, lower, upper), two-sided.
+    """
+
+    error: float
+    error_at_most: float
+    rows: int
+    bins: int
+    mean_predicted: float
+    mean_observed: float
+    intercept: tuple[float, float, float]
+    slope: tuple[float, float, float]
+
+    @property
+    def is_calibrated(self) -> bool:
+        return self.error_at_most <= CALIBRATED_AT_MOST
+
+
+def calibration_on_test(rows: Rows, *, confidence: float, seed: int) -> CalibrationOnTest | None:
+    """Measure a model's calibration on test rows; None where there are fewer than two bins of them."""
+    if rows.positive is not None:
+        predicted, seen = rows.probabilities[:, rows.positive].astype(float), rows.true == rows.positive
+    else:
+        likeliest = rows.probabilities.argmax(axis=1)
+        predicted, seen = rows.probabilities.max(axis=1).astype(float), rows.true == likeliest
+    bins = min(BINS, len(predicted) // LEAST_ROWS_A_BIN)
+    if bins < 2:
+        return None
+    order = np.argsort(predicted, kind="stable")
+    member = np.empty(len(order), np.int64)
+    member[order] = np.arange(len(order)) * bins // len(order)
+    of = np.bincount(member, minlength=bins).astype(float)
+    mean, share = (np.bincount(member, values, minlength=bins) / of for values in (predicted, seen))
+    error = float((of * np.abs(share - mean)).sum() / of.sum())
+    rng = np.random.default_rng(seed)
+    redrawn = rng.binomial(of.astype(int), share, size=(REDRAWS, bins)) / of
+    bias = float((of * np.abs(redrawn - mean)).sum(axis=1).mean() / of.sum()) - error
+    # the plain error is too large on the average, which makes a bound around it a safe one
+    step = float(stats.norm.ppf(confidence)) * _error_of_sum(
+        rows.unit, member, seen - share[member], np.sign(share - mean)
+    )
+    intercept, slope = _intercept_and_slope(predicted, seen, confidence)
+    return CalibrationOnTest(
+        error=max(0.0, error - max(bias, 0.0)),
+        error_at_most=min(1.0, error + step),
+        rows=len(predicted),
+        bins=bins,
+        mean_predicted=float(predicted.mean()),
+        mean_observed=float(seen.mean()),
+        intercept=intercept,
+        slope=slope,
+    )
+
+
+def _error_of_sum(unit: NDArray[np.int64], member: NDArray[np.int64], residual: Floats, sign: Floats) -> float:
+    """Return the standard error of the summed bin errors, whole groups being what varies."""
+    signed = np.bincount(unit, np.where(sign[member] == 0, 1.0, sign[member]) * residual)
+    units = len(signed)
+    return float(np.sqrt(units / max(units - 1, 1) * (signed**2).sum()) / len(unit))
+
+
+def _intercept_and_slope(
+    predicted: Floats, seen: NDArray[np.bool_], confidence: float
+) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Fit `log-odds(seen) = intercept + slope * log-odds(predicted)` by Newton's method, with Wald's intervals."""
+    unknown = (float("nan"),) * 3
+    clipped = np.clip(predicted, 1e-7, 1 - 1e-7)
+    x = np.stack([np.ones(len(clipped)), np.log(clipped / (1 - clipped))], axis=1)
+    beta = np.array([0.0, 1.0])
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-np.clip(x @ beta, -30, 30)))
+        information = x.T @ (x * (p * (1 - p))[:, None])
+        if not np.isfinite(information).all() or np.linalg.cond(information) > 1e12:
+            return unknown, unknown
+        change = np.linalg.solve(information, x.T @ (seen - p))
+        beta = beta + change
+        if np.abs(change).max() < 1e-8:
+            break
+    else:
+        return unknown, unknown
+    step = float(stats.norm.ppf((1 + confidence) / 2)) * np.sqrt(np.diag(np.linalg.inv(information)))
+    values = [(float(b), float(b - s), float(b + s)) for b, s in zip(beta, step, strict=True)]
+    return values[0], values[1]
