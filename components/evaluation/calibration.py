@@ -105,9 +105,14 @@ def calibration_on_test(rows: Rows, *, confidence: float, seed: int) -> Calibrat
     rng = np.random.default_rng(seed)
     redrawn = rng.binomial(of.astype(int), share, size=(REDRAWS, bins)) / of
     bias = float((of * np.abs(redrawn - mean)).sum(axis=1).mean() / of.sum()) - error
-    # the plain error is too large on the average, which makes a bound around it a safe one
-    step = float(stats.norm.ppf(confidence)) * _error_of_sum(
-        rows.unit, member, seen - share[member], np.sign(share - mean)
+    # the plain error is too large on the average, which makes a bound around it a safe one; two rows more to each bin,
+    # one of either kind, because a bin in which nothing was seen is not one in which nothing happens
+    smoothed = (share * of + 1) / (of + 2)
+    spread = np.sqrt((of * smoothed * (1 - smoothed)).sum()) / of.sum()
+    step = float(
+        stats.norm.ppf(confidence)
+        * spread
+        * _widening(rows.unit, (seen - share[member]) * np.sign(share - mean)[member])
     )
     intercept, slope = _intercept_and_slope(predicted, seen, confidence)
     return CalibrationOnTest(
@@ -122,11 +127,10 @@ def calibration_on_test(rows: Rows, *, confidence: float, seed: int) -> Calibrat
     )
 
 
-def _error_of_sum(unit: NDArray[np.int64], member: NDArray[np.int64], residual: Floats, sign: Floats) -> float:
-    """Return the standard error of the summed bin errors, whole groups being what varies."""
-    signed = np.bincount(unit, np.where(sign[member] == 0, 1.0, sign[member]) * residual)
-    units = len(signed)
-    return float(np.sqrt(units / max(units - 1, 1) * (signed**2).sum()) / len(unit))
+def _widening(unit: NDArray[np.int64], residual: Floats) -> float:
+    """Return by how much rows that come in groups widen an error: 1 where each is its own."""
+    of_units, of_rows = float((np.bincount(unit, residual) ** 2).sum()), float((residual**2).sum())
+    return float(np.sqrt(max(of_units / of_rows, 1.0))) if of_rows > 0 else 1.0
 
 
 def _intercept_and_slope(
