@@ -133,6 +133,12 @@ def compare(
     if best is None:
         return Comparison(len(rows), obstacles=tuple(dict.fromkeys(obstacles)))
     _, model, others = best
+    return set_against(rows, others, settings, digest(checksums(model)))
+
+
+def set_against(rows: Rows, others: Rows, settings: Settings, baseline: str = "") -> Comparison:
+    """Compare what a candidate and a baseline say of the same test rows."""
+    wanted = settings.evaluation
     found = difference(
         rows,
         others,
@@ -142,4 +148,4 @@ def compare(
         seed=settings.seed,
     )
     detectable = wanted.change_margin + float(norm.ppf(wanted.confidence) + norm.ppf(POWER)) * found.error
-    return Comparison(len(rows), found, digest(checksums(model)), detectable)
+    return Comparison(len(rows), found, baseline, detectable)

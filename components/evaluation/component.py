@@ -21,7 +21,7 @@ from components.evaluation.baselines import fit_baselines, write_baselines
 from components.evaluation.comparison import compare, score
 from components.evaluation.looks import count, earlier_evaluations, record, sketch
 from components.evaluation.tfma_config import eval_config
-from components.evaluation.verdict import judge
+from components.evaluation.verdict import judge, read_metrics
 from components.splits import SplitTables, written_rows
 from config.settings import Settings
 from serving.repository.layout import TRAINING
@@ -99,7 +99,7 @@ class Executor(tfx_evaluator.Executor):
         training = json.loads((candidate / TRAINING).read_text(encoding="utf-8"))
         comparison = compare(candidate, rows, blessed, tables, settings)
         point = training.get("operating_point")
-        verdict = judge(str(evaluation), rows, comparison, baselines, point, settings, looks)
+        verdict = judge(read_metrics(str(evaluation)), rows, comparison, baselines, point, settings, looks)
         verdict.write(evaluation)
         record(artifact_utils.get_single_instance(output_dict["evaluation"]), judged.id, verdict.passed, test_rows)
         _bless(artifact_utils.get_single_instance(output_dict["blessing"]), judged, verdict.passed)

@@ -58,7 +58,7 @@ def read_metrics(evaluation_uri: str) -> list[SliceMetrics]:
 
 
 def judge(
-    evaluation_uri: str,
+    parts: Sequence[SliceMetrics],
     rows: Rows,
     comparison: Comparison,
     baselines: Sequence[Baseline],
@@ -68,11 +68,10 @@ def judge(
 ) -> Verdict:
     """Return the evaluation gate's verdict.
 
-    It is on the metrics that TFMA wrote, on what the candidate says of the test `rows`, on the `comparison` with the
-    models blessed before, and on plain models. `point`: the operating point as the training left it. `looks`: who was
-    judged on these rows before, which what must be shown pays for.
+    It is on the metrics of the test split and its slices, `parts`, the whole first; on what the candidate says of the
+    test `rows`, on the `comparison` with the models blessed before, and on plain models. `point`: the operating point
+    as the training left it. `looks`: who was judged on these rows before, which what must be shown pays for.
     """
-    parts = read_metrics(evaluation_uri)
     if not parts or parts[0].name != OVERALL:
         sentence = "The test split holds no rows, so the model could not be evaluated."
         return Verdict("evaluation", False, sentence, (Finding("NO_TEST_ROWS", "error", sentence),))
@@ -165,7 +164,7 @@ def _against_slice_thresholds(slices: Sequence[SliceMetrics], wanted: Evaluation
                 found = _against_threshold(part, metric, least, wanted)
                 yield replace(
                     found,
-                    kind=f"SLICE_{found.kind}",
+                    kind="SLICE_THRESHOLD_MET" if found.severity == "info" else "SLICE_THRESHOLD_MISSED",
                     sentence=f"where {title}: {found.sentence}",
                     details=found.details | {"slice": title},
                 )
