@@ -96,6 +96,36 @@ def predict(config: Path, overrides: tuple[str, ...], rows: int) -> None:
 
 
 @main.command()
+@CONFIG
+@click.argument("objective", metavar="OBJECTIVE")
+@click.option("--at-least", type=float, help="The share that recall_at_least or precision_at_least asks for.")
+@click.option("--miss-cost", type=float, help="With cost: how many false alarms one miss costs as much as.")
+@click.option("--version", type=int, help="Whose weights. Default: the newest pushed version's.")
+@SETS
+def set_operating_point(
+    config: Path,
+    objective: str,
+    at_least: float | None,
+    miss_cost: float | None,
+    version: int | None,
+    overrides: tuple[str, ...],
+) -> None:
+    """Push a version that decides by OBJECTIVE, with the weights of another one: nothing is trained.
+
+    OBJECTIVE: f1, balanced_accuracy, accuracy, recall_at_least, precision_at_least or cost. All gates judge it anew.
+    Put it into pipeline.yaml, too, or the next run decides as before.
+    """
+    given = {"objective": objective, "at_least": at_least, "miss_cost": miss_cost}
+    point = ", ".join(f"{key}: {value}" for key, value in given.items() if value is not None)
+    settings = _settings(config, (*overrides, f"operating_point={{{point}}}"))
+    from pipeline.cli import set_operating_point as push
+
+    command = _command(config, {"--set": (*overrides, f"operating_point={{{point}}}")})
+    if not push(settings, version, command):
+        sys.exit(GateRefused.exit_code)
+
+
+@main.command()
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--label", required=True, help="Column to predict.")
 @click.option("--positive", help="Binary labels: the class whose probability is reported.")

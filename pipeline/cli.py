@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.table import Table
 
-from common.errors import DataError, VouchError
+from common.errors import ConfigError, DataError, VouchError
 from common.paths import Paths, new_run_id, var_root
 from components import names
 from config.settings import Settings
@@ -27,7 +27,15 @@ if TYPE_CHECKING:
 MARKS = {"ran": "[green]✓[/]", "cached": "[cyan]=[/]", "failed": "[red]✗[/]"}
 
 
-def run_pipeline(settings: Settings, *, override: str, beam_args: list[str], command: str, verbose: bool) -> bool:
+def run_pipeline(
+    settings: Settings,
+    *,
+    command: str,
+    override: str = "",
+    beam_args: list[str] | None = None,
+    verbose: bool = False,
+    weights_of: Path | None = None,
+) -> bool:
     """Run the pipeline, show how it goes, and return whether the model is now pushed."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
@@ -47,7 +55,9 @@ def run_pipeline(settings: Settings, *, override: str, beam_args: list[str], com
         from pipeline.pipeline import create_pipeline
 
         console.print(f"  {MARKS['ran']} {'start-up':<18}{time.monotonic() - started:7.1f} s")
-        graph = create_pipeline(settings, paths, override=override, beam_args=beam_args, command=command)
+        graph = create_pipeline(
+            settings, paths, override=override, beam_args=beam_args, command=command, weights_of=weights_of
+        )
         try:
             run(graph, paths, run_id, _reporter(console, status))
         except VouchError:
@@ -108,6 +118,26 @@ def _is_new(run: Run) -> bool:
     if step is None or step.state != "COMPLETE":
         return False
     return any(a.custom_properties[names.IS_NEW].int_value for a in step.outputs.get(names.PUSHED_MODEL, []))
+
+
+def set_operating_point(settings: Settings, version: int | None, command: str) -> bool:
+    """Push a version with the weights of another one and the operating point of the settings, through all gates."""
+    from serving.repository.layout import versions
+
+    if not settings.data.is_binary:
+        raise ConfigError(
+            "there is no operating point", got=f"{len(settings.data.classes)} classes", wanted="two of them"
+        )
+    paths = Paths(var_root(), settings.name)
+    known = versions(paths.serving)
+    if not known or version not in (None, *known):
+        raise DataError(
+            f"{settings.name!r} has no such version",
+            got=version or "none is pushed",
+            wanted=f"one of {', '.join(map(str, known))}" if known else "a pushed version",
+            fix="local_runner.py run first" if not known else "",
+        )
+    return run_pipeline(settings, command=command, weights_of=paths.serving / str(version or known[-1]))
 
 
 def predict_test_rows(settings: Settings, rows: int) -> None:

@@ -47,11 +47,18 @@ def with_runner(beam_args: list[str]) -> list[str]:
 
 
 def create_pipeline(
-    settings: Settings, paths: Paths, *, override: str = "", beam_args: list[str] | None = None, command: str = ""
+    settings: Settings,
+    paths: Paths,
+    *,
+    override: str = "",
+    beam_args: list[str] | None = None,
+    command: str = "",
+    weights_of: Path | None = None,
 ) -> Pipeline:
     """Return the graph for one model.
 
-    `override` is the reason given for going on in spite of data errors, `command` what the report names to repeat it.
+    `override` is the reason given for going on in spite of data errors, `command` what the report names to repeat it,
+    `weights_of` a version whose weights are taken instead of training any.
     """
     curated = read_schema(settings.schema_file) if settings.schema_file else None
     if curated:
@@ -110,7 +117,10 @@ def create_pipeline(
     )
     best = {"hyperparameters": tuner.outputs["best_hyperparameters"]} if tuner else {}
     trainer = Trainer(
-        run_fn="components.training.trainer.run_fn", custom_config=_as_custom_config(for_training), **inputs, **best
+        run_fn="components.training.trainer.run_fn",
+        custom_config=_as_custom_config(for_training, weights_of),
+        **inputs,
+        **best,
     )
 
     blessed = Resolver(
@@ -221,8 +231,9 @@ def _for_evaluation(about_model: Settings) -> Settings:
     return about_model.model_copy(update=others)
 
 
-def _as_custom_config(settings: Settings) -> dict[str, str]:
-    return {"settings": settings.model_dump_json(by_alias=True)}
+def _as_custom_config(settings: Settings, weights_of: Path | None = None) -> dict[str, str]:
+    earlier = {"weights_of": str(weights_of)} if weights_of else {}
+    return {"settings": settings.model_dump_json(by_alias=True), **earlier}
 
 
 def _without_display(settings: Settings) -> Settings:

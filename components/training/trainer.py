@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from numpy.typing import NDArray
 
+from common.errors import DataError
 from common.files import write_text
-from components.evaluation.calibration import fit_calibration
+from components.evaluation.calibration import AS_TRAINED, Calibration, fit_calibration
 from components.evaluation.operating_point import OperatingPoint, choose_threshold, decide
 from components.export.real_rows import inputs_of, write_warmup
 from components.export.signatures import Scorer
@@ -28,11 +29,12 @@ from components.training.models import dense as model
 from config.schema import Feature, model_features, read_schema
 from config.settings import ModelSettings, Settings
 from serving.repository.contents import Golden
-from serving.repository.layout import EXTRA
+from serving.repository.layout import EXAMPLES_SIGNATURE, EXTRA
 
 TRAINING_FILE = "training.json"
 Floats = NDArray[np.floating[Any]]
 EVAL_BATCH = 4096
+SAME_WITHIN = 1e-4  # of a probability
 
 
 def run_fn(fn_args: Any) -> None:
@@ -43,15 +45,16 @@ def run_fn(fn_args: Any) -> None:
     """
     started = time.monotonic()
     settings = Settings.model_validate_json(fn_args.custom_config["settings"])
-    settings = with_hyperparameters(settings, fn_args.hyperparameters)
+    earlier = Earlier.read(fn_args.custom_config.get("weights_of"))
+    settings = earlier.settings(settings) if earlier else with_hyperparameters(settings, fn_args.hyperparameters)
     transform_output = tft.TFTransformOutput(fn_args.transform_output)
     features, reader = inputs(settings, fn_args.schema_path, transform_output)
     train = reader.read(matching(fn_args.train_files), settings.model.in_memory_limit_mb)
     evaluation = reader.read(matching(fn_args.eval_files), settings.model.in_memory_limit_mb)
 
     network = build(settings, transform_output, features)
-    if earlier := fn_args.custom_config.get("weights_of"):
-        history = _take_weights(network, Path(earlier))
+    if earlier:
+        history = earlier.give_weights(network, reader)
     else:
         with tf.summary.create_file_writer(fn_args.model_run_dir).as_default():
             callback = keras.callbacks.LambdaCallback(on_epoch_end=_log_epoch)
@@ -167,13 +170,50 @@ def _target(index: int, settings: Settings) -> int:
     return int(index == settings.data.positive_index) if settings.data.is_binary else index
 
 
-def _take_weights(network: Any, earlier: Path) -> dict[str, Any]:
-    """Give the network an earlier model's weights, and return how they were trained, by epoch."""
-    saved = tf.train.load_checkpoint(str(earlier / "variables" / "variables"))
-    for i, variable in enumerate(network.variables):
-        variable.assign(saved.get_tensor(f"network_variables/{i}/.ATTRIBUTES/VARIABLE_VALUE"))
-    facts = json.loads((earlier / EXTRA / TRAINING_FILE).read_text(encoding="utf-8"))
-    return dict(facts["history"])
+@dataclass(frozen=True)
+class Earlier:
+    """A model that was trained before, whose weights are taken instead of fitting any."""
+
+    folder: Path
+    facts: dict[str, Any]
+
+    @staticmethod
+    def read(folder: str | None) -> Earlier | None:
+        if not folder:
+            return None
+        return Earlier(Path(folder), json.loads((Path(folder) / EXTRA / TRAINING_FILE).read_text(encoding="utf-8")))
+
+    def settings(self, wanted: Settings) -> Settings:
+        """Return the settings with the network as it was trained, tuned perhaps."""
+        return wanted.model_copy(update={"model": ModelSettings.model_validate(self.facts["settings"]["model"])})
+
+    def give_weights(self, network: Any, reader: SplitReader) -> dict[str, Any]:
+        """Give the network the weights, and return how they were trained, by epoch.
+
+        Raises DataError where they do not give the model's own golden answers: other data, or other columns.
+        """
+        golden = Golden.read(self.folder)
+        [rows] = golden.columns(EXAMPLES_SIGNATURE).values()
+        saved = tf.train.load_checkpoint(str(self.folder / "variables" / "variables"))
+        problem = DataError(
+            f"{self.folder} was trained on other data or columns than these",
+            wanted="the weights to give the model's own golden answers again",
+            fix="run the pipeline instead, which trains anew",
+        )
+        try:
+            for i, variable in enumerate(network.variables):
+                variable.assign(saved.get_tensor(f"network_variables/{i}/.ATTRIBUTES/VARIABLE_VALUE"))
+        except (ValueError, tf.errors.NotFoundError):  # other shapes, or more of them
+            raise problem from None
+        said = self.facts.get("calibration") or asdict(AS_TRAINED)
+        logits = model.before_activation(network)(reader.transform(rows), training=False).numpy()
+        scores = Calibration(said["temperature"], said["shift"]).probabilities(logits)
+        positive = self.facts["settings"]["data"]["positive"] or self.facts["settings"]["data"]["classes"][-1]
+        column = self.facts["settings"]["data"]["classes"].index(positive)
+        answers = np.asarray(golden.probabilities)
+        if np.abs(scores - (answers if scores.shape[1] > 1 else answers[:, [column]])).max() > SAME_WITHIN:
+            raise problem
+        return dict(self.facts["history"])
 
 
 def _scored(network: Any, evaluation: Split, settings: Settings) -> tuple[Floats, NDArray[np.int64]]:
