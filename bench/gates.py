@@ -344,8 +344,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--scratch", type=Path, default=Path("var/bench/gates"), help="what models said (%(default)s)")
     given = options.parse_args(arguments)
     kept, seen = Kept(given.scratch), list[Outcome]()
-    for seed in range(given.seeds):
-        for problem in problems():
+    for problem in problems():
+        for seed in range(given.seeds):
             started = time.monotonic()
             steps = WORSE if seed < given.worse_seeds and not problem.fixed else ()
             seen += outcomes(problem, kept, seed, steps)

@@ -162,12 +162,9 @@ def _against_slice_thresholds(slices: Sequence[SliceMetrics], wanted: Evaluation
             part = known.get(title) or SliceMetrics(title, 0, None, {})
             for metric, least in asked.thresholds.items():
                 found = _against_threshold(part, metric, least, wanted)
-                yield replace(
-                    found,
-                    kind="SLICE_THRESHOLD_MET" if found.severity == "info" else "SLICE_THRESHOLD_MISSED",
-                    sentence=f"where {title}: {found.sentence}",
-                    details=found.details | {"slice": title},
-                )
+                said = (found.severity, f"where {title}: {found.sentence}", None, found.details | {"slice": title})
+                is_met = found.severity == "info"
+                yield Finding("SLICE_THRESHOLD_MET", *said) if is_met else Finding("SLICE_THRESHOLD_MISSED", *said)
 
 
 # --- other models
