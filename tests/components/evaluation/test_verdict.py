@@ -47,6 +47,12 @@ def examples(table: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="module")
+def dealt(table: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The same test rows, with others to fit plain models on."""
+    return write_examples(tmp_path_factory.mktemp("dealt"), table, ROWS, others=tiny_table(300, seed=4))
+
+
+@pytest.fixture(scope="module")
 def evaluate(examples: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Evaluated]:
     """Run the component's executor as the graph does and read what it says."""
 
@@ -139,6 +145,40 @@ def test_a_loss_that_may_be_too_high_is_refused(evaluate: Callable[..., Evaluate
     assert not run.blessed
     assert run.kinds["THRESHOLD_MISSED"] == "error"
     assert not run.verdict.passed
+
+
+def test_a_model_that_knows_nothing_is_refused_whatever_is_asked(evaluate: Callable[..., Evaluated]) -> None:
+    run = evaluate(BAD, asked=tiny_settings(thresholds={}))
+    assert not run.blessed
+    assert run.kinds["NO_BETTER_THAN_CHANCE"] == "error"
+
+
+@pytest.mark.parametrize(("when", "severity"), [("warn", "warn"), ("refuse", "error")])
+def test_a_plain_model_that_is_clearly_better_is_told_and_may_refuse(
+    evaluate: Callable[..., Evaluated], dealt: Any, when: str, severity: str
+) -> None:
+    run = evaluate(WORSE, asked=tiny_settings(thresholds={}, when_plain_is_better=when), data=dealt)
+    assert run.kinds["PLAIN_MODEL_BETTER"] == severity
+    assert run.blessed == (when == "warn")
+    [told] = [finding for finding in run.verdict.findings if finding.kind == "PLAIN_MODEL_BETTER"]
+    assert told.details["upper"] < -0.01
+
+
+def test_a_slice_decides_where_it_has_a_threshold(evaluate: Callable[..., Evaluated]) -> None:
+    parts = [{"feature": "colour", "values": ["red", "mauve"], "thresholds": {"auc": 0.7}}]
+    run = evaluate(GOOD, asked=tiny_settings(slices=parts))
+    assert run.kinds["SLICE_THRESHOLD_MET"] == "info"
+    assert run.kinds["SLICE_THRESHOLD_MISSED"] == "error", "no row is mauve, and nothing vouches for those"
+    assert not run.blessed
+    assert "where colour = mauve" in run.verdict.sentence
+
+
+def test_a_refusal_says_what_is_possible_and_what_to_do(evaluate: Callable[..., Evaluated], dealt: Any) -> None:
+    beyond = evaluate(GOOD, asked=tiny_settings(thresholds={"auc": 0.9999}), data=dealt).verdict.sentence
+    assert "These rows can vouch for 0.99" in beyond
+    assert "bring more test rows" in beyond
+    reached = evaluate(WORSE, asked=tiny_settings(thresholds={"auc": 0.9}), data=dealt).verdict.sentence
+    assert "the data allow it, so train longer or otherwise" in reached
 
 
 @pytest.mark.parametrize(("candidate", "is_accepted"), [(EQUAL, True), (WORSE, False)], ids=["equal", "worse"])
