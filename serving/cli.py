@@ -98,7 +98,7 @@ def start(
     It is TensorFlow Serving if a `tensorflow_model_server` is on PATH, else the embedded server. With --json one
     document is printed once it serves, and the rest goes to stderr.
     """
-    from serving.launch.launcher import Start, launch
+    from serving.launch.launcher import Start, launch, run_beside, show_sample
 
     for number in (signal.SIGTERM, signal.SIGHUP):  # no server is left behind by a closed terminal
         signal.signal(number, _interrupt)
@@ -115,14 +115,9 @@ def start(
         with launch(options) as running:
             _show_running(running, as_json)
             if sample:
-                from serving.launch.launcher import show_sample
-
                 show_sample(running, sample)
             if command:
-                from serving.launch.launcher import run_beside
-
-                code = run_beside(running, command)
-                click.get_current_context().exit(code)
+                click.get_current_context().exit(run_beside(running, command))
             if not once:
                 click.echo("Ctrl-C ends it", err=as_json)
                 running.wait()
@@ -133,8 +128,8 @@ def start(
 def _show_running(running: Running, as_json: bool) -> None:
     if as_json:
         models = {model: {**asdict(state), **running.urls(model)} for model, state in running.models.items()}
-        addresses = asdict(running.addresses)
-        _print_json({"server": running.program.name, **addresses, "process": running.process.pid, "models": models})
+        server = {"server": running.program.name, **asdict(running.addresses), "process": running.process.pid}
+        click.echo(json.dumps({**server, "models": models}, indent=2))
         return
     for model, state in running.models.items():
         click.secho(f"{model}: version {state.stable} is stable", bold=True)
@@ -209,11 +204,8 @@ def prepare(edge: Edge, as_json: bool) -> None:
         raise DataError(
             f"nothing under {edge.root} can be released", fix="make demo, or push a model that is vouched for"
         )
-    if as_json:
-        _print_json({model: asdict(state) for model, state in states.items()})
-        return
-    for model, state in states.items():
-        _tell(model, state, as_json=False)
+    lines = [f"{model}: {state}" for model, state in states.items()]
+    _show({model: asdict(state) for model, state in states.items()}, "\n".join(lines), as_json)
 
 
 @command
@@ -270,12 +262,8 @@ def push(edge: Edge, model: str, folder: Path, version: int | None, as_json: boo
     from serving.repository.manifest import copy_version
 
     version, is_new = copy_version(edge.root / model, folder / model, version)
-    if as_json:
-        _print_json(
-            {"model": model, "version": version, "folder": str(folder / model / str(version)), "is_new": is_new}
-        )
-    else:
-        click.echo(f"{model} {version} is {'now' if is_new else 'already'} in {folder}")
+    document = {"model": model, "version": version, "folder": str(folder / model / str(version)), "is_new": is_new}
+    _show(document, f"{model} {version} is {'now' if is_new else 'already'} in {folder}", as_json)
 
 
 @command
@@ -287,11 +275,8 @@ def prune(edge: Edge, model: str, keep: int, dry_run: bool, as_json: bool) -> No
     from serving.release.upkeep import prune as remove
 
     old = remove(edge.root, model, keep, edge.who, dry_run)
-    if as_json:
-        _print_json({"model": model, "removed": [] if dry_run else old, "removable": old})
-    else:
-        numbers = ", ".join(map(str, old)) or "nothing"
-        click.echo(f"{'would be removed' if dry_run else 'removed'} from {model}: {numbers}")
+    text = f"{'would be removed' if dry_run else 'removed'} from {model}: {', '.join(map(str, old)) or 'nothing'}"
+    _show({"model": model, "removed": [] if dry_run else old, "removable": old}, text, as_json)
 
 
 @command
@@ -324,14 +309,10 @@ def restore(edge: Edge, file: Path, as_json: bool) -> None:
 
 
 def _show_report(report: Report, where: str, as_json: bool) -> None:
-    if as_json:
-        _print_json(asdict(report))
-        return
-    for model, versions in report.versions.items():
-        click.echo(f"{model} {', '.join(map(str, versions))}: {where}")
-    for line in report.replaced:
-        click.echo(f"{line} was damaged: moved aside")
-    for line in report.left_out:
+    lines = [f"{model} {', '.join(map(str, versions))}: {where}" for model, versions in report.versions.items()]
+    lines += [f"{line} was damaged: moved aside" for line in report.replaced]
+    _show(asdict(report), "\n".join(lines), as_json)
+    for line in () if as_json else report.left_out:
         click.secho(f"left out: {line}", fg="yellow", err=True)
 
 
@@ -367,14 +348,11 @@ def _percent(text: str) -> float:
 
 
 def _tell(model: str, state: State, as_json: bool) -> None:
-    if as_json:
-        _print_json({"model": model, **asdict(state)})
-    else:
-        click.echo(f"{model}: {state}")
+    _show({"model": model, **asdict(state)}, f"{model}: {state}", as_json)
 
 
-def _print_json(document: object) -> None:
-    click.echo(json.dumps(document, indent=2))
+def _show(document: object, text: str, as_json: bool) -> None:
+    click.echo(json.dumps(document, indent=2) if as_json else text)
 
 
 def _interrupt(*_: object) -> NoReturn:

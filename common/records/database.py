@@ -43,7 +43,7 @@ def database_url(text: str) -> URL:
 
 
 class Database:
-    """Transactions. An engine belongs to the process that made it: a fork makes its own.
+    """Transactions, for one process: nothing that has opened one may fork.
 
     `prepare` is called in a transaction that writes, before any other of this process.
     """
@@ -51,13 +51,13 @@ class Database:
     def __init__(self, url: URL, prepare: Callable[[Connection], None] = lambda connection: None) -> None:
         self.url, self._prepare = url, prepare
         self._lock = threading.Lock()
-        self._made: tuple[int, Engine] | None = None
+        self._opened: Engine | None = None
 
     def close(self) -> None:
         with self._lock:
-            if self._made:
-                self._made[1].dispose(close=self._made[0] == os.getpid())
-            self._made = None
+            if self._opened:
+                self._opened.dispose()
+            self._opened = None
 
     def reading(self) -> AbstractContextManager[Connection]:
         """Open a transaction that only reads. Raises EnvironmentProblem."""
@@ -89,13 +89,9 @@ class Database:
         return self.url.get_backend_name() == "sqlite"
 
     def _engine(self) -> Engine:
-        made = self._made
-        if made and made[0] == os.getpid():
-            return made[1]
         with self._lock:
-            if not self._made or self._made[0] != os.getpid():
-                self._made = (os.getpid(), self._open())
-            return self._made[1]
+            self._opened = self._opened or self._open()
+            return self._opened
 
     def _open(self) -> Engine:
         if self._is_file:

@@ -32,11 +32,11 @@ log = logging.getLogger(__name__)
 
 def connect() -> duckdb.DuckDBPyConnection:
     """Return a connection for one caller; those of a process share one thread's settings and `MEMORY`."""
-    return _database(os.getpid()).cursor()
+    return _database().cursor()
 
 
-@cache  # for ever: a forked process must neither use its parent's nor end it
-def _database(process_id: int) -> duckdb.DuckDBPyConnection:
+@cache
+def _database() -> duckdb.DuckDBPyConnection:
     import duckdb  # half a second: not before somebody looks into the log
 
     return duckdb.connect(
@@ -46,7 +46,7 @@ def _database(process_id: int) -> duckdb.DuckDBPyConnection:
             "memory_limit": MEMORY,
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
-            "temp_directory": str(Path(tempfile.gettempdir()) / f"vouch-duckdb-{process_id}"),
+            "temp_directory": str(Path(tempfile.gettempdir()) / f"vouch-duckdb-{os.getpid()}"),
         },
     )
 

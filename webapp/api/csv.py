@@ -13,7 +13,8 @@ from typing import BinaryIO, cast
 from flask import Request, Response, request, url_for
 
 from webapp.api.body import CSV, JSON, MULTIPART, check_media_type
-from webapp.api.predict import MODEL, TAG, TEXT, asked_by, model_asked, text_asked
+from webapp.api.models import TEXT
+from webapp.api.predict import MODEL, TAG, asked_by, model_asked, text_asked
 from webapp.api.routes import Operation, Parameter, answer, route
 from webapp.api.schemas import CsvSummary, JobItem, ProblemItem, RuleCount
 from webapp.auth import identity

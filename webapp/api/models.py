@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -38,12 +38,9 @@ from webapp.predict.validation import FieldRules, rules_of
 from webapp.services import Services, services
 from webapp.types import Forbidden, Role
 
-CASE_REFERENCE = {
-    "type": "string",
-    "minLength": 1,
-    "maxLength": STICKY_LENGTH,
-    "description": "Your own name for the case; the history finds it by that.",
-}
+TEXT = {"type": "string", "minLength": 1, "maxLength": STICKY_LENGTH}
+STICKY = TEXT | {"description": "Requests with the same text are answered by the same version."}
+CASE_REFERENCE = TEXT | {"description": "Your own name for the case; the history finds it by that."}
 TYPES: dict[str, Literal["number", "integer", "string"]] = {"float": "number", "int": "integer", "string": "string"}
 TAG = "models"
 NAME = Parameter("name", "Name of the model.", {"type": "string", "pattern": MODEL_NAME}, in_path=True)
@@ -53,12 +50,14 @@ NAME = Parameter("name", "Name of the model.", {"type": "string", "pattern": MOD
 def models() -> Response:
     """Tell the models, their versions, and which of them answer."""
     app_services = services()
-    default = None
+    summaries = [_summary(app_services, name) for name in app_services.catalog.models()]
+    return answer(ModelList(default=default_model(app_services), models=summaries))
+
+
+def default_model(app_services: Services) -> str | None:
     with suppress(ModelNotFound):
-        default = app_services.catalog.default(app_services.settings.model)
-    return answer(
-        ModelList(default=default, models=[_summary(app_services, name) for name in app_services.catalog.models()])
-    )
+        return app_services.catalog.default(app_services.settings.model)
+    return None
 
 
 @route(
@@ -95,15 +94,9 @@ def shown_version(app_services: Services, name: str) -> ModelVersion:
 
 
 def _summary(app_services: Services, name: str) -> ModelSummary:
-    versions = app_services.catalog.versions(name)
-    released = _routing(app_services, name)
+    versions, released, title = app_services.catalog.versions(name), _routing(app_services, name), name
     with suppress(DataError, ModelNotFound):
         title = shown_version(app_services, name).title
-        return _summed(name, title, versions, released)
-    return _summed(name, name, versions, released)
-
-
-def _summed(name: str, title: str, versions: list[int], released: State | None) -> ModelSummary:
     return ModelSummary(
         name=name,
         title=title,
@@ -194,20 +187,15 @@ def row_schema(model_version: ModelVersion) -> dict[str, Any]:
     }
 
 
-def request_schema(
-    model_versions: Iterable[ModelVersion], default: str | None, max_rows: int, sticky: Mapping[str, Any]
-) -> dict[str, Any]:
+def request_schema(model_versions: Iterable[ModelVersion], default: str | None, max_rows: int) -> dict[str, Any]:
     """Return the schema of a body that asks for predictions: two forms for each model, and two bare ones."""
     forms: list[dict[str, Any]] = []
     for model_version in model_versions:
         row = {"$ref": f"#/components/schemas/{row_name(model_version.model)}"}
         rows = {"type": "array", "items": row, "minItems": 1, "maxItems": max_rows}
         named = [] if model_version.model == default else ["model"]
-        shared = {
-            "model": {"type": "string", "enum": [model_version.model]},
-            "sticky": dict(sticky),
-            "reference": CASE_REFERENCE,
-        }
+        model_schema = {"type": "string", "enum": [model_version.model]}
+        shared = {"model": model_schema, "sticky": STICKY, "reference": CASE_REFERENCE}
         for key, schema in (("rows", rows), ("row", row)):
             forms.append(
                 {

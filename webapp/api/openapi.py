@@ -20,12 +20,11 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from common.errors import VouchError
-from serving.client.errors import ModelNotFound
 from webapp.api.body import CSV, JSON, MULTIPART
-from webapp.api.models import request_schema, row_name, row_schema, shown_version
+from webapp.api.models import default_model, request_schema, row_name, row_schema, shown_version
 from webapp.api.predict import PREDICT_REQUEST
 from webapp.api.routes import ATTRIBUTE, Operation, Parameter, answer, blueprint
-from webapp.api.schemas import STICKY_LENGTH, ProblemDocument
+from webapp.api.schemas import ProblemDocument
 from webapp.auth import public, requires
 from webapp.http.errors import PROBLEM_JSON
 from webapp.models.catalog import ModelVersion
@@ -58,12 +57,6 @@ TAGS = {
     "feedback": "What turned out to be true.",
     "auth": "Logins of programs.",
 }
-STICKY = {
-    "type": "string",
-    "minLength": 1,
-    "maxLength": STICKY_LENGTH,
-    "description": "Requests with the same text are answered by the same version.",
-}
 MAX_AGE_S = 3600
 _OWN = Path(__file__).resolve().parent / "static"
 _FILES = {
@@ -78,10 +71,7 @@ _FILES = {
 
 def openapi(app: Flask, app_services: Services) -> dict[str, Any]:
     """Return the document (OpenAPI 3.1) of the app as it is right now; it belongs to all who ask."""
-    default = None
-    with suppress(ModelNotFound):
-        default = app_services.catalog.default(app_services.settings.model)
-    made_of = (default, [*_model_versions(app_services)])
+    made_of = (default_model(app_services), [*_model_versions(app_services)])
     if app.extensions.get(DOCUMENT, (None,))[0] != made_of:
         app.extensions[DOCUMENT] = (made_of, _document(app, app_services, *made_of))
     document: dict[str, Any] = app.extensions[DOCUMENT][1]
@@ -93,7 +83,7 @@ def _document(
 ) -> dict[str, Any]:
     operations = [*_declared(app)]
     rows = {row_name(version.model): row_schema(version) for version in model_versions}
-    body = request_schema(model_versions, default, app_services.settings.max_rows, STICKY)
+    body = request_schema(model_versions, default, app_services.settings.max_rows)
     document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": "Vouch", "version": "1", "description": ABOUT},

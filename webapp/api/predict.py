@@ -10,7 +10,7 @@ from flask import Response, g, request
 
 from common.errors import VouchError
 from webapp.api.body import read_as, read_json, rows_asked
-from webapp.api.models import NAME
+from webapp.api.models import NAME, TEXT
 from webapp.api.routes import Operation, Parameter, answer, route
 from webapp.api.schemas import (
     MODEL_NAME,
@@ -31,7 +31,6 @@ from webapp.types import Answer, InvalidInput, Problem, RequestInfo, Role, Sourc
 
 TAG = "predictions"
 PREDICT_REQUEST = "PredictRequest"  # a schema that depends on the models
-TEXT = {"type": "string", "minLength": 1, "maxLength": STICKY_LENGTH}
 MODEL = Parameter(
     "model", "Name of the model. Default: VOUCH_MODEL, or the only one.", {"type": "string", "pattern": MODEL_NAME}
 )

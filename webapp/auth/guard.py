@@ -43,7 +43,6 @@ def requires(role: Role) -> Callable[[View], View]:
 
 
 def public(view: View) -> View:
-    """Let a view be used by anybody."""
     return requires(Role.PUBLIC)(view)
 
 
@@ -76,7 +75,6 @@ class SessionsOfPages(SecureCookieSessionInterface):
     """Flask's sessions, but not where tokens only are believed: nothing is read, and nothing can be kept."""
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
-        """Return the session that the cookie holds; None on the API."""
         return None if request.path.startswith(TOKENS_ONLY) else super().open_session(app, request)
 
 
@@ -121,7 +119,6 @@ def reauthenticated(password: str) -> bool:
 
 
 def bearer_token() -> str | None:
-    """Return the token of the Authorization header, None without one."""
     header = request.headers.get("Authorization", "")
     return header[len(BEARER) :].strip() if header[: len(BEARER)].lower() == BEARER else None
 

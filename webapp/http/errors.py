@@ -33,7 +33,8 @@ def init_app(app: Flask) -> None:
 def answer_vouch_error(error: VouchError) -> Response:
     """Answer an error that we know, with its own status; a model server down or slow is a 503 to come back to."""
     status = error.http_status
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR and (times := _outages().due(type(error).__name__)):
+    outages: Sparse = current_app.extensions[OUTAGES]
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR and (times := outages.due(type(error).__name__)):
         log.warning("answered %d requests with %d since this was said last: %s", times, status, error)
     return _answer(status, error, retry_after_s=_retry_after_s(error, status))
 
@@ -45,11 +46,6 @@ def page_with(page: str, error: VouchError | None, status: int = HTTPStatus.OK) 
     response = answer_vouch_error(error)
     response.set_data(page)
     return response
-
-
-def _outages() -> Sparse:
-    outages: Sparse = current_app.extensions[OUTAGES]
-    return outages
 
 
 def problem_json(status: int, detail: str, problems: tuple[Problem, ...] = (), **more: Any) -> Response:

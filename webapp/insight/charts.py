@@ -28,6 +28,7 @@ from common.draw.svg import (
 from webapp import wording
 from webapp.insight.cases import Projection
 from webapp.insight.explain import Effect, Explanation
+from webapp.models.catalog import ModelVersion
 
 MOST_BARS = 10
 BARS = (176.0, WIDTH - 54.0)  # of the waterfall: from where to where
@@ -102,6 +103,17 @@ def scatter(plane: Projection, here: tuple[float, float], classes: Mapping[str, 
     parts += [text((14 + RIGHT) / 2, bottom + 24, first, anchor="middle"), _upright(9, (top + bottom) / 2, second)]
     described = f"{len(plane.labels)} training rows on their two principal components. {_nearest(plane, here, classes)}"
     return figure("scatter", bottom + 30, ("This case among the training data", described), parts)
+
+
+def scores(
+    title: str, model_version: ModelVersion | None, threshold: float | None, bins: Sequence[tuple[float, float, float]]
+) -> Markup:
+    """Return how a version's probabilities spread. `bins`: low, high and count, at least one."""
+    of = ""
+    if model_version:
+        positive = model_version.positive
+        of = f" of {model_version.called(positive) if positive else 'the likeliest class'}"
+    return histogram(title, f"Probability{of}", bins, {} if threshold is None else {"threshold": threshold})
 
 
 def histogram(

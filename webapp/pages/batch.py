@@ -76,7 +76,6 @@ def template(model: str) -> Response:
 @blueprint.get("/batch/<model>/results/<job_id>.csv")
 @requires(Role.VIEWER)
 def result(model: str, job_id: str) -> Response:
-    """Send a result to the one who uploaded the file."""
     path, done = services().jobs.result(job_id, identity().name)
     name = f"{done.model}-v{done.version}-predictions.csv"
     response = send_file(path, "text/csv", as_attachment=True, download_name=name)
@@ -87,7 +86,6 @@ def result(model: str, job_id: str) -> Response:
 @blueprint.get("/batch/<model>/progress/<job_id>")
 @requires(Role.VIEWER)
 def progress(model: str, job_id: str) -> Response:
-    """Tell how far an upload is, to the one who sends it."""
     job = services().jobs.find(job_id, identity().name)
     return jsonify(rows=job.rows, share=job.share)
 
@@ -95,13 +93,7 @@ def progress(model: str, job_id: str) -> Response:
 def _histogram(model_version: ModelVersion, job: Job) -> Markup | None:
     if job.result is None or job.summary is None:
         return None
-    rules = {} if job.result.threshold is None else {"threshold": job.result.threshold}
-    of = (
-        f"Probability of {model_version.called(model_version.positive)}"
-        if model_version.positive
-        else "Probability of the likeliest class"
-    )
-    return charts.histogram("How the scores lie", of, job.summary.bins, rules)
+    return charts.scores("How the scores lie", model_version, job.result.threshold, job.summary.bins)
 
 
 def _page(model_version: ModelVersion, job: Job | None = None, *, is_fileless: bool = False) -> str:

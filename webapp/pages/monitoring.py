@@ -148,12 +148,8 @@ def _scores_chart(model_version: ModelVersion | None, hour: Recent) -> Markup | 
     """Return how the probabilities spread, with the threshold if the model's is known; None without any."""
     if not hour.rows:
         return None
-    named, rules = "Probability", {}
-    if model_version and model_version.positive:
-        named = f"Probability of {model_version.called(model_version.positive)}"
-    if model_version and model_version.threshold is not None:
-        rules = {"threshold": model_version.threshold}
-    return charts.histogram("Spread of the probabilities", named, hour.scores, rules)
+    threshold = model_version.threshold if model_version else None
+    return charts.scores("Spread of the probabilities", model_version, threshold, hour.scores)
 
 
 def _server(app_services: Services, model: str | None) -> ServerView:

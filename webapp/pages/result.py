@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, TypeVar
 
 from flask import Blueprint, Response, make_response, render_template, request
 from markupsafe import Markup
@@ -17,7 +17,7 @@ from webapp import wording
 from webapp.auth import requires
 from webapp.http.errors import page_with
 from webapp.insight import charts
-from webapp.insight.cases import Neighbour, Projection, projection_of
+from webapp.insight.cases import Neighbour, projection_of
 from webapp.insight.explain import Explanation, asker, explain
 from webapp.models.catalog import ModelVersion
 from webapp.models.sample import Sample, showcase_of
@@ -27,6 +27,7 @@ from webapp.types import REFERENCE_LENGTH, Answer, Outcome, Role
 
 blueprint = Blueprint("by_index", __name__)
 CLOSE = 0.1  # of probability; within it a verdict is a close call
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
@@ -88,7 +89,9 @@ def result_of(answer: Answer, row: Mapping[str, Any], reference: str = "") -> Re
     gauge = None
     if positive:
         gauge = charts.gauge(answer.outcomes[0].probability, answer.threshold, model_version.called(positive))
-    explanation, projection = _explanation(model_version, row), _projection(model_version)
+    ask = asker(services().predictor, model_version)
+    explanation = _unless_it_fails("explanation", model_version, lambda: explain(model_version, row, ask))
+    projection = _unless_it_fails("projection", model_version, lambda: projection_of(model_version))
     effects = charts.waterfall(explanation, model_version.called(explanation.of)) if explanation else None
     plane, neighbours = None, []
     if projection:
@@ -100,19 +103,11 @@ def result_of(answer: Answer, row: Mapping[str, Any], reference: str = "") -> Re
     return Result(model_version, row, answer, time, explanation, neighbours, Charts(gauge, effects, plane), reference)
 
 
-def _explanation(model_version: ModelVersion, row: Mapping[str, Any]) -> Explanation | None:
+def _unless_it_fails(part: str, model_version: ModelVersion, make: Callable[[], T | None]) -> T | None:
     try:
-        return explain(model_version, row, asker(services().predictor, model_version))
+        return make()
     except VouchError as error:
-        log.warning("no explanation by %s %d: %s", model_version.model, model_version.version, error.what)
-        return None
-
-
-def _projection(model_version: ModelVersion) -> Projection | None:
-    try:
-        return projection_of(model_version)
-    except VouchError as error:
-        log.warning("no projection for %s %d: %s", model_version.model, model_version.version, error.what)
+        log.warning("no %s by %s %d: %s", part, model_version.model, model_version.version, error.what)
         return None
 
 

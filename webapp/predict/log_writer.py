@@ -9,13 +9,12 @@ common/records/files.py.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import partial
 from itertools import chain
 from typing import Any, Protocol
 
@@ -49,7 +48,7 @@ class Drops(Protocol):
 
 @dataclass
 class _Queue:
-    """What waits to be written. Made anew in a forked process: the parent writes what it took in."""
+    """What waits to be written."""
 
     changed: threading.Condition = field(default_factory=threading.Condition)
     batches: list[LoggedBatch] = field(default_factory=list)
@@ -70,7 +69,6 @@ class PredictionLog:
         self._kinds: dict[tuple[str, int], dict[str, pa.DataType]] = {}
         self._losses = Sparse()
         self._queue = _Queue()
-        _renew_after_fork(weakref.ref(self))
 
     def append(self, batch: LoggedBatch) -> bool:
         """Take a batch to be written soon, and return at once. False: it had to be dropped, and was counted."""
@@ -130,7 +128,8 @@ class PredictionLog:
                 queue.settled += len(batches)
                 queue.changed.notify_all()
             if time.monotonic() >= upkeep_at and not queue.is_closed:
-                self._guarded(lambda: look_after(self._settings.predictions, self._upkeep()), rows=0)
+                upkeep = Upkeep(datetime.now(timezone.utc), self._settings.log_retention_days)
+                self._guarded(partial(look_after, self._settings.predictions, upkeep), rows=0)
                 upkeep_at = time.monotonic() + UPKEEP_EVERY_S
 
     @staticmethod
@@ -153,7 +152,7 @@ class PredictionLog:
                 self._drop(sum(len(batch.labels) for batch in group), str(error))
             except Exception:  # one of them is no good: the others must not be lost with it
                 for batch in group:
-                    self._guarded(lambda batch=batch: self._write_group([batch]), len(batch.labels))  # type: ignore[misc]
+                    self._guarded(partial(self._write_group, [batch]), len(batch.labels))
 
     def _write_group(self, group: list[LoggedBatch]) -> None:
         first = group[0]
@@ -178,13 +177,6 @@ class PredictionLog:
         self._metrics.dropped(rows)
         if lost := self._losses.due("rows", rows):
             log.warning("the prediction log lost %d rows: %s", lost, why)
-
-    def _upkeep(self) -> Upkeep:
-        return Upkeep(datetime.now(timezone.utc), self._settings.log_retention_days)
-
-    def _renew(self) -> None:
-        self._queue = _Queue()
-        self._losses = Sparse()
 
 
 def as_table(batches: Sequence[LoggedBatch], kinds: dict[str, pa.DataType]) -> pa.Table:
@@ -240,13 +232,3 @@ def _grouped(batches: Iterable[LoggedBatch]) -> Iterator[list[LoggedBatch]]:
             kind = batch.classes, batch.positive, tuple(batch.columns)
             groups.setdefault((batch.model, batch.version, batch.time.date(), kind), []).append(batch)
     yield from groups.values()
-
-
-def _renew_after_fork(reference: weakref.ref[PredictionLog]) -> None:
-    """Give a forked process a queue of its own: its locks may be held, and its writer is not there."""
-
-    def renew() -> None:
-        if kept := reference():
-            kept._renew()
-
-    os.register_at_fork(after_in_child=renew)

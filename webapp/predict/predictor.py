@@ -197,8 +197,11 @@ def _scored(model_version: ModelVersion, outputs: Outputs) -> Scored:
             got=probabilities.shape,
             wanted=f"{len(model_version.classes)} for each of {len(labels)} rows",
         )
-    if not (probabilities.min() >= 0.0 and probabilities.max() <= 1.0):
-        raise BadAnswer("the model answered a value that is not a probability", got=_odd(probabilities))
+    is_probability = (probabilities >= 0.0) & (probabilities <= 1.0)  # NaN is none
+    if not is_probability.all():
+        raise BadAnswer(
+            "the model answered a value that is not a probability", got=float(probabilities[~is_probability][0])
+        )
     if {*map(type, labels)} != {str} or not set(model_version.classes).issuperset(labels):
         odd = next(label for label in labels if not isinstance(label, str) or label not in model_version.classes)
         raise BadAnswer("the model answered a class it does not have", got=repr(odd)[:80])
@@ -223,10 +226,6 @@ def _check_agreement(model_version: ModelVersion, labels: Sequence[str], probabi
         row = int(against.argmax())
         got = f"{labels[row]!r} with {np.round(probabilities[row], 4).tolist()}"
         raise BadAnswer("the model answered a label that its probabilities do not say", got=got)
-
-
-def _odd(probabilities: NDArray[np.float64]) -> float:
-    return float(probabilities[~((probabilities >= 0.0) & (probabilities <= 1.0))][0])
 
 
 def _outcomes(model_version: ModelVersion, scored: Scored, checked: Checked) -> tuple[Outcome, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -238,12 +237,3 @@ def test_what_lies_about_is_left_alone(base: Path) -> None:
     (path.parent / "notes.txt").write_text("hello")
     (base / "date=tomorrow").mkdir()
     assert len(found(base)) == 1
-
-
-def test_a_forked_process_reads_by_a_database_of_its_own(base: Path) -> None:
-    put(base, batch(1, asked=asked("a")))
-    assert found(base) == ["a"]
-    child = os.fork()
-    if child == 0:
-        os._exit(found(base) != ["a"])
-    assert os.waitpid(child, 0)[1] == 0

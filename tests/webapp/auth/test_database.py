@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import sqlite3
 import stat
-import subprocess
-import sys
 import threading
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -12,7 +10,6 @@ import pytest
 
 from common.errors import EnvironmentProblem
 from common.records import database
-from tests.support.paths import ROOT
 from tests.support.web.apps import open_database
 from webapp.auth.accounts import Accounts
 from webapp.types import Role
@@ -82,30 +79,6 @@ def test_what_fails_half_way_is_undone(accounts: Accounts) -> None:
     with pytest.raises(RuntimeError, match="half way"):
         do_half()
     assert [entry.action for entry in accounts.audit.entries()] == ["login"]
-
-
-FORK = """
-import os, sys
-from pathlib import Path
-from tests.support.web.apps import open_database
-from webapp.auth.accounts import Accounts
-database = open_database(Path(sys.argv[1]))
-accounts = Accounts(database)
-accounts.audit.append("parent", "login")
-child = os.fork()
-accounts.audit.append("parent" if child else "child", "logout")
-if child:
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    accounts.audit.append("parent", "login")
-database.close()
-"""
-
-
-@pytest.mark.slow
-def test_a_process_that_forks_and_its_child_both_go_on(accounts: Accounts, tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-c", FORK, str(tmp_path / "webapp.sqlite")], cwd=ROOT, check=True, timeout=60)
-    assert sorted(entry.who for entry in accounts.audit.entries()) == ["child", "parent", "parent", "parent"]
-    assert accounts.audit.verify() == 4
 
 
 def test_a_user_that_sql_could_be_made_of_is_only_a_name(accounts: Accounts) -> None:

@@ -278,17 +278,3 @@ def test_appending_does_not_wait_for_the_disk(make_log: Logs) -> None:
         for number in range(200):
             assert log.append(batch(1, at=NOON + minutes(number)))
     assert log.flush(10)
-
-
-def test_a_forked_process_writes_what_it_took_in_and_nothing_else(make_log: Logs) -> None:
-    log, _, base = make_log()
-    log.append(batch(1))
-    child = os.fork()
-    if child == 0:
-        log.append(batch(2, at=NOON + minutes(1)))
-        log.close()
-        os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0
-    assert log.flush(5)
-    rows = {int(path.name.split("-")[2]): pq.read_metadata(path).num_rows for path in base.glob("date=*/*")}
-    assert rows == {os.getpid(): 1, child: 2}
