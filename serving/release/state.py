@@ -52,6 +52,11 @@ class State:
     def labels(self) -> dict[str, int]:
         return {STABLE: self.stable} | ({CANDIDATE: self.candidate} if self.candidate else {})
 
+    def roles(self, version: int) -> list[str]:
+        """Return what a version is: a label, or `previous`; more than one if they are the same."""
+        held = {STABLE: self.stable, CANDIDATE: self.candidate, "previous": self.previous}
+        return [role for role, holder in held.items() if holder == version]
+
     @property
     def loaded(self) -> tuple[int, ...]:
         return tuple(sorted({version for version in (self.stable, self.previous, self.candidate) if version}))

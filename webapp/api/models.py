@@ -69,7 +69,7 @@ def model(name: str) -> Response:
     """Tell what a model predicts and reads, and of each version what it was measured at and what the gates said."""
     app_services = services()
     model_version = shown_version(app_services, name)
-    labels = _labels(app_services, name)
+    record = Store(app_services.settings.serving, name).intact()
     return answer(
         ModelDetail(
             **_summary(app_services, name).model_dump(),
@@ -79,7 +79,9 @@ def model(name: str) -> Response:
             positive=model_version.positive,
             features=[_feature(rules) for rules in rules_of(model_version)],
             version_details=[
-                _version(app_services.settings.serving / name / str(number), labels.get(number, []))
+                _version(
+                    app_services.settings.serving / name / str(number), record.state.roles(number) if record else []
+                )
                 for number in reversed(app_services.catalog.versions(name))
             ],
         )
@@ -111,19 +113,6 @@ def _routing(app_services: Services, name: str) -> State | None:
     with suppress(DataError):
         return routing(app_services.settings.serving, name)
     return None
-
-
-def _labels(app_services: Services, name: str) -> dict[int, list[str]]:
-    with suppress(DataError):
-        if record := Store(app_services.settings.serving, name).read():
-            state: State = record.state
-            held = {"stable": state.stable, "candidate": state.candidate, "previous": state.previous}
-            return {
-                number: [label for label, version in held.items() if version == number]
-                for number in held.values()
-                if number
-            }
-    return {}
 
 
 def _version(folder: Path, labels: list[str]) -> VersionItem:

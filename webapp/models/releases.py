@@ -20,7 +20,8 @@ from serving.repository.layout import CANDIDATE, STABLE, models, versions
 from webapp.services import Services
 
 MODEL_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")  # config.settings.Settings.name; no path can be made of it
-logger = logging.getLogger(__name__)
+LOAD_TIMEOUT_S = 60.0
+log = logging.getLogger(__name__)
 Stamp = tuple[int, int, int]
 
 
@@ -81,7 +82,7 @@ class Router:
         except DataError as error:
             if not known:
                 raise NothingReleased(error.what, got=error.got, fix=error.fix) from None
-            logger.exception("the release state of %s is not readable; going on with what it was", model)
+            log.exception("the release state of %s is not readable; going on with what it was", model)
             released = known[1]
         if released is None:
             raise self._nothing(model)
@@ -104,10 +105,6 @@ class Router:
 
 def _place(text: str) -> float:
     return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") / 2**64
-
-
-LOAD_TIMEOUT_S = 60.0
-log = logging.getLogger(__name__)
 
 
 def promote(services: Services, model: str, who: str, version: int | None = None) -> State:

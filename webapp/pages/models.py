@@ -154,8 +154,7 @@ def _titled(services: Services, name: str, version: int) -> tuple[str, str]:
 def _version(
     services: Services, name: str, number: int, state: State | None, loading: dict[int, str] | None, written: Any
 ) -> VersionView:
-    held = {"stable": state.stable, "candidate": state.candidate, "previous": state.previous} if state else {}
-    labels = tuple(label for label, version in held.items() if version == number)
+    labels = tuple(state.roles(number) if state else ())
     weight = state.weight_percent if state and state.candidate == number else 0.0
     word = None if loading is None else loading.get(number, "")
     try:
