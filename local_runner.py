@@ -49,13 +49,19 @@ def main() -> None:
     metavar="REASON",
     help="Go on in spite of errors in the data; the reason is recorded in lineage.",
 )
+@click.option("--check", is_flag=True, help="Run nothing: read the data, say what would run and what is cached.")
 @click.option("--verbose", is_flag=True, help="Show the full log instead of progress.")
-def run(config: Path, overrides: tuple[str, ...], beam_args: tuple[str, ...], override: str, verbose: bool) -> None:
+def run(
+    config: Path, overrides: tuple[str, ...], beam_args: tuple[str, ...], override: str, check: bool, verbose: bool
+) -> None:
     """Run the pipeline of CONFIG, a folder with pipeline.yaml or such a file. Unchanged steps come from the cache."""
     settings = _settings(config, overrides)
-    from pipeline.cli import run_pipeline
+    from pipeline.cli import check_run, run_pipeline
 
     command = _command(config, {"--set": overrides, "--beam-arg": beam_args, "--override-data-gate": (override,)})
+    if check:
+        check_run(settings, override=override, beam_args=list(beam_args), command=command)
+        return
     pushed = run_pipeline(settings, override=override, beam_args=list(beam_args), command=command, verbose=verbose)
     if not pushed:
         sys.exit(GateRefused.exit_code)
@@ -81,6 +87,30 @@ def explain(run_id: str | None, model: str | None, as_json: bool) -> None:
     from pipeline.history import explain_run
 
     explain_run(run_id, model, as_json)
+
+
+@main.command()
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="B")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def diff(first: str, second: str, as_json: bool) -> None:
+    """Compare two runs (the start of an id) or pushed versions (MODEL/NUMBER): settings, data, metrics, same rows."""
+    from pipeline.diff import show_difference
+
+    show_difference(first, second, as_json)
+
+
+@main.command()
+@click.option("--model", help="Only this model's.")
+@click.option(
+    "--keep", default=10, show_default=True, type=click.IntRange(min=1), help="The newest runs of each model."
+)
+@click.option("--yes", is_flag=True, help="Really remove; without it only say what would be.")
+def prune(model: str | None, keep: int, yes: bool) -> None:
+    """Remove what older runs left on disk, but none whose version is still in var/serving. `runs` still names them."""
+    from pipeline.prune import prune_runs
+
+    prune_runs(model, keep, really=yes)
 
 
 @main.command()

@@ -68,6 +68,25 @@ def run_pipeline(
         return _print_outcome(console, paths, run_id, time.monotonic() - started)
 
 
+def check_run(settings: Settings, *, override: str, beam_args: list[str], command: str) -> None:
+    """Read the data, and say what a run would run and what is cached; nothing is run."""
+    paths, console = Paths(var_root(), settings.name), Console(highlight=False)
+    with output_to(Path(os.devnull)):
+        from components.examples.component import count_rows
+        from pipeline.orchestrators.check import components_to_run
+        from pipeline.pipeline import create_pipeline
+
+        graph = create_pipeline(settings, paths, override=override, beam_args=beam_args, command=command)
+        rows, classes = count_rows(settings)
+        to_run = components_to_run(graph, paths)
+    console.print(f"[bold]{settings.title or settings.name}[/]: the settings and the data can be read", soft_wrap=True)
+    for title, counts in (("rows", rows), ("classes", classes)):
+        told = ", ".join(f"{count} {name}" for name, count in counts.items())
+        console.print(f"  {title:<8} {told}", soft_wrap=True, markup=False)
+    for component, is_new in to_run.items():
+        console.print(f"  {component:<20} {'would run' if is_new else 'cached'}")
+
+
 def _spinner(console: Console) -> Live:
     """Return a line that moves while work goes on; unlike `console.status` it leaves libraries' output to the log."""
     return Live(

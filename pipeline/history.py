@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,11 +24,13 @@ from components.verdict import FILE_NAME as VERDICT_FILE
 from components.verdict import Verdict
 
 LOCK_TIMEOUT_S = 10.0
+WIDE = 500  # letters in a line
 PIPELINE_CONTEXT = "pipeline"  # TFX's type names
 RUN_CONTEXT = "pipeline_run"
 NODE_CONTEXT = "node"
-RunState = Literal["complete", "failed", "incomplete"]
+RunState = Literal["complete", "failed", "incomplete", "pruned"]
 STATES = metadata_store_pb2.Execution.State
+SCHEMA_GENS = ("ImportSchemaGen", "SchemaGen")  # TFX's
 GATES = {"data": "data gate", "evaluation": "evaluation gate", "serving": "serving gate"}
 
 
@@ -107,6 +110,7 @@ class Step:
     component: str
     state: str  # COMPLETE, CACHED, FAILED, …, as ML Metadata has them
     seconds: float
+    execution_id: int = 0
     outputs: dict[str, list[Any]] = field(default_factory=dict)  # key: ml_metadata Artifacts
 
     def uri(self, key: str) -> str | None:
@@ -124,6 +128,8 @@ class Run:
 
     @property
     def state(self) -> RunState:
+        if any(artifact.state == metadata_store_pb2.Artifact.DELETED for artifact in self.artifacts):
+            return "pruned"
         if any(step.state in ("FAILED", "CANCELED") for step in self.steps):
             return "failed"
         done = self.step(names.REPORT)
@@ -132,6 +138,16 @@ class Run:
     @property
     def seconds(self) -> float:
         return sum(step.seconds for step in self.steps)
+
+    @property
+    def artifacts(self) -> list[Any]:
+        """All that its components wrote or took from the cache."""
+        return [artifact for step in self.steps for artifacts in step.outputs.values() for artifact in artifacts]
+
+    @property
+    def schema(self) -> str | None:
+        """Where the schema lies that the run went by, imported or inferred."""
+        return next((uri for step in self.steps if (uri := step.uri("schema")) and step.component in SCHEMA_GENS), None)
 
     @property
     def pushed_version(self) -> int | None:
@@ -205,7 +221,7 @@ def _step(opened: Any, execution: Any, types: dict[int, str], model: str) -> Ste
     state = STATES.Name(execution.last_known_state)
     lasted_ms = execution.last_update_time_since_epoch - execution.create_time_since_epoch
     seconds = 0.0 if state == "CACHED" else lasted_ms / 1000
-    return Step(component, state, seconds, _outputs(opened, execution))
+    return Step(component, state, seconds, execution.id, _outputs(opened, execution))
 
 
 def _outputs(opened: Any, execution: Any) -> dict[str, list[Any]]:
@@ -226,6 +242,12 @@ def _contexts(opened: Any, execution: Any) -> Sequence[Any]:
     return opened.get_contexts_by_execution(execution.id)
 
 
+def table_console() -> Console:
+    """Return a console that cuts or wraps no column where nobody's screen is in the way."""
+    is_terminal = sys.stdout.isatty()
+    return Console(highlight=False, width=None if is_terminal else WIDE)
+
+
 def show_runs(model: str | None, limit: int, as_json: bool) -> None:
     runs = list_runs(Paths(var_root(), model or "").metadata, model)[:limit]
     if as_json:
@@ -243,7 +265,7 @@ def show_runs(model: str | None, limit: int, as_json: bool) -> None:
         ]
         print(json.dumps(rows, indent=2))
         return
-    console = Console(highlight=False)
+    console = table_console()
     if not runs:
         console.print("no runs yet: local_runner.py run config/NAME")
         return
@@ -257,7 +279,7 @@ def show_runs(model: str | None, limit: int, as_json: bool) -> None:
         cached = sum(step.state == "CACHED" for step in run.steps)
         version = str(run.pushed_version or "–")
         table.add_row(run.run_id, run.model, run.state, version, f"{ran}/{cached}", f"{run.seconds:.1f}")
-    console.print(table, soft_wrap=not console.is_terminal)
+    console.print(table)
 
 
 def explain_run(run_id: str | None, model: str | None, as_json: bool) -> None:

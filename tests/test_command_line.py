@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.paths import ROOT
 
-COMMANDS = ["run", "runs", "explain", "predict", "init", "doctor"]
+COMMANDS = ["run", "runs", "explain", "diff", "prune", "predict", "init", "doctor"]
 HEAVY = ("tensorflow", "tfx", "pandas", "numpy", "apache_beam", "ml_metadata")
 LIST_HEAVY = """
 import sys

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from google.protobuf import wrappers_pb2
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx.components.example_gen.component import FileBasedExampleGen
@@ -24,6 +25,7 @@ from components.examples.blocks import ReadRequest, Source, check_totals, count_
 from components.examples.sources import base_and_pattern, open_source
 from components.examples.splitting import Digest, Splitter
 from components.examples.writing import SplitWriter
+from config.schema import read_schema
 from config.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -81,6 +83,24 @@ def write_splits(
     reconcile(read, written, source.independent_count())
     check_totals(classes, written, request)
     return written, digest.hexdigest()
+
+
+def count_rows(settings: Settings) -> tuple[dict[str, int], dict[str, int]]:
+    """Read all rows as a run would and return how many each split and each class gets. Raises DataError."""
+    schema = read_schema(settings.schema_file) if settings.schema_file else None
+    request = read_request(settings, schema)
+    base, pattern = base_and_pattern(settings.data.source, settings.data.format)
+    source = open_source([Path(file) for file in fileio.glob(str(base / pattern))], str(base / pattern), request)
+    weights = settings.split.model_dump(include={"train", "eval", "test"})
+    splitter = Splitter(list(weights.values()), request.label, request.group_by, request.seed)
+    classes: Counter[str] = Counter()
+    rows = np.zeros(len(weights), np.int64)
+    for block in source.blocks():
+        classes += count_labels(block, source, request)
+        rows += np.bincount(splitter.assign(block.batch), minlength=len(weights))
+    counts = dict(zip(weights, rows.tolist(), strict=True))
+    check_totals(classes, counts, request)
+    return counts, {name: classes[name] for name in settings.data.classes}
 
 
 def pack_request(request: ReadRequest) -> example_gen_pb2.CustomConfig:

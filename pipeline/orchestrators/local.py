@@ -75,7 +75,7 @@ def run(pipeline: Pipeline, paths: Paths, run_id: str, report: Callable[[Progres
                 component = node.pipeline_node.node_info.id
                 if component == names.PUSHER:
                     caching = node.pipeline_node.execution_options.caching_options
-                    caching.enable_cache = _can_repeat_push(connection, executions.get(names.PROBE), paths.serving)
+                    caching.enable_cache = can_repeat_push(connection, executions.get(names.PROBE), paths.serving)
                 state, executions[component] = _launch(
                     ir, node.pipeline_node, deployment, connection, component, report
                 )
@@ -128,7 +128,7 @@ def _launch(
     return state, info.execution_id if info else None
 
 
-def _can_repeat_push(connection: Any, probe: int | None, base: Path) -> bool:
+def can_repeat_push(connection: Any, probe: int | None, base: Path) -> bool:
     """Return whether the last push of what an execution of the probe vouched for still is the newest version, whole.
 
     A push that was refused can be repeated, too.
