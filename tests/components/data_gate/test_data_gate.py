@@ -91,14 +91,12 @@ def refusal(faulty) -> GateRefused:
     return caught.value
 
 
-def test_clean_data_pass_without_a_finding(tmp_path):
-    run_gate(tmp_path, load_settings(CONFIG).data.source)
-    (verdict_file,) = tmp_path.glob("pipeline/DataGate/verdict/*/verdict.json")
-    verdict = Verdict.read(verdict_file.parent)
+def test_clean_data_pass_without_a_finding(pipeline_run):
+    verdict = pipeline_run.verdicts["data"]
     assert verdict.passed
     assert verdict.findings == ()
     assert "569 rows" in verdict.sentence
-    assert not (tmp_path / "reports").exists()
+    assert not list(pipeline_run.var.glob("reports/*/*/data_gate"))
 
 
 def test_a_refusal_stops_the_run_and_leaves_verdict_and_rows(faulty, refusal):

@@ -18,7 +18,7 @@ from serving.release import commands as release
 from serving.release.servers import Plan, make_config, resolve
 from serving.release.state import CONFIG, LOG, STATE, Record, State, Store
 from tests.support.serving.release_server import Hall
-from tests.support.serving.running import Running, running
+from tests.support.serving.running import Running, begin, end, wait_until_up
 from tests.support.serving.versions import copy_version, unloadable
 
 
@@ -155,12 +155,24 @@ def test_whatever_is_raised_on_the_way_undoes(hall: Hall, step: str, error: Base
     hall.settles(model, 1)
 
 
+@pytest.fixture(scope="module")
+def started() -> Iterator[list[Running]]:
+    servers: list[Running] = []
+    yield servers
+    for server in servers:
+        if server.process.poll() is None:
+            end(server.process)
+
+
 @pytest.fixture
-def second(hall: Hall, tmp_path: Path) -> Iterator[Running]:
-    flags = ("--allow_version_labels_for_unavailable_models=true", "--max_num_load_retries=0")
-    hall.model(1)  # writes the config anew, without what other tests spoiled
-    with running(tmp_path / "second.log", f"--model_config_file={hall.context.root / CONFIG}", *flags) as server:
-        yield server
+def second(hall: Hall, started: list[Running], tmp_path: Path) -> Running:
+    """Another server on the same folder: the last one that was started, unless a test killed it."""
+    if not started or started[-1].process.poll() is not None:
+        flags = ("--allow_version_labels_for_unavailable_models=true", "--max_num_load_retries=0")
+        hall.model(1)  # writes the config anew, without what other tests spoiled
+        started.append(begin(tmp_path / "second.log", f"--model_config_file={hall.context.root / CONFIG}", *flags))
+        wait_until_up(started[-1])
+    return started[-1]
 
 
 @pytest.mark.slow
@@ -198,7 +210,7 @@ def test_with_a_server_that_is_down_no_label_moves(hall: Hall) -> None:
     assert hall.version(model, "stable") == 1
 
 
-@pytest.mark.parametrize("step", ["loaded", "decided"])
+@pytest.mark.parametrize("step", ["loaded", pytest.param("decided", marks=pytest.mark.exhaustive)])
 @pytest.mark.slow
 def test_a_server_that_dies_midway_undoes_the_release_everywhere(hall: Hall, second: Running, step: str) -> None:
     model = hall.model(1, 2)

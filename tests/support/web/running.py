@@ -8,14 +8,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import requests
 
+from common.records.database import Database
 from serving.client.types import Addresses
 from tests.support.paths import ROOT
+from webapp.auth.accounts import Accounts
+from webapp.migrations import migrate
+from webapp.settings import read_settings
+from webapp.types import Role
 
 START_S = 60.0
 SECRET = "tO7k-9f2mZq8Xw1vRb5nJc3hLd6sYp0aGe4uKi"
@@ -55,31 +60,10 @@ def site(var: Path, addresses: Addresses, extra: Mapping[str, str] | None = None
         process.wait(30)
 
 
-def add_user(var: Path, name: str, role: str) -> None:
-    """Add a user as an administrator would, with PASSWORD."""
-    password = var / "password"
-    password.write_text(PASSWORD)
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "flask",
-            "--app",
-            "webapp",
-            "users",
-            "add",
-            name,
-            "--role",
-            role,
-            "--password-file",
-            str(password),
-        ],
-        cwd=ROOT,
-        env=_environment(var, Addresses()) | guarded(),
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+def add_user(var: Path, name: str, role: Role) -> None:
+    """Add a user with PASSWORD."""
+    with closing(Database(read_settings({}, var=var).database, migrate)) as database:
+        Accounts(database).add(name, PASSWORD, role, who="test")
 
 
 def guarded() -> dict[str, str]:

@@ -22,6 +22,7 @@ from tests.support.web.running import add_user, guarded, site
 from webapp.api.openapi import REFUSALS
 from webapp.api.schemas import Canary, Feedback, Login, Predictions, ProblemDocument
 from webapp.settings import WebSettings
+from webapp.types import Role
 
 TEXT = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 SAID = "http://127.0.0.1:8080"
@@ -60,7 +61,7 @@ def shells(pipeline_run: PipelineRun, tmp_path_factory: pytest.TempPathFactory) 
     (folder / "data").symlink_to(ROOT / "data")
     var, pushed = folder / "var", pipeline_run.serving / "1"
     copy_version(pushed, var / "serving" / pipeline_run.model, 1)
-    add_user(var, "otto", "operator")
+    add_user(var, "otto", Role.OPERATOR)
     with launch(Start(var / "serving", rest_port=0, grpc_port=0)) as running:
         copy_version(pushed, var / "serving" / pipeline_run.model, 2)
         with site(var, running.addresses) as demo, site(var, running.addresses, guarded()) as closed:

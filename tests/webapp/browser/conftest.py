@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,16 +11,12 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from common.records.database import Database
 from serving.client.types import Addresses
 from serving.launch.launcher import Start, launch
 from tests.support.pipeline.runs import PipelineRun
 from tests.support.serving.versions import copy_version
 from tests.support.web.browsing import DESKTOP, Check, Open
-from tests.support.web.running import PASSWORD, Site, guarded, site
-from webapp.auth.accounts import Accounts
-from webapp.migrations import migrate
-from webapp.settings import read_settings
+from tests.support.web.running import Site, add_user, guarded, site
 from webapp.types import Role
 
 PATIENCE_MS = 15_000
@@ -64,9 +59,8 @@ def demo(models: Models) -> Iterator[Site]:
 @pytest.fixture(scope="session")
 def closed(models: Models) -> Iterator[Site]:
     """The same with a login, and users: vera may look, otto may release."""
-    with closing(Database(read_settings({}, var=models.var).database, migrate)) as database:
-        for name, role in (("vera", Role.VIEWER), ("otto", Role.OPERATOR)):
-            Accounts(database).add(name, PASSWORD, role, who="test")
+    add_user(models.var, "vera", Role.VIEWER)
+    add_user(models.var, "otto", Role.OPERATOR)
     with site(models.var, models.addresses, guarded()) as found:
         yield found
 

@@ -20,6 +20,7 @@ from tests.support.programs import program
 from tests.support.web.fake_model_server import FakeModelServer
 from tests.support.web.running import PASSWORD, add_user, guarded, site
 from tests.support.web.small_app import log_in, small_app
+from webapp.types import Role
 
 PROXY = {"X-Forwarded-Prefix": "/vouch", "X-Forwarded-For": "192.0.2.1"}
 NGINX = """
@@ -130,7 +131,7 @@ def test_behind_a_real_nginx(webapp_root: Path, fake: FakeModelServer, tmp_path:
     var = tmp_path / "var"
     var.mkdir()
     shutil.copytree(webapp_root / "serving", var / "serving")
-    add_user(var, "vera", "viewer")
+    add_user(var, "vera", Role.VIEWER)
     extra = {"VOUCH_TRUSTED_PROXIES": "1"} | ({} if is_taken_off else {"VOUCH_ROOT_PATH": "/vouch"})
     with site(var, Addresses(fake.url), guarded() | extra) as running:
         upstream = f"{running.url}/" if is_taken_off else running.url
