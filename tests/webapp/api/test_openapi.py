@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from jsonschema import Draft202012Validator
 
 from tests.support.web.models import Made, make_version, release
 from webapp.api.openapi import REFUSALS, openapi
 from webapp.auth.guard import required_role
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
 
 UNDECLARED = {"/api/openapi.json", "/api/docs", "/api/docs/static/{name}"}  # the document, and the page that shows it
 SECRET = "a-secret-for-tests-that-is-long-enough-0123456789"
@@ -30,6 +32,8 @@ def document(demo: Flask) -> dict[str, Any]:
 
 
 def validator(document: dict[str, Any], name: str) -> Draft202012Validator:
+    from jsonschema import Draft202012Validator  # it takes a second, which every run would wait for
+
     return Draft202012Validator({"$ref": f"#/components/schemas/{name}", "components": document["components"]})
 
 
@@ -105,6 +109,8 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
 
 
 def test_every_schema_is_json_schema(document: dict[str, Any]) -> None:
+    from jsonschema import Draft202012Validator
+
     for schema in document["components"]["schemas"].values():
         Draft202012Validator.check_schema(schema)
 
