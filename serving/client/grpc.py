@@ -61,33 +61,12 @@ _CODE_ERRORS: dict[grpc.StatusCode, type[VouchError]] = {
 }
 _TOO_LARGE = "larger than max"  # grpcio has no other sign of it; by REST it is 413
 RELOAD_BUDGET_S = 600.0  # answered once newly named models are loaded
-_NUMPY: Mapping[str, Any] = {
-    "DT_FLOAT": np.float32,
-    "DT_DOUBLE": np.float64,
-    "DT_HALF": np.float16,
-    "DT_INT8": np.int8,
-    "DT_INT16": np.int16,
-    "DT_INT32": np.int32,
-    "DT_INT64": np.int64,
-    "DT_UINT8": np.uint8,
-    "DT_UINT16": np.uint16,
-    "DT_UINT32": np.uint32,
-    "DT_UINT64": np.uint64,
-    "DT_BOOL": np.bool_,
-}
-_FIELDS: Mapping[str, str] = {
-    "DT_FLOAT": "float_val",
-    "DT_DOUBLE": "double_val",
-    "DT_INT8": "int_val",
-    "DT_INT16": "int_val",
-    "DT_INT32": "int_val",
-    "DT_INT64": "int64_val",
-    "DT_UINT8": "int_val",
-    "DT_UINT16": "int_val",
-    "DT_UINT32": "uint32_val",
-    "DT_UINT64": "uint64_val",
-    "DT_BOOL": "bool_val",
-}
+_SMALL = ("int8", "int16", "int32", "uint8", "uint16")  # share a field
+_WHOLE = (*_SMALL, "int64", "uint32", "uint64")
+_NUMPY: dict[str, Any] = {f"DT_{kind.upper()}": np.dtype(kind).type for kind in _WHOLE}
+_NUMPY |= {"DT_FLOAT": np.float32, "DT_DOUBLE": np.float64, "DT_HALF": np.float16, "DT_BOOL": np.bool_}
+_FIELDS = {f"DT_{kind.upper()}": "int_val" if kind in _SMALL else f"{kind}_val" for kind in _WHOLE}
+_FIELDS |= {"DT_FLOAT": "float_val", "DT_DOUBLE": "double_val", "DT_BOOL": "bool_val"}
 
 
 class GrpcClient:

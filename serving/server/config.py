@@ -283,8 +283,6 @@ def read_batching(path: str) -> BatchingOptions:
 
     Raises StatusError.
     """
-    from serving.server.config import BatchingOptions
-
     if not path:
         return BatchingOptions(thread_pool_name="model_server_batch_threads")
     parameters = _read(path, _class("BatchingParameters")())
