@@ -161,6 +161,7 @@ def set_operating_point(
 @click.option("--positive", help="Binary labels: the class whose probability is reported.")
 @click.option("--id", "ids", multiple=True, metavar="COLUMN", help="Column that identifies rows; left out.")
 @click.option("--group-by", help="Column whose rows must stay in one split.")
+@click.option("--time", help="Column of dates or numbers: the earliest rows train, the latest test.")
 @click.option("--name", help="Name of the model. Default: from the file's name.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("config"), show_default=True, help="Parent folder."
@@ -172,6 +173,7 @@ def init(
     positive: str | None,
     ids: tuple[str, ...],
     group_by: str | None,
+    time: str | None,
     name: str | None,
     out: Path,
     force: bool,
@@ -179,7 +181,9 @@ def init(
     """Write pipeline.yaml and schema.pbtxt for any CSV or Parquet file with a class label."""
     from config.onboard.init import onboard
 
-    result = onboard(data, label=label, positive=positive, ids=ids, group_by=group_by, name=name, out=out, force=force)
+    result = onboard(
+        data, label=label, positive=positive, ids=ids, group_by=group_by, time=time, name=name, out=out, force=force
+    )
     click.echo(result)
 
 

@@ -22,6 +22,9 @@ REPORT_FILES = "report"
 VERDICT_TYPE = "Verdict"
 REPORT_TYPE = "Report"
 
+# Beside the splits of examples that were dealt by time: when the test split begins, a number
+TEST_FROM = "test_from"
+
 # Files of a report
 HTML, JSON, XLSX, PNG, CARD = "report.html", "report.json", "report.xlsx", "report.png", "model_card.md"
 SETTINGS = "settings.yaml"

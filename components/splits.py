@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 
 from common.text import MISSING_CODE
+from components.names import TEST_FROM
 from components.table import Table
 from config.schema import Feature, group_column, model_features, read_schema
 from config.settings import Settings
@@ -31,6 +32,12 @@ def written_rows(examples: Any) -> dict[str, int]:
 def split_files(examples: str | Path, split: str) -> list[str]:
     """Return the files of one split. `examples`: the artifact's URI."""
     return sorted(tf.io.gfile.glob(f"{examples}/Split-{split}/*"))
+
+
+def test_begins(files: Sequence[str]) -> float | None:
+    """Return when the test split begins, given any split's files; None where rows were not dealt by time."""
+    place = Path(files[0]).parent.parent / TEST_FROM if files else Path(TEST_FROM)
+    return float(place.read_text(encoding="utf-8")) if place.is_file() else None
 
 
 def read_statistics(uri: str | Path, split: str) -> Statistics:

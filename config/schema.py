@@ -39,13 +39,12 @@ def read_schema(path: Path) -> schema_pb2.Schema:
 
 
 def model_features(schema: schema_pb2.Schema, settings: Settings) -> tuple[Feature, ...]:
-    """Return what the model reads, in the schema's order: all but the label, the group column and ignored ones."""
-    left_out = {settings.data.label, settings.split.group_by, *settings.data.ignore}
+    """Return what the model reads, in the schema's order."""
     domains = {domain.name: tuple(domain.value) for domain in schema.string_domain}
     return tuple(
         _feature(feature, domains, feature.name in settings.categorical)
         for feature in schema.feature
-        if feature.name not in left_out and feature.lifecycle_stage not in UNUSED_STAGES
+        if feature.name not in settings.no_features and feature.lifecycle_stage not in UNUSED_STAGES
     )
 
 
@@ -64,6 +63,7 @@ def check_schema(schema: schema_pb2.Schema, settings: Settings) -> None:
     used = {
         "data.label": [label],
         "split.group_by": [settings.split.group_by] if settings.split.group_by else [],
+        "split.time": [settings.split.time] if settings.split.time else [],
         "categorical": settings.categorical,
         "features": [*settings.features],
         "evaluation.slices": [part.feature for part in settings.evaluation.slices],

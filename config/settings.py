@@ -83,7 +83,7 @@ class DataSettings(Frozen):
 
 
 class SplitSettings(Frozen):
-    """How rows are shared out: by a hash of their content, so that old rows stay put when new ones come."""
+    """How rows are shared out: as a rule by a hash of their content, so that old rows stay put when new ones come."""
 
     train: Positive = Field(64, description="Hash buckets (weight) of the training split.")
     eval: Positive = Field(16, description="Weight of the split for early stopping, tuning and the decision threshold.")
@@ -92,6 +92,26 @@ class SplitSettings(Frozen):
         None, description="Column whose rows must stay in one split (a patient, a household). Not a feature."
     )
     seed: Seed | None = Field(None, description="Of the splits alone; without it `seed`.")
+    by: Literal["content", "row", "time"] = Field(
+        "content",
+        description="`content`: equal rows go to one split. `row`: each copy of a row is dealt by itself, for tables "
+        "of few different rows. `time`: the past trains, the latest rows test.",
+    )
+    time: str | None = Field(
+        None, description="With `by: time`: the column of numbers or ISO dates that says when. Not a feature."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> SplitSettings:
+        if self.group_by and self.by != "content":
+            raise ValueError(f"group_by: keeps rows together, and by: {self.by} parts them; leave one of the two out")
+        if (self.by == "time") != (self.time is not None):
+            raise ValueError("time: names a column for by: time; give both or neither")
+        return self
+
+    @property
+    def weights(self) -> dict[str, int]:
+        return {"train": self.train, "eval": self.eval, "test": self.test}
 
 
 # The data gate's own checks beside TFDV's anomalies, with their severity unless told otherwise.
@@ -100,6 +120,11 @@ DATA_CHECKS: dict[str, Literal["error", "warn", "info"]] = {
     "NOT_FINITE": "error",
     "SPLIT_OVERLAP": "error",
     "GROUP_OVERLAP": "error",
+    "SPLIT_OFF_WEIGHTS": "warn",
+    "SPLIT_WITHOUT_VALUES": "warn",
+    "CLASS_ABSENT": "warn",
+    "CLASS_SHARE_DIFFERS": "warn",
+    "FEATURE_SET_ASIDE": "warn",
     "LABEL_LEAK": "error",
     "ID_FEATURE": "error",
     "POSSIBLE_ID": "warn",
@@ -373,13 +398,20 @@ class Settings(Frozen):
     def _check(self) -> Settings:
         if "binary_accuracy" in self.evaluation.metrics and not self.data.is_binary:
             raise ValueError("evaluation.metrics: binary_accuracy is for two classes; use accuracy")
-        if self.split.group_by == self.data.label:
-            raise ValueError("split.group_by: cannot be the label")
-        if self.split.group_by in self.data.ignore:
-            raise ValueError(f"data.ignore: {self.split.group_by!r} is split.group_by, which is never a feature anyway")
+        for key, column in (("group_by", self.split.group_by), ("time", self.split.time)):
+            if column == self.data.label:
+                raise ValueError(f"split.{key}: cannot be the label")
+            if column in self.data.ignore:
+                raise ValueError(f"data.ignore: {column!r} is split.{key}, which is never a feature anyway")
         if self.data.label in self.categorical:
             raise ValueError("categorical: is for features, and this is the label")
         return self
+
+    @property
+    def no_features(self) -> frozenset[str]:
+        """Columns that the model does not read: the label, those that rows are dealt by, and ignored ones."""
+        dealing = {column for column in (self.split.group_by, self.split.time) if column}
+        return frozenset({self.data.label, *dealing, *self.data.ignore})
 
     @property
     def split_seed(self) -> int:

@@ -71,7 +71,11 @@ def create_pipeline(
     if curated:
         schema: Any = ImportSchemaGen(schema_file=str(_without_ignored(curated, settings, paths.pipeline)))
     else:
-        schema = SchemaGen(statistics=statistics.outputs["statistics"], infer_feature_shape=True)
+        # from train alone, or a column that happens to be empty in another split is set aside. Another split may then
+        # lack values that train has: no shapes, which would make each of them a must
+        schema = SchemaGen(
+            statistics=statistics.outputs["statistics"], infer_feature_shape=False, exclude_splits=[*EVAL, "test"]
+        )
     validator = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"])
     data = {
         "examples": examples.outputs["examples"],
@@ -198,12 +202,10 @@ def _without_ignored(curated: schema_pb2.Schema, settings: Settings, root: Path)
 
 
 def _about_features(settings: Settings, curated: schema_pb2.Schema | None) -> dict[str, Any]:
-    left_out = [settings.data.label, *settings.data.ignore]
-    if settings.split.group_by:
-        left_out.append(settings.split.group_by)
     codes = {*settings.categorical}
     if curated:  # which may call an integer categorical itself
         codes |= {f.name for f in model_features(curated, settings) if (f.kind, f.dtype) == ("categorical", "int")}
+    left_out = sorted(settings.no_features)
     return {"left_out": left_out, "codes": sorted(codes), "vocabulary_size": settings.vocabulary_size}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from components.data_gate.checks.anomalies import not_finite, schema_anomalies
 from components.data_gate.checks.ids_constants import constant_features, id_features, text_uniqueness
 from components.data_gate.checks.label_leak import label_leaks
 from components.data_gate.checks.losses_overlaps import group_overlaps, repeated_rows, row_losses, row_overlaps
+from components.data_gate.checks.splits import class_shares, features_set_aside, split_sizes, splits_without_values
 from components.data_gate.judge import RawFinding, export, judge, locate, name_files
 from components.data_gate.scan import TRAIN, Columns, Scan, read_blocks, scan_rows
 from components.names import DATA_VERDICT
@@ -72,9 +73,14 @@ def check(evidence: Evidence, columns: Columns, settings: DataGateSettings, seed
     train = evidence.statistics.get(TRAIN, Statistics())
     counted = {split: statistics.rows for split, statistics in evidence.statistics.items()}
     findings = row_losses(evidence.written, counted, scan.rows)
-    findings += schema_anomalies(evidence.anomalies, evidence.schema, columns.ignore)
+    anomalies = schema_anomalies(evidence.anomalies, evidence.schema, columns.ignore)
+    # a schema inferred from train is nobody's contract: what eval and test have besides need not stop a run
+    findings += anomalies if columns.has_schema else [replace(finding, usual="warn") for finding in anomalies]
+    findings += features_set_aside(columns.set_aside(evidence.schema), columns)
     findings += not_finite(scan.not_finite)
-    findings += row_overlaps(scan.content, features, columns.group_by is not None)
+    findings += split_sizes(scan, columns) + class_shares(scan, columns)
+    findings += splits_without_values(evidence.statistics, columns)
+    findings += row_overlaps(scan.content, features, columns.split)
     if columns.group_by:
         findings += group_overlaps(scan.groups, columns.group_by)
     findings += label_leaks(scan.sample, columns.label, settings.leak_score, seed)

@@ -15,7 +15,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from components.examples.splitting import Hashes, row_hashes
 from config.schema import UNUSED_STAGES
-from config.settings import Frozen, Settings
+from config.settings import Frozen, Settings, SplitSettings
 
 BATCH_ROWS = 8192
 SAMPLE_ROWS = 50_000
@@ -73,21 +73,42 @@ def _as_text(values: Any) -> Any:
 
 
 class Columns(Frozen):
+    """What the columns are to the run, and how rows are shared out. `has_schema`: somebody wrote the schema."""
+
     label: str
+    classes: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
-    group_by: str | None = None
+    left_out: frozenset[str] = frozenset()
+    split: SplitSettings = SplitSettings()
+    has_schema: bool = True
 
     @staticmethod
     def of(settings: Settings) -> Columns:
-        return Columns(label=settings.data.label, ignore=settings.data.ignore, group_by=settings.split.group_by)
+        data = settings.data
+        return Columns(
+            label=data.label,
+            classes=data.classes,
+            ignore=data.ignore,
+            left_out=settings.no_features,
+            split=settings.split,
+            has_schema=settings.schema_file is not None,
+        )
+
+    @property
+    def group_by(self) -> str | None:
+        return self.split.group_by
 
     def features(self, schema: schema_pb2.Schema) -> tuple[str, ...]:
-        left_out = {self.label, self.group_by, *self.ignore}
         return tuple(
             feature.name
             for feature in schema.feature
-            if feature.name not in left_out and feature.lifecycle_stage not in UNUSED_STAGES
+            if feature.name not in self.left_out and feature.lifecycle_stage not in UNUSED_STAGES
         )
+
+    def set_aside(self, schema: schema_pb2.Schema) -> tuple[tuple[str, str], ...]:
+        """Return the columns that the schema keeps from the model, and the stage that it gives them."""
+        stage = schema_pb2.LifecycleStage.Name
+        return tuple((f.name, stage(f.lifecycle_stage)) for f in schema.feature if f.lifecycle_stage in UNUSED_STAGES)
 
 
 @dataclass(frozen=True)

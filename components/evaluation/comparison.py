@@ -44,12 +44,16 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a model says of its own training. `dealing`: what decided which rows it learnt from."""
+    """What a model says of its own training.
+
+    `dealing`: what decided which rows it learnt from. `test_from`: when its test rows began, if they were the latest.
+    """
 
     label: str
     classes: tuple[str, ...]
     features: frozenset[str]
     dealing: tuple[Any, ...]
+    test_from: float | None
 
     @staticmethod
     def of(model: Path) -> Trained:
@@ -57,9 +61,10 @@ class Trained:
         facts = json.loads((model / TRAINING).read_text(encoding="utf-8"))
         settings = Settings.model_validate(facts["settings"])
         split, features = settings.split, frozenset(facts["features"])
-        columns = None if split.group_by else features  # rows are dealt by their group, or by all they hold
-        dealing = (split.train, split.eval, split.test, split.group_by, settings.split_seed, columns)
-        return Trained(settings.data.label, settings.data.classes, features, dealing)
+        # rows are dealt by their group, by their time, or by all they hold
+        how = split.group_by or split.time or (features, settings.split_seed)
+        dealing = (split.train, split.eval, split.test, split.by, how)
+        return Trained(settings.data.label, settings.data.classes, features, dealing, facts.get("test_from"))
 
 
 def obstacle(candidate: Trained, baseline: Trained) -> str:
@@ -72,6 +77,9 @@ def obstacle(candidate: Trained, baseline: Trained) -> str:
         return f"it reads {', '.join(missing)}, which the rows no longer have"
     if baseline.dealing != candidate.dealing:
         return "rows were dealt otherwise then, so that it may have learnt from today's test rows"
+    begins, began = candidate.test_from, baseline.test_from
+    if begins is not None and began is not None and begins < began:
+        return "it learnt from rows that are later than the first of today's test rows"
     return ""
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from common.errors import DataError
@@ -30,6 +31,8 @@ class ReadRequest(Frozen):
     label: str
     classes: tuple[str, ...]
     group_by: str | None = None
+    by: Literal["content", "row", "time"] = "content"
+    time: str | None = None
     ignore: tuple[str, ...]
     delimiter: str
     null_values: tuple[str, ...]
@@ -59,6 +62,8 @@ def read_request(settings: Settings, schema: schema_pb2.Schema | None) -> ReadRe
         label=data.label,
         classes=tuple(sorted(data.classes)),
         group_by=settings.split.group_by,
+        by=settings.split.by,
+        time=settings.split.time,
         ignore=tuple(sorted(data.ignore)),
         delimiter=data.delimiter,
         null_values=tuple(sorted(data.null_values)),
@@ -159,7 +164,8 @@ def value_fault(column: str, dtype: str, value: object) -> Fault:
 def check_names(names: Sequence[str], file: Path, request: ReadRequest) -> None:
     """Refuse a set of columns that lacks the label or group, repeats a name, or has nothing to learn from."""
     check_distinct(names, str(file))
-    for column, key in ((request.label, "data.label"), (request.group_by, "split.group_by")):
+    wanted = ((request.label, "data.label"), (request.group_by, "split.group_by"), (request.time, "split.time"))
+    for column, key in wanted:
         if column is not None and column not in names:
             near = nearest(column, names)
             hint = f"did you mean {near!r}? Set {key}" if near else f"set {key} to one of the columns"
@@ -167,7 +173,7 @@ def check_names(names: Sequence[str], file: Path, request: ReadRequest) -> None:
             raise DataError(
                 f"{file}: there is no column {column!r}", got=", ".join(names), wanted=f"{key}: {column}", fix=hint
             )
-    if not set(names) - request.texts - set(request.ignore):
+    if not set(names) - request.texts - {request.time} - set(request.ignore):
         raise DataError(
             f"{file}: there is no column to learn from",
             got=", ".join(names),
@@ -192,9 +198,9 @@ def check_same_names(names_by_file: dict[Path, frozenset[str]]) -> None:
 def count_labels(block: Block, source: Source, request: ReadRequest) -> Counter[str]:
     """Return how many rows each class has. Raises DataError naming rows without a known label or a group."""
     labels = block.batch.column(request.label)
-    _refuse_missing(block, source, request.label, "label")
+    _refuse_missing(block, source, request.label, "label", "data.classes")
     if request.group_by:
-        _refuse_missing(block, source, request.group_by, "group")
+        _refuse_missing(block, source, request.group_by, "group", "split.group_by")
     counts = Counter({pair["values"]: pair["counts"] for pair in pc.value_counts(labels).to_pylist()})
     if unknown := sorted(set(counts) - set(request.classes)):
         is_unknown = pc.invert(pc.is_in(labels, value_set=pa.array(request.classes, pa.string())))
@@ -206,6 +212,37 @@ def count_labels(block: Block, source: Source, request: ReadRequest) -> Counter[
             f"{f'did you mean {near!r}? C' if near else 'c'}orrect it, or add it to data.classes",
         ).at(_places(block, source, is_unknown))
     return counts
+
+
+def times_of(block: Block, source: Source, request: ReadRequest) -> NDArray[np.float64]:
+    """Return when each row was, `[rows]`: numbers as they are, dates in microseconds since 1970.
+
+    Raises DataError naming rows without a time, or with a text that is no ISO date.
+    """
+    assert request.time is not None
+    column = block.batch.column(request.time)
+    _refuse_missing(block, source, request.time, "time", "split.time")
+    if not pa.types.is_string(column.type):
+        return np.asarray(column.to_numpy(zero_copy_only=False), np.float64)
+    plain = pc.replace_substring_regex(column, "Z$", "")
+    try:
+        return np.asarray(plain.cast(pa.timestamp("us")).cast(pa.int64()).to_numpy(), np.float64)
+    except pa.ArrowInvalid:
+        odd = [row for row, text in enumerate(plain.to_pylist()) if not _is_date(text)]
+        raise Fault(
+            f"time {request.time!r} is no date",
+            repr(column[odd[0]].as_py()),
+            "ISO dates such as 2026-11-30 or 2026-11-30T08:15:00, in all rows alike, or numbers",
+            "write the dates so, or deal by something else: split.by",
+        ).at(source.places(block.file, [block.first_row + row for row in odd[:LISTED]])) from None
+
+
+def _is_date(text: str) -> bool:
+    try:
+        pa.scalar(text).cast(pa.timestamp("us"))
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def check_totals(classes: Mapping[str, int], splits: Mapping[str, int], request: ReadRequest) -> None:
@@ -245,10 +282,9 @@ def reconcile(read: int, written: Mapping[str, int], counted: int | None) -> Non
         )
 
 
-def _refuse_missing(block: Block, source: Source, column: str, what: str) -> None:
+def _refuse_missing(block: Block, source: Source, column: str, what: str, key: str) -> None:
     values = block.batch.column(column)
     if values.null_count:
-        key = "data.classes" if what == "label" else "split.group_by"
         raise Fault(
             f"{what} {column!r} is missing",
             f"{values.null_count} row(s) without in this block",

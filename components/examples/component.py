@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from google.protobuf import wrappers_pb2
+from numpy.typing import NDArray
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx.components.example_gen.component import FileBasedExampleGen
 from tfx.components.example_gen.utils import generate_output_split_names
@@ -21,10 +23,21 @@ from tfx.types import artifact_utils
 from tfx.types import standard_component_specs as keys
 from tfx.utils import proto_utils
 
-from components.examples.blocks import ReadRequest, Source, check_totals, count_labels, read_request, reconcile
+from common.files import write_text
+from components.examples.blocks import (
+    Block,
+    ReadRequest,
+    Source,
+    check_totals,
+    count_labels,
+    read_request,
+    reconcile,
+    times_of,
+)
 from components.examples.sources import base_and_pattern, open_source
-from components.examples.splitting import Digest, Splitter
+from components.examples.splitting import Digest, RowSplitter, Splitter, TimeSplitter
 from components.examples.writing import SplitWriter
+from components.names import TEST_FROM
 from config.schema import read_schema
 from config.settings import Settings
 
@@ -69,7 +82,9 @@ def write_splits(
 
     Raises DataError.
     """
-    splitter = Splitter(list(weights.values()), request.label, request.group_by, request.seed)
+    assign, test_from = _dealing(source, request, list(weights.values()))
+    if test_from is not None:
+        write_text(folder / TEST_FROM, f"{test_from!r}\n")
     digest = Digest()
     classes: Counter[str] = Counter()
     read = 0
@@ -77,7 +92,7 @@ def write_splits(
         for block in source.blocks():
             classes += count_labels(block, source, request)
             digest.add(block.batch)
-            writer.write(block.batch, splitter.assign(block.batch))
+            writer.write(block.batch, assign(block))
             read += block.batch.num_rows
         written = dict(zip(weights, writer.close(), strict=True))
     reconcile(read, written, source.independent_count())
@@ -91,16 +106,31 @@ def count_rows(settings: Settings) -> tuple[dict[str, int], dict[str, int]]:
     request = read_request(settings, schema)
     base, pattern = base_and_pattern(settings.data.source, settings.data.format)
     source = open_source([Path(file) for file in fileio.glob(str(base / pattern))], str(base / pattern), request)
-    weights = settings.split.model_dump(include={"train", "eval", "test"})
-    splitter = Splitter(list(weights.values()), request.label, request.group_by, request.seed)
+    weights = settings.split.weights
+    assign, _ = _dealing(source, request, list(weights.values()))
     classes: Counter[str] = Counter()
     rows = np.zeros(len(weights), np.int64)
     for block in source.blocks():
         classes += count_labels(block, source, request)
-        rows += np.bincount(splitter.assign(block.batch), minlength=len(weights))
+        rows += np.bincount(assign(block), minlength=len(weights))
     counts = dict(zip(weights, rows.tolist(), strict=True))
     check_totals(classes, counts, request)
     return counts, {name: classes[name] for name in settings.data.classes}
+
+
+def _dealing(
+    source: Source, request: ReadRequest, weights: list[int]
+) -> tuple[Callable[[Block], NDArray[np.intp]], float | None]:
+    """Return how blocks are shared out, and when the test begins, if that is by time: all rows are read before then."""
+    if request.by == "time":
+        times = [times_of(block, source, request) for block in source.blocks()]
+        by_time = TimeSplitter(weights, np.concatenate([*times, np.zeros(0)]))
+        return lambda block: by_time.assign(times_of(block, source, request)), by_time.test_from
+    if request.by == "row":
+        by_row = RowSplitter(weights, request.seed)
+        return lambda block: by_row.assign(block.batch), None
+    by_content = Splitter(weights, request.label, request.group_by, request.seed)
+    return lambda block: by_content.assign(block.batch), None
 
 
 def pack_request(request: ReadRequest) -> example_gen_pb2.CustomConfig:
@@ -123,7 +153,7 @@ def make_example_gen(settings: Settings, schema: schema_pb2.Schema | None) -> Fi
     that the Examples do not depend on are not among the execution properties, so that TFX's cache survives them.
     """
     base, pattern = base_and_pattern(settings.data.source, settings.data.format)
-    weights = {"train": settings.split.train, "eval": settings.split.eval, "test": settings.split.test}
+    weights = settings.split.weights
     splits = [example_gen_pb2.SplitConfig.Split(name=name, hash_buckets=w) for name, w in weights.items()]
     return FileBasedExampleGen(
         input_base=str(base),

@@ -290,7 +290,8 @@ class TfRecordSource(_NumberedRows):
                     wanted="one value a row",
                     fix="flatten it before, or name it in data.ignore",
                 )
-        for name in self._request.texts - set(columns):
+        needed = self._request.texts | ({self._request.time} if self._request.time else set())
+        for name in needed - set(columns):
             columns[name] = pa.nulls(batch.num_rows, pa.string())
         return pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
 

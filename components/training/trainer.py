@@ -23,7 +23,7 @@ from components.evaluation.operating_point import OperatingPoint, choose_thresho
 from components.export.real_rows import inputs_of, write_warmup
 from components.export.signatures import Scorer
 from components.features.transform import NUMERIC, vocabulary_sizes
-from components.splits import some_rows
+from components.splits import some_rows, test_begins
 from components.training.dataset import Split, SplitReader
 from components.training.models import dense as model
 from config.schema import Feature, model_features, read_schema
@@ -89,6 +89,7 @@ def run_fn(fn_args: Any) -> None:
         "weights_digest": _digest(network.variables),
         "calibration": {**asdict(calibration), "rows": evaluation.rows},
         "features": [feature.name for feature in features],
+        "test_from": test_begins(matching(fn_args.eval_files)),
         "history": history,
         "seconds": time.monotonic() - started,
     }

@@ -24,6 +24,7 @@ ID_SHARE = 0.99  # data_gate.id_uniqueness: what the data gate would stop at
 RARE = 0.2  # share of a class below which accuracy says little
 ASK_FOR_RECALL = "{objective: recall_at_least, at_least: 0.95}."
 MOST_CLASSES = 50
+MOST_PATTERNS = 500  # with more, the splits keep their weights to within a few points
 LEAST_ROWS_OF_CLASS = 5
 
 
@@ -57,7 +58,10 @@ def why_ignored(column: Column, is_given: bool) -> str | None:
         ),
         (column.looks == "sequence", "Counts the rows."),
         (column.looks == "nested", "Lists or records. Make columns of them to learn from them."),
-        (column.looks == "date", "Dates. To learn from them, make a number of them (age in days, month)."),
+        (
+            column.looks == "date",
+            "Dates. To learn from them, make a number of them (age in days, month). To test on the latest: --time.",
+        ),
         (
             column.looks == "decorated number",
             "Numbers written with signs or separators ($ % , '). Clean them to learn from them.",
@@ -73,6 +77,15 @@ def why_ignored(column: Column, is_given: bool) -> str | None:
         ),
     )
     return next((why for holds, why in reasons if holds), None)
+
+
+def deals_rows(copies: Sequence[int]) -> bool:
+    """Return whether rows must be dealt one by one, given how often each different row of features is there.
+
+    Equal rows go to one split else. As many rows as the squares of the copies weigh are as good as different.
+    """
+    rows = sum(copies)
+    return rows**2 / sum(count**2 for count in copies) < min(MOST_PATTERNS, rows / 10)
 
 
 def split_weights(rows: int) -> tuple[int, int, int]:

@@ -18,6 +18,7 @@ from common.text import NULL_TEXTS, nearest
 from config.load import CONFIG_NAME, load_settings
 from config.onboard.guesses import (
     choose_positive,
+    deals_rows,
     objective,
     presence_floor,
     read_classes,
@@ -43,6 +44,7 @@ def onboard(
     positive: str | None = None,
     ids: Sequence[str] = (),
     group_by: str | None = None,
+    time: str | None = None,
     name: str | None = None,
     out: Path = Path("config"),
     force: bool = False,
@@ -56,15 +58,16 @@ def onboard(
     if not force and (existing := [str(target) for target in targets if target.exists()]):
         raise ConfigError("refusing to overwrite", got=", ".join(existing), fix="--force, or another --name")
     raw = read_table(path)
-    _check_columns(raw, label, ids, group_by)
+    _check_columns(raw, label, ids, group_by, time)
+    dealing = (group_by, time)
     classes = read_classes(raw, label)
     positive, why_positive = choose_positive(classes, positive)
     nulls = tuple(text for text in NULL_TEXTS if text not in classes)
     columns = [look(column, raw.table[column], nulls) for column in raw.table.column_names if column != label]
     nulls += _odd_texts(raw, columns, classes)
-    ignored = {c.name: why for c in columns if c.name != group_by and (why := why_ignored(c, c.name in ids))}
+    ignored = {c.name: why for c in columns if c.name not in dealing and (why := why_ignored(c, c.name in ids))}
     ignored |= {"": "Columns without a name."} if raw.has_unnamed else {}
-    features = [column for column in columns if column.name not in ignored and column.name != group_by]
+    features = [column for column in columns if column.name not in ignored and column.name not in dealing]
     if not features:
         reasons = "; ".join(f"{column}: {why}" for column, why in ignored.items())
         raise DataError(f"{path} leaves no column to learn from", got=reasons or "the label alone")
@@ -75,7 +78,18 @@ def onboard(
             got=f"{groups.distinct} groups, {groups.missing} rows without one",
             wanted=f"at least {LEAST_GROUPS} groups and a value in each row",
         )
-    result = OnboardResult(raw, folder, label, classes, positive, why_positive, nulls, groups, ignored, features)
+    times = next((column for column in columns if column.name == time), None)
+    if times and times.missing:
+        raise DataError(
+            f"{raw.path}: {times.name!r} does not say of each row when it was",
+            got=f"{times.missing} rows without a value",
+            fix="fill it in, or take those rows out",
+        )
+    copies = [] if groups or times else raw.copies([column.name for column in features])
+    different = len(copies) if copies and deals_rows(copies) else None
+    result = OnboardResult(
+        raw, folder, label, classes, positive, why_positive, nulls, groups, times, different, ignored, features
+    )
     write_text(result.schema, result.contract_text())
     write_text(result.config, result.settings_text())
     check_schema(read_schema(result.schema), load_settings(result.config))
@@ -94,6 +108,8 @@ class OnboardResult:
     why_positive: str
     nulls: tuple[str, ...]
     groups: Column | None
+    times: Column | None
+    different: int | None  # rows of features, where they are so few that copies are dealt one by one
     ignored: Mapping[str, str]
     columns: Sequence[Column]  # that are features
 
@@ -122,6 +138,7 @@ class OnboardResult:
         notes, classes = self.notes(), ", ".join(f"{text} {count}" for text, count in self.classes.items())
         lines = [f"{self.rows} rows, {len(self.columns)} features, classes: {classes}"]
         lines += [f"positive class: {self.positive}. {notes['data.positive'][0]}"] if self.positive else []
+        lines += [self._dealing_note()] if self._dealing_note() else []
         lines += [f"left out: {column or '(no name)'}. {why}" for column, why in self.ignored.items()]
         lines += notes.get("categorical", [])
         lines += [f"wrote {self.config}", f"wrote {self.schema}", f"next: local_runner.py run {self.folder}"]
@@ -148,8 +165,7 @@ class OnboardResult:
             "schema": SCHEMA_NAME,
             "seed": 42,
             "data": data,
-            "split": {"train": train, "eval": eval_, "test": test}
-            | ({"group_by": self.groups.name} if self.groups else {}),
+            "split": {"train": train, "eval": eval_, "test": test} | self._dealing(),
             "categorical": [],
             "model": {"hidden_units": [256, 128, 64, 32], "dropout": 0.3, **training(self.rows * train // 100)},
             **({"operating_point": {"objective": objective(self.classes)[0]}} if self.positive is not None else {}),
@@ -174,7 +190,7 @@ class OnboardResult:
             else [],
             "data.delimiter": ["Found in the file."] if self.raw.delimiter != "," else [],
             "data.null_values": self._null_notes(),
-            "split": [_split_note(self.rows, self.classes)],
+            "split": [_split_note(self.rows, self.classes), *filter(None, [self._dealing_note()])],
             "categorical": self._code_notes(),
             "model": ["Steps and batch size follow from the number of rows; the layers are the default ones."],
             "operating_point.objective": [objective(self.classes)[1]] if self.positive is not None else [],
@@ -185,6 +201,23 @@ class OnboardResult:
             "features": ["Shown to people; add unit, group and description where they help."],
         }
         return {key: sentences for key, sentences in notes.items() if sentences}
+
+    def _dealing(self) -> dict[str, str]:
+        if self.groups:
+            return {"group_by": self.groups.name}
+        if self.times:
+            return {"by": "time", "time": self.times.name}
+        return {"by": "row"} if self.different else {}
+
+    def _dealing_note(self) -> str:
+        if self.times:
+            return f"The earliest rows by {self.times.name} train, the latest test."
+        if self.different is None:
+            return ""
+        return (
+            f"Only {self.different} different rows of features among {self.rows}: dealt one by one (split.by: row), "
+            "for equal rows would all go to one split. If several are of one person or thing, say --group-by."
+        )
 
     def contract_text(self) -> str:
         head = (
@@ -197,6 +230,10 @@ class OnboardResult:
         if self.groups:
             group = _required(schema_pb2.Feature(name=self.groups.name, type=schema_pb2.BYTES))
             described.append((group, f"{self.groups.distinct} groups; each stays in one split. Not a feature."))
+        if self.times:
+            types = {"int": schema_pb2.INT, "float": schema_pb2.FLOAT, "text": schema_pb2.BYTES}
+            time = _required(schema_pb2.Feature(name=self.times.name, type=types[self.times.type]))
+            described.append((time, "Says when: the latest rows are the test. Not a feature."))
         described += [self._described(column) for column in self.columns]
         return schema_text(head, described)
 
@@ -254,9 +291,10 @@ def _name(name: str | None, path: Path) -> str:
     return slug
 
 
-def _check_columns(raw: RawTable, label: str, ids: Sequence[str], group_by: str | None) -> None:
+def _check_columns(raw: RawTable, label: str, ids: Sequence[str], group_by: str | None, time: str | None) -> None:
     names = raw.table.column_names
-    for option, column in (("--label", label), *(("--id", i) for i in ids), ("--group-by", group_by)):
+    options = (("--label", label), *(("--id", i) for i in ids), ("--group-by", group_by), ("--time", time))
+    for option, column in options:
         if column is None or column in names:
             continue
         near = nearest(column, names)
@@ -270,8 +308,10 @@ def _check_columns(raw: RawTable, label: str, ids: Sequence[str], group_by: str 
             wanted=shortened(names),
             fix=f"did you mean {option} {near!r}?" if near else fix,
         )
-    if label in ids or label == group_by:
-        raise ConfigError(f"{label!r} is the label and cannot be an id or a group as well")
+    if label in (*ids, group_by, time):
+        raise ConfigError(f"{label!r} is the label and cannot be an id, a group or a time as well")
+    if group_by and time:
+        raise ConfigError("--group-by keeps rows together and --time parts them", fix="leave one of the two out")
     if raw.table.num_rows < LEAST_ROWS:
         raise DataError(
             f"{raw.path} has too few rows to train, tune and test a model",

@@ -69,6 +69,11 @@ class RawTable:
         texts = pc.fill_null(as_texts(decoded(self.table[name])), "")
         return {pair["values"]: pair["counts"] for pair in pc.value_counts(texts).to_pylist()}
 
+    def copies(self, names: Sequence[str]) -> list[int]:
+        """Return how often each different row of some columns is there."""
+        counted = self.table.group_by(names).aggregate([(names[0], "count", pc.CountOptions(mode="all"))])
+        return counted[f"{names[0]}_count"].to_pylist()
+
 
 def read_table(path: Path) -> RawTable:
     """Read a Parquet file, or a CSV in whatever dialect. Raises DataError with file, line and cure."""

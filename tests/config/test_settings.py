@@ -51,6 +51,10 @@ def test_an_unknown_key_is_refused_even_when_empty() -> None:
         pytest.param({"data": {"label": ""}}, "at least 1 character", id="label empty"),
         pytest.param({"split": {"group_by": "y"}}, "split.group_by: cannot be the label", id="group is label"),
         pytest.param({"split": {"group_by": "g"}, "data": {"ignore": ["g"]}}, "never a feature", id="group ignored"),
+        pytest.param({"split": {"group_by": "g", "by": "row"}}, "leave one of the two out", id="group row by row"),
+        pytest.param({"split": {"by": "time"}}, "give both or neither", id="time without a column"),
+        pytest.param({"split": {"time": "t"}}, "give both or neither", id="time without by"),
+        pytest.param({"split": {"by": "time", "time": "y"}}, "split.time: cannot be the label", id="time is label"),
         pytest.param({"categorical": ["y"]}, "categorical: is for features", id="label categorical"),
         pytest.param({"data": {"classes": ["a", "b", "c"]}}, "use accuracy", id="binary metric, three classes"),
         pytest.param(

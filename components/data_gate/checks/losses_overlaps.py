@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import combinations
+from typing import Literal
 
 import numpy as np
 
 from components.data_gate.judge import Mask, RawFinding
 from components.data_gate.scan import Block, Scan, hash_columns
 from components.examples.splitting import Hashes
+from config.settings import SplitSettings
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # so that a label and a feature that are equal do not cancel out
 
@@ -41,9 +43,15 @@ def row_losses(written: Mapping[str, int], statistics: Mapping[str, int], read: 
     return findings
 
 
-def row_overlaps(content: Mapping[str, Hashes], features: Sequence[str], is_grouped: bool) -> list[RawFinding]:
+def row_overlaps(content: Mapping[str, Hashes], features: Sequence[str], split: SplitSettings) -> list[RawFinding]:
     """Find rows whose features stand in two splits. `content` holds the rows' hashes by split, `[rows]` uint64."""
     findings = []
+    usual: Literal["warn", "info"] | None = None
+    cure = "Remove the copies; if they belong to one thing, name its column in split.group_by"
+    if split.by == "row":
+        usual, cure = ("info", "So split.by: row has it; where copies belong to one thing, use split.group_by")
+    elif split.by == "time" or split.group_by:
+        usual = "warn"  # two groups, or two days, may well look alike
     for (first, second), shared in _shared(content).items():
         counts = {split: int(np.isin(content[split], shared).sum()) for split in (first, second)}
         findings.append(
@@ -53,8 +61,8 @@ def row_overlaps(content: Mapping[str, Hashes], features: Sequence[str], is_grou
                 "what is measured there has been seen before",
                 splits=(first, second),
                 where=partial(_among, shared, features),
-                cure="Remove the copies; if they belong to one thing, name its column in split.group_by",
-                usual="warn" if is_grouped else None,  # two groups may well look alike
+                cure=cure,
+                usual=usual,
                 details=counts,
             )
         )
@@ -105,7 +113,7 @@ def repeated_rows(scan: Scan, features: Sequence[str], label: str) -> list[RawFi
                 "no model can get all of them right",
                 splits=tuple(scan.content),
                 where=partial(_among, contradicted, features),
-                cure="Correct the labels, or add the column that tells these rows apart",
+                cure="Correct the labels, or add the column that tells these rows apart; where chance does, leave them",
                 details={"rows": count, "patterns": len(contradicted)},
             )
         )

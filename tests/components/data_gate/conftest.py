@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 
 from components.data_gate.scan import Block, Columns, Scan, scan_rows
+from config.settings import SplitSettings
 
 Values = Mapping[str, Sequence[Any]]
 
@@ -27,7 +28,8 @@ def scan_of(splits: Mapping[str, Values], group_by: str | None = None, sample_ro
     features = [name for name in next(iter(splits.values())) if name not in ("y", group_by)]
     expected = {split: len(next(iter(values.values()))) for split, values in splits.items()}
     blocks = [block(split, values) for split, values in splits.items()]
-    return scan_rows(blocks, Columns(label="y", group_by=group_by), features, expected, 1, sample_rows)
+    columns = Columns(label="y", split=SplitSettings(group_by=group_by))
+    return scan_rows(blocks, columns, features, expected, 1, sample_rows)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import pytest
 from components.data_gate.checks.anomalies import not_finite
 from components.data_gate.checks.losses_overlaps import row_losses, row_overlaps
 from components.data_gate.scan import Columns, flat, read_blocks, scan_rows
+from config.settings import SplitSettings
 
 ROWS = 20_000
 
@@ -69,7 +70,7 @@ def test_a_copy_across_splits_is_found_on_disk(write):
     row = example(a=1.5, c=b"x", y=b"0")
     files = {"train": write("train", example(a=0.5, y=b"1"), row), "test": write("test", row)}
     scan = scan_rows(read_blocks(files), Columns(label="y"), ["a", "c"], {"train": 2, "test": 1}, seed=0)
-    assert [s.kind for s in row_overlaps(scan.content, ["a", "c"], False)] == ["SPLIT_OVERLAP"]
+    assert [s.kind for s in row_overlaps(scan.content, ["a", "c"], SplitSettings())] == ["SPLIT_OVERLAP"]
 
 
 @pytest.mark.slow

@@ -66,6 +66,7 @@ def test_classes_are_matched_by_name(saved: Callable[..., Path], tables: Any) ->
 UNFAIR = {
     "a column that is gone": ({"features": ("signal", "noise", "age")}, "it reads age, which the rows no longer have"),
     "a class more": ({"trained": tiny_settings(classes=("maybe", "no", "yes"))}, "its classes are maybe, no, yes"),
+    "another way of dealing": ({"trained": tiny_settings(split={"by": "row"})}, "rows were dealt otherwise then"),
     "another dealing": ({"trained": tiny_settings(split={"seed": 1})}, "rows were dealt otherwise then"),
     "a column less, so dealt anew": ({"features": ("signal",)}, "rows were dealt otherwise then"),
 }
@@ -79,6 +80,17 @@ def test_what_would_be_unfair_is_not_compared(saved: Callable[..., Path], tables
     found = compared(saved(BAD), [blessed], tables)
     assert found.difference is None
     assert reason in found.obstacles[0]
+
+
+def test_by_time_the_baseline_may_know_nothing_of_todays_test_rows() -> None:
+    from dataclasses import replace
+
+    from components.evaluation.comparison import Trained, obstacle
+
+    dealing = (64, 16, 20, "time", "day")
+    today = Trained("y", ("a", "b"), frozenset("x"), dealing, test_from=20.0)
+    assert obstacle(today, replace(today, test_from=19.0)) == ""
+    assert "later than the first of today's test rows" in obstacle(today, replace(today, test_from=21.0))
 
 
 def _renamed(model: Path, features: tuple[str, ...]) -> Path:

@@ -202,3 +202,29 @@ def test_shards_keep_the_order_and_are_bounded(tmp_path: Path, monkeypatch: pyte
     assert len(files) > 3
     for rows in rows_of(artifact).values():
         assert [row["x"] for row in rows] == sorted(row["x"] for row in rows)
+
+
+def test_by_time_the_latest_rows_test_and_it_is_noted_when_they_begin(
+    run: Callable[[Settings], Any], tmp_path: Path
+) -> None:
+    from components import splits
+
+    days = [f"2026-{1 + i // 28:02d}-{1 + i % 28:02d}" for i in range(200)]
+    lines = [f"{day},{i % 7},{'BM'[i % 2]}" for i, day in enumerate(days)]
+    (tmp_path / "days.csv").write_text("\n".join(["day,x,diagnosis", *lines[::-1]]) + "\n", encoding="utf-8")
+    artifact = run(settings(tmp_path / "days.csv", split={"by": "time", "time": "day"}))
+    by_split = {split: sorted(row["day"][0].decode() for row in rows) for split, rows in rows_of(artifact).items()}
+    assert [by_split[split] for split in ("train", "eval", "test")] == [days[:128], days[128:160], days[160:]]
+    begins = splits.test_begins([f"{artifact.uri}/Split-eval/any"])
+    assert begins == np.datetime64(days[160], "us").astype(int)
+
+
+@pytest.mark.parametrize(
+    ("time", "message"),
+    [("", "time 'day' is missing"), ("30.11.2026", "time 'day' is no date"), ("2026-13-01", "time 'day' is no date")],
+)
+def test_a_row_without_a_time_is_told(run: Callable[[Settings], Any], tmp_path: Path, time: str, message: str) -> None:
+    lines = ["day,x,diagnosis", *(f"2026-01-{i % 28 + 1:02d},{i},{'BM'[i % 2]}" for i in range(50)), f"{time},3,B"]
+    (tmp_path / "days.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match=rf"days.csv:52: {message}"):
+        run(settings(tmp_path / "days.csv", split={"by": "time", "time": "day"}))

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from components.examples.splitting import Digest, Splitter, row_hashes
+from components.examples.splitting import Digest, RowSplitter, Splitter, TimeSplitter, row_hashes
 
 WEIGHTS = (64, 16, 20)
 
@@ -117,3 +117,47 @@ def test_digest_sees_one_label_changed() -> None:
     labels = rows.column("y").to_pylist()
     labels[17] = "b" if labels[17] == "a" else "a"
     assert digest(rows) != digest(pa.RecordBatch.from_arrays([*rows.columns[:-1], pa.array(labels)], rows.schema.names))
+
+
+def copies(rows: int = 1300, seed: int = 3) -> pa.RecordBatch:
+    """Rows of twelve kinds, as titanic has them."""
+    random = np.random.default_rng(seed)
+    kinds = random.choice(12, rows, p=random.dirichlet(np.ones(12)))
+    labels = random.choice(["no", "yes"], rows)
+    return pa.RecordBatch.from_pydict({"x": pa.array(kinds), "y": pa.array(labels)})
+
+
+def test_row_by_row_few_different_rows_keep_the_weights() -> None:
+    shares = np.bincount(RowSplitter(WEIGHTS, 1).assign(copies(20_000)), minlength=3) / 20_000
+    assert shares == pytest.approx(np.array(WEIGHTS) / 100, abs=0.015)
+    whole = np.bincount(Splitter(WEIGHTS, "y", None, 1).assign(copies(20_000)), minlength=3) / 20_000
+    assert np.abs(whole - np.array(WEIGHTS) / 100).max() > 0.05, "by content they cannot"
+
+
+def dealt(rows: list[pa.RecordBatch]) -> dict[tuple[int, str, int], int]:
+    """Return how many rows of each kind went to each split."""
+    splitter, counts = RowSplitter(WEIGHTS, 1), {}
+    for part in rows:
+        for x, y, split in zip(*part.to_pydict().values(), splitter.assign(part).tolist(), strict=True):
+            counts[x, y, split] = counts.get((x, y, split), 0) + 1
+    return counts
+
+
+def test_row_by_row_the_order_and_the_blocks_do_not_matter_and_rows_added_move_none() -> None:
+    rows = copies()
+    order = np.random.default_rng(5).permutation(rows.num_rows)
+    shuffled = pa.Table.from_batches([rows]).take(order).combine_chunks().to_batches()[0]
+    before = dealt([rows])
+    assert dealt([shuffled]) == before
+    assert dealt([rows.slice(0, 10), rows.slice(10, 700), rows.slice(710)]) == before
+    after = dealt([copies(300, seed=9), rows])
+    assert all(after.get(kind, 0) >= count for kind, count in before.items())
+
+
+def test_by_time_the_latest_rows_test_and_rows_of_one_time_stay_together() -> None:
+    times = np.random.default_rng(2).permutation(np.repeat(np.arange(100.0), 3))
+    splitter = TimeSplitter(WEIGHTS, times)
+    splits = splitter.assign(times)
+    assert [times[splits == i].max() for i in (0, 1)] < [times[splits == i].min() for i in (1, 2)]
+    assert times[splits == 2].min() == splitter.test_from == 80
+    assert np.bincount(splits).tolist() == [192, 48, 60]

@@ -277,6 +277,30 @@ def test_groups_stay_together(init: Init) -> None:
     assert result.features == ("x",)
 
 
+def test_few_different_rows_are_dealt_one_by_one_and_it_is_said(init: Init) -> None:
+    few = {"x": np.arange(ROWS) % 3, "sex": ["m", "f"] * (ROWS // 2)}
+    result = init(toy(**few))
+    assert read(result)[0].split.by == "row"
+    assert "Only 6 different rows of features among 200: dealt one by one" in str(result)
+    assert "Only 6 different rows" in result.config.read_text(encoding="utf-8")
+    grouped = init(toy(**few, person=[f"p{i // 4}" for i in range(ROWS)]), group_by="person", force=True)
+    assert read(grouped)[0].split.by == "content"
+    assert read(init(toy(sex=few["sex"]), force=True))[0].split.by == "content"
+
+
+def test_a_time_tests_on_the_latest(init: Init) -> None:
+    days = [f"2026-{1 + i // 28:02d}-{1 + i % 28:02d}" for i in range(ROWS)]
+    result = init(toy(day=days), time="day")
+    settings, schema = read(result)
+    assert (settings.split.by, settings.split.time) == ("time", "day")
+    assert schema["day"].type == schema_pb2.BYTES
+    assert result.features == ("x",)
+    with pytest.raises(ConfigError, match="parts them"):
+        init(toy(day=days, g=[f"p{i // 4}" for i in range(ROWS)]), time="day", group_by="g", force=True)
+    with pytest.raises(DataError, match="does not say of each row when it was"):
+        init(toy(day=[*days[:-1], None]), time="day", force=True)
+
+
 def test_integers_that_may_be_codes_are_pointed_out(init: Init) -> None:
     result = init(toy(ward=np.arange(ROWS) % 4 + 1, flag=np.arange(ROWS) % 2))
     text = result.config.read_text(encoding="utf-8")

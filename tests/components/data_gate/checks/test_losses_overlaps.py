@@ -3,6 +3,7 @@ import pyarrow as pa
 import pytest
 
 from components.data_gate.checks.losses_overlaps import group_overlaps, repeated_rows, row_overlaps
+from config.settings import SplitSettings
 
 TRAIN = {"a": [1.0, 2.0, 3.0], "b": ["x", None, "z"], "y": ["0", "1", "0"]}
 
@@ -23,7 +24,7 @@ def splits(**test):
 )
 def test_a_row_in_two_splits(make_scan, make_block, a, b, y, is_overlap):
     data = splits(a=a, b=b, y=y)
-    findings = row_overlaps(make_scan(data).content, ["a", "b"], False)
+    findings = row_overlaps(make_scan(data).content, ["a", "b"], SplitSettings())
     assert [s.kind for s in findings] == ["SPLIT_OVERLAP"] * is_overlap
     if is_overlap:
         assert "1 row of train have the same features as 1 row of test" in findings[0].text
@@ -33,12 +34,19 @@ def test_a_row_in_two_splits(make_scan, make_block, a, b, y, is_overlap):
 
 def test_a_column_that_a_split_lacks_counts_as_missing(make_block, make_scan):
     train = {"a": [1.0], "b": pa.nulls(1).to_pylist(), "y": ["0"]}
-    assert row_overlaps(make_scan({"train": train, "test": {"a": [1.0], "y": ["0"]}}).content, ["a", "b"], False)
+    assert row_overlaps(
+        make_scan({"train": train, "test": {"a": [1.0], "y": ["0"]}}).content, ["a", "b"], SplitSettings()
+    )
 
 
-def test_groups_that_look_alike_only_warn(make_scan):
+@pytest.mark.parametrize(
+    ("split", "usual"),
+    [({}, None), ({"group_by": "p"}, "warn"), ({"by": "time", "time": "t"}, "warn"), ({"by": "row"}, "info")],
+    ids=["content", "groups", "time", "row"],
+)
+def test_groups_and_days_that_look_alike_only_warn(make_scan, split, usual):
     content = make_scan(splits(a=[2.0], b=[None], y=["1"])).content
-    assert [s.usual for is_grouped in (False, True) for s in row_overlaps(content, ["a"], is_grouped)] == [None, "warn"]
+    assert [s.usual for s in row_overlaps(content, ["a"], SplitSettings.model_validate(split))] == [usual]
 
 
 @pytest.mark.parametrize(("patient", "is_overlap"), [("p2", True), ("p9", False)])
@@ -72,4 +80,4 @@ def test_distinct_rows_are_clean(make_scan):
     data = {s: {"a": random.normal(size=500), "y": ["0", "1"] * 250} for s in ("train", "eval", "test")}
     scan = make_scan(data)
     assert repeated_rows(scan, ["a"], "y") == []
-    assert row_overlaps(scan.content, ["a"], False) == []
+    assert row_overlaps(scan.content, ["a"], SplitSettings()) == []
