@@ -116,7 +116,7 @@ def prune(model: str | None, keep: int, yes: bool) -> None:
 @main.command()
 @CONFIG
 @SETS
-@click.option("--rows", default=10, show_default=True, help="Rows of the test split.")
+@click.option("--rows", type=click.IntRange(min=1), default=10, show_default=True, help="Rows of the test split.")
 def predict(config: Path, overrides: tuple[str, ...], rows: int) -> None:
     """Score rows of the held-out test split by each signature of the newest pushed version."""
     settings = _settings(config, overrides)

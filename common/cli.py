@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import io
+import sys
 from typing import Any
 
 import click
@@ -25,6 +27,9 @@ class _ErrorsAsText(click.Command):
     interrupted = "interrupted"
 
     def invoke(self, context: click.Context) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")  # a terminal that lacks a letter shows a question mark
         try:
             return super().invoke(context)
         except VouchError as error:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from common.errors import EnvironmentProblem
+
 MODEL_SERVER_REST, MODEL_SERVER_GRPC = 8501, 8500  # TensorFlow Serving's own
 WEB_PAGE = 8080
 
@@ -14,6 +16,16 @@ WEB_PAGE = 8080
 def var_root() -> Path:
     """Return the root of all run-time state: `$VOUCH_VAR`, else `var/` beside this repository's code."""
     return Path(os.environ.get("VOUCH_VAR") or Path(__file__).resolve().parent.parent / "var").resolve()
+
+
+def check_letters(var: Path) -> None:
+    """Raise EnvironmentProblem where TFX would take letters of the path for a pattern."""
+    if odd := sorted(set(str(var)) & set("*?[]")):
+        raise EnvironmentProblem(
+            f"run-time state cannot lie in {var}",
+            got=f"{' '.join(odd)} in the path, which TFX takes for a pattern",
+            fix="VOUCH_VAR=/a/path/without/them",
+        )
 
 
 def new_run_id() -> str:

@@ -16,7 +16,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 
 from common.errors import ConfigError, DataError, VouchError
-from common.paths import Paths, new_run_id, var_root
+from common.paths import Paths, check_letters, new_run_id, var_root
 from components import names
 from config.settings import Settings
 
@@ -40,6 +40,7 @@ def run_pipeline(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     paths = Paths(var_root(), settings.name)
+    check_letters(paths.var)
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
         run_id = new_run_id()
@@ -47,7 +48,9 @@ def run_pipeline(
         console = Console(highlight=False)
         if not verbose:
             screen = stack.enter_context(output_to(log))
-            console = Console(file=stack.enter_context(os.fdopen(os.dup(screen), "w")), highlight=False)
+            console = Console(
+                file=stack.enter_context(os.fdopen(os.dup(screen), "w", errors="replace")), highlight=False
+            )
         console.print(f"[bold]{settings.title or settings.name}[/]  run {run_id}", soft_wrap=True)
         status = stack.enter_context(_spinner(console)) if console.is_terminal else None
         logging.getLogger().setLevel(logging.INFO)

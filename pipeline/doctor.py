@@ -128,6 +128,9 @@ def _memory_mb() -> int:
     return available // 2**20
 
 
+METADATA_VERSION = 10  # of ML Metadata's tables, in both locked lines of TFX
+
+
 @dataclass(frozen=True)
 class Check:
     """One thing looked at. `cure` says what to do unless `state` is ok."""
@@ -307,6 +310,10 @@ def check_metadata(file: Path, *, timeout_s: float = 0.3) -> Check:
         if verdict != "ok":
             return Check(name, "fail", f"{file} is damaged: {verdict}", restore)
         connection.set_progress_handler(None, 0)
+        (version,) = connection.execute("SELECT schema_version FROM MLMDEnv").fetchone()
+        if version != METADATA_VERSION:
+            wanted = f"{file} is of version {version}; the library installed reads {METADATA_VERSION}"
+            return Check(name, "fail", wanted, f"use the environment that wrote it, or {restore}")
         query = "SELECT id FROM Execution WHERE last_known_state = ? ORDER BY id"
         open_ids = [str(row[0]) for row in connection.execute(query, (RUNNING,))]
     except sqlite3.OperationalError as error:

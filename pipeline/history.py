@@ -39,6 +39,8 @@ def check_store(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         return
+    if path.is_dir():
+        raise EnvironmentProblem(f"ML Metadata's file {path} is a folder", fix="move it away, then run again")
     try:
         with sqlite3.connect(path, timeout=LOCK_TIMEOUT_S) as connection:
             connection.execute("BEGIN IMMEDIATE")
@@ -65,7 +67,21 @@ def open_store(path: Path) -> metadata_store.MetadataStore:
         return metadata_store.MetadataStore(config)
     except RuntimeError:  # opening it writes to it
         check_store(path)
+    try:
         return metadata_store.MetadataStore(config)
+    except RuntimeError as error:
+        raise EnvironmentProblem(f"ML Metadata at {path} cannot be opened", got=error, fix=_cure(str(error))) from None
+
+
+def _cure(words: str) -> str:
+    if "is full" in words:
+        return "make room on the disk, then run again"
+    if "version" in words:
+        return (
+            "another version of ml-metadata wrote it: use the environment that did, or move the file away: "
+            "the next run starts a new history; models served stay"
+        )
+    return "local_runner.py doctor looks it over"
 
 
 def is_cached(connection: metadata_store_pb2.ConnectionConfig, execution_id: int) -> bool:

@@ -13,6 +13,7 @@ from common.errors import DataError
 Dtype = Literal["int", "float", "string"]
 DTYPES: tuple[Dtype, ...] = ("int", "float", "string")  # each holds those before it
 ARROW_TYPES = {"int": pa.int64(), "float": pa.float64(), "string": pa.string()}
+FLOAT32_LIMIT = 3.4028235677973366e38  # from here on, a number rounds to an infinite float32
 FORMULA = r"^[=+\-@\t\r]"
 NUMBER = r"^[+-](?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$"  # begins like a formula, and is not
 

@@ -134,7 +134,7 @@ def read_rows(
             "the record that begins here cannot be read",
             got=error,
             wanted="CSV",
-            fix="close the quote that is left open, or remove the stray character",
+            fix="close the quote that is left open, remove the stray character, or shorten a text of more than 128 kB",
         ) from None
 
 

@@ -18,7 +18,7 @@ from tfx.utils import io_utils
 from common.errors import GateRefused
 from components.artifacts import OwnComponent, VerdictArtifact, channels, parameters
 from components.data_gate.checks.anomalies import not_finite, schema_anomalies
-from components.data_gate.checks.ids_constants import constant_features, id_features, text_uniqueness
+from components.data_gate.checks.ids_constants import coarse_floats, constant_features, id_features, text_uniqueness
 from components.data_gate.checks.label_leak import label_leaks
 from components.data_gate.checks.losses_overlaps import group_overlaps, repeated_rows, row_losses, row_overlaps
 from components.data_gate.checks.splits import class_shares, features_set_aside, split_sizes, splits_without_values
@@ -86,7 +86,7 @@ def check(evidence: Evidence, columns: Columns, settings: DataGateSettings, seed
     findings += label_leaks(scan.sample, columns.label, settings.leak_score, seed)
     sampled_features = {name: column for name, column in scan.sample.items() if name != columns.label}
     findings += id_features(sampled_features, settings.id_uniqueness, text_uniqueness(train))
-    findings += constant_features(train, features)
+    findings += constant_features(train, features) + coarse_floats(train, features)
     findings += repeated_rows(scan, features, columns.label)
     rows = scan.rows.get(TRAIN, 0)
     if scan.sampled_rows < rows:

@@ -21,8 +21,6 @@ from common.tables.dialect import BLANKS_BETWEEN_COLUMNS, check_distinct
 from common.text import nearest
 from config.settings import Frozen, Settings
 
-FLOAT32_LIMIT = 3.4028235677973366e38  # from here on, a number rounds to an infinite float32
-
 
 class ReadRequest(Frozen):
     """How to read the rows. `columns` holds the types that the curated schema fixes, in the order of their names."""
@@ -156,7 +154,7 @@ def value_fault(column: str, dtype: str, value: object) -> Fault:
     return Fault(
         f"column {column!r} holds a value that is not of its type",
         repr(value),
-        {"int": "a whole number", "float": "a finite number"}.get(dtype, "UTF-8 text"),
+        {"int": "a whole number", "float": "a finite number, at most 3.4e38"}.get(dtype, "UTF-8 text"),
         "correct it, list it in data.null_values if it means missing, or change the column's type in the schema",
     )
 

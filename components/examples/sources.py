@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import gzip
 import logging
 import re
@@ -17,11 +18,10 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from common.errors import DataError
-from common.tables.columns import ARROW_TYPES, Dtype, dtype_of
+from common.tables.columns import ARROW_TYPES, FLOAT32_LIMIT, Dtype, dtype_of
 from common.tables.csv_file import CsvFile, Fault
 from common.tables.encoding import GZIP, PARQUET, starts_with
 from components.examples.blocks import (
-    FLOAT32_LIMIT,
     BadValues,
     Block,
     ReadRequest,
@@ -44,7 +44,9 @@ _WILD = "*?[{"
 def base_and_pattern(source: Path, data_format: str) -> tuple[Path, str]:
     """Split an absolute path into TFX's input base (an existing folder or what comes before wildcards) and pattern."""
     if source.is_dir():
-        return source, _WHOLE_FOLDER[data_format]
+        return Path(glob.escape(str(source))), _WHOLE_FOLDER[data_format]
+    if source.exists():  # then brackets and stars are letters of its name
+        return Path(glob.escape(str(source.parent))), glob.escape(source.name)
     parts = source.parts
     wild = next((i for i, part in enumerate(parts) if any(c in part for c in _WILD)), len(parts) - 1)
     wild = min(wild, len(parts) - 1)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -163,11 +162,11 @@ def probe(folder: Path) -> ProbeReport:
     try:
         servable = Servable.load(folder)
     except (StatusError, tf.errors.OpError, RuntimeError, ValueError, OSError, KeyError) as error:
-        return ProbeReport(_first_line(error), time.monotonic() - started, _memory_mb(), ())
+        return ProbeReport(_first_line(error), time.monotonic() - started, memory_mb(), ())
     load_s = time.monotonic() - started
     reports = tuple(_replay(servable, name, inputs, golden) for name, inputs in golden.inputs.items())
     servable.close()
-    return ProbeReport(None, load_s, _memory_mb(), reports)
+    return ProbeReport(None, load_s, memory_mb(), reports)
 
 
 def _replay(servable: Any, signature: str, inputs: dict[str, list[Any]], golden: Golden) -> SignatureReport:
@@ -205,8 +204,10 @@ def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
 
 
-def _memory_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def memory_mb() -> float:
+    """Return the most memory that this process ever held. `ru_maxrss` would begin with that of whoever started it."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from numpy.typing import NDArray
 
-from common.errors import DataError
+from common.errors import ConfigError, DataError
 from common.files import write_text
 from components.evaluation.calibration import AS_TRAINED, Calibration, fit_calibration
 from components.evaluation.operating_point import OperatingPoint, choose_threshold, decide
@@ -59,6 +59,7 @@ def run_fn(fn_args: Any) -> None:
         with tf.summary.create_file_writer(fn_args.model_run_dir).as_default():
             callback = keras.callbacks.LambdaCallback(on_epoch_end=_log_epoch)
             history = fit(network, train, evaluation, settings, [callback])
+        _refuse_diverged(history, settings)
     network = model.before_activation(network)
     logits, targets = _scored(network, evaluation, settings)
     calibration = fit_calibration(logits, targets, shift=_weight_shift(train, settings))
@@ -102,6 +103,19 @@ def _digest(weights: Sequence[Any]) -> str:
     for variable in weights:
         hashed.update(np.ascontiguousarray(variable.numpy()).tobytes())
     return hashed.hexdigest()
+
+
+def _refuse_diverged(history: dict[str, Any], settings: Settings) -> None:
+    """Raise ConfigError if no epoch's eval loss was a number: no gate can judge a model that answers NaN."""
+    if np.isfinite(history["val_loss"]).any():
+        return
+    recipe = settings.model
+    raise ConfigError(
+        "training diverged: in no epoch was the loss on eval a number",
+        got=f"learning_rate {recipe.learning_rate:g}, optimizer {recipe.optimizer}, "
+        f"batch_normalization {str(recipe.batch_normalization).lower()}",
+        fix="a smaller model.learning_rate; model.batch_normalization: true or model.optimizer: adam are steadier",
+    )
 
 
 def with_hyperparameters(settings: Settings, hyperparameters: dict[str, Any] | None) -> Settings:

@@ -13,6 +13,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from common.errors import ConfigError, DataError
 from common.files import write_text
+from common.tables.columns import FLOAT32_LIMIT
 from common.tables.dialect import BLANKS_BETWEEN_COLUMNS
 from common.text import NULL_TEXTS, nearest
 from config.load import CONFIG_NAME, load_settings
@@ -65,6 +66,7 @@ def onboard(
     nulls = tuple(text for text in NULL_TEXTS if text not in classes)
     columns = [look(column, raw.table[column], nulls) for column in raw.table.column_names if column != label]
     nulls += _odd_texts(raw, columns, classes)
+    _check_sizes(raw, columns)
     ignored = {c.name: why for c in columns if c.name not in dealing and (why := why_ignored(c, c.name in ids))}
     ignored |= {"": "Columns without a name."} if raw.has_unnamed else {}
     features = [column for column in columns if column.name not in ignored and column.name not in dealing]
@@ -328,6 +330,17 @@ def _odd_texts(raw: RawTable, columns: Sequence[Column], classes: Mapping[str, i
                 fix="leave the cells empty where there is no number",
             )
     return tuple(sorted({text for column in columns for text in column.odd}))
+
+
+def _check_sizes(raw: RawTable, columns: Sequence[Column]) -> None:
+    for column in columns:
+        if column.minimum is not None and max(abs(column.minimum), abs(column.maximum or 0.0)) >= FLOAT32_LIMIT:
+            raise DataError(
+                f"{raw.path}: {column.name!r} holds a number beyond what a 32-bit float can",
+                got=f"{column.minimum:g} to {column.maximum:g}",
+                wanted="at most 3.4e38",
+                fix="correct it, or leave the cell empty",
+            )
 
 
 def _split_note(rows: int, classes: Mapping[str, int]) -> str:

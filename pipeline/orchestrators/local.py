@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import shutil
 import signal
@@ -21,7 +22,7 @@ from tfx.orchestration.local import runner_utils
 from tfx.orchestration.pipeline import Pipeline
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
 
-from common.errors import VouchError
+from common.errors import EnvironmentProblem, VouchError
 from common.files import locked
 from common.paths import Paths
 from components import names
@@ -81,9 +82,12 @@ def run(pipeline: Pipeline, paths: Paths, run_id: str, report: Callable[[Progres
                 )
                 if component == names.TRAINER and state == "ran":
                     process.warm_up()  # the probe will run: let it import TensorFlow meanwhile
+        except BaseException:
+            with contextlib.suppress(Exception):  # what went wrong first is what a person must hear of
+                close_stale_executions(paths.metadata, pipeline.pipeline_info.pipeline_name)
+            raise
         finally:
             process.dismiss()
-            close_stale_executions(paths.metadata, pipeline.pipeline_info.pipeline_name)
 
 
 @contextlib.contextmanager
@@ -122,6 +126,12 @@ def _launch(
         ours = _our_error(error)
         if ours:
             raise ours from error
+        if "disk is full" in str(error) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
+            raise EnvironmentProblem(
+                f"{component} ended because the disk is full",
+                got=error,
+                fix="make room, or point VOUCH_VAR elsewhere; a re-run resumes from the last component that succeeded",
+            ) from error
         raise ComponentFailed(component, error) from error
     state: State = "cached" if info and is_cached(connection, info.execution_id) else "ran"
     report(Progress(component, state, time.monotonic() - started))

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -10,6 +12,7 @@ from click.testing import CliRunner
 
 from common.cli import INTERRUPTED, Command, Group
 from common.errors import GateRefused
+from tests.support.paths import ROOT
 
 ENOSPC = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/var/x")
 EROFS = OSError(errno.EROFS, os.strerror(errno.EROFS))
@@ -57,3 +60,11 @@ def test_a_real_file_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     file.touch()
     done = CliRunner().invoke(Command("fail", callback=lambda: (file / "x").mkdir()))
     assert (done.exit_code, str(file / "x") in done.output) == (5, True)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_a_terminal_that_lacks_a_letter_shows_a_question_mark(encoding: str) -> None:
+    code = "from common.cli import Command; Command('x', callback=lambda: print('\u2713 done')).main([])"
+    variables = {**os.environ, "PYTHONIOENCODING": encoding}
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=variables, capture_output=True, check=True)
+    assert said.stdout == b"? done\n"

@@ -120,10 +120,12 @@ def test_the_ports_looked_at_are_those_that_the_programs_listen_on() -> None:
 
 @pytest.fixture
 def metadata(tmp_path: Path) -> Path:
-    """Return a file with the one table of ML Metadata that the doctor reads."""
+    """Return a file with the tables of ML Metadata that the doctor reads."""
     file = tmp_path / "metadata.sqlite"
     with sqlite3.connect(file) as connection:
         connection.execute("CREATE TABLE Execution (id INTEGER PRIMARY KEY, last_known_state INT)")
+        connection.execute("CREATE TABLE MLMDEnv (schema_version INT)")
+        connection.execute("INSERT INTO MLMDEnv VALUES (?)", (doctor.METADATA_VERSION,))
         connection.executemany("INSERT INTO Execution (last_known_state) VALUES (?)", [(3,)] * 2000)
     connection.close()
     return file
@@ -226,3 +228,17 @@ def test_the_doctor_imports_no_tensorflow() -> None:
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=doctor.ROOT)
 
     assert result.stdout == "[]\n"
+
+
+def test_metadata_of_another_version_is_refused(metadata: Path) -> None:
+    from pipeline.history import open_store
+
+    fresh = metadata.with_name("fresh.sqlite")
+    open_store(fresh)
+    assert doctor.check_metadata(fresh).state == "ok", "METADATA_VERSION is the library's"
+    with sqlite3.connect(fresh) as connection:
+        connection.execute("UPDATE MLMDEnv SET schema_version = 11")
+    connection.close()
+    found = doctor.check_metadata(fresh)
+    assert found.state == "fail"
+    assert "version 11" in found.found

@@ -92,3 +92,17 @@ def test_a_damaged_store_is_told_with_the_cure_by_whoever_opens_it(metadata: Pat
         store.open_store(metadata)
     assert "restore it from a backup, or move it away" in str(refused.value)
     assert refused.value.exit_code == 5
+
+
+@pytest.mark.parametrize("version", [8, 11])
+def test_a_store_of_another_version_is_told_with_the_cure(metadata: Path, version: int) -> None:
+    with sqlite3.connect(metadata) as connection:
+        connection.execute("UPDATE MLMDEnv SET schema_version = ?", (version,))
+    connection.close()
+    with pytest.raises(EnvironmentProblem, match="another version of ml-metadata"):
+        store.open_store(metadata)
+
+
+def test_a_folder_in_the_stores_place_is_told(tmp_path: Path) -> None:
+    with pytest.raises(EnvironmentProblem, match="is a folder"):
+        store.check_store(tmp_path)

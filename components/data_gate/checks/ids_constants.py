@@ -36,6 +36,32 @@ def constant_features(statistics: Statistics, features: Iterable[str]) -> list[R
     return findings
 
 
+def coarse_floats(statistics: Statistics, features: Iterable[str]) -> list[RawFinding]:
+    """Find numbers so far from zero that, as 32-bit floats, their differences are lost or hardly left."""
+    findings = []
+    for name in features:
+        column = statistics.columns.get(name)
+        if column is None or column.type != statistics_pb2.FeatureNameStatistics.FLOAT:
+            continue
+        numbers = column.num_stats
+        largest = max(abs(numbers.min), abs(numbers.max))
+        spacing = float(np.spacing(np.float32(largest)))
+        if not np.isfinite(spacing) or spacing <= numbers.std_dev / 100 or (not numbers.std_dev and largest < 2**24):
+            continue
+        findings.append(
+            RawFinding(
+                "PRECISION_LOST",
+                f"{name!r} lies around {largest:.7g}, where neighbouring 32-bit floats are {spacing:.3g} apart, and "
+                f"spreads by {numbers.std_dev:.3g} only: what differs is lost",
+                feature=name,
+                splits=("train",),
+                cure="Subtract what all have in common, or write whole numbers (INT), which are kept to the last digit",
+                details={"spacing": spacing, "std_dev": numbers.std_dev},
+            )
+        )
+    return findings
+
+
 def id_features(sample: Mapping[str, Any], uniqueness: float, text_uniqueness: Mapping[str, float]) -> list[RawFinding]:
     """Find integers and texts that name a row instead of describing it. Floats are quantities, never ids.
 

@@ -89,7 +89,7 @@ def fit(
         validation_data=eval_,
         epochs=settings.epochs,
         class_weight=class_weight,
-        callbacks=[stop, schedule, *callbacks],
+        callbacks=[stop, schedule, keras.callbacks.TerminateOnNaN(), *callbacks],
         shuffle=False,  # the dataset does it
         verbose=0,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -107,3 +108,13 @@ def test_unusable_data_are_refused(
 ) -> None:
     with pytest.raises(DataError, match=told):
         check_totals(classes, splits, make_request())
+
+
+def test_a_path_that_exists_is_taken_literally(tmp_path: Path) -> None:
+    folder = tmp_path / "in put[1] a*b"
+    folder.mkdir()
+    (folder / "odd name (1) [x].csv").touch()
+    base, pattern = base_and_pattern(folder / "odd name (1) [x].csv", "csv")
+    assert glob.glob(str(base / pattern)) == [str(folder / "odd name (1) [x].csv")]
+    base, pattern = base_and_pattern(folder, "csv")
+    assert glob.glob(str(base / pattern)) == [str(folder / "odd name (1) [x].csv")]

@@ -228,3 +228,12 @@ def test_a_row_without_a_time_is_told(run: Callable[[Settings], Any], tmp_path: 
     (tmp_path / "days.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     with pytest.raises(DataError, match=rf"days.csv:52: {message}"):
         run(settings(tmp_path / "days.csv", split={"by": "time", "time": "day"}))
+
+
+def test_letters_of_patterns_in_a_path_that_exists_are_letters(run: Callable[[Settings], Any], tmp_path: Path) -> None:
+    source = tmp_path / "in put[1]" / "odd name (1) [x].csv"
+    source.parent.mkdir()
+    source.write_bytes(DATA.read_bytes())
+    (tmp_path / "in put1").mkdir()
+    (tmp_path / "in put1" / source.name).write_text("another file\n", encoding="utf-8")
+    assert sum(counts(run(settings(source))).values()) == 569

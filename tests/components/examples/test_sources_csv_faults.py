@@ -108,3 +108,8 @@ def test_files_with_other_columns(tmp_path: Path, make_request: Callable[..., Re
 def test_no_file(tmp_path: Path, make_request: Callable[..., ReadRequest]) -> None:
     with pytest.raises(DataError, match=r"no file matches .*\.csv\n.*data\.source"):
         open_source([], str(tmp_path / "*.csv"), make_request())
+
+
+def test_a_number_beyond_a_float_is_told_its_limit(csv_source: Callable[..., Source]) -> None:
+    with pytest.raises(DataError, match=r"at most 3\.4e38"):
+        list(csv_source("x,y\n0.5,a\n1e308,b\n").blocks())

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 
 from components.probe.process import ProbeReport, SignatureReport, judge, row_losses
 from config.settings import ProbeSettings
+from tests.support.paths import ROOT
 
 GOOD = SignatureReport("serving_default", largest_difference=1e-8, wrong_labels=0, latency_ms=0.2)
 REPORT = ProbeReport(None, 0.4, 300.0, (GOOD,))
@@ -41,3 +44,13 @@ def test_a_lost_row_is_refused() -> None:
     rows = row_losses({"Trainer (train)": (10, 9), "Evaluator (test)": (5, 5)})
     assert [finding.kind for finding in rows] == ["ROW_LOSS"]
     assert not judge(REPORT, ProbeSettings(), rows).passed
+
+
+def test_the_memory_is_the_childs_own_whoever_started_it() -> None:
+    """`ru_maxrss` begins with the parent's peak: a run on much data refused a model that needs a third of the limit."""
+    code = "from components.probe.process import memory_mb; print(memory_mb())"
+    held = bytearray(900 * 2**20)
+    held[::4096] = b"x" * len(held[::4096])
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert 10 < float(said.stdout) < 600
+    assert len(held) > 600 * 2**20

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from common.errors import ConfigError
 from config.settings import Settings
 from tests.support.paths import ROOT
 
@@ -168,3 +169,15 @@ def mean_score_on_noise(settings: Settings) -> float:
     network = model.build_model(settings.model, 3, (), 2, settings.seed)
     trainer.fit(network, split, split, settings, [keras.callbacks.TerminateOnNaN()])
     return float(network(numbers, training=False).numpy().mean())
+
+
+def test_a_training_that_diverges_stops_in_its_own_words(
+    arguments: Any, breast_cancer: Settings, tmp_path: Path
+) -> None:
+    from components.training.trainer import run_fn
+
+    wild = quick(breast_cancer, optimizer="sgd", learning_rate=1e30, batch_normalization=False)
+    with pytest.raises(ConfigError, match="training diverged") as stopped:
+        run_fn(SimpleNamespace(**arguments(wild)))
+    assert "learning_rate 1e+30, optimizer sgd" in str(stopped.value)
+    assert not (tmp_path / "Format-Serving").exists()

@@ -473,3 +473,8 @@ def test_onboarding_needs_no_tensorflow() -> None:
         "import sys, config.onboard.init; sys.exit(any(m in sys.modules for m in ('tensorflow', 'tfx', 'apache_beam')))"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60, check=True)
+
+
+def test_a_number_that_no_run_could_read_is_told(init: Init) -> None:
+    with pytest.raises(DataError, match="beyond what a 32-bit float can"):
+        init(toy(z=[1e308, *range(ROWS - 1)]))

@@ -6,7 +6,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_iris
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-from components.data_gate.checks.ids_constants import constant_features, id_features, text_uniqueness
+from components.data_gate.checks.ids_constants import coarse_floats, constant_features, id_features, text_uniqueness
 from serving.repository.contents import Statistics
 
 RANDOM = np.random.default_rng(7)
@@ -109,3 +109,23 @@ def test_constants(feature, said):
 def test_uniqueness_of_text_comes_from_the_statistics():
     statistics = Statistics(10, {"x": words("x", "a", "b"), "n": number("n", 0, 1)})
     assert text_uniqueness(statistics) == {"x": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "deviation", "is_told"),
+    [
+        (1_700_000_000.0, 1_700_086_400.0, 24_941.0, False),  # a day in seconds: 128 apart
+        (1_700_000_000.0, 1_700_000_128.0, 40.0, True),
+        (1_700_000_000.0, 1_700_000_000.0, 0.0, True),  # all of them one number
+        (5.0, 5.0, 0.0, False),
+        (0.1, 900.0, 200.0, False),
+        (-1e-3, 1e-3, 1e-4, False),
+    ],
+)
+def test_floats_far_from_zero_that_hardly_differ_are_told(least, most, deviation, is_told):
+    column = statistics_pb2.FeatureNameStatistics(type=statistics_pb2.FeatureNameStatistics.FLOAT)
+    column.num_stats.min, column.num_stats.max, column.num_stats.std_dev = least, most, deviation
+    found = coarse_floats(Statistics(10, {"x": column}), ["x", "absent"])
+    assert [finding.kind for finding in found] == ["PRECISION_LOST"] * is_told
+    column.type = statistics_pb2.FeatureNameStatistics.INT
+    assert coarse_floats(Statistics(10, {"x": column}), ["x"]) == []

@@ -3,7 +3,15 @@ import pyarrow as pa
 import pytest
 from sklearn.datasets import load_breast_cancer, load_iris
 
-from components.data_gate.checks.label_leak import _folds, bound_of_tree, encode, label_leaks, positions, score_by_tree
+from components.data_gate.checks.label_leak import (
+    _folds,
+    balanced_accuracy,
+    bound_of_tree,
+    encode,
+    label_leaks,
+    positions,
+    predict_by_tree,
+)
 
 ROWS = 400
 
@@ -77,6 +85,26 @@ def test_the_threshold_is_the_settings(mixed):
     assert leaks({**mixed, "noisy": noisy}, threshold=0.9) == {"noisy": pytest.approx(0.95, abs=0.01)}
 
 
+def kind_of(values, labels) -> list[str]:
+    sample = {"x": pa.array(values), "y": text(np.asarray(labels).astype(str))}
+    return [finding.kind for finding in label_leaks(sample, "y", 0.995, seed=1)]
+
+
+@pytest.mark.parametrize(("flipped", "kinds"), [(0.002, ["LABEL_LEAK"]), (0.01, ["POSSIBLE_LEAK"]), (0.06, [])])
+def test_near_copies_are_told_in_a_band_below_the_leak(flipped, kinds):
+    labels = np.arange(2000) % 2
+    flips = np.random.default_rng(1).permutation(2000) < flipped * 2000
+    assert kind_of(np.where(flips, 1 - labels, labels), labels) == kinds
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.5], ids=["by its values", "by a tree"])
+def test_one_missed_row_of_a_rare_class_hides_no_leak(spread):
+    """Ten of 2,000 rows are positive: the balanced accuracy falls to 0.95, where an honest feature may well be."""
+    labels = (np.arange(2000) < 10).astype(int)
+    values = np.where(np.arange(2000) == 4, 0, labels) + spread * np.random.default_rng(2).random(2000)
+    assert kind_of(values, labels) == ["POSSIBLE_LEAK"]
+
+
 def test_copies_are_called_copies(mixed):
     (finding,) = label_leaks({**mixed, "c": pa.array(labels_of(mixed))}, "y", 0.995, seed=1)
     assert finding.details["is_copy"]
@@ -106,7 +134,8 @@ def test_the_screen_never_hides_what_the_tree_finds(mixed):
     for spread in (0.01, 0.05, 0.1, 0.3, 1.0):
         column = pa.array(labels + random.normal(scale=spread, size=ROWS))
         codes = encode(column)
-        assert score_by_tree(positions(column), labels, _folds(labels, random)) <= bound_of_tree(codes, labels) + 0.01
+        predicted = predict_by_tree(positions(column), labels, _folds(labels, random))
+        assert balanced_accuracy(predicted, labels) <= bound_of_tree(codes, labels) + 0.01
 
 
 def test_the_same_seed_gives_the_same_scores(mixed):
