@@ -171,6 +171,7 @@ def create_pipeline(
         settings_hash=settings_hash(about_model),
         metadata=paths.metadata,
         command=command,
+        serving=paths.serving,
         **({"tuner_results": tuner.outputs["tuner_results"]} if tuner else {}),
     )
 

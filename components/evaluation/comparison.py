@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.stats import norm
 
-from components.evaluation.bounds import Difference, Rows, difference, evaluate
+from components.evaluation.baselines import bounded
+from components.evaluation.bounds import Difference, Metric, Rows, difference, evaluate
 from components.splits import SplitTables
 from config.settings import Settings
 from serving.repository.layout import EXAMPLES_SIGNATURE, TRAINING
@@ -31,14 +32,15 @@ POWER = 0.9  # how surely the difference that is called detectable would be seen
 class Comparison:
     """What the comparison came to: `difference` from the baseline, or the obstacles in the way of one.
 
-    `baseline`: the digest of the model compared with. `detectable`: a candidate that is really worse by so much is, by
-    normal theory, refused in 9 of 10 draws of as many rows.
+    `baseline`: the digest of the model compared with, `baseline_metrics`: its own on the same rows. `detectable`: a
+    candidate that is really worse by so much is, by normal theory, refused in 9 of 10 draws of as many rows.
     """
 
     rows: int = 0
     difference: Difference | None = None
     baseline: str = ""
     detectable: float = float("nan")
+    baseline_metrics: tuple[Metric, ...] = ()
     obstacles: tuple[str, ...] = ()
 
 
@@ -141,7 +143,8 @@ def compare(
     if best is None:
         return Comparison(len(rows), obstacles=tuple(dict.fromkeys(obstacles)))
     _, model, others = best
-    return set_against(rows, others, settings, digest(checksums(model)))
+    found = set_against(rows, others, settings, digest(checksums(model)))
+    return replace(found, baseline_metrics=bounded(others, settings))
 
 
 def set_against(rows: Rows, others: Rows, settings: Settings, baseline: str = "") -> Comparison:

@@ -190,6 +190,7 @@ def _against_blessed(comparison: Comparison, wanted: EvaluationSettings) -> Find
         "upper": found.upper,
         "detectable": comparison.detectable,
         "baseline": comparison.baseline,
+        "baseline_metrics": [asdict(metric) for metric in comparison.baseline_metrics],
     }
     surely = _surely(wanted)
     told = f"{metric} is better by {found.value:+.4f} than the best blessed model's on the same {comparison.rows} rows"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from importlib import metadata as packages
 from pathlib import Path
@@ -19,6 +20,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec
 from tfx.utils import path_utils
 
+from common.errors import DataError
 from common.files import write_text
 from components.artifacts import OwnComponent, ReportArtifact, VerdictArtifact, channels, parameters, read_only_store
 from components.evaluation.baselines import read_baselines
@@ -36,7 +38,8 @@ from config.load import settings_values, settings_yaml
 from config.schema import Feature
 from config.settings import EvaluationSettings, Settings
 from serving.repository.contents import Statistics
-from serving.repository.layout import TRAINING
+from serving.repository.layout import TRAINING, versions
+from serving.repository.manifest import Manifest
 
 TUNER_RESULTS = "tuner_results.json"  # TFX's
 PACKAGES = {
@@ -59,11 +62,12 @@ def gather(
     root: Path,
     stages: Sequence[f.Stage],
     command: str,
+    serving: Path,
 ) -> f.Facts:
     """Return all facts of a run.
 
     `artifacts`: the component's inputs by key; `root`: the pipeline's root, which places are relative to; `command`:
-    what started the run.
+    what started the run; `serving`: where the model's versions lie.
     """
     uris = {key: Path(artifact.uri) for key, artifact in artifacts.items()}
     model = Path(path_utils.serving_model_path(str(uris["model"])))
@@ -74,6 +78,8 @@ def gather(
     scored = score(model, tables, settings)
     metrics = read_metrics(str(uris["evaluation"]))
     overall = [_slice(s, settings.evaluation) for s in metrics if s.name == OVERALL]
+    evaluation = Verdict.read(uris["evaluation"])
+    known = [finding.details for finding in evaluation.findings]
     statistics = {split: read_statistics(uris["statistics"], split) for split in SPLITS}
     return f.Facts(
         model=settings.name,
@@ -89,7 +95,7 @@ def gather(
         source_digest=examples.get_string_custom_property("source_digest"),
         settings_hash=settings_hash,
         seed=settings.seed,
-        confidence=settings.evaluation.confidence,
+        confidence=next((k["confidence"] for k in known if "confidence" in k), settings.evaluation.confidence),
         group_by=settings.split.group_by,
         test_groups=next((s.groups for s in metrics if s.name == OVERALL), None),
         rows_in=examples.get_int_custom_property("rows_in"),
@@ -101,11 +107,7 @@ def gather(
             for feature, info in sorted(read_anomalies(uris["anomalies"], split).anomaly_info.items())
             for reason in info.reason
         ),
-        verdicts=(
-            Verdict.read(uris["data_verdict"]),
-            Verdict.read(uris["evaluation"]),
-            Verdict.read(uris["serving_verdict"]),
-        ),
+        verdicts=(Verdict.read(uris["data_verdict"]), evaluation, Verdict.read(uris["serving_verdict"])),
         metrics=overall[0].metrics if overall else (),
         slices=tuple(_slice(s, None) for s in metrics if s.name != OVERALL),
         operating_point=_operating_point(training["operating_point"], scored, settings),
@@ -114,12 +116,24 @@ def gather(
         history=_history(training["history"]),
         network=_network(training, model, settings, uris.get("tuner_results")),
         baselines=read_baselines(uris["evaluation"]),
+        blessed=next((_blessed(k, serving) for k in known if "baseline" in k), None),
         stages=tuple(stages),
         lineage=tuple(_artifact(key, artifact, root) for key, artifact in artifacts.items()),
         environment=environment(),
         settings=settings_values(settings) | {"model": training["settings"]["model"]},
         command=command,
     )
+
+
+def _blessed(known: Mapping[str, Any], serving: Path) -> f.BlessedFacts:
+    """Return what the gate's finding says of the blessed model, and which of the pushed versions it is."""
+    metrics = tuple(Metric(**metric) for metric in known["baseline_metrics"])
+    for version in versions(serving):
+        with suppress(DataError):
+            manifest = Manifest.read(serving / str(version))
+            if manifest.digest == known["baseline"]:
+                return f.BlessedFacts(version, manifest.run_id, metrics)
+    return f.BlessedFacts(None, "", metrics)
 
 
 def saved_widths(model: Path) -> tuple[int, ...]:
@@ -234,10 +248,11 @@ def _node(store: Any, execution: Any, pipeline_name: str) -> str | None:
 class RunReportSpec(ComponentSpec):
     """All that a run made.
 
-    `settings`: JSON; `settings_hash`: as in the manifest; `metadata`: ML Metadata's file; `command`: what started it.
+    `settings`: JSON; `settings_hash`: as in the manifest; `metadata`: ML Metadata's file; `command`: what started it;
+    `serving`: where the model's versions lie.
     """
 
-    PARAMETERS = parameters(settings=str, settings_hash=str, metadata=str, command=str)
+    PARAMETERS = parameters(settings=str, settings_hash=str, metadata=str, command=str, serving=str)
     INPUTS = channels(
         examples=standard_artifacts.Examples,
         statistics=standard_artifacts.ExampleStatistics,
@@ -273,6 +288,7 @@ class Executor(BaseExecutor):
             root,
             read_stages(Path(exec_properties["metadata"]), settings.name, run_id),
             exec_properties["command"],
+            Path(exec_properties["serving"]),
         )
         write_report(facts, folder)
 

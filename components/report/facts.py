@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.evaluation.baselines import Baseline
+from components.evaluation.baselines import Baseline, best_of
 from components.evaluation.bounds import Metric, Rows, clopper_pearson
 from components.verdict import Verdict
+from serving.repository.manifest import METRIC_TITLES
 
 MOST_BINS, LEAST_IN_BIN = 10, 20
 BIN_CONFIDENCE = 0.95  # of each bound of a bin
@@ -236,6 +237,23 @@ class OperatingPointFacts:
 
 
 @dataclass(frozen=True)
+class BlessedFacts:
+    """The blessed model that the gate compared with; no version where it was never pushed, or is no longer there."""
+
+    version: int | None
+    run_id: str
+    metrics: tuple[Metric, ...]  # on the same test rows
+
+    @property
+    def name(self) -> str:
+        return (
+            "a blessed model that is not pushed"
+            if self.version is None
+            else f"version {self.version} (run {self.run_id})"
+        )
+
+
+@dataclass(frozen=True)
 class Facts:
     model: str
     title: str
@@ -266,6 +284,7 @@ class Facts:
     history: History
     network: Network
     baselines: tuple[Baseline, ...]
+    blessed: BlessedFacts | None
     stages: tuple[Stage, ...]
     lineage: tuple[ArtifactFacts, ...]
     environment: Mapping[str, str]
@@ -294,16 +313,35 @@ class Facts:
 
     @property
     def comparison(self) -> str:
-        """How the network compares with the best plain model, by the first metric that both have."""
-        own = next((m for m in self.metrics if math.isfinite(m.value)), None)
-        others = [(m, b.name) for b in self.baselines for m in b.metrics if own and m.name == own.name]
-        known = [(m, name) for m, name in others if math.isfinite(m.value)]
-        if own is None or not known:
+        """How the network compares with the plain model that was best on eval, in pairs on the same test rows."""
+        best = best_of(self.baselines)
+        if best is None or best.behind is None:
             return ""
-        best, name = max(known, key=lambda pair: pair[0].goodness)
-        apart = best.lower > own.upper or own.lower > best.upper
-        words = "Their bounds do not overlap." if apart else "Their bounds overlap: these rows do not set them apart."
-        return f"Best plain model by {own.title}: {name}, {best.value:.3f}; the network: {own.value:.3f}. {words}"
+        found, title = best.behind, METRIC_TITLES[self.change_metric]
+        words = "these rows do not set them apart" if found.lower <= 0 <= found.upper else "they are not the same"
+        return (
+            f"Best plain model by {title} on eval: {best.name}. On the same {best.test_rows} test rows the network is "
+            f"better by {found.value:.3f} ({found.lower:.3f} to {found.upper:.3f}): {words}."
+        )
+
+    @property
+    def change_metric(self) -> str:
+        """The metric by which models are compared in pairs."""
+        return str(self.settings["evaluation"]["change_metric"])
+
+    @property
+    def judged(self) -> int:
+        """How many candidates the test rows have judged, this one included."""
+        counts = [
+            finding.details["judged"] for v in self.verdicts for finding in v.findings if "judged" in finding.details
+        ]
+        return max(counts, default=1)
+
+    @property
+    def point_on_test(self) -> str:
+        """What the gate said of the operating point: what was asked of it, and what test saw."""
+        said = [f.sentence for v in self.verdicts for f in v.findings if f.kind == "OPERATING_POINT"]
+        return said[0][:1].upper() + said[0][1:] if said else ""
 
     @property
     def test_rows(self) -> int:
@@ -314,6 +352,13 @@ class Facts:
         """The test rows in words; those of a group say less than as many by themselves."""
         groups = f" of {self.test_groups} groups ({self.group_by})" if self.test_groups is not None else ""
         return f"{self.test_rows} test rows{groups}"
+
+    @property
+    def test_use(self) -> str:
+        """What the test rows were used for."""
+        if self.judged == 1:
+            return "that nothing was fitted or chosen on"
+        return f"that nothing was fitted on; they have judged {self.judged} candidates"
 
     def split(self, name: str) -> SplitFacts:
         return next((split for split in self.splits if split.name == name), SplitFacts(name, 0, {}))

@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from common.draw.charts import STYLE, Chart
 from common.errors import ConfigError
+from components.evaluation.baselines import Baseline
 from components.evaluation.bounds import Metric
 from components.report import figures
 from components.report.facts import Facts
@@ -72,6 +73,9 @@ def render_card(facts: Facts) -> str:
         metric_rows=[[m.title, *map(number, (m.value, m.lower, m.upper)), brief(m.asked)] for m in facts.metrics],
         slice_rows=[[_cell(s.name), s.rows, *(_bounded(m) for m in s.metrics)] for s in facts.slices],
         baseline_rows=[own, *([b.name, *(_bounded(m) for m in b.metrics)] for b in facts.baselines)],
+        blessed_rows=[own, [facts.blessed.name, *(_bounded(m) for m in facts.blessed.metrics)]]
+        if facts.blessed
+        else [],
     )
     return f"{card}\n"
 
@@ -202,9 +206,9 @@ def _sheets(facts: Facts) -> dict[str, Iterable[Row]]:
         ],
         "Slices": [("Slice", "Rows", *names), *((s.name, s.rows, *_flat(s.metrics)) for s in facts.slices)],
         "Baselines": [
-            ("Model", "Rows fitted", "Rows judged", "Threshold", *names),
+            ("Model", "Rows fitted", "Rows judged", "Threshold", *names, "Network better by", "at least", "at most"),
             ("This network", facts.split("train").rows, facts.test_rows, _threshold(facts), *_flat(facts.metrics)),
-            *((b.name, b.fit_rows, b.test_rows, b.threshold, *_flat(b.metrics)) for b in facts.baselines),
+            *((b.name, b.fit_rows, b.test_rows, b.threshold, *_flat(b.metrics), *_behind(b)) for b in facts.baselines),
         ],
         "Data": _data(facts),
         "History": [
@@ -274,6 +278,11 @@ def _gate(verdict: Any) -> Iterable[Row]:
 
 def _threshold(facts: Facts) -> float | None:
     return facts.operating_point.threshold if facts.operating_point else None
+
+
+def _behind(baseline: Baseline) -> list[float]:
+    found = baseline.behind
+    return [found.value, found.lower, found.upper] if found else []
 
 
 def _flat(metrics: Iterable[Metric]) -> list[float]:

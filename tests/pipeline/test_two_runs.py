@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from serving.repository.manifest import Manifest
 from tests.support.pipeline.runs import CONFIG
 
 pytestmark = pytest.mark.slow
@@ -33,6 +34,14 @@ def test_two_versions_are_compared_on_the_same_rows(second: Any, vouch: Any) -> 
     values = [side["auc"]["value"] for side in told["metrics"]]
     assert told["paired"]["auc"]["value"] == pytest.approx(values[1] - values[0], abs=1e-4)
     assert told["paired"]["auc"]["lower"] <= told["paired"]["auc"]["value"] <= told["paired"]["auc"]["upper"]
+
+
+def test_the_report_names_the_model_compared_with(second: Any) -> None:
+    facts = json.loads((second.uri("RunReport", "report") / "report.json").read_text())
+    first = Manifest.read(second.serving / "1")
+    assert (facts["blessed"]["version"], facts["blessed"]["run_id"]) == (1, first.run_id)
+    values = {metric["name"]: metric["value"] for metric in facts["blessed"]["metrics"]}
+    assert values["auc"] == pytest.approx(first.metrics["auc"][0], abs=1e-3)
 
 
 def test_differences_are_told_to_people(second: Any, vouch: Any) -> None:

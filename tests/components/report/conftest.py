@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from components.evaluation.baselines import Baseline
-from components.evaluation.bounds import Metric, Rows
+from components.evaluation.bounds import Difference, Metric, Rows
 from components.report import facts as f
 from components.report.facts import class_curves, confusion_matrix, point_on_test
 from components.verdict import Finding, Verdict
 from config.load import settings_values
 from config.settings import Settings
 
+CLOSE = Difference(0.004, -0.002, 0.01, 0.004)
 FactsMaker = Callable[..., f.Facts]
 METRICS = (
     Metric("auc", 0.9961, 0.9912, 0.9992, asked=0.97),
@@ -88,7 +89,8 @@ def make_facts() -> FactsMaker:
                 kept_epoch=4,
             ),
             "network": f.Network((256, 128, 64, 32, 1), (256, 128, 64, 32, 1), 53_377),
-            "baselines": (Baseline("Logistic regression", 339, rows, 0.5, METRICS),),
+            "baselines": (Baseline("Logistic regression", 339, rows, 0.5, METRICS, 0.99, CLOSE),),
+            "blessed": f.BlessedFacts(2, "20261120T000000.000000", METRICS),
             "stages": (f.Stage("CsvExampleGen", "CACHED", 0.0, 1), f.Stage("Trainer", "COMPLETE", 8.25, 2)),
             "lineage": (f.ArtifactFacts("examples", "Examples", 1, "CsvExampleGen/examples/1"),),
             "environment": {"Python": "3.11.7", "TFX": "1.16.0"},

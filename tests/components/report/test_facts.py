@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from components.evaluation.baselines import Baseline
-from components.evaluation.bounds import Metric, Rows
+from components.evaluation.bounds import Difference, Metric, Rows
 from components.report.facts import MAX_POINTS, class_curves, confusion_matrix, point_on_test
-from components.verdict import Verdict
+from components.verdict import Finding, Verdict
+from tests.components.report.conftest import METRICS
 
 TRUE = np.array([0, 0, 1, 1])
 PROBABILITY = np.array([0.1, 0.6, 0.4, 0.9], np.float32)
@@ -52,22 +53,49 @@ def test_threshold_applies_to_the_lower_bound(lower: float, is_met: bool) -> Non
 
 
 @pytest.mark.parametrize(
-    ("lower", "words"),
-    [(0.9995, "Their bounds do not overlap."), (0.95, "these rows do not set them apart")],
-    ids=["apart", "overlap"],
+    ("lower", "upper", "words"),
+    [(0.003, 0.035, "they are not the same"), (-0.005, 0.035, "these rows do not set them apart")],
+    ids=["apart", "not told apart"],
 )
-def test_best_plain_model_is_named(make_facts: Any, lower: float, words: str) -> None:
-    best = Baseline("SVM (RBF kernel)", 10, 10, 0.5, (Metric("auc", 0.9999, lower, 1.0),))
-    worse = Baseline("Decision tree", 10, 10, 0.5, (Metric("auc", 0.7, 0.6, 0.8),))
-    comparison = make_facts(baselines=(worse, best)).comparison
-    assert "by AUC: SVM (RBF kernel), 1.000; the network: 0.996." in comparison
-    assert words in comparison
+def test_best_plain_model_is_set_beside_the_network_in_pairs(
+    make_facts: Any, lower: float, upper: float, words: str
+) -> None:
+    found = Difference(0.015, lower, upper, 0.01)
+    best = Baseline("Decision tree", 10, 102, 0.5, METRICS, on_eval=0.99, behind=found)
+    luckier_on_test = Baseline(
+        "SVM (RBF kernel)", 10, 102, 0.5, METRICS, on_eval=0.7, behind=replace(found, value=-0.1)
+    )
+    comparison = make_facts(baselines=(luckier_on_test, best)).comparison
+    assert comparison.startswith(
+        "Best plain model by AUC on eval: Decision tree. On the same 102 test rows the network"
+    )
+    assert f"better by 0.015 ({lower:.3f} to {upper:.3f}): {words}." in comparison
+
+
+def test_of_a_loss_the_best_plain_model_is_the_one_with_the_least(make_facts: Any) -> None:
+    facts = make_facts()
+    evaluation = {**facts.settings["evaluation"], "change_metric": "log_loss"}
+    found = Difference(0.01, -0.01, 0.02, 0.01)
+    models = [
+        Baseline(name, 10, 102, 0.5, (), on_eval=goodness, behind=behind)
+        for name, goodness, behind in (("Worst", -0.9, found), ("Best", -0.1, found), ("Margins", None, None))
+    ]
+    comparison = make_facts(baselines=tuple(models), settings={**facts.settings, "evaluation": evaluation}).comparison
+    assert comparison.startswith("Best plain model by Log loss on eval: Best.")
 
 
 def test_nothing_is_compared_where_nothing_is_defined(make_facts: Any) -> None:
     assert make_facts(baselines=()).comparison == ""
-    undefined = replace(make_facts().baselines[0], metrics=(Metric("auc", math.nan, math.nan, math.nan),))
+    undefined = replace(make_facts().baselines[0], on_eval=None, behind=None)
     assert make_facts(baselines=(undefined,)).comparison == ""
+
+
+def test_how_often_the_rows_have_judged_is_said_where_the_metrics_are(make_facts: Any) -> None:
+    assert make_facts().test_use == "that nothing was fitted or chosen on"
+    finding = Finding("TEST_ROWS_JUDGED", "info", "…", details={"judged": 12, "confidence": 0.99})
+    facts = make_facts(verdicts=(Verdict("evaluation", True, "Fine.", (finding,)), Verdict("serving", True, "Fine.")))
+    assert facts.judged == 12
+    assert facts.test_use == "that nothing was fitted on; they have judged 12 candidates"
 
 
 def test_areas_are_those_of_a_case_counted_by_hand() -> None:

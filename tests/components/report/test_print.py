@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from components.evaluation.baselines import Baseline
-from components.evaluation.bounds import Metric
+from components.evaluation.bounds import Difference, Metric
 from components.report.views import render_html
 from tests.support.pdf import text_of
 
@@ -34,7 +34,10 @@ def browser() -> Iterator[Any]:
 
 def test_no_column_is_lost_and_nothing_is_folded_on_paper(browser: Any, make_facts: Any, tmp_path: Path) -> None:
     metrics = tuple(Metric(name, 0.9 + i / 1000, 0.8 + i / 1000, 0.95 + i / 1000) for i, name in enumerate(NAMES))
-    plain = tuple(Baseline(f"Plain model {i}", 339, 113, 0.5, metrics) for i in range(4))
+    plain = tuple(
+        Baseline(f"Plain model {i}", 339, 113, 0.5, metrics, 0.9, Difference(0.1234, 0.0432, 0.2342, 0.1))
+        for i in range(4)
+    )
     file = tmp_path / "report.html"
     file.write_text(render_html(make_facts(metrics=metrics, baselines=plain)), encoding="utf-8")
     page = browser.new_page(viewport={"width": A4_WITHIN_MARGINS, "height": 1000})
@@ -44,5 +47,6 @@ def test_no_column_is_lost_and_nothing_is_folded_on_paper(browser: Any, make_fac
     assert page.evaluate(HIDDEN) == 0
     printed = text_of(page.pdf(format="A4", prefer_css_page_size=True))
     numbers = [f"{value:.3f}" for m in metrics for value in (m.value, m.lower, m.upper)]
+    assert all(printed.count(number) >= len(plain) for number in ("0.123", "0.043", "0.234"))
     assert [number for number in numbers if printed.count(number) < 1 + len(plain)] == []
     page.close()

@@ -15,10 +15,10 @@ import yaml
 
 from common.errors import ConfigError
 from components.evaluation.bounds import Metric
-from components.report.facts import History, Network, SliceFacts, SplitFacts, class_curves
+from components.report.facts import BlessedFacts, History, Network, SliceFacts, SplitFacts, class_curves
 from components.report.figures import HEIGHT_PX, WIDTH_PX, write_png
 from components.report.views import render_card, render_html, write_xlsx
-from components.verdict import Verdict
+from components.verdict import Finding, Verdict
 
 VOID = {"meta", "link", "line", "circle", "path", "rect", "br"}
 NAN_METRICS = (Metric("auc", math.nan, math.nan, math.nan, asked=0.97), Metric("recall", 0.5, 0.1, 0.9))
@@ -43,6 +43,7 @@ ODD = {
     "empty slice": {"slices": (SliceFacts("stain = red", 0, NAN_METRICS),)},
     "no slices": {"slices": ()},
     "no baselines": {"baselines": ()},
+    "nothing blessed": {"blessed": None},
     "no stages": {"stages": ()},
     "tuned": {"network": TUNED},
     "one epoch": {"history": History({"loss": [0.7], "val_loss": [0.6]}, 1)},
@@ -157,6 +158,24 @@ def test_the_command_is_the_one_that_was_run(make_facts: Any) -> None:
     facts = make_facts(command="python local_runner.py run elsewhere/x --set model.epochs=3")
     assert "`python local_runner.py run elsewhere/x --set model.epochs=3` on the same data" in render_card(facts)
     assert "run elsewhere/x --set model.epochs=3" in render_html(facts)
+
+
+def test_the_blessed_model_is_named_with_its_numbers(make_facts: Any) -> None:
+    other = (Metric("auc", 0.8766, 0.8, 0.9),)
+    facts = make_facts(blessed=BlessedFacts(2, "20261120T000000.000000", other))
+    for text in (render_html(facts), render_card(facts)):
+        assert "version 2 (run 20261120T000000.000000)" in text
+        assert "0.877" in text
+    assert "version 2" not in render_card(make_facts(blessed=None))
+
+
+def test_the_gates_word_on_the_operating_point_stands_beside_it(make_facts: Any) -> None:
+    finding = Finding(
+        "OPERATING_POINT", "info", "asked was a recall of 0.95; test saw 0.9474, surely between 0.8 and 0.99."
+    )
+    facts = make_facts(verdicts=(Verdict("evaluation", True, "Fine.", (finding,)), Verdict("serving", True, "Fine.")))
+    for text in (render_html(facts), render_card(facts)):
+        assert "Asked was a recall of 0.95; test saw 0.9474" in text
 
 
 def test_text_from_data_stays_text(make_facts: Any) -> None:
