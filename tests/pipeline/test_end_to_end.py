@@ -176,6 +176,7 @@ def test_a_version_taken_away_is_pushed_again(borrow: Any, run_pipeline: Any) ->
         assert versions(again.serving) == [2], "a number once given is not given again"
 
 
+@pytest.mark.exhaustive
 def test_a_threshold_and_a_limit_of_the_probe_retrain_nothing_and_push_nothing_again(
     borrow: Any, run_pipeline: Any
 ) -> None:

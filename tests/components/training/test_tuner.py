@@ -72,6 +72,7 @@ def test_every_trial_was_run(tuned: Any) -> None:
     assert [trial["score"] for trial in trials] == sorted(trial["score"] for trial in trials)
 
 
+@pytest.mark.exhaustive
 def test_report_and_version_say_what_the_tuner_chose_and_how_to_repeat_it(tuned: Any) -> None:
     report = tuned.uri("RunReport", "report")
     facts = json.loads((report / "report.json").read_text())
