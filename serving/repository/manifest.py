@@ -74,6 +74,18 @@ class Manifest:
     def is_blessed(self) -> bool:
         return all(gate in self.verdicts and self.verdicts[gate].passed for gate in GATES)
 
+    def told(self, *kinds: str) -> list[str]:
+        """Return what the evaluation gate says by its findings of these kinds, as a sentence each."""
+        evaluation = self.verdicts.get("evaluation")
+        found = evaluation.evidence if evaluation else []
+        sentences = (str(finding.get("sentence", "")) for finding in found if finding.get("kind") in kinds)
+        return [sentence[:1].upper() + sentence[1:] for sentence in sentences]
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether its probabilities may be called calibrated."""
+        return bool(self.told("CALIBRATED"))
+
     @property
     def sentences(self) -> dict[str, str]:
         return {gate: verdict.sentence for gate, verdict in self.verdicts.items()}

@@ -127,6 +127,7 @@ def _version(folder: Path, labels: list[str]) -> VersionItem:
         run_id=manifest.run_id,
         threshold=(manifest.operating_point or {}).get("threshold"),
         verdicts=manifest.sentences,
+        calibrated=manifest.is_calibrated,
         metrics={name: _metric(value) for name, value in manifest.metrics.items()},
     )
 

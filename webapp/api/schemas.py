@@ -213,6 +213,9 @@ class VersionItem(Given):
     threshold: Threshold = None
     metrics: dict[str, Metric] = Field({}, description="On the test split, by name.")
     verdicts: dict[str, str] = Field({}, description="What each gate said.")
+    calibrated: bool | None = Field(
+        None, description="Whether test showed that the probabilities may be called calibrated."
+    )
     problem: str = Field("", description="Why nothing is known of it; empty: all is well.")
 
 

@@ -84,6 +84,15 @@ class VersionView:
         sentences = self.manifest.sentences if self.manifest else {}
         return [(str(GATES.get(gate, gate)), sentence) for gate, sentence in sentences.items()]
 
+    @property
+    def remarks(self) -> list[tuple[str, str]]:
+        """What test saw at the decision threshold, and of the probabilities."""
+        if self.manifest is None:
+            return []
+        title = "Calibrated" if self.manifest.is_calibrated else "Probabilities"
+        kinds = {"Decisions": ("OPERATING_POINT",), title: ("CALIBRATED", "NOT_SHOWN_CALIBRATED")}
+        return [(name, sentence) for name, found in kinds.items() for sentence in self.manifest.told(*found)]
+
 
 @dataclass(frozen=True)
 class ModelView:

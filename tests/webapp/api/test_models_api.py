@@ -47,6 +47,7 @@ def test_a_model_is_told_with_features_metrics_and_verdicts(make_app: Apps, two_
     assert newest.metrics["auc"].model_dump() == {"value": 0.92, "lower": 0.85, "upper": 0.99}
     assert newest.metrics["loss"].model_dump() == {"value": 0.3, "lower": None, "upper": None}
     assert newest.verdicts["evaluation"].startswith("Blessed")
+    assert newest.calibrated is False
     assert newest.threshold == 0.4
     radius = found.features[0]
     assert (radius.name, radius.type, radius.required) == ("radius", "number", True)

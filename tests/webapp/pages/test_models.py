@@ -92,8 +92,11 @@ def test_a_version_shows_its_metrics_verdicts_labels_and_whether_it_is_loaded(op
         "Calibration error 0.02",
         "Evaluation: Blessed on 60 test rows",
         "Serving: Loaded in 0.3 s",
+        "Decisions: Accuracy is 0.95 at the threshold 0.63, 0.94 at 0.5.",
+        "Probabilities: The probability of the positive class is off by 0.06.",
     ):
         assert words in told
+    assert "alibrated" not in told, "no manifest says so"
     assert "stable" not in card_of(page, 2).split("AUC")[0]
     assert [link["id"] for link in page.select("section.version")] == ["version-2", "version-1"], "the newest first"
 
