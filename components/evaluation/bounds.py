@@ -10,7 +10,7 @@ holds is measured by `python -m bench.bounds`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ CHUNK_CELLS = 2_000_000  # weights held at once
 MOST_REDRAWN = 10_000  # rows or groups: of more, the error of so many is scaled to all
 POSTERIOR_DRAWS = 4000
 LEAST_PROBABILITY = 1e-7  # a float32 says nothing below
+FEW_MISTAKES = 5  # rows, or groups: below, a loss is bounded as if there may be more
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -115,7 +116,8 @@ def _bounds(rows: Rows, metric: str, confidence: float, samples: int, rng: np.ra
     if metric in AREAS:
         return _bounded_area(rows, AREAS[metric], confidence, samples, rng)
     if metric in LOSSES:
-        return _bounded_mean(_losses(rows, metric), rows.unit, confidence, samples, rng)
+        value, lower, upper = _bounded_mean(_losses(rows, metric), rows.unit, confidence, samples, rng)
+        return value, lower, max(upper, value + _unseen_mistakes(rows, metric, confidence))
     return _bounded_share(rows, metric, confidence, rng)
 
 
@@ -268,6 +270,25 @@ def _bounded_mean(losses: Floats, unit: Indices, confidence: float, samples: int
     known = known[~np.isnan(known)]
     low, high = np.quantile(known, [1 - confidence, confidence]) if len(known) else (0.0, 0.0)
     return float(mean[0]), max(0.0, float(mean[0] - high * error[0])), float(mean[0] - low * error[0])
+
+
+def _unseen_mistakes(rows: Rows, metric: str, confidence: float) -> float:
+    """Return what mistakes may cost that so few rows have not shown, 0 where they show enough of them.
+
+    Redrawing rows knows no mistake that none of them makes: a model that is sure of everything would be bounded by its
+    own value. As many more of them (or groups) are counted as the exact bound of their share allows.
+    """
+    given = rows.probabilities.astype(float)
+    is_wrong = given.argmax(axis=1) != rows.true
+    units, wrong = len(np.unique(rows.unit)), len(np.unique(rows.unit[is_wrong]))
+    if wrong >= FEW_MISTAKES:
+        return 0.0
+    others = given.copy()
+    others[np.arange(len(rows)), rows.true] = -1
+    mistaken = _losses(replace(rows, true=others.argmax(axis=1)), metric)[~is_wrong]
+    gain = mistaken - _losses(rows, metric)[~is_wrong]
+    more = clopper_pearson(wrong, units, confidence)[1] - wrong / units
+    return float(more * gain.mean()) if len(gain) else 0.0
 
 
 def _mean_and_error(sums: Floats, units: int) -> tuple[Floats, Floats]:

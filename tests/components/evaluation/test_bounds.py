@@ -160,3 +160,14 @@ def test_of_a_loss_the_upper_bound_must_stay_below_what_is_asked() -> None:
     assert loss.is_met is area.is_met is False
     assert Metric("log_loss", 0.2, 0.1, 0.3, asked=0.3).is_met
     assert loss.goodness > Metric("log_loss", 0.4, 0.3, 0.5).goodness
+
+
+@pytest.mark.parametrize("metric", ["log_loss", "brier"])
+def test_a_model_that_is_sure_of_everything_is_not_vouched_for_by_its_own_losses(metric: str) -> None:
+    """A hundred rows without a mistake leave room for 3 % of them; all losses equal, the bound was the value."""
+    true = np.arange(100) % 2
+    sure = Rows(true, true, np.where(np.eye(2)[true] == 1, 1 - 1e-6, 1e-6), 1)
+    bounded = evaluate(sure, [metric], confidence=0.95, samples=200, seed=0)[metric]
+    assert bounded.value < 1e-5
+    cost = {"log_loss": -np.log(1e-6), "brier": 1.0}[metric]
+    assert bounded.upper == pytest.approx((1 - 0.05 ** (1 / 100)) * cost, rel=0.01)
