@@ -112,7 +112,6 @@ def _names(folder: Path) -> set[str]:
 
 
 def with_facts(schema: pa.Schema, facts: Mapping[str, Any]) -> pa.Schema:
-    """Return the schema with what the file will say of itself."""
     return schema.with_metadata({FACTS: json.dumps(facts)})
 
 
@@ -179,7 +178,6 @@ def inputs(table: pa.Table) -> pa.Table:
 
 
 def start_of(day: date) -> datetime:
-    """Return a day's first moment."""
     return datetime.combine(day, datetime.min.time(), timezone.utc)
 
 

@@ -62,7 +62,6 @@ class Feedback:
 
     @property
     def key(self) -> Key:
-        """Which prediction it is about."""
         return self.request_id, self.row
 
 
@@ -75,7 +74,6 @@ def keep(connection: Connection, model: str, predicted: datetime, feedback: Feed
 
 
 def of_requests(connection: Connection, model: str, request_ids: Iterable[str]) -> dict[Key, Feedback]:
-    """Return the true labels of the predictions of some requests."""
     labels = {}
     for some in _among(request_ids):
         for row in connection.execute(select(table).where(table.c.model == model, some)):
@@ -94,7 +92,6 @@ def forget(connection: Connection, model: str, keys: Iterable[Key]) -> int:
 
 
 def forget_before(connection: Connection, moment: datetime) -> None:
-    """Delete the true labels of predictions that are older."""
     connection.execute(delete(table).where(table.c.predicted < moment.timestamp()))
 
 

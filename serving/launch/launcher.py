@@ -68,7 +68,6 @@ class Running:
         return self.root / LOG
 
     def urls(self, model: str) -> dict[str, str]:
-        """Return where to look at a model: its status, its metadata and the server's metrics."""
         base = f"{self.addresses.rest}/v1/models/{model}"
         metrics = f"{self.addresses.rest}/monitoring/prometheus/metrics"
         return {"status": base, "metadata": f"{base}/metadata", "metrics": metrics}

@@ -62,7 +62,6 @@ def job(model: str, job_id: str) -> Response:
 @blueprint.get("/batch/<model>/template.csv")
 @requires(Role.VIEWER)
 def template(model: str) -> Response:
-    """Send a CSV that can be uploaded as it is: the header and some rows."""
     model_version, file = frame.form_version(model), io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([safe_text(field.name) for field in model_version.fields])

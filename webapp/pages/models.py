@@ -108,7 +108,7 @@ class ModelView:
 
     @property
     def sentence(self) -> str:
-        return sentence(self.state) if self.state else "nothing is released yet"
+        return str(self.state or "nothing is released yet")
 
 
 def rolled_back(history: Iterable[Entry]) -> dict[int, str]:
@@ -202,7 +202,7 @@ def read_step(what: str, form: Mapping[str, str], before: State | None) -> Step:
     stable, trial = _held(before)
     if what == "rollback":
         if before is None or not (before.candidate or before.previous):
-            raise DataError("there is nothing to go back to", got=sentence(before) if before else None)
+            raise DataError("there is nothing to go back to", got=before)
         after = (stable, _trial(None, 0)) if before.candidate else (_numbered(before.previous), trial)
         return Step(what, before, "Roll back", after, (UNLOADED,))
     weight = _number(form.get("weight", "0"), "share of the requests", 0, 100) if what == "canary" else 0.0
@@ -225,15 +225,6 @@ def _held(state: State | None) -> tuple[str, str]:
 def seen(state: State | None) -> str:
     """Return what stands for a state in a form, to tell whether it is still the same when the form comes back."""
     return f"{state.stable}.{state.previous}.{state.candidate}.{state.weight_percent:g}" if state else "none"
-
-
-def sentence(state: State) -> str:
-    words = f"version {state.stable} is stable"
-    if state.candidate:
-        words += f", version {state.candidate} gets {state.weight_percent:g}% of the requests"
-    if state.previous:
-        words += f"; version {state.previous} is kept loaded for a rollback"
-    return str(words)
 
 
 def change_told(what: str) -> str:
@@ -270,7 +261,6 @@ def _trial(number: int | None, weight_percent: float) -> str:
     return f"version {number}, {weight_percent:g}% of the requests"
 
 
-blueprint.add_app_template_filter(sentence, "state")
 blueprint.add_app_template_filter(change_told, "change")
 
 
@@ -355,7 +345,7 @@ def _changed(model: str, what: str) -> AnyResponse:
         state = _released(model, step)
     except VouchError as error:
         return page_with(_confirm_page(model, step, error), error)
-    flash(f"Done: {sentence(state)}.", "pass")
+    flash(f"Done: {state}.", "pass")
     return redirect(url_for(".one", model=model), 303)
 
 

@@ -96,13 +96,11 @@ class FieldRules:
         return self.is_text or value == self.blank or not (value < self.seen_low or value > self.seen_high)
 
     def caution(self, value: Any) -> Caution:
-        """Return what to say of a value that is not seen."""
         if self.field.stats.seen is not None:
             return Caution(self.name, shown(value), "the training data never had this value")
         return Caution(self.name, shown(value), f"the training data reach from {self.seen_low:g} to {self.seen_high:g}")
 
     def problem(self, rule: str, got: Any, row: int | None = None) -> Problem:
-        """Return a broken rule as it is told."""
         return Problem(self.name, rule, shown(got), self.field.example, row)
 
     def _fitting(self, text: str) -> str:
@@ -138,7 +136,6 @@ class FieldRules:
 
 @lru_cache(maxsize=64)
 def rules_of(model_version: ModelVersion) -> tuple[FieldRules, ...]:
-    """Return the rules of a version's fields, in their order."""
     return tuple(map(_rules, model_version.fields))
 
 

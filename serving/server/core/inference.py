@@ -136,7 +136,6 @@ class Inference:
         return read(arrays)
 
     def metadata(self, spec: ModelSpec) -> Result[Mapping[str, Any]]:
-        """Return every SignatureDef of a version by name."""
         handle = self._acquire(spec)
         try:
             return Result(ModelSpec(handle.name, handle.version), handle.servable.signatures)
