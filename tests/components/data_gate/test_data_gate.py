@@ -28,6 +28,7 @@ def run_gate(folder: Path, source: Path, override: str = "") -> None:
     from components.data_gate.component import DataGate
     from components.data_gate.scan import Columns
     from components.examples.component import make_example_gen
+    from pipeline.pipeline import LOCAL_BEAM_ARGS
 
     settings = load_settings(CONFIG)
     settings = settings.model_copy(update={"data": settings.data.model_copy(update={"source": source})})
@@ -53,6 +54,7 @@ def run_gate(folder: Path, source: Path, override: str = "") -> None:
             components=[examples, statistics, schema, validator, gate],
             metadata_connection_config=metadata.sqlite_metadata_connection_config(str(folder / "metadata.sqlite")),
             enable_cache=True,
+            beam_pipeline_args=LOCAL_BEAM_ARGS,
         )
     )
 

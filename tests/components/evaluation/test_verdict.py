@@ -199,6 +199,9 @@ def test_no_test_rows_no_blessing(evaluate: Callable[..., Evaluated], table: dic
 
 def test_our_metrics_are_those_of_tfma(first: Evaluated, table: dict[str, Any], examples: Any, tmp_path: Path) -> None:
     import tensorflow_model_analysis as tfma
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    from pipeline.pipeline import LOCAL_BEAM_ARGS
 
     save_model(tmp_path, GOOD)
     asked = tfma.EvalConfig(
@@ -223,6 +226,7 @@ def test_our_metrics_are_those_of_tfma(first: Evaluated, table: dict[str, Any], 
         asked,
         data_location=f"{examples.uri}/Split-test/*",
         output_path=str(tmp_path / "out"),
+        pipeline_options=PipelineOptions(LOCAL_BEAM_ARGS),
     )
     [(_, outputs)] = result.slicing_metrics
     theirs = {name: value["doubleValue"] for name, value in outputs[""][""].items()}
