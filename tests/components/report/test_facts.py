@@ -12,7 +12,6 @@ from components.evaluation.baselines import Baseline
 from components.evaluation.bounds import Difference, Metric, Rows
 from components.report.facts import MAX_POINTS, class_curves, confusion_matrix, point_on_test
 from components.verdict import Finding, Verdict
-from tests.components.report.conftest import METRICS
 
 TRUE = np.array([0, 0, 1, 1])
 PROBABILITY = np.array([0.1, 0.6, 0.4, 0.9], np.float32)
@@ -61,9 +60,10 @@ def test_best_plain_model_is_set_beside_the_network_in_pairs(
     make_facts: Any, lower: float, upper: float, words: str
 ) -> None:
     found = Difference(0.015, lower, upper, 0.01)
-    best = Baseline("Decision tree", 10, 102, 0.5, METRICS, on_eval=0.99, behind=found)
+    metrics = make_facts().metrics
+    best = Baseline("Decision tree", 10, 102, 0.5, metrics, on_eval=0.99, behind=found)
     luckier_on_test = Baseline(
-        "SVM (RBF kernel)", 10, 102, 0.5, METRICS, on_eval=0.7, behind=replace(found, value=-0.1)
+        "SVM (RBF kernel)", 10, 102, 0.5, metrics, on_eval=0.7, behind=replace(found, value=-0.1)
     )
     comparison = make_facts(baselines=(luckier_on_test, best)).comparison
     assert comparison.startswith(
