@@ -66,6 +66,21 @@ def test_numbers_alone_travel_as_one_matrix(
     assert fake.asked[0]["signature_name"] == signature
 
 
+def test_large_whole_numbers_travel_to_the_last_digit(
+    make_bench: Callable[..., Bench], fake: FakeModelServer, made: dict[str, Made], tmp_path: Path
+) -> None:
+    """As float32 the seconds of two minutes are one number."""
+    cells = made["cells"]
+    name = next(iter(cells.columns))
+    seconds = [1_700_000_001 + i for i in range(len(cells.columns[name]))]
+    make_version(tmp_path, replace(cells, columns={**cells.columns, name: seconds}), 1)
+    release(tmp_path, "cells", 1)
+    bench = make_bench(tmp_path)
+    bench.predictor.predict("cells", [cells.row(0) | {name: seconds[0]}], ASKED)
+    [sent] = fake.asked[0]["inputs"]["features"]
+    assert seconds[0] in sent
+
+
 def test_what_is_missing_travels_as_the_model_takes_it(
     make_bench: Callable[..., Bench], fake: FakeModelServer, made: dict[str, Made], tmp_path: Path
 ) -> None:
