@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from config.settings import Settings
 
 CONFIG = click.argument("config", type=click.Path(path_type=Path))
+OBJECTIVES = ("f1", "balanced_accuracy", "accuracy", "recall_at_least", "precision_at_least", "cost")
 SETS = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one setting.")
 
 
@@ -127,7 +128,7 @@ def predict(config: Path, overrides: tuple[str, ...], rows: int) -> None:
 
 @main.command()
 @CONFIG
-@click.argument("objective", metavar="OBJECTIVE")
+@click.argument("objective", type=click.Choice(OBJECTIVES))
 @click.option("--at-least", type=float, help="The share that recall_at_least or precision_at_least asks for.")
 @click.option("--miss-cost", type=float, help="With cost: how many false alarms one miss costs as much as.")
 @click.option("--version", type=int, help="Whose weights. Default: the newest pushed version's.")
@@ -142,8 +143,7 @@ def set_operating_point(
 ) -> None:
     """Push a version that decides by OBJECTIVE, with the weights of another one: nothing is trained.
 
-    OBJECTIVE: f1, balanced_accuracy, accuracy, recall_at_least, precision_at_least or cost. All gates judge it anew.
-    Put it into pipeline.yaml, too, or the next run decides as before.
+    All gates judge it anew. Put it into pipeline.yaml, too, or the next run decides as before.
     """
     given = {"objective": objective, "at_least": at_least, "miss_cost": miss_cost}
     point = ", ".join(f"{key}: {value}" for key, value in given.items() if value is not None)
@@ -162,6 +162,7 @@ def set_operating_point(
 @click.option("--id", "ids", multiple=True, metavar="COLUMN", help="Column that identifies rows; left out.")
 @click.option("--group-by", help="Column whose rows must stay in one split.")
 @click.option("--time", help="Column of dates or numbers: the earliest rows train, the latest test.")
+@click.option("--objective", type=click.Choice(OBJECTIVES), help="Binary labels: what the threshold is chosen for.")
 @click.option("--name", help="Name of the model. Default: from the file's name.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("config"), show_default=True, help="Parent folder."
@@ -174,6 +175,7 @@ def init(
     ids: tuple[str, ...],
     group_by: str | None,
     time: str | None,
+    objective: str | None,
     name: str | None,
     out: Path,
     force: bool,
@@ -182,7 +184,16 @@ def init(
     from config.onboard.init import onboard
 
     result = onboard(
-        data, label=label, positive=positive, ids=ids, group_by=group_by, time=time, name=name, out=out, force=force
+        data,
+        label=label,
+        positive=positive,
+        ids=ids,
+        group_by=group_by,
+        time=time,
+        objective=objective,
+        name=name,
+        out=out,
+        force=force,
     )
     click.echo(result)
 

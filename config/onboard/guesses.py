@@ -111,8 +111,14 @@ def presence_floor(share: float, smallest_split: float) -> tuple[float, bool]:
     return max(0.0, math.floor(100 * (share - max(0.1, 3 * deviation))) / 100), share * smallest_split >= 10
 
 
-def objective(classes: Mapping[str, int]) -> tuple[str, str]:
-    """Return what two classes' decision threshold is chosen for, and why."""
+def choose_objective(classes: Mapping[str, int], wanted: str | None) -> tuple[str, str] | None:
+    """Return what two classes' decision threshold is chosen for, `wanted` if given, and why; None with more classes."""
+    if len(classes) != 2:
+        if wanted:
+            raise ConfigError("no decision threshold is chosen", got=f"{len(classes)} classes", wanted="two of them")
+        return None
+    if wanted:
+        return wanted, "As given."
     rarest = min(classes, key=lambda text: classes[text])
     share = classes[rarest] / sum(classes.values())
     if share < RARE:

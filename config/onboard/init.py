@@ -18,9 +18,9 @@ from common.tables.dialect import BLANKS_BETWEEN_COLUMNS
 from common.text import NULL_TEXTS, nearest
 from config.load import CONFIG_NAME, load_settings
 from config.onboard.guesses import (
+    choose_objective,
     choose_positive,
     deals_rows,
-    objective,
     presence_floor,
     read_classes,
     shortened,
@@ -46,6 +46,7 @@ def onboard(
     ids: Sequence[str] = (),
     group_by: str | None = None,
     time: str | None = None,
+    objective: str | None = None,
     name: str | None = None,
     out: Path = Path("config"),
     force: bool = False,
@@ -90,7 +91,19 @@ def onboard(
     copies = [] if groups or times else raw.copies([column.name for column in features])
     different = len(copies) if copies and deals_rows(copies) else None
     result = OnboardResult(
-        raw, folder, label, classes, positive, why_positive, nulls, groups, times, different, ignored, features
+        raw,
+        folder,
+        label,
+        classes,
+        positive,
+        why_positive,
+        choose_objective(classes, objective),
+        nulls,
+        groups,
+        times,
+        different,
+        ignored,
+        features,
     )
     write_text(result.schema, result.contract_text())
     write_text(result.config, result.settings_text())
@@ -108,6 +121,7 @@ class OnboardResult:
     classes: Mapping[str, int]  # rows of each
     positive: str | None
     why_positive: str
+    objective: tuple[str, str] | None  # what the decision threshold is chosen for, and why
     nulls: tuple[str, ...]
     groups: Column | None
     times: Column | None
@@ -170,7 +184,7 @@ class OnboardResult:
             "split": {"train": train, "eval": eval_, "test": test} | self._dealing(),
             "categorical": [],
             "model": {"hidden_units": [256, 128, 64, 32], "dropout": 0.3, **training(self.rows * train // 100)},
-            **({"operating_point": {"objective": objective(self.classes)[0]}} if self.positive is not None else {}),
+            **({"operating_point": {"objective": self.objective[0]}} if self.objective else {}),
             "evaluation": {"metrics": metrics, "when_plain_is_better": "refuse"},
             "features": {column: _display(column) for column in self.features},
         }
@@ -195,7 +209,7 @@ class OnboardResult:
             "split": [_split_note(self.rows, self.classes), *filter(None, [self._dealing_note()])],
             "categorical": self._code_notes(),
             "model": ["Steps and batch size follow from the number of rows; the layers are the default ones."],
-            "operating_point.objective": [objective(self.classes)[1]] if self.positive is not None else [],
+            "operating_point.objective": [self.objective[1]] if self.objective else [],
             "evaluation.when_plain_is_better": [
                 "A model must be better than chance and no worse than plain models on the same rows. If it must reach "
                 "a number of its own besides, say so in `thresholds`, below what a run shows."

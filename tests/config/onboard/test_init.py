@@ -393,6 +393,13 @@ def test_the_test_split_and_the_operating_point_suit_the_rows(
     assert settings.operating_point.objective == ("f1" if share < 0.2 else "accuracy")
 
 
+def test_the_objective_may_be_told_where_there_is_a_threshold(init: Init) -> None:
+    settings, _ = read(init(toy(), objective="recall_at_least"))
+    assert (settings.operating_point.objective, settings.operating_point.at_least) == ("recall_at_least", 0.95)
+    with pytest.raises(ConfigError, match="no decision threshold is chosen"):
+        init(toy(y=["a", "b", "c", "d"] * 50), objective="f1", name="four")
+
+
 def test_the_name_comes_from_the_file(init: Init, tmp_path: Path) -> None:
     assert init(toy()).name == "toy"
     (tmp_path / "2024 Größe-final.csv").write_text(toy().to_csv(index=False), encoding="utf-8")
