@@ -29,7 +29,15 @@ from components.pusher.component import AtomicPusher
 from components.report.component import RunReport
 from config.load import settings_hash
 from config.schema import check_schema, model_features, read_schema
-from config.settings import DataGateSettings, ModelSettings, ProbeSettings, Settings, ShowcaseSettings, TunerSettings
+from config.settings import (
+    DataGateSettings,
+    EvaluationSettings,
+    ModelSettings,
+    ProbeSettings,
+    Settings,
+    ShowcaseSettings,
+    TunerSettings,
+)
 
 # Beam's in-process runner by its own name: its default first looks for a faster one to fetch from the network. An image
 # is named because TFX would else build a source package for each component; the local runner uses neither.
@@ -224,6 +232,7 @@ def _for_training(settings: Settings) -> Settings:
         vocabulary_size=settings.vocabulary_size,
         model=settings.model,
         operating_point=settings.operating_point,
+        evaluation=EvaluationSettings(metrics=("auc",)),  # the default holds metrics that are for two classes only
         probe=ProbeSettings(golden_rows=settings.probe.golden_rows),
     )
 

@@ -102,6 +102,14 @@ def test_what_it_reads_does(change: dict[str, Any]) -> None:
     assert _for_training(Settings.model_validate(PLAIN | change)) != _for_training(Settings.model_validate(PLAIN))
 
 
+def test_three_classes_can_be_trained_on() -> None:
+    from pipeline.pipeline import _for_training
+
+    data = {"source": "toy.csv", "label": "y", "classes": ["a", "b", "c"]}
+    settings = Settings.model_validate(PLAIN | {"data": data, "evaluation": {"metrics": ["auc", "accuracy"]}})
+    assert _for_training(settings).data.classes == ("a", "b", "c")
+
+
 def test_a_model_setting_does_not_change_how_a_given_model_is_judged() -> None:
     from pipeline.pipeline import _for_evaluation
 
