@@ -187,6 +187,27 @@ def test_a_threshold_and_a_limit_of_the_probe_retrain_nothing_and_push_nothing_a
         assert "already there as version 1" in again.output
 
 
+@pytest.fixture
+def other_point(borrow: Any, vouch: Any) -> Any:
+    """What is pushed and said once another operating point is set, beside the version whose weights it takes."""
+    with borrow() as var:
+        done = vouch(var, "set-operating-point", CONFIG, "recall_at_least", "--at-least", "0.7")
+        assert done.returncode == 0, done.stdout + done.stderr
+        folders = [var / "serving" / "breast_cancer" / number for number in ("1", "2")]
+        facts = [json.loads((folder / "assets.extra" / "training.json").read_text()) for folder in folders]
+        yield done.stdout, [Manifest.read(folder) for folder in folders], facts
+
+
+def test_another_operating_point_is_set_without_training(other_point: Any) -> None:
+    said, (first, second), (trained, taken) = other_point
+    assert "pushed as version 2" in said
+    assert taken["weights_digest"] == trained["weights_digest"]
+    assert taken["history"] == trained["history"]
+    assert second.operating_point["threshold"] > first.operating_point["threshold"]
+    assert second.operating_point["at_least"] == 0.7
+    assert second.is_blessed, "all gates judged it anew"
+
+
 def test_another_model_setting_runs_from_trainer(changed_model: Any) -> None:
     assert changed_model.returncode == 0, changed_model.output
     assert changed_model.executed == FROM_TRAINER
@@ -230,27 +251,6 @@ def test_the_next_model_is_pushed_beside_the_first(changed_model: Any) -> None:
     assert [problems(changed_model.serving / str(v)) for v in (1, 2)] == [[], []]
     digests = {Manifest.read(changed_model.serving / str(v)).digest for v in (1, 2)}
     assert len(digests) == 2
-
-
-@pytest.fixture(scope="module")
-def other_point(borrow: Any, vouch: Any) -> Any:
-    """What is pushed and said once another operating point is set, beside the version whose weights it takes."""
-    with borrow() as var:
-        done = vouch(var, "set-operating-point", CONFIG, "recall_at_least", "--at-least", "0.7")
-        assert done.returncode == 0, done.stdout + done.stderr
-        folders = [var / "serving" / "breast_cancer" / number for number in ("1", "2")]
-        facts = [json.loads((folder / "assets.extra" / "training.json").read_text()) for folder in folders]
-        yield done.stdout, [Manifest.read(folder) for folder in folders], facts
-
-
-def test_another_operating_point_is_set_without_training(other_point: Any) -> None:
-    said, (first, second), (trained, taken) = other_point
-    assert "pushed as version 2" in said
-    assert taken["weights_digest"] == trained["weights_digest"]
-    assert taken["history"] == trained["history"]
-    assert second.operating_point["threshold"] > first.operating_point["threshold"]
-    assert second.operating_point["at_least"] == 0.7
-    assert second.is_blessed, "all gates judged it anew"
 
 
 def test_a_refused_model_ends_with_4_and_is_not_pushed(refused: Any) -> None:
