@@ -11,7 +11,7 @@ import pytest
 
 from components.verdict import Finding
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.exhaustive]  # whole runs of tables of their own
 STAMP = 1_700_000_000
 NUMBERS = ("examples", "self", "Age", "age", "_freq_", "lambda", "features", "probabilities", "Größe")
 TEXTS = ("job type", "job-type", "Stadt/性别")
