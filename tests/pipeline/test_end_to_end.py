@@ -282,7 +282,7 @@ def test_a_table_nobody_described_just_works(iris: Any) -> None:
     assert iris.run.pushed_version == 1
     assert all(verdict.passed for verdict in iris.verdicts.values())
     assert problems(iris.serving / "1") == []
-    assert "accuracy" in iris.verdicts["evaluation"].sentence
+    assert "the best plain model's" in iris.verdicts["evaluation"].sentence
     assert Manifest.read(iris.serving / "1").operating_point is None, "there is none for three classes"
 
 
