@@ -11,7 +11,7 @@ import pytest
 from serving.repository.manifest import Manifest
 from tests.support.pipeline.runs import CONFIG
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.exhaustive]
 SETS = ["model.epochs=30", "evaluation.change_margin=0.1"]
 
 

@@ -47,12 +47,6 @@ def examples(table: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="module")
-def dealt(table: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The same test rows, with others to fit plain models on."""
-    return write_examples(tmp_path_factory.mktemp("dealt"), table, ROWS, others=tiny_table(300, seed=4))
-
-
-@pytest.fixture(scope="module")
 def evaluate(examples: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Evaluated]:
     """Run the component's executor as the graph does and read what it says."""
 
@@ -147,38 +141,70 @@ def test_a_loss_that_may_be_too_high_is_refused(evaluate: Callable[..., Evaluate
     assert not run.verdict.passed
 
 
-def test_a_model_that_knows_nothing_is_refused_whatever_is_asked(evaluate: Callable[..., Evaluated]) -> None:
-    run = evaluate(BAD, asked=tiny_settings(thresholds={}))
-    assert not run.blessed
-    assert run.kinds["NO_BETTER_THAN_CHANCE"] == "error"
+def judged(truth: float, **evaluation: Any) -> Any:
+    """The verdict on what a tiny model says of rows, beside plain models, without TFMA between."""
+    import numpy as np
+
+    from components.evaluation.baselines import compare
+    from components.evaluation.bounds import Rows
+    from components.evaluation.bounds import evaluate as bounded
+    from components.evaluation.comparison import Comparison
+    from components.evaluation.looks import Looks
+    from components.evaluation.verdict import OVERALL, SliceMetrics, judge
+    from components.table import Table
+
+    settings = tiny_settings(**evaluation)
+    dealt = [tiny_table(rows, seed) for rows, seed in ((300, 4), (100, 5), (ROWS, 3))]
+    tables = [
+        Table(np.stack([t["signal"], t["noise"]], axis=1), np.zeros((len(t["true"]), 0), object), t["true"].astype(int))
+        for t in dealt
+    ]
+    test = dealt[2]
+    yes = 1 / (1 + np.exp(-truth * (test["signal"] - 0.5) - 2.0 * test["noise"]))
+    rows = Rows(test["true"].astype(int), (yes >= 0.5).astype(int), np.stack([1 - yes, yes], axis=1), 1)
+
+    def part(name: str, some: Rows) -> SliceMetrics:
+        values = bounded(some, ["auc", "recall"], confidence=0.95, samples=200, seed=0).values()
+        return SliceMetrics(name, len(some), None, {m.name: (m.value, m.lower, m.upper) for m in values})
+
+    parts = [part(OVERALL, rows), part("colour = red", rows.of(test["colour"] == "red"))]
+    train, tuned, held_out = tables
+    baselines = compare(train, tuned, held_out, settings, rows)
+    return judge(parts, rows, Comparison(), baselines, {"threshold": 0.5}, settings, Looks())
+
+
+def severities(verdict: Any) -> dict[str, str]:
+    return {finding.kind: finding.severity for finding in verdict.findings}
+
+
+def test_a_model_that_knows_nothing_is_refused_whatever_is_asked() -> None:
+    verdict = judged(BAD, thresholds={})
+    assert not verdict.passed
+    assert severities(verdict)["NO_BETTER_THAN_CHANCE"] == "error"
 
 
 @pytest.mark.parametrize(("when", "severity"), [("warn", "warn"), ("refuse", "error")])
-def test_a_plain_model_that_is_clearly_better_is_told_and_may_refuse(
-    evaluate: Callable[..., Evaluated], dealt: Any, when: str, severity: str
-) -> None:
-    run = evaluate(WORSE, asked=tiny_settings(thresholds={}, when_plain_is_better=when), data=dealt)
-    assert run.kinds["PLAIN_MODEL_BETTER"] == severity
-    assert run.blessed == (when == "warn")
-    [told] = [finding for finding in run.verdict.findings if finding.kind == "PLAIN_MODEL_BETTER"]
+def test_a_plain_model_that_is_clearly_better_is_told_and_may_refuse(when: str, severity: str) -> None:
+    verdict = judged(WORSE, thresholds={}, when_plain_is_better=when)
+    assert severities(verdict)["PLAIN_MODEL_BETTER"] == severity
+    assert verdict.passed == (when == "warn")
+    [told] = [finding for finding in verdict.findings if finding.kind == "PLAIN_MODEL_BETTER"]
     assert told.details["upper"] < -0.01
 
 
-def test_a_slice_decides_where_it_has_a_threshold(evaluate: Callable[..., Evaluated]) -> None:
-    parts = [{"feature": "colour", "values": ["red", "mauve"], "thresholds": {"auc": 0.7}}]
-    run = evaluate(GOOD, asked=tiny_settings(slices=parts))
-    assert run.kinds["SLICE_THRESHOLD_MET"] == "info"
-    assert run.kinds["SLICE_THRESHOLD_MISSED"] == "error", "no row is mauve, and nothing vouches for those"
-    assert not run.blessed
-    assert "where colour = mauve" in run.verdict.sentence
+def test_a_slice_decides_where_it_has_a_threshold() -> None:
+    verdict = judged(GOOD, slices=[{"feature": "colour", "values": ["red", "mauve"], "thresholds": {"auc": 0.7}}])
+    assert severities(verdict)["SLICE_THRESHOLD_MET"] == "info"
+    assert severities(verdict)["SLICE_THRESHOLD_MISSED"] == "error", "no row is mauve, and nothing vouches for those"
+    assert not verdict.passed
+    assert "where colour = mauve" in verdict.sentence
 
 
-def test_a_refusal_says_what_is_possible_and_what_to_do(evaluate: Callable[..., Evaluated], dealt: Any) -> None:
-    beyond = evaluate(GOOD, asked=tiny_settings(thresholds={"auc": 0.9999}), data=dealt).verdict.sentence
+def test_a_refusal_says_what_is_possible_and_what_to_do() -> None:
+    beyond = judged(GOOD, thresholds={"auc": 0.9999}).sentence
     assert "These rows can vouch for 0.99" in beyond
     assert "bring more test rows" in beyond
-    reached = evaluate(WORSE, asked=tiny_settings(thresholds={"auc": 0.9}), data=dealt).verdict.sentence
-    assert "the data allow it, so train longer or otherwise" in reached
+    assert "the data allow it, so train longer or otherwise" in judged(WORSE, thresholds={"auc": 0.85}).sentence
 
 
 @pytest.mark.parametrize(("candidate", "is_accepted"), [(EQUAL, True), (WORSE, False)], ids=["equal", "worse"])
@@ -259,6 +285,7 @@ def test_fewer_rows_have_wider_bounds(first: Evaluated) -> None:
     assert smallest[0] - smallest[1] > overall.values["auc"][0] - overall.values["auc"][1]
 
 
+@pytest.mark.exhaustive
 def test_trying_until_one_passes_costs_confidence(
     first: Evaluated, evaluate: Callable[..., Evaluated], tmp_path: Path
 ) -> None:

@@ -42,23 +42,10 @@ def tiny_table(rows: int, seed: int = 3) -> dict[str, Any]:
     }
 
 
-def write_examples(folder: Path, table: dict[str, Any], rows: int, others: dict[str, Any] | None = None) -> Any:
-    """Write rows as the test split of an Examples artifact, and others, if there are any, as train and as eval."""
-    from tfx.types import standard_artifacts
-
-    _write_split(folder, "test", table, rows)
-    for split in ("train", "eval") if others else ():
-        _write_split(folder, split, others or {}, len((others or {})["true"]))
-    examples = standard_artifacts.Examples()
-    examples.uri, examples.split_names = str(folder), '["train", "eval", "test"]' if others else '["test"]'
-    examples.set_string_custom_property("file_format", "tfrecords_gzip")
-    examples.set_string_custom_property("payload_format", "FORMAT_TF_EXAMPLE")
-    return examples
-
-
-def _write_split(folder: Path, split: str, table: dict[str, Any], rows: int) -> None:
-    """Write a split's rows; four of a kind are one patient's."""
+def write_examples(folder: Path, table: dict[str, Any], rows: int) -> Any:
+    """Write rows as the test split of an Examples artifact; four of a kind are one patient's."""
     import tensorflow as tf
+    from tfx.types import standard_artifacts
 
     def floats(value: float) -> Any:
         return tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
@@ -66,7 +53,7 @@ def _write_split(folder: Path, split: str, table: dict[str, Any], rows: int) -> 
     def text(value: str) -> Any:
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.encode()]))
 
-    path = folder / f"Split-{split}" / "data_tfrecord-00000-of-00001.gz"
+    path = folder / "Split-test" / "data_tfrecord-00000-of-00001.gz"
     path.parent.mkdir(parents=True)
     with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
         for i in range(rows):
@@ -79,6 +66,11 @@ def _write_split(folder: Path, split: str, table: dict[str, Any], rows: int) -> 
                 "patient": tf.train.Feature(int64_list=tf.train.Int64List(value=[i // 4])),
             }
             writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+    examples = standard_artifacts.Examples()
+    examples.uri, examples.split_names = str(folder), '["test"]'
+    examples.set_string_custom_property("file_format", "tfrecords_gzip")
+    examples.set_string_custom_property("payload_format", "FORMAT_TF_EXAMPLE")
+    return examples
 
 
 def write_schema(folder: Path) -> Any:

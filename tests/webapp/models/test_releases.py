@@ -66,7 +66,7 @@ def test_promote_canary_and_rollback_by_the_pages(hall: Hall, app: App, browser:
     model = hall.model(1, 2, 3)
     status, page = decide(browser, model, "what=promote&version=2")
     assert (status, state(hall, model), hall.version(model, "stable")) == (303, State(2, previous=1), 2)
-    assert "Done: version 2 is stable; version 1 is kept loaded for a rollback." in page
+    assert "Done: version 2 is stable; 1 is kept loaded for a rollback." in page
     assert told(app, 2) == [
         ("demo", "release", f"{model}: promote version 2"),
         ("demo", "release done", f"{model}: {State(2, previous=1)}"),
