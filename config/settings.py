@@ -301,7 +301,7 @@ class EvaluationSettings(Frozen):
         description="Where no blessed model can be compared fairly: all else decides, or nothing passes.",
     )
     plain_margin: Probability = Field(
-        0.01, description="By how much of `change_metric` the best plain model may be better and still be called equal."
+        0.02, description="By how much of `change_metric` the best plain model may be better and still be called equal."
     )
     when_plain_is_better: Literal["warn", "refuse"] = Field(
         "warn", description="Where a plain model is better by more than `plain_margin`, with confidence."
