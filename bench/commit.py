@@ -20,7 +20,11 @@ from serving.client.types import Addresses
 from serving.repository.layout import MANIFEST, TRAINING
 
 GIT_S, INSTALL_S, START_S = 60.0, 900.0, 60.0
-NEWER_SETTINGS = (("split", "seed"), ("model", "seed"), ("evaluation", "when_not_comparable"))
+NEWER_SETTINGS = {
+    "split": ("seed", "by", "time"),
+    "model": ("seed",),
+    "evaluation": ("when_not_comparable", "plain_margin", "when_plain_is_better", "thresholds"),
+}
 
 
 @dataclass(frozen=True)
@@ -95,8 +99,10 @@ def copy_model(base: Path, var: Path, *, for_an_older_commit: bool = False) -> N
             manifest.pop(newer, None)
         training = path.with_name(Path(TRAINING).name)
         facts = json.loads(training.read_text(encoding="utf-8"))
-        for section, key in NEWER_SETTINGS:
-            facts["settings"][section].pop(key, None)
+        facts["settings"].pop("operating_point", None)
+        for section, newer_keys in NEWER_SETTINGS.items():
+            kept = {key: value for key, value in facts["settings"][section].items() if key not in newer_keys}
+            facts["settings"][section] = kept
         training.write_text(json.dumps(facts), encoding="utf-8")
         manifest["checksums"][TRAINING] = hashlib.sha256(training.read_bytes()).hexdigest()
         path.write_text(json.dumps(manifest), encoding="utf-8")
