@@ -248,7 +248,7 @@ class Gate:
     def judge(
         self, step: str, candidate: Model, baseline: Model | None, seed: int, *, beside_plain_models: bool = False
     ) -> Outcome:
-        from components.evaluation.baselines import compare
+        from components.evaluation.baselines import bounded, compare
         from components.evaluation.comparison import Comparison, set_against
         from components.evaluation.looks import Looks
         from components.evaluation.verdict import OVERALL, SliceMetrics, judge
@@ -260,15 +260,8 @@ class Gate:
         comparison = Comparison()
         if baseline is not None:
             comparison = set_against(rows, rows_of(problem, true, baseline.test, baseline.threshold), settings)
-        wanted = settings.evaluation
-        values = evaluate(
-            rows,
-            [name for name in wanted.metrics if name != "example_count"],
-            confidence=wanted.confidence,
-            samples=wanted.bootstrap_samples,
-            seed=seed,
-        )
-        whole = SliceMetrics(OVERALL, len(rows), None, {m.name: (m.value, m.lower, m.upper) for m in values.values()})
+        values = bounded(rows, settings)
+        whole = SliceMetrics(OVERALL, len(rows), None, {m.name: (m.value, m.lower, m.upper) for m in values})
         point = None if candidate.threshold is None else {"threshold": candidate.threshold}
         train, tuned, test = self._tables
         baselines = compare(train, tuned, test, settings, rows) if beside_plain_models else ()

@@ -184,7 +184,9 @@ def _import_in_parts(graph: Any, meta_graph: Any) -> None:
     rest = [node for node in whole.node if node.name not in apart]
     graph_def = tf.compat.v1.GraphDef
     with graph.as_default():
-        first = graph_def(node=rest, library=whole.library, versions=whole.versions)
+        first = graph_def.FromString(whole.SerializeToString())
+        del first.node[:]
+        first.node.extend(rest)
         tf.import_graph_def(first, name="", producer_op_list=stripped)
         for call in calls:
             inputs = {name: graph.get_tensor_by_name(name if ":" in name else f"{name}:0") for name in call.input}
