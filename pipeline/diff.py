@@ -101,26 +101,27 @@ def compare_on_same_rows(first: Side, second: Side) -> tuple[dict[str, Differenc
     The rows are the second's test rows: as both were dealt rows in the same way, the first did not learn from them.
     """
     from components.evaluation.bounds import difference
-    from components.evaluation.comparison import Trained, obstacle, score
+    from components.evaluation.comparison import Trained, dealt_otherwise, obstacle, score
     from components.splits import SplitTables
     from config.settings import Settings
 
     models = [Path(side.run.uri(names.TRAINER, "model") or "") / "Format-Serving" for side in (first, second)]
     if gone := [side.name for side, model in zip((first, second), models, strict=True) if not model.is_dir()]:
         return {}, f"the model of {gone[0]} is no longer there"
-    if reason := obstacle(Trained.of(models[1]), Trained.of(models[0])):
+    trained, before = Trained.of(models[1]), Trained.of(models[0])
+    if reason := obstacle(trained, before) or dealt_otherwise(trained, before):
         return {}, f"of {first.name}, {reason}"
     settings = Settings.model_validate(second.facts["settings"])
     examples, schema = second.run.uri(names.EXAMPLE_GEN, names.EXAMPLES), second.run.schema
     if not examples or not schema:
         return {}, f"the rows of {second.name} are no longer there"
     tables = SplitTables.of(examples, schema, settings)
-    before, after = (score(model, tables, settings) for model in models)
+    old, new = (score(model, tables, settings) for model in models)
     wanted = settings.evaluation
     both = [m for m in wanted.metrics if m in {metric["name"] for metric in first.facts["metrics"]}]
     return {
         metric: difference(
-            after, before, metric, confidence=wanted.confidence, samples=wanted.bootstrap_samples, seed=settings.seed
+            new, old, metric, confidence=wanted.confidence, samples=wanted.bootstrap_samples, seed=settings.seed
         )
         for metric in both
     }, ""

@@ -1,8 +1,9 @@
 """The candidate against the models blessed before it, where that is fair: on test rows from which none of them learnt.
 
-Features, label and classes are compared first, then how the rows were dealt: other rows, and a model would be judged on
-those it was trained on. Classes are matched by name, and both models score the same rows. Of all that can be compared
-the best is the baseline, not the last: a chain of models each a little worse would lead downwards otherwise.
+Features, label and classes are compared first, then how the rows were dealt: where that was otherwise, the old dealing
+is done again, and only rows that were test rows then, too, are scored. Classes are matched by name, and both models
+score the same rows. Of all that can be compared the best is the baseline, not the last: a chain of models each a little
+worse would lead downwards otherwise.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import norm
 
+from common.errors import ConfigError, DataError, VouchError
 from components.evaluation.baselines import bounded
 from components.evaluation.bounds import Difference, Metric, Rows, difference, evaluate
+from components.examples.dealing import in_test_then
 from components.splits import SplitTables
 from config.settings import Settings
 from serving.repository.layout import EXAMPLES_SIGNATURE, TRAINING
@@ -25,6 +29,7 @@ from serving.repository.manifest import checksums, digest
 from serving.server.core.servable import Servable
 from serving.server.status import StatusError
 
+FEWEST_ROWS = 50  # that both models must be new to
 POWER = 0.9  # how surely the difference that is called detectable would be seen
 
 
@@ -46,37 +51,47 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a model says of its own training.
+    """What a model says of its own training. `test_from`: when its test rows began, if they were the latest."""
 
-    `dealing`: what decided which rows it learnt from. `test_from`: when its test rows began, if they were the latest.
-    """
-
-    label: str
-    classes: tuple[str, ...]
+    settings: Settings
     features: frozenset[str]
-    dealing: tuple[Any, ...]
     test_from: float | None
 
     @staticmethod
     def of(model: Path) -> Trained:
         """Read it from a SavedModel's folder. Raises OSError, ValueError or KeyError where it does not tell."""
         facts = json.loads((model / TRAINING).read_text(encoding="utf-8"))
-        settings = Settings.model_validate(facts["settings"])
-        split, features = settings.split, frozenset(facts["features"])
-        # rows are dealt by their group, by their time, or by all they hold
-        how = split.group_by or split.time or (features, settings.split_seed)
-        dealing = (split.train, split.eval, split.test, split.by, how)
-        return Trained(settings.data.label, settings.data.classes, features, dealing, facts.get("test_from"))
+        features = frozenset(facts["features"])
+        return Trained(Settings.model_validate(facts["settings"]), features, facts.get("test_from"))
+
+    @property
+    def dealing(self) -> tuple[Any, ...]:
+        """What decided which rows it learnt from: their group, their time, or all they hold."""
+        split = self.settings.split
+        how = split.group_by or split.time or (self.features, self.settings.split_seed)
+        return split.train, split.eval, split.test, split.by, how
+
+    @property
+    def dealt_by(self) -> frozenset[str]:
+        """The columns that decided it, the label among them."""
+        group = self.settings.split.group_by
+        return frozenset({self.settings.data.label}) | (frozenset({group}) if group else self.features)
 
 
 def obstacle(candidate: Trained, baseline: Trained) -> str:
-    """Say why two models cannot be compared fairly, nothing if they can."""
-    if baseline.label != candidate.label:
-        return f"it predicts {baseline.label!r}"
-    if set(baseline.classes) != set(candidate.classes):
-        return f"its classes are {', '.join(baseline.classes)}"
+    """Say why two models cannot be compared whatever the rows, nothing if they can."""
+    own, other = candidate.settings.data, baseline.settings.data
+    if other.label != own.label:
+        return f"it predicts {other.label!r}"
+    if set(other.classes) != set(own.classes):
+        return f"its classes are {', '.join(other.classes)}"
     if missing := sorted(baseline.features - candidate.features):
         return f"it reads {', '.join(missing)}, which the rows no longer have"
+    return ""
+
+
+def dealt_otherwise(candidate: Trained, baseline: Trained) -> str:
+    """Say how the baseline may have learnt from today's test rows, nothing if it has not."""
     if baseline.dealing != candidate.dealing:
         return "rows were dealt otherwise then, so that it may have learnt from today's test rows"
     begins, began = candidate.test_from, baseline.test_from
@@ -90,7 +105,7 @@ def score(model: Path, tables: SplitTables, settings: Settings) -> Rows:
 
     Its classes may stand in another order than the settings'. Raises StatusError where it cannot read the rows.
     """
-    known = Trained.of(model).classes
+    known = Trained.of(model).settings.data.classes
     order = [known.index(name) for name in settings.data.classes]
     true, decided, probabilities, groups = [], [], [], []
     servable = Servable.load(model)
@@ -113,38 +128,62 @@ def score(model: Path, tables: SplitTables, settings: Settings) -> Rows:
 
 
 def compare(
-    candidate: Path, rows: Rows, blessed: Sequence[Path], tables: SplitTables, settings: Settings
+    candidate: Path, rows: Rows, blessed: Sequence[Path], tables: SplitTables, settings: Settings, source_digest: str
 ) -> Comparison:
     """Compare the candidate with the best of the blessed models that can be compared.
 
-    `rows`: what the candidate says of the test rows. `blessed`: the newest first.
+    `rows`: what the candidate says of the test rows. `blessed`: the newest first. `source_digest`: of all rows read.
     """
-    if not blessed:
-        return Comparison()
     own, wanted = Trained.of(candidate), settings.evaluation
     obstacles: list[str] = []
-    best: tuple[float, Path, Rows] | None = None
+    best: tuple[float, Path, Rows, Rows] | None = None
     for model in blessed:
         try:
-            reason = obstacle(own, Trained.of(model))
-            others = None if reason else score(model, tables, settings)
-        except (OSError, ValueError, KeyError) as error:
-            reason, others = f"it does not say how it was trained ({error})", None
-        except StatusError as error:
-            reason, others = f"it cannot read today's rows ({error})", None
-        if others is None:
-            obstacles.append(reason)
+            baseline = Trained.of(model)
+            if reason := obstacle(own, baseline):
+                raise ConfigError(reason)
+            fair = fair_rows(own, baseline, settings, source_digest)
+            pair = rows.of(fair), score(model, tables, settings).of(fair)
+            goodness = [_goodness(side, settings) for side in pair]
+        except (VouchError, StatusError, OSError, ValueError, KeyError) as error:
+            obstacles.append(_in_words(error))
             continue
-        [metric] = evaluate(others, [wanted.change_metric], confidence=wanted.confidence, samples=2, seed=0).values()
-        if np.isnan(metric.value):
-            obstacles.append(f"{metric.name} is undefined on these {len(rows)} test rows")
-        elif best is None or metric.goodness > best[0]:
-            best = (metric.goodness, model, others)
+        if np.isnan(goodness).any():
+            obstacles.append(f"{wanted.change_metric} is undefined on {len(pair[0])} test rows")
+        elif best is None or goodness[1] - goodness[0] > best[0]:
+            best = (goodness[1] - goodness[0], model, *pair)
     if best is None:
-        return Comparison(len(rows), obstacles=tuple(dict.fromkeys(obstacles)))
-    _, model, others = best
-    found = set_against(rows, others, settings, digest(checksums(model)))
+        return Comparison(len(rows) if blessed else 0, obstacles=tuple(dict.fromkeys(obstacles)))
+    _, model, ours, others = best
+    found = set_against(ours, others, settings, digest(checksums(model)))
     return replace(found, baseline_metrics=bounded(others, settings))
+
+
+def fair_rows(own: Trained, baseline: Trained, settings: Settings, source_digest: str) -> NDArray[np.bool_] | None:
+    """Return which test rows the baseline had in its own test split, None for all. Raises DataError if too few."""
+    reason = dealt_otherwise(own, baseline)
+    if not reason:
+        return None
+    try:
+        fair = in_test_then(settings, baseline.settings, baseline.dealt_by, baseline.test_from, source_digest)
+    except DataError as error:
+        raise DataError(f"{reason} ({error.what})") from error
+    if fair.sum() < FEWEST_ROWS:
+        raise DataError(f"{reason}: {fair.sum()} of {len(fair)} are new to it, {FEWEST_ROWS} are wanted")
+    return fair
+
+
+def _goodness(rows: Rows, settings: Settings) -> float:
+    wanted = settings.evaluation
+    [metric] = evaluate(rows, [wanted.change_metric], confidence=wanted.confidence, samples=2, seed=0).values()
+    return metric.goodness
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, VouchError):
+        return error.what
+    how = "cannot read today's rows" if isinstance(error, StatusError) else "does not say how it was trained"
+    return f"it {how} ({error})"
 
 
 def set_against(rows: Rows, others: Rows, settings: Settings, baseline: str = "") -> Comparison:

@@ -193,15 +193,19 @@ def _against_blessed(comparison: Comparison, wanted: EvaluationSettings) -> Find
         "baseline_metrics": [asdict(metric) for metric in comparison.baseline_metrics],
     }
     surely = _surely(wanted)
-    told = f"{metric} is better by {found.value:+.4f} than the best blessed model's on the same {comparison.rows} rows"
+    told = f"{metric} is {_gap(found.value)} than the best blessed model's on the same {comparison.rows} rows"
     if found.upper >= -margin:
         sentence = (
-            f"{told}, {surely} by {found.upper:+.4f} at most; these rows can tell a model that is worse by "
+            f"{told}, {surely} {_gap(found.upper)} at best; these rows can tell a model that is worse by "
             f"{comparison.detectable:.4f}."
         )
         return Finding("NOT_WORSE_THAN_BLESSED", "info", sentence, details=details)
-    sentence = f"{told}, {surely} by {found.upper:+.4f} at most, and {-margin:+g} is the least allowed."
+    sentence = f"{told}, {surely} {_gap(found.upper)} at best, and {margin:g} worse is allowed."
     return Finding("WORSE_THAN_BLESSED", "error", sentence, details=details)
+
+
+def _gap(better_by: float) -> str:
+    return f"{'better' if better_by >= 0 else 'worse'} by {abs(better_by):.4f}"
 
 
 def _against_chance(rows: Rows, wanted: EvaluationSettings, seed: int) -> Finding:
@@ -230,17 +234,15 @@ def _against_plain_models(baselines: Sequence[Baseline], wanted: EvaluationSetti
     details = {"metric": metric, "plain_model": plain.name, "margin": margin, **asdict(found)}
     surely = _surely(wanted)
     told = (
-        f"{metric} is better by {found.value:+.4f} than the best plain model's ({plain.name}) on the same "
-        f"{plain.test_rows} rows"
+        f"{metric} is {_gap(found.value)} than the best plain model's ({plain.name}) on the same "
+        f"{plain.test_rows} rows, {surely} {_gap(found.upper)} at best"
     )
     if found.upper >= -margin:
-        yield Finding(
-            "AS_GOOD_AS_PLAIN_MODELS", "info", f"{told}, {surely} by {found.upper:+.4f} at most.", None, details
-        )
+        yield Finding("AS_GOOD_AS_PLAIN_MODELS", "info", f"{told}.", None, details)
         return
     severity: Severity = "error" if wanted.when_plain_is_better == "refuse" else "warn"
     sentence = (
-        f"{told}, {surely} by {found.upper:+.4f} at most, and {-margin:+g} is the least allowed: a plain model would "
+        f"{told}, and {margin:g} worse is allowed: a plain model would "
         "serve better, so train longer or otherwise, or say evaluation.when_plain_is_better: warn."
     )
     yield Finding("PLAIN_MODEL_BETTER", severity, sentence, None, details)

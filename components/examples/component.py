@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from google.protobuf import wrappers_pb2
-from numpy.typing import NDArray
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx.components.example_gen.component import FileBasedExampleGen
 from tfx.components.example_gen.utils import generate_output_split_names
@@ -24,21 +22,12 @@ from tfx.types import standard_component_specs as keys
 from tfx.utils import proto_utils
 
 from common.files import write_text
-from components.examples.blocks import (
-    Block,
-    ReadRequest,
-    Source,
-    check_totals,
-    count_labels,
-    read_request,
-    reconcile,
-    times_of,
-)
+from components.examples.blocks import ReadRequest, Source, check_totals, count_labels, read_request, reconcile
+from components.examples.dealing import dealing, open_examples
 from components.examples.sources import base_and_pattern, open_source
-from components.examples.splitting import Digest, RowSplitter, Splitter, TimeSplitter
+from components.examples.splitting import Digest
 from components.examples.writing import SplitWriter
 from components.names import TEST_FROM
-from config.schema import read_schema
 from config.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -82,7 +71,7 @@ def write_splits(
 
     Raises DataError.
     """
-    assign, test_from = _dealing(source, request, list(weights.values()))
+    assign, test_from = dealing(source, request, list(weights.values()))
     if test_from is not None:
         write_text(folder / TEST_FROM, f"{test_from!r}\n")
     digest = Digest()
@@ -102,12 +91,9 @@ def write_splits(
 
 def count_rows(settings: Settings) -> tuple[dict[str, int], dict[str, int]]:
     """Read all rows as a run would and return how many each split and each class gets. Raises DataError."""
-    schema = read_schema(settings.schema_file) if settings.schema_file else None
-    request = read_request(settings, schema)
-    base, pattern = base_and_pattern(settings.data.source, settings.data.format)
-    source = open_source([Path(file) for file in fileio.glob(str(base / pattern))], str(base / pattern), request)
+    source, request = open_examples(settings)
     weights = settings.split.weights
-    assign, _ = _dealing(source, request, list(weights.values()))
+    assign, _ = dealing(source, request, list(weights.values()))
     classes: Counter[str] = Counter()
     rows = np.zeros(len(weights), np.int64)
     for block in source.blocks():
@@ -116,21 +102,6 @@ def count_rows(settings: Settings) -> tuple[dict[str, int], dict[str, int]]:
     counts = dict(zip(weights, rows.tolist(), strict=True))
     check_totals(classes, counts, request)
     return counts, {name: classes[name] for name in settings.data.classes}
-
-
-def _dealing(
-    source: Source, request: ReadRequest, weights: list[int]
-) -> tuple[Callable[[Block], NDArray[np.intp]], float | None]:
-    """Return how blocks are shared out, and when the test begins, if that is by time: all rows are read before then."""
-    if request.by == "time":
-        times = [times_of(block, source, request) for block in source.blocks()]
-        by_time = TimeSplitter(weights, np.concatenate([*times, np.zeros(0)]))
-        return lambda block: by_time.assign(times_of(block, source, request)), by_time.test_from
-    if request.by == "row":
-        by_row = RowSplitter(weights, request.seed)
-        return lambda block: by_row.assign(block.batch), None
-    by_content = Splitter(weights, request.label, request.group_by, request.seed)
-    return lambda block: by_content.assign(block.batch), None
 
 
 def pack_request(request: ReadRequest) -> example_gen_pb2.CustomConfig:

@@ -40,7 +40,7 @@ def compared(candidate: Path, blessed: list[Path], tables: Any, **evaluation: An
     from components.evaluation.comparison import compare, score
 
     settings = tiny_settings(**evaluation)
-    return compare(candidate, score(candidate, tables, settings), blessed, tables, settings)
+    return compare(candidate, score(candidate, tables, settings), blessed, tables, settings, "")
 
 
 @pytest.mark.slow
@@ -85,12 +85,47 @@ def test_what_would_be_unfair_is_not_compared(saved: Callable[..., Path], tables
 def test_by_time_the_baseline_may_know_nothing_of_todays_test_rows() -> None:
     from dataclasses import replace
 
-    from components.evaluation.comparison import Trained, obstacle
+    from components.evaluation.comparison import Trained, dealt_otherwise
 
-    dealing = (64, 16, 20, "time", "day")
-    today = Trained("y", ("a", "b"), frozenset("x"), dealing, test_from=20.0)
-    assert obstacle(today, replace(today, test_from=19.0)) == ""
-    assert "later than the first of today's test rows" in obstacle(today, replace(today, test_from=21.0))
+    today = Trained(tiny_settings(split={"by": "time", "time": "day"}), frozenset("x"), test_from=20.0)
+    assert dealt_otherwise(today, replace(today, test_from=19.0)) == ""
+    assert "later than the first of today's test rows" in dealt_otherwise(today, replace(today, test_from=21.0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("rows", "is_compared"), [(1500, True), (300, False)])
+def test_rows_dealt_otherwise_are_dealt_again(
+    saved: Callable[..., Path], tmp_path: Path, rows: int, is_compared: bool
+) -> None:
+    """Only rows that were test rows then, too, are fair: too few of them, and nothing is compared."""
+    from components.evaluation.comparison import compare, score
+    from components.examples.component import write_splits
+    from components.examples.dealing import in_test_then, open_examples
+    from components.splits import SplitTables
+
+    source = tmp_path / "data" / "rows.csv"
+    source.parent.mkdir()
+    rng = np.random.default_rng(0)
+    signal, noise = rng.normal(size=rows), rng.normal(size=rows)
+    labels = np.where(signal + rng.normal(size=rows) > 0, "yes", "no")
+    lines = [f"{s!r},{n!r},{label}" for s, n, label in zip(signal.tolist(), noise.tolist(), labels, strict=True)]
+    source.write_text("\n".join(["signal,noise,label", *lines]) + "\n", encoding="utf-8")
+    now = tiny_settings(source=source)
+    then = tiny_settings(source=source, split={"train": 80, "eval": 10, "test": 10})
+    counts, digest = write_splits(*open_examples(now), now.split.weights, tmp_path / "examples")
+    write_schema(tmp_path / "schema")
+    tables = SplitTables.of(tmp_path / "examples", tmp_path / "schema", now)
+
+    candidate, blessed = saved(BAD, trained=now), saved(GOOD, trained=then)
+    found = compare(candidate, score(candidate, tables, now), [blessed], tables, now, digest)
+    if is_compared:
+        fair = in_test_then(now, then, ("signal", "noise", "label"), None, digest)
+        assert (len(fair), found.rows) == (counts["test"], fair.sum())
+        assert found.difference is not None
+        assert found.difference.upper < -0.3
+    else:
+        assert found.difference is None
+        assert "are new to it, 50 are wanted" in found.obstacles[0]
 
 
 def _renamed(model: Path, features: tuple[str, ...]) -> Path:

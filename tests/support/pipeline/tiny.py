@@ -22,10 +22,13 @@ feature { name: "label" type: BYTES presence { min_fraction: 1 } }
 
 
 def tiny_settings(
-    classes: Sequence[str] = ("no", "yes"), split: dict[str, Any] | None = None, **evaluation: Any
+    classes: Sequence[str] = ("no", "yes"),
+    split: dict[str, Any] | None = None,
+    source: Path | str = "x.csv",
+    **evaluation: Any,
 ) -> Settings:
     is_binary = len(classes) == 2
-    data = {"source": "x.csv", "label": "label", "classes": classes} | ({"positive": "yes"} if is_binary else {})
+    data = {"source": source, "label": "label", "classes": classes} | ({"positive": "yes"} if is_binary else {})
     evaluation = ({} if is_binary else {"metrics": ["auc", "accuracy"]}) | evaluation
     chosen = {"thresholds": {"auc": 0.75}, "bootstrap_samples": 200, **evaluation}
     return Settings.model_validate({"name": "tiny", "data": data, "split": split or {}, "evaluation": chosen})

@@ -1,0 +1,66 @@
+"""Which of today's test rows an older dealing had put into its test split, too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from common.errors import DataError
+from components.examples.component import write_splits
+from components.examples.dealing import dealing, in_test_then, open_examples
+from config.settings import Settings
+from tests.support.pipeline.tiny import tiny_settings
+
+ROWS = 600
+THEN: dict[str, dict[str, Any]] = {
+    "other weights": {"train": 70, "eval": 15, "test": 15},
+    "another seed": {"seed": 9},
+    "by row": {"by": "row", "seed": 9},
+    "by group": {"group_by": "patient"},
+    "by time": {"by": "time", "time": "patient"},
+}
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    source = tmp_path_factory.mktemp("data") / "rows.csv"
+    rng = np.random.default_rng(0)
+    lines = [f"{s!r},{row // 4},{'yes' if s > 0 else 'no'}" for row, s in enumerate(rng.normal(size=ROWS).tolist())]
+    source.write_text("\n".join(["signal,patient,label", *lines]) + "\n", encoding="utf-8")
+    return source
+
+
+def dealt(settings: Settings) -> tuple[np.ndarray[Any, Any], float | None]:
+    source, request = open_examples(settings)
+    assign, test_from = dealing(source, request, list(settings.split.weights.values()))
+    return np.concatenate([assign(block) for block in source.blocks()]), test_from
+
+
+@pytest.mark.parametrize("how", THEN)
+def test_an_older_dealing_is_done_again(table: Path, tmp_path: Path, how: str) -> None:
+    now, then = tiny_settings(source=table), tiny_settings(source=table, split=THEN[how])
+    _, digest = write_splits(*open_examples(now), now.split.weights, tmp_path)
+    (splits, _), (before, test_from) = dealt(now), dealt(then)
+    fair = in_test_then(now, then, ("signal", "patient", "label"), test_from, digest)
+    assert fair.tolist() == (before == 2)[splits == 2].tolist()
+    assert 0 < fair.sum() < len(fair)
+
+
+def test_columns_that_came_later_took_no_part_in_it(table: Path, tmp_path: Path) -> None:
+    now = tiny_settings(source=table)
+    _, digest = write_splits(*open_examples(now), now.split.weights, tmp_path)
+    older = now.model_copy(update={"data": now.data.model_copy(update={"ignore": ("patient",)})})
+    (splits, _), (before, _) = dealt(now), dealt(older)
+    fair = in_test_then(now, older, ("signal", "label"), None, digest)
+    assert fair.tolist() == (before == 2)[splits == 2].tolist()
+    with pytest.raises(DataError, match="dealt by age, which are no longer read"):
+        in_test_then(now, now, ("signal", "age", "label"), None, digest)
+
+
+def test_rows_that_are_no_longer_those_of_the_run_are_refused(table: Path) -> None:
+    settings = tiny_settings(source=table)
+    with pytest.raises(DataError, match="other rows than those of this run"):
+        in_test_then(settings, settings, ("signal", "patient", "label"), None, "another digest")
