@@ -345,6 +345,15 @@ class ShowcaseSettings(Frozen):
     )
 
 
+class CardSettings(Frozen):
+    """What the model card says of who stands behind the model. Markdown is not rendered."""
+
+    owner: str = Field("", description="Who answers for it.")
+    contact: str = Field("", description="Where to ask, or to report what goes wrong.")
+    licence: str = Field("", description="Of the model, as SPDX has it, such as CC-BY-4.0.")
+    citation: str = Field("", description="How to cite it, or its data.")
+
+
 class FeatureDisplay(Frozen):
     """How people see a feature."""
 
@@ -381,6 +390,7 @@ class Settings(Frozen):
         "keep the class.",
     )
     features: dict[str, FeatureDisplay] = Field(default_factory=dict, description="Display names, units and groups.")
+    card: CardSettings = CardSettings()
     beam_args: tuple[str, ...] = Field((), description="Passed to Apache Beam, e.g. `--runner=PortableRunner`.")
 
     @model_validator(mode="before")

@@ -85,6 +85,7 @@ def gather(
         model=settings.name,
         title=settings.title,
         description=settings.description,
+        card=settings.card.model_dump(),
         run_id=run_id,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         pushed_version=pushed.get_int_custom_property("version") if pushed.get_int_custom_property("pushed") else None,

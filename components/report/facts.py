@@ -258,6 +258,7 @@ class Facts:
     model: str
     title: str
     description: str
+    card: dict[str, str]
     run_id: str
     created: str  # UTC, ISO 8601
     pushed_version: int | None

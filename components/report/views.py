@@ -93,6 +93,7 @@ def _card_head(facts: Facts) -> dict[str, Any]:
         "pipeline_tag": "tabular-classification",
         "tags": ["tabular-classification", "tfx", "tensorflow-serving"],
         "model_name": facts.model,
+        **({"license": licence.lower()} if (licence := facts.card.get("licence")) else {}),
         "model-index": [{"name": facts.model, "results": [result]}],
     }
 

@@ -43,6 +43,9 @@ class Progress:
     seconds: float = 0.0
 
 
+NO_ROOM = 1 << 20  # bytes; less than what any component writes
+
+
 class ComponentFailed(VouchError):
     """A component raised something that is not ours."""
 
@@ -78,7 +81,7 @@ def run(pipeline: Pipeline, paths: Paths, run_id: str, report: Callable[[Progres
                     caching = node.pipeline_node.execution_options.caching_options
                     caching.enable_cache = can_repeat_push(connection, executions.get(names.PROBE), paths.serving)
                 state, executions[component] = _launch(
-                    ir, node.pipeline_node, deployment, connection, component, report
+                    ir, node.pipeline_node, deployment, connection, component, paths, report
                 )
                 if component == names.TRAINER and state == "ran":
                     process.warm_up()  # the probe will run: let it import TensorFlow meanwhile
@@ -104,7 +107,13 @@ def _scratch(folder: Path) -> Iterator[None]:
 
 
 def _launch(
-    ir: Any, node: Any, deployment: Any, connection: Any, component: str, report: Callable[[Progress], None]
+    ir: Any,
+    node: Any,
+    deployment: Any,
+    connection: Any,
+    component: str,
+    paths: Paths,
+    report: Callable[[Progress], None],
 ) -> tuple[State, int | None]:
     """Run one component, or take it from the cache; return how it went, and the number of its execution."""
     started = time.monotonic()
@@ -126,7 +135,7 @@ def _launch(
         ours = _our_error(error)
         if ours:
             raise ours from error
-        if "disk is full" in str(error) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
+        if _is_disk_full(error, paths.pipeline):
             raise EnvironmentProblem(
                 f"{component} ended because the disk is full",
                 got=error,
@@ -136,6 +145,11 @@ def _launch(
     state: State = "cached" if info and is_cached(connection, info.execution_id) else "ran"
     report(Progress(component, state, time.monotonic() - started))
     return state, info.execution_id if info else None
+
+
+def _is_disk_full(error: Exception, folder: Path) -> bool:
+    """Return whether a disk without room is the reason: SQLite and TensorFlow say so in words of their own alone."""
+    return (isinstance(error, OSError) and error.errno == errno.ENOSPC) or shutil.disk_usage(folder).free < NO_ROOM
 
 
 def can_repeat_push(connection: Any, probe: int | None, base: Path) -> bool:

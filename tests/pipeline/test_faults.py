@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sqlite3
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from serving.repository.layout import versions
 from serving.repository.manifest import problems
 from tests.support.pipeline.processes import Forked
 from tests.support.pipeline.runs import DATA
+from tests.support.programs import skip_without
 
 pytestmark = pytest.mark.slow
 ENDLESS = ["--set", "model.epochs=1000000", "--set", "model.early_stopping_patience=0"]
@@ -228,3 +230,26 @@ def test_an_unknown_label_ends_with_3_and_its_line(var: Path, run_pipeline: Any,
     assert "breast_cancer.csv:2" in done.output or "line 2" in done.output
     assert "'X'" in done.output
     assert versions(done.serving) == before
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("size", ["400k", "900k"], ids=["the first table of the store", "the model's weights"])
+def test_a_full_disk_is_told_in_one_sentence(tmp_path: Path, run_pipeline: Any, vouch: Any, size: str) -> None:
+    """A disk of its own that has room for so much; the run that was stopped is told of, too, when there is room."""
+    var = tmp_path / "var"
+    var.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", var], check=False).returncode:
+        skip_without("a small disk of its own")
+    try:
+        full = run_pipeline(var, sets=["model.epochs=2"])
+        assert full.returncode == 5, full.output
+        assert "ended because the disk is full" in full.output
+        assert "make room, or point VOUCH_VAR elsewhere" in full.output
+        assert "Traceback" not in full.output
+        subprocess.run(["mount", "-o", "remount,size=50M", var], check=True)
+        [run] = json.loads(vouch(var, "runs", "--json").stdout)
+        assert run["state"] in ("failed", "incomplete")
+        again = run_pipeline(var, sets=["model.epochs=2", "evaluation.when_plain_is_better=warn"])
+        assert again.returncode in (0, 4), again.output
+    finally:
+        subprocess.run(["umount", var], check=True)

@@ -26,6 +26,7 @@ CANNOT_BE_HAD = {
     "TensorFlow Serving": "VOUCH_REAL_SERVER=1 runs this against tensorflow_model_server or Docker's image of it",
     "Docker's engine": "nothing answers `docker info`",
     "tensorflow_model_server": "it has to be on PATH",
+    "a small disk of its own": "mounting one needs root and the right to mount",
 }
 ALL_ARE_THERE = "VOUCH_NO_SKIP"  # set where .ci/packages were installed: to skip is to fail
 

@@ -12,7 +12,7 @@ from components.report import facts as f
 from components.report.facts import class_curves, confusion_matrix, point_on_test
 from components.verdict import Finding, Verdict
 from config.load import settings_values
-from config.settings import Settings
+from config.settings import CardSettings, Settings
 
 CLOSE = Difference(0.004, -0.002, 0.01, 0.004)
 FactsMaker = Callable[..., f.Facts]
@@ -39,6 +39,7 @@ def make_facts() -> FactsMaker:
             "model": "invented",
             "title": "Invented cells",
             "description": "Tells one kind of invented cell from another.",
+            "card": CardSettings().model_dump(),
             "run_id": "20261121T054500.123456",
             "created": "2026-11-21T05:46:10+00:00",
             "pushed_version": 3,

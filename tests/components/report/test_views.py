@@ -19,6 +19,7 @@ from components.report.facts import BlessedFacts, History, Network, SliceFacts, 
 from components.report.figures import HEIGHT_PX, WIDTH_PX, write_png
 from components.report.views import render_card, render_html, write_xlsx
 from components.verdict import Finding, Verdict
+from config.settings import CardSettings
 
 VOID = {"meta", "link", "line", "circle", "path", "rect", "br"}
 NAN_METRICS = (Metric("auc", math.nan, math.nan, math.nan, asked=0.97), Metric("recall", 0.5, 0.1, 0.9))
@@ -244,3 +245,12 @@ def test_card_with_a_hole_is_refused(make_facts: Any, changes: dict[str, str]) -
 
 def test_card_without_a_description_says_that_nobody_gave_one(make_facts: Any) -> None:
     assert "has not said for whom" in render_card(make_facts(description=" "))
+
+
+def test_the_card_names_who_stands_behind_the_model(make_facts: Any) -> None:
+    own = CardSettings(owner="Ward 7", contact="ward7@example.org", licence="CC-BY-4.0")
+    card = render_card(make_facts(card=own.model_dump()))
+    head, body = card.split("---\n", 2)[1:]
+    assert yaml.safe_load(head)["license"] == "cc-by-4.0"
+    assert "- Owner: Ward 7\n- Contact: ward7@example.org\n- Licence: CC-BY-4.0\n" in body.replace("\\", "")
+    assert "Owner" not in render_card(make_facts())
