@@ -20,8 +20,17 @@ setup: ## Make .venv from the locks, or do nothing when it is up to date
 doctor: setup ## Say what is wrong with this machine, and the cure
 	@$(PY) local_runner.py doctor
 
-demo: setup ## Real data through the real pipeline to a page that predicts; Ctrl-C ends it (ONCE=1: it ends by itself)
-	@$(PY) local_runner.py run config/breast_cancer
+# MODEL names a folder in config/, or is `all`; DATA and LABEL name a table of your own and its column to predict.
+MODEL ?= breast_cancer
+EVERY = $(patsubst %/pipeline.yaml,%,$(wildcard config/*/pipeline.yaml))
+OWN = $${VOUCH_VAR:-var}/demo
+define \n
+
+
+endef
+demo: setup ## Data to a page that predicts; Ctrl-C ends it [MODEL=iris|… | DATA=file.csv LABEL=column] [ONCE=1: ends by itself]
+	$(if $(DATA),@rm -rf $(OWN) && $(PY) local_runner.py init "$(DATA)" $(if $(LABEL),--label "$(LABEL)") --out $(OWN))
+	$(foreach config,$(if $(DATA),$(OWN)/*,$(if $(filter all,$(MODEL)),$(EVERY),config/$(MODEL))),@$(PY) local_runner.py run $(config)$(\n)	)
 	@echo "pushed $$(($$(date +%s) - $(STARTED))) s after the start, set-up included"
 	@$(PY) -m serving start --sample 10 --run "$(PY) -m webapp $(if $(ONCE),--once)"
 

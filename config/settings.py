@@ -361,6 +361,7 @@ class FeatureDisplay(Frozen):
     unit: str | None = Field(None, description="Unit of its values.")
     group: str | None = Field(None, description="Heading it stands under.")
     description: str | None = Field(None, description="One sentence.")
+    values: dict[str, str] = Field({}, description="What people call each code or text, where a form lets them pick.")
 
 
 class Settings(Frozen):

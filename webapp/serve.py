@@ -102,14 +102,16 @@ def _asked_once(url: str) -> str:
                 wanted = f"within {READY_S:g} s"
                 raise EnvironmentProblem("the web app is not ready", got=error, wanted=wanted) from None
             time.sleep(0.1)
-    page, model = answer("/"), answer("/api/v1/models").json()["models"][0]["name"]
-    predicted = answer(f"/api/v1/predict/by-index/0?model={model}").json()
-    first = predicted["prediction"]
-    return (
-        f"  page      {page.status_code}, {len(page.content)} bytes\n"
-        f"  API       row 0 of the test split: {first['label']} with {first['probability']:.4f}, "
-        f"by version {predicted['version']}; it is {predicted['true_label']}"
-    )
+    lines = []
+    for model in (entry["name"] for entry in answer("/api/v1/models").json()["models"]):
+        page, predicted = answer(f"/predict/{model}"), answer(f"/api/v1/predict/by-index/0?model={model}").json()
+        first = predicted["prediction"]
+        lines += [
+            f"  page      {model}: {page.status_code}, {len(page.content)} bytes",
+            f"  API       row 0 of the test split: {first['label']} with {first['probability']:.4f}, "
+            f"by version {predicted['version']}; it is {predicted['true_label']}",
+        ]
+    return "\n".join(lines)
 
 
 def make_server(target: str, settings: WebSettings, address: str, port: int) -> Any:

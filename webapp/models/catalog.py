@@ -5,6 +5,7 @@ All of it comes from the version's own folder but the names for people, which co
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import threading
@@ -131,6 +132,7 @@ class Field:
     group: str
     description: str
     stats: Stats
+    value_names: Mapping[str, str] = dataclasses.field(default_factory=dict)  # what people call a code
     minimum: float | None = None
     maximum: float | None = None
 
@@ -312,6 +314,7 @@ def _fields(folder: Path, trained: Settings, names: Iterable[str], shown: Settin
                 group=display.group or "",
                 description=display.description or "",
                 stats=known.get(feature.name) or Stats(),
+                value_names=display.values,
                 minimum=feature.minimum,
                 maximum=feature.maximum,
             )

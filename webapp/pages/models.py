@@ -19,6 +19,7 @@ from common.text import with_point
 from serving.client.errors import ModelNotFound
 from serving.release.state import Entry, State, Store
 from serving.repository.manifest import METRIC_TITLES, Manifest
+from webapp import wording
 from webapp.auth import identity, reauthenticated, requires
 from webapp.http.errors import page_with
 from webapp.models import releases
@@ -105,6 +106,13 @@ class ModelView:
     versions: tuple[VersionView, ...]  # newest first
     history: tuple[Entry, ...]  # newest first
     trouble: str = ""
+    task: str = ""  # what it tells, and by how much
+
+    @property
+    def quality(self) -> Metric | None:
+        """What the version that answers most requests was measured at first, None where nothing answers."""
+        answering = next((v for v in self.versions if self.state and v.number == self.state.stable), None)
+        return answering.metrics[0] if answering and answering.metrics else None
 
     @property
     def sentence(self) -> str:
@@ -130,9 +138,9 @@ def model_view(services: Services, name: str) -> ModelView:
     loading, unreached = _loading(services, name)
     written = reports(services.settings.var, name)
     versions = tuple(_version(services, name, number, state, loading, written) for number in reversed(numbers))
-    title, description = _titled(services, name, state.stable if state else numbers[-1])
+    title, description, task = _titled(services, name, state.stable if state else numbers[-1])
     history = tuple(reversed(Store(services.settings.serving, name).history()))
-    return ModelView(name, title, description, state, versions, history, trouble or unreached)
+    return ModelView(name, title, description, state, versions, history, trouble or unreached, task)
 
 
 def _state(services: Services, name: str) -> tuple[State | None, str]:
@@ -153,11 +161,15 @@ def _loading(services: Services, name: str) -> tuple[dict[int, str] | None, str]
         return None, error.what
 
 
-def _titled(services: Services, name: str, version: int) -> tuple[str, str]:
+def _titled(services: Services, name: str, version: int) -> tuple[str, str, str]:
+    """Return a model's title, what it is for, and what it tells by what."""
     with suppress(ModelNotFound, DataError):
-        model_version = services.catalog.model_version(name, version)
-        return model_version.title, model_version.description
-    return name, ""
+        known = services.catalog.model_version(name, version)
+        classes = (
+            " or ".join(map(known.called, known.classes)) if len(known.classes) < 4 else f"{len(known.classes)} classes"
+        )
+        return known.title, known.description, f"{classes}, by {wording.counted(len(known.fields), 'value')}"
+    return name, "", ""
 
 
 def _version(

@@ -49,8 +49,10 @@ class Case:
 @blueprint.get("/")
 @requires(Role.VIEWER)
 def home() -> AnyResponse:
-    model = services().catalog.opening(services().settings.model)
-    return redirect(url_for(".page", model=model))
+    preferred, catalog = services().settings.model, services().catalog
+    if not preferred and len(catalog.models()) > 1:
+        return redirect(url_for("models.page"))
+    return redirect(url_for(".page", model=catalog.opening(preferred)))
 
 
 @blueprint.route("/predict/<model>", methods=["GET", "POST"])
@@ -124,7 +126,7 @@ class Input:
     field: Field
     value: str
     hint: str
-    options: tuple[str, ...] = ()  # to pick from; empty where a value is typed
+    options: tuple[tuple[str, str], ...] = ()  # to pick from, each with its name; empty where a value is typed
     problem: Problem | None = None
     caution: Caution | None = None
     typed: str = ""
@@ -207,12 +209,13 @@ def pasted_texts(model_version: ModelVersion, pasted: str) -> dict[str, str]:
     return {name: cell for name, cell in zip(header, rows[0], strict=True) if name}
 
 
-def _options(field: Field, value: str) -> tuple[str, ...]:
+def _options(field: Field, value: str) -> tuple[tuple[str, str], ...]:
     if field.kind == "numeric":
         return ()
     seen = field.stats.seen or frozenset()
     known = field.values or (tuple(sorted(seen, key=_order)) if len(seen) <= MOST_OPTIONS else ())
-    return (*known, value) if known and value and value not in known else known
+    listed = (*known, value) if known and value and value not in known else known
+    return tuple((each, f"{name} ({each})" if (name := field.value_names.get(each)) else each) for each in listed)
 
 
 def _order(text: str) -> tuple[float, str]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,8 @@ from tests.support.web.apps import App, csrf_token
 from tests.support.web.fake_model_server import FakeModelServer
 from tests.support.web.models import Made
 from tests.support.web.small_app import SECRET
-from webapp.pages.predict import as_text
+from webapp.models.catalog import Field, Stats
+from webapp.pages.predict import as_text, inputs_of
 from webapp.pages.result import Charts, Result
 from webapp.types import Answer, Outcome
 
@@ -46,10 +48,13 @@ def values_of(page: BeautifulSoup) -> dict[str, str]:
     return found
 
 
-def test_the_first_page_leads_to_the_form_of_the_default_model(visitor: FlaskClient) -> None:
-    response = visitor.get("/")
-    assert response.status_code == 302
-    assert response.location == "/predict/cells"
+@pytest.mark.parametrize(("preferred", "leads_to"), [("cells", "/predict/cells"), ("", "/models")])
+def test_the_first_page_leads_to_a_form_or_lists_several_models(
+    make_app: Callable[..., Any], preferred: str, leads_to: str
+) -> None:
+    app, _ = make_app(model=preferred)
+    response = app.test_client().get("/")
+    assert (response.status_code, response.location) == (302, leads_to)
 
 
 def test_every_field_has_a_label_and_what_the_training_data_hold(visitor: FlaskClient, made: dict[str, Made]) -> None:
@@ -67,6 +72,13 @@ def test_categories_are_picked_and_numbers_are_typed(visitor: FlaskClient) -> No
     assert [o.text for o in page.select("select[name=smoker] option")] == ["– choose –", "no", "yes"]
     assert page.select("input[name=pressure][type=text][inputmode=decimal]")
     assert not page.select("[type=number]"), "a browser drops a comma from one, and the wheel turns it"
+
+
+def test_codes_are_picked_by_what_people_call_them() -> None:
+    ward = Field("ward", "categorical", "int", True, ("0", "1"), "Ward", "", "", "", Stats(), {"1": "surgery"})
+    model_version = SimpleNamespace(fields=(ward,), groups=(("", (ward,)),))
+    [shown] = inputs_of(model_version, {"ward": "1"})  # type: ignore[arg-type]
+    assert (shown.value, shown.options) == ("1", (("0", "0"), ("1", "surgery (1)")))
 
 
 def test_optional_fields_say_so(visitor: FlaskClient) -> None:
