@@ -30,6 +30,7 @@ from components.report.component import RunReport
 from config.load import settings_hash
 from config.schema import check_schema, model_features, read_schema
 from config.settings import (
+    CardSettings,
     DataGateSettings,
     EvaluationSettings,
     ModelSettings,
@@ -256,6 +257,7 @@ def _without_display(settings: Settings) -> Settings:
             "description": "",
             "features": {},
             "class_names": {},
+            "card": CardSettings(),
             "showcase": ShowcaseSettings(),
             "beam_args": (),
             "data_gate": DataGateSettings(),

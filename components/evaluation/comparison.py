@@ -21,7 +21,7 @@ from scipy.stats import norm
 from common.errors import ConfigError, DataError, VouchError
 from components.evaluation.baselines import bounded
 from components.evaluation.bounds import Difference, Metric, Rows, difference, evaluate
-from components.examples.dealing import in_test_then
+from components.examples.dealing import Origin, in_test_then
 from components.splits import SplitTables
 from config.settings import Settings
 from serving.repository.layout import EXAMPLES_SIGNATURE, TRAINING
@@ -128,11 +128,16 @@ def score(model: Path, tables: SplitTables, settings: Settings) -> Rows:
 
 
 def compare(
-    candidate: Path, rows: Rows, blessed: Sequence[Path], tables: SplitTables, settings: Settings, source_digest: str
+    candidate: Path,
+    rows: Rows,
+    blessed: Sequence[Path],
+    tables: SplitTables,
+    settings: Settings,
+    origin: Origin | None = None,
 ) -> Comparison:
     """Compare the candidate with the best of the blessed models that can be compared.
 
-    `rows`: what the candidate says of the test rows. `blessed`: the newest first. `source_digest`: of all rows read.
+    `rows`: what the candidate says of the test rows. `blessed`: the newest first. `origin`: of the rows, if known.
     """
     own, wanted = Trained.of(candidate), settings.evaluation
     obstacles: list[str] = []
@@ -142,7 +147,7 @@ def compare(
             baseline = Trained.of(model)
             if reason := obstacle(own, baseline):
                 raise ConfigError(reason)
-            fair = fair_rows(own, baseline, settings, source_digest)
+            fair = fair_rows(own, baseline, settings, origin)
             pair = rows.of(fair), score(model, tables, settings).of(fair)
             goodness = [_goodness(side, settings) for side in pair]
         except (VouchError, StatusError, OSError, ValueError, KeyError) as error:
@@ -159,13 +164,15 @@ def compare(
     return replace(found, baseline_metrics=bounded(others, settings))
 
 
-def fair_rows(own: Trained, baseline: Trained, settings: Settings, source_digest: str) -> NDArray[np.bool_] | None:
+def fair_rows(own: Trained, baseline: Trained, settings: Settings, origin: Origin | None) -> NDArray[np.bool_] | None:
     """Return which test rows the baseline had in its own test split, None for all. Raises DataError if too few."""
     reason = dealt_otherwise(own, baseline)
     if not reason:
         return None
+    if origin is None:
+        raise DataError(reason)
     try:
-        fair = in_test_then(settings, baseline.settings, baseline.dealt_by, baseline.test_from, source_digest)
+        fair = in_test_then(origin, settings.split, baseline.settings, baseline.dealt_by, baseline.test_from)
     except DataError as error:
         raise DataError(f"{reason} ({error.what})") from error
     if fair.sum() < FEWEST_ROWS:

@@ -22,6 +22,7 @@ from components.evaluation.comparison import compare, score
 from components.evaluation.looks import count, earlier_evaluations, record, sketch
 from components.evaluation.tfma_config import eval_config
 from components.evaluation.verdict import judge, read_metrics
+from components.examples.dealing import Origin
 from components.splits import SplitTables, written_rows
 from config.settings import Settings
 from serving.repository.layout import TRAINING
@@ -97,9 +98,7 @@ class Executor(tfx_evaluator.Executor):
         baselines = fit_baselines(tables, written_rows(examples), rows, settings)
         write_baselines(baselines, evaluation)
         training = json.loads((candidate / TRAINING).read_text(encoding="utf-8"))
-        comparison = compare(
-            candidate, rows, blessed, tables, settings, examples.get_string_custom_property("source_digest")
-        )
+        comparison = compare(candidate, rows, blessed, tables, settings, Origin.of(examples))
         point = training.get("operating_point")
         verdict = judge(read_metrics(str(evaluation)), rows, comparison, baselines, point, settings, looks)
         verdict.write(evaluation)

@@ -23,11 +23,12 @@ from tfx.utils import proto_utils
 
 from common.files import write_text
 from components.examples.blocks import ReadRequest, Source, check_totals, count_labels, read_request, reconcile
-from components.examples.dealing import dealing, open_examples
+from components.examples.dealing import Origin, dealing
 from components.examples.sources import base_and_pattern, open_source
 from components.examples.splitting import Digest
 from components.examples.writing import SplitWriter
 from components.names import TEST_FROM
+from config.schema import read_schema
 from config.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class ExampleGenExecutor(BaseExecutor):
         artifact.set_int_custom_property("rows_in", sum(rows.values()))
         for split, count in rows.items():
             artifact.set_int_custom_property(f"rows_{split}", count)
-        artifact.set_string_custom_property("source_digest", digest)
+        Origin(pattern, request, digest).mark(artifact)
         _log.info("examples: %s", rows)
 
 
@@ -91,7 +92,10 @@ def write_splits(
 
 def count_rows(settings: Settings) -> tuple[dict[str, int], dict[str, int]]:
     """Read all rows as a run would and return how many each split and each class gets. Raises DataError."""
-    source, request = open_examples(settings)
+    schema = read_schema(settings.schema_file) if settings.schema_file else None
+    request = read_request(settings, schema)
+    base, pattern = base_and_pattern(settings.data.source, settings.data.format)
+    source = open_source([Path(file) for file in fileio.glob(str(base / pattern))], str(base / pattern), request)
     weights = settings.split.weights
     assign, _ = dealing(source, request, list(weights.values()))
     classes: Counter[str] = Counter()

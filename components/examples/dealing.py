@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,21 +13,12 @@ from numpy.typing import NDArray
 from tfx.dsl.io import fileio
 
 from common.errors import DataError
-from components.examples.blocks import Block, ReadRequest, Source, read_request, times_of
-from components.examples.sources import base_and_pattern, open_source
+from components.examples.blocks import Block, ReadRequest, Source, times_of
+from components.examples.sources import open_source
 from components.examples.splitting import Digest, RowSplitter, Splitter, TimeSplitter
-from config.schema import read_schema
-from config.settings import Settings
+from config.settings import Settings, SplitSettings
 
 Assign = Callable[[Block], NDArray[np.intp]]
-
-
-def open_examples(settings: Settings) -> tuple[Source, ReadRequest]:
-    """Open what `data.source` names as a run does, spans apart. Raises DataError."""
-    schema = read_schema(settings.schema_file) if settings.schema_file else None
-    request = read_request(settings, schema)
-    base, pattern = base_and_pattern(settings.data.source, settings.data.format)
-    return open_source([Path(file) for file in fileio.glob(str(base / pattern))], str(base / pattern), request), request
 
 
 def dealing(source: Source, request: ReadRequest, weights: list[int]) -> tuple[Assign, float | None]:
@@ -41,31 +34,57 @@ def dealing(source: Source, request: ReadRequest, weights: list[int]) -> tuple[A
     return lambda block: by_content.assign(block.batch), None
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where a run's rows came from, and how they were read. `digest`: of all of them."""
+
+    pattern: str
+    request: ReadRequest
+    digest: str
+
+    def mark(self, examples: Any) -> None:
+        """Write it on an Examples artifact."""
+        examples.set_string_custom_property("source", self.pattern)
+        examples.set_string_custom_property("request", self.request.model_dump_json())
+        examples.set_string_custom_property("source_digest", self.digest)
+
+    @staticmethod
+    def of(examples: Any) -> Origin | None:
+        """Read it from an Examples artifact; None where an older release wrote it."""
+        pattern, request, digest = map(examples.get_string_custom_property, ("source", "request", "source_digest"))
+        return Origin(pattern, ReadRequest.model_validate_json(request), digest) if request else None
+
+    def open(self, request: ReadRequest) -> Source:
+        return open_source([Path(file) for file in fileio.glob(self.pattern)], self.pattern, request)
+
+
 def in_test_then(
-    now: Settings, then: Settings, columns: Collection[str], test_from: float | None, digest: str
+    origin: Origin, now: SplitSettings, then: Settings, columns: Collection[str], test_from: float | None
 ) -> NDArray[np.bool_]:
     """Return which of today's test rows an older dealing would have put into its test split, in the rows' order.
 
-    `columns`: those that were dealt by; `test_from`: when the test began then, if rows were dealt by time; `digest`: of
-    the rows of today's run. Raises DataError where the source cannot be read, or no longer holds these rows.
+    `columns`: those that were dealt by; `test_from`: when the test began then, if rows were dealt by time. Raises
+    DataError where the source cannot be read, or no longer holds these rows.
     """
-    source, request = open_examples(now)
-    assign, _ = dealing(source, request, list(now.split.weights.values()))
+    source = origin.open(origin.request)
+    assign, _ = dealing(source, origin.request, list(now.weights.values()))
     read, parts = Digest(), []
     for block in source.blocks():
         read.add(block.batch)
         parts.append(assign(block))
-    if read.hexdigest() != digest:
+    if read.hexdigest() != origin.digest:
         raise DataError("the source holds other rows than those of this run")
-    test = list(now.split.weights).index("test")
+    test = list(now.weights).index("test")
     is_test = np.concatenate(parts) == test
 
-    older = then.model_copy(update={"data": now.data, "schema_file": now.schema_file})
-    source, request = open_examples(older)
+    split = then.split
+    how = {"by": split.by, "time": split.time, "group_by": split.group_by, "seed": then.split_seed}
+    request = origin.request.model_copy(update=how)
+    source = origin.open(request)
     if test_from is not None:
         parts = [np.where(times_of(block, source, request) >= test_from, test, 0) for block in source.blocks()]
     else:
-        assign, _ = dealing(source, request, list(then.split.weights.values()))
+        assign, _ = dealing(source, request, list(split.weights.values()))
         parts = [assign(_narrowed(block, columns)) for block in source.blocks()]
     return np.asarray((np.concatenate(parts) == test)[is_test])
 

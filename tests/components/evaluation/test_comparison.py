@@ -40,7 +40,7 @@ def compared(candidate: Path, blessed: list[Path], tables: Any, **evaluation: An
     from components.evaluation.comparison import compare, score
 
     settings = tiny_settings(**evaluation)
-    return compare(candidate, score(candidate, tables, settings), blessed, tables, settings, "")
+    return compare(candidate, score(candidate, tables, settings), blessed, tables, settings)
 
 
 @pytest.mark.slow
@@ -99,8 +99,10 @@ def test_rows_dealt_otherwise_are_dealt_again(
 ) -> None:
     """Only rows that were test rows then, too, are fair: too few of them, and nothing is compared."""
     from components.evaluation.comparison import compare, score
+    from components.examples.blocks import read_request
     from components.examples.component import write_splits
-    from components.examples.dealing import in_test_then, open_examples
+    from components.examples.dealing import Origin, in_test_then
+    from components.examples.sources import open_source
     from components.splits import SplitTables
 
     source = tmp_path / "data" / "rows.csv"
@@ -112,14 +114,18 @@ def test_rows_dealt_otherwise_are_dealt_again(
     source.write_text("\n".join(["signal,noise,label", *lines]) + "\n", encoding="utf-8")
     now = tiny_settings(source=source)
     then = tiny_settings(source=source, split={"train": 80, "eval": 10, "test": 10})
-    counts, digest = write_splits(*open_examples(now), now.split.weights, tmp_path / "examples")
+    request = read_request(now, None)
+    counts, digest = write_splits(
+        open_source([source], str(source), request), request, now.split.weights, tmp_path / "examples"
+    )
+    origin = Origin(str(source), request, digest)
     write_schema(tmp_path / "schema")
     tables = SplitTables.of(tmp_path / "examples", tmp_path / "schema", now)
 
     candidate, blessed = saved(BAD, trained=now), saved(GOOD, trained=then)
-    found = compare(candidate, score(candidate, tables, now), [blessed], tables, now, digest)
+    found = compare(candidate, score(candidate, tables, now), [blessed], tables, now, origin)
     if is_compared:
-        fair = in_test_then(now, then, ("signal", "noise", "label"), None, digest)
+        fair = in_test_then(origin, now.split, then, ("signal", "noise", "label"), None)
         assert (len(fair), found.rows) == (counts["test"], fair.sum())
         assert found.difference is not None
         assert found.difference.upper < -0.3

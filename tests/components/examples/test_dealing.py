@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from common.errors import DataError
+from components.examples.blocks import read_request
 from components.examples.component import write_splits
-from components.examples.dealing import dealing, in_test_then, open_examples
+from components.examples.dealing import Origin, dealing, in_test_then
+from components.examples.sources import open_source
 from config.settings import Settings
 from tests.support.pipeline.tiny import tiny_settings
 
@@ -33,8 +35,16 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return source
 
 
+def origin_of(settings: Settings, folder: Path) -> Origin:
+    request = read_request(settings, None)
+    source = open_source([settings.data.source], "rows.csv", request)
+    _, digest = write_splits(source, request, settings.split.weights, folder)
+    return Origin(str(settings.data.source), request, digest)
+
+
 def dealt(settings: Settings) -> tuple[np.ndarray[Any, Any], float | None]:
-    source, request = open_examples(settings)
+    request = read_request(settings, None)
+    source = open_source([settings.data.source], "rows.csv", request)
     assign, test_from = dealing(source, request, list(settings.split.weights.values()))
     return np.concatenate([assign(block) for block in source.blocks()]), test_from
 
@@ -42,25 +52,26 @@ def dealt(settings: Settings) -> tuple[np.ndarray[Any, Any], float | None]:
 @pytest.mark.parametrize("how", THEN)
 def test_an_older_dealing_is_done_again(table: Path, tmp_path: Path, how: str) -> None:
     now, then = tiny_settings(source=table), tiny_settings(source=table, split=THEN[how])
-    _, digest = write_splits(*open_examples(now), now.split.weights, tmp_path)
+    origin = origin_of(now, tmp_path)
     (splits, _), (before, test_from) = dealt(now), dealt(then)
-    fair = in_test_then(now, then, ("signal", "patient", "label"), test_from, digest)
+    fair = in_test_then(origin, now.split, then, ("signal", "patient", "label"), test_from)
     assert fair.tolist() == (before == 2)[splits == 2].tolist()
     assert 0 < fair.sum() < len(fair)
 
 
 def test_columns_that_came_later_took_no_part_in_it(table: Path, tmp_path: Path) -> None:
     now = tiny_settings(source=table)
-    _, digest = write_splits(*open_examples(now), now.split.weights, tmp_path)
+    origin = origin_of(now, tmp_path)
     older = now.model_copy(update={"data": now.data.model_copy(update={"ignore": ("patient",)})})
     (splits, _), (before, _) = dealt(now), dealt(older)
-    fair = in_test_then(now, older, ("signal", "label"), None, digest)
+    fair = in_test_then(origin, now.split, older, ("signal", "label"), None)
     assert fair.tolist() == (before == 2)[splits == 2].tolist()
     with pytest.raises(DataError, match="dealt by age, which are no longer read"):
-        in_test_then(now, now, ("signal", "age", "label"), None, digest)
+        in_test_then(origin, now.split, now, ("signal", "age", "label"), None)
 
 
 def test_rows_that_are_no_longer_those_of_the_run_are_refused(table: Path) -> None:
     settings = tiny_settings(source=table)
+    origin = Origin(str(table), read_request(settings, None), "another digest")
     with pytest.raises(DataError, match="other rows than those of this run"):
-        in_test_then(settings, settings, ("signal", "patient", "label"), None, "another digest")
+        in_test_then(origin, settings.split, settings, ("signal", "patient", "label"), None)
