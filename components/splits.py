@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 
 from common.text import MISSING_CODE
+from components.features.derived import derive
 from components.names import TEST_FROM
 from components.table import Table
 from config.schema import Feature, group_column, model_features, read_schema
@@ -71,7 +73,7 @@ def some_rows(files: Sequence[str], rows: int) -> list[bytes]:
 
 
 class SplitTables:
-    """Parse an Examples artifact's splits into tables of raw values."""
+    """Parse an Examples artifact's splits into tables of raw values, derived features behind the other numbers."""
 
     def __init__(
         self,
@@ -80,11 +82,13 @@ class SplitTables:
         label: str,
         classes: Sequence[str],
         group: Feature | None = None,
+        derived: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.features, self.class_names = features, classes
         self._examples, self._label, self._group = examples, label, group
         self._numbers = [f for f in features if f.kind == "numeric"]
         self._texts = [f for f in features if f.kind == "categorical"]
+        self._derived = derived
         self._spec = {f.name: _column(f) for f in features} | {label: tf.io.FixedLenFeature([], tf.string, "")}
         if group:
             self._spec[group.name] = _column(group)
@@ -95,13 +99,13 @@ class SplitTables:
         """Return the tables of what the model reads. `examples`, `schema`: the artifacts' URIs."""
         known = read_schema(Path(schema) / "schema.pbtxt")
         features, group = model_features(known, settings), group_column(known, settings)
-        return SplitTables(examples, features, settings.data.label, settings.data.classes, group)
+        return SplitTables(examples, features, settings.data.label, settings.data.classes, group, settings.derived)
 
     def read(self, split: str, rows: int, most: int) -> Table:
         """Return a split's rows, evenly thinned to at most `most` of its `rows`."""
         every = max(1, -(-rows // most))
         parts = [self._table(batch) for batch in self._serialized(split, every)]
-        return Table.joined(parts, len(self._numbers), len(self._texts))
+        return Table.joined(parts, len(self._numbers) + len(self._derived), len(self._texts))
 
     def batches(self, split: str, every: int = 1) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
         """Yield serialized rows and their classes, of each `every` rows the first."""
@@ -124,17 +128,24 @@ class SplitTables:
 
     def _table(self, batch: NDArray[Any]) -> Table:
         parsed = {name: values.numpy() for name, values in tf.io.parse_example(batch, self._spec).items()}
-        numbers = np.zeros((len(batch), len(self._numbers)))
-        for i, feature in enumerate(self._numbers):
-            values = parsed[feature.name]
-            numbers[:, i] = np.where(values == MISSING_CODE, np.nan, values) if feature.dtype == "int" else values
+        numbers = [_numbers(parsed[feature.name], feature) for feature in self._numbers]
+        by_name = {feature.name: feature for feature in self.features}
+        derived = derive(self._derived, lambda n: _numbers(parsed[n], by_name[n]), lambda n: parsed[n])
+        columns = [*numbers, *(values.numpy() for values in derived.values())]
         texts = np.zeros((len(batch), len(self._texts)), object)
         for i, feature in enumerate(self._texts):
             texts[:, i] = [
                 v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in parsed[feature.name]
             ]
         groups = parsed[self._group.name] if self._group else None
-        return Table(numbers, texts, self.classes(parsed[self._label]), groups)
+        stacked = np.stack(columns, axis=1) if columns else np.zeros((len(batch), 0))
+        return Table(stacked, texts, self.classes(parsed[self._label]), groups)
+
+
+def _numbers(values: NDArray[Any], feature: Feature) -> NDArray[np.float64]:
+    """Return `[rows] float64`, NaN where missing."""
+    numbers = values.astype(np.float64)
+    return np.where(values == MISSING_CODE, np.nan, numbers) if feature.dtype == "int" else numbers
 
 
 def _column(feature: Feature) -> tf.io.FixedLenFeature:

@@ -11,6 +11,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from common.errors import ConfigError
 from common.text import nearest
+from config.derived import parse, problems
 from config.settings import Settings
 
 Kind = Literal["numeric", "categorical"]
@@ -92,7 +93,11 @@ def check_schema(schema: schema_pb2.Schema, settings: Settings) -> None:
             got=f"{schema_pb2.FeatureType.Name(columns[label].type)} {', '.join(domain)}",
             wanted=f"BYTES with the values {', '.join(settings.data.classes)}",
         )
-    if not model_features(schema, settings):
+    features = model_features(schema, settings)
+    kinds = {feature.name: "text" if feature.dtype == "string" else "number" for feature in features}
+    if wrong := problems({name: parse(source) for name, source in settings.derived.items()}, kinds, label):
+        raise ConfigError("derived features do not fit the schema:\n  " + "\n  ".join(wrong))
+    if not features:
         raise ConfigError("the schema leaves the model no feature to read", fix="look at `ignore` and lifecycle_stage")
 
 

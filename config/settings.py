@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from common.text import NULL_TEXTS, nearest
+from config.derived import parse
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(gt=0)]
@@ -378,6 +379,11 @@ class Settings(Frozen):
     split: SplitSettings = SplitSettings()
     data_gate: DataGateSettings = DataGateSettings()
     categorical: tuple[str, ...] = Field((), description="Integer columns that are codes, not quantities.")
+    derived: dict[str, str] = Field(
+        default_factory=dict,
+        description="Features made of others, such as `petal_area: petal_length * petal_width`; computed in the "
+        "exported graph. See docs/examples.md.",
+    )
     vocabulary_size: Positive = Field(1000, description="At most so many values of a text feature are told apart.")
     model: ModelSettings = ModelSettings()
     tuner: TunerSettings = TunerSettings()
@@ -416,6 +422,11 @@ class Settings(Frozen):
                 raise ValueError(f"split.{key}: cannot be the label")
             if column in self.data.ignore:
                 raise ValueError(f"data.ignore: {column!r} is split.{key}, which is never a feature anyway")
+        for name, source in self.derived.items():
+            try:
+                parse(source)
+            except ValueError as error:
+                raise ValueError(f"derived.{name}: {error}") from None
         if self.data.label in self.categorical:
             raise ValueError("categorical: is for features, and this is the label")
         return self

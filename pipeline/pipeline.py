@@ -216,7 +216,12 @@ def _about_features(settings: Settings, curated: schema_pb2.Schema | None) -> di
     if curated:  # which may call an integer categorical itself
         codes |= {f.name for f in model_features(curated, settings) if (f.kind, f.dtype) == ("categorical", "int")}
     left_out = sorted(settings.no_features)
-    return {"left_out": left_out, "codes": sorted(codes), "vocabulary_size": settings.vocabulary_size}
+    return {
+        "left_out": left_out,
+        "codes": sorted(codes),
+        "vocabulary_size": settings.vocabulary_size,
+        "derived": settings.derived,
+    }
 
 
 def _for_training(settings: Settings) -> Settings:
@@ -230,6 +235,7 @@ def _for_training(settings: Settings) -> Settings:
         data=settings.data.model_copy(update={"source": Path(settings.data.source.name)}),
         split=settings.split.model_copy(update={"seed": settings.split_seed}),
         categorical=settings.categorical,
+        derived=settings.derived,
         vocabulary_size=settings.vocabulary_size,
         model=settings.model,
         operating_point=settings.operating_point,

@@ -8,6 +8,8 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from tensorflow_transform.saved.saved_transform_io_v2 import SavedModelLoader
 
+from components.features.derived import derive
+
 NUMERIC = "numeric"
 CATEGORICAL = "categorical"
 VOCABULARY = "vocabulary_{}"  # the file of a column of `categorical`, by its number
@@ -23,16 +25,17 @@ def preprocessing_fn(inputs: Tensors, custom_config: dict[str, Any]) -> Tensors:
     optional number adds a column that says whether it was missing. An unseen or missing category gets the id one
     past its vocabulary.
 
-    `custom_config`: `left_out` (columns that are not features), `codes` (integers that are categories) and
-    `vocabulary_size`.
+    `custom_config`: `left_out` (columns that are not features), `codes` (integers that are categories),
+    `vocabulary_size` and `derived` (expressions by name: their values stand behind the other numbers).
     """
     features = {name: inputs[name] for name in sorted(inputs) if name not in custom_config["left_out"]}
     codes = set(custom_config["codes"])
     texts = [name for name, x in features.items() if x.dtype == tf.string or name in codes]
     numbers = [name for name in features if name not in texts]
+    derived = derive(custom_config.get("derived", {}), lambda n: _number(inputs[n]), lambda n: _text(inputs[n]))
     outputs = {}
-    if numbers:
-        outputs[NUMERIC] = _z_scores([features[name] for name in numbers])
+    if numbers or derived:
+        outputs[NUMERIC] = _z_scores([*(features[name] for name in numbers), *derived.values()])
     if texts:
         ids = [
             tft.compute_and_apply_vocabulary(

@@ -172,6 +172,7 @@ class ModelVersion:
     folder: Path
     has_packed: bool  # all fields are quantities: a row is one line of a float32 matrix
     class_names: Mapping[str, str]  # what people call a class; one that is not there: as it is
+    derived: Mapping[str, str] = dataclasses.field(default_factory=dict)  # what it computes from the fields, and how
     null_values: frozenset[str] = frozenset({""})  # texts that meant missing in the training data
 
     @cached_property
@@ -275,6 +276,7 @@ class Catalog:
             has_packed=all(field.kind == "numeric" for field in fields),
             null_values=frozenset({"", *trained.data.null_values}),
             class_names=shown.class_names,
+            derived=trained.derived,
         )
 
     def _shown(self, trained: Settings) -> Settings:
