@@ -9,7 +9,7 @@ STARTED := $(shell date +%s)
 unexport PYTHONDONTWRITEBYTECODE
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help setup doctor demo test test-all test-fast coverage mutants lint format lock docs screenshots bench clean distclean
+.PHONY: help setup doctor demo test test-all test-fast coverage mutants lint format lock docs monitor screenshots bench clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -81,6 +81,9 @@ docs: setup ## Write the references of configuration and settings
 	$(PY) -m webapp.reference >docs/.web-settings.md
 	mv docs/.web-settings.md docs/web-settings.md
 	$(PY) -m webapp.reference --environment >.env.example
+
+monitor: setup ## Prometheus and Alertmanager beside a running demo, with the shipped rules (RECEIVER=slack); Ctrl-C ends them
+	@$(PY) -m monitoring.stack $(if $(RECEIVER),--receiver $(RECEIVER))
 
 screenshots: setup ## Take the pictures of the web app for the documentation; needs a pushed model and chromium
 	$(PY) -m serving start --rest-port 0 --grpc-port 0 --run "$(PY) -m tests.support.web.screenshots"

@@ -1,0 +1,237 @@
+"""Prometheus and Alertmanager beside a model server and a web app on this machine, with the shipped rules.
+
+`python -m monitoring.stack`, or `make monitor`. Both run in the foreground, on loopback and on ports of their own, as
+children that end with this process; what they keep lies under `var/monitoring`.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+import click
+import requests
+import yaml
+
+from common.cli import Command
+from common.errors import ConfigError, EnvironmentProblem
+from common.files import write_text
+from common.paths import MODEL_SERVER_REST, WEB_PAGE, var_root
+
+HERE = Path(__file__).resolve().parent
+MOUNTED = "/etc/alertmanager/"  # where the configuration finds templates and secrets in Compose
+HOST = "127.0.0.1"
+PROMETHEUS_PORT, ALERTMANAGER_PORT = 19090, 19093  # not their usual ones, which services of this machine may hold
+PROGRAMS = {"prometheus": ("prometheus",), "alertmanager": ("prometheus-alertmanager", "alertmanager")}
+START_S, END_S, LOOK_EVERY_S = 60.0, 15.0, 0.1
+INTERVALS = ("scrape_interval", "evaluation_interval", "for", "group_wait", "group_interval", "repeat_interval")
+SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What to run. `model_server` and `webapp` are HOST:PORT; `faster` divides every interval of the configuration.
+
+    `receiver` is who gets the alerts, by default whom the configuration names.
+    """
+
+    folder: Path
+    model_server: str
+    webapp: str
+    prometheus_port: int = PROMETHEUS_PORT
+    alertmanager_port: int = ALERTMANAGER_PORT
+    receiver: str = ""
+    faster: float = 1.0
+
+    @property
+    def prometheus(self) -> str:
+        return f"{HOST}:{self.prometheus_port}"
+
+    @property
+    def alertmanager(self) -> str:
+        return f"{HOST}:{self.alertmanager_port}"
+
+
+def write_configs(stack: Stack) -> None:
+    """Write the shipped configuration as it is right for this machine. Raises ConfigError for an unknown receiver."""
+    targets = {
+        "model-server": stack.model_server,
+        "webapp": stack.webapp,
+        "prometheus": stack.prometheus,
+        "alertmanager": stack.alertmanager,
+    }
+    prometheus = _load(HERE / "prometheus" / "prometheus.yml")
+    for job in prometheus["scrape_configs"]:
+        job["static_configs"] = [{"targets": [targets[job["job_name"]]]}]
+    prometheus["alerting"]["alertmanagers"] = [{"static_configs": [{"targets": [stack.alertmanager]}]}]
+    alertmanager = _load(HERE / "alertmanager" / "alertmanager.yml")
+    receivers = [receiver["name"] for receiver in alertmanager["receivers"]]
+    if stack.receiver and stack.receiver not in receivers:
+        raise ConfigError("there is no such receiver", got=stack.receiver, wanted=f"one of {', '.join(receivers)}")
+    alertmanager["route"]["receiver"] = stack.receiver or alertmanager["route"]["receiver"]
+    files = {"prometheus.yml": prometheus, "alertmanager.yml": _at_home(alertmanager)}
+    files |= {name: _load(HERE / "prometheus" / name) for name in prometheus["rule_files"]}
+    for name, values in files.items():
+        write_text(stack.folder / name, yaml.safe_dump(_faster(values, stack.faster), sort_keys=False))
+
+
+@contextmanager
+def run(stack: Stack, say: Callable[[str], None] = lambda line: None) -> Iterator[None]:
+    """Run both for as long as the context lasts. Raises EnvironmentProblem if one is missing, or does not come up."""
+    prometheus = _program("prometheus")
+    write_configs(stack)
+    command = [
+        prometheus,
+        f"--config.file={stack.folder / 'prometheus.yml'}",
+        f"--storage.tsdb.path={stack.folder / 'prometheus'}",
+        "--storage.tsdb.retention.time=30d",
+        f"--web.listen-address={stack.prometheus}",
+    ]
+    with run_alertmanager(stack), _running(command, stack.prometheus, stack.folder / "prometheus.log"):
+        say(f"Alertmanager: http://{stack.alertmanager}")
+        say(f"Prometheus:   http://{stack.prometheus}")
+        yield
+
+
+@contextmanager
+def run_alertmanager(stack: Stack) -> Iterator[None]:
+    """Run Alertmanager alone, on the configuration that was written for it."""
+    command = [
+        _program("alertmanager"),
+        f"--config.file={stack.folder / 'alertmanager.yml'}",
+        f"--storage.path={stack.folder / 'alertmanager'}",
+        f"--web.listen-address={stack.alertmanager}",
+        "--cluster.listen-address=",  # else it opens a port on all interfaces to find others
+    ]
+    with _running(command, stack.alertmanager, stack.folder / "alertmanager.log"):
+        yield
+
+
+def _load(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def _at_home(values: Any) -> Any:
+    """Return the configuration with this folder's files in place of those that Compose mounts."""
+    if isinstance(values, Mapping):
+        return {key: _at_home(value) for key, value in values.items()}
+    if isinstance(values, list):
+        return [_at_home(value) for value in values]
+    if isinstance(values, str) and values.startswith(MOUNTED):
+        return str(HERE / "alertmanager" / values.removeprefix(MOUNTED))
+    return values
+
+
+def _faster(values: Any, factor: float, key: str = "") -> Any:
+    """Return the configuration with its intervals, and the windows and offsets of its queries, divided by a factor."""
+    if isinstance(values, Mapping):
+        return {name: _faster(value, factor, name) for name, value in values.items()}
+    if isinstance(values, list):
+        return [_faster(value, factor, key) for value in values]
+    if factor != 1 and key in INTERVALS:
+        return _divided(str(values), factor)
+    if factor != 1 and key == "expr":
+        return re.sub(r"(\[|offset )(\w+)", lambda window: window[1] + _divided(window[2], factor), values)
+    return values
+
+
+def _divided(duration: str, factor: float) -> str:
+    parts = re.findall(r"(\d+)(ms|[smhd])", duration)
+    return f"{max(1, round(1000 * sum(int(number) * SECONDS[unit] for number, unit in parts) / factor))}ms"
+
+
+def _program(name: str) -> str:
+    for candidate in PROGRAMS[name]:
+        if path := shutil.which(candidate):
+            return path
+    raise EnvironmentProblem(
+        f"{name.capitalize()} is not installed",
+        wanted=" or ".join(PROGRAMS[name]) + " on PATH",
+        fix="apt-get install prometheus prometheus-alertmanager (Debian, Ubuntu), or prometheus.io/download. Where "
+        "systemd starts them as services, too: systemctl disable --now prometheus prometheus-alertmanager",
+    )
+
+
+@contextmanager
+def _running(command: list[str], address: str, log: Path) -> Iterator[None]:
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        _wait_ready(process, Path(command[0]).name, address, log)
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(END_S)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            process.kill()
+            process.wait()
+
+
+def _wait_ready(process: subprocess.Popen[bytes], name: str, address: str, log: Path) -> None:
+    deadline = time.monotonic() + START_S
+    while True:
+        if process.poll() is not None or time.monotonic() > deadline:
+            words = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            raise EnvironmentProblem(
+                f"{name} did not come up",
+                got="\n    ".join(words[-5:]),
+                wanted=f"an answer on {address}",
+                fix=f"read {log}",
+            )
+        try:
+            if requests.get(f"http://{address}/-/ready", timeout=2).ok:
+                return
+        except requests.RequestException:
+            pass
+        time.sleep(LOOK_EVERY_S)
+
+
+@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--rest-url",
+    envvar="VOUCH_MODEL_SERVER_REST",
+    default=f"http://{HOST}:{MODEL_SERVER_REST}",
+    show_default=True,
+    help="REST address of the model server ($VOUCH_MODEL_SERVER_REST).",
+)
+@click.option("--web", default=f"http://{HOST}:{WEB_PAGE}", show_default=True, help="Address of the web app.")
+@click.option("--receiver", default="", help="Who gets the alerts: operators, slack, email. Default: as configured.")
+@click.option("--prometheus-port", default=PROMETHEUS_PORT, show_default=True)
+@click.option("--alertmanager-port", default=ALERTMANAGER_PORT, show_default=True)
+def main(rest_url: str, web: str, receiver: str, prometheus_port: int, alertmanager_port: int) -> None:
+    """Run Prometheus and Alertmanager beside a running demo until Ctrl-C. Exit code 5: one of them will not start."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    stack = Stack(
+        var_root() / "monitoring",
+        urlsplit(rest_url).netloc,
+        urlsplit(web).netloc,
+        prometheus_port,
+        alertmanager_port,
+        receiver,
+    )
+    try:
+        with run(stack, click.echo):
+            click.echo(f"they read {stack.model_server} and {stack.webapp}; Ctrl-C ends them")
+            signal.pause()
+    except KeyboardInterrupt:
+        click.echo("stopped")
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m monitoring.stack")
