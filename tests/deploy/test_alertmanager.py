@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
@@ -17,6 +19,7 @@ from common.errors import ConfigError, EnvironmentProblem
 from monitoring.stack import HERE, Stack, run, run_alertmanager, write_configs
 from serving.launch.backends import free
 from tests.support.catchers import Catcher, mail_catcher, web_catcher
+from tests.support.paths import ROOT
 from tests.support.programs import program
 
 FASTER = 100.0  # groups wait 0.1 s instead of 10
@@ -164,6 +167,27 @@ def test_while_a_server_is_down_what_its_clients_see_is_not_told_nor_is_the_watc
 
 
 # What is written for this machine
+
+
+@pytest.mark.slow
+def test_both_run_beside_a_demo_until_they_are_told_to_stop(tmp_path: Path) -> None:
+    program("prometheus")
+    ports = free(2)
+    options = ["--prometheus-port", str(ports[0]), "--alertmanager-port", str(ports[1])]
+    environment = {**os.environ, "VOUCH_VAR": str(tmp_path)}
+    command = [sys.executable, "-u", "-m", "monitoring.stack", *options]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        said = [process.stdout.readline().strip() for _ in range(3)]
+        rules = requests.get(f"http://127.0.0.1:{ports[0]}/api/v1/rules", timeout=10).json()["data"]["groups"]
+        process.terminate()
+        assert process.stdout.read() == "stopped\n"
+    assert process.returncode == 0
+    assert said[0].endswith(f"http://127.0.0.1:{ports[1]}")
+    assert said[1].endswith(f"http://127.0.0.1:{ports[0]}")
+    assert {rule["name"] for group in rules for rule in group["rules"] if rule["type"] == "alerting"} == set(
+        ANNOTATIONS
+    )
 
 
 def test_the_configuration_for_this_machine_is_the_shipped_one_with_other_places(tmp_path: Path) -> None:
