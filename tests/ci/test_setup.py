@@ -54,6 +54,7 @@ class Project:
         uv = f'#!/bin/sh\nenv >"{self.root}/uv.env"\nexec "{UV}" "$@"\n'
         dev = [self.wheel("devtool", version, {"devtool.py": ""}), self.wheel("uv", "9.9.9", {"scripts/uv": uv})]
         (self.root / "requirements.txt").write_text("".join(lines), encoding="utf-8")
+        (self.root / "requirements-mlflow.txt").write_text("", encoding="utf-8")
         (self.root / "requirements-dev.txt").write_text("".join(dev), encoding="utf-8")
 
     def program(self, name: str, body: str) -> None:
