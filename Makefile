@@ -9,7 +9,7 @@ STARTED := $(shell date +%s)
 unexport PYTHONDONTWRITEBYTECODE
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help setup doctor demo test test-all test-fast coverage mutants lint format lock docs monitor screenshots bench clean distclean
+.PHONY: help setup doctor demo test test-all test-fast coverage mutants lint format lock docs mlflow monitor screenshots bench clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -72,7 +72,8 @@ COMPILE = .venv/bin/uv pip compile -q --universal --generate-hashes --python-ver
 
 lock: setup ## Refresh the locks from pyproject.toml (UPGRADE=--upgrade: newer versions too)
 	$(COMPILE) pyproject.toml -o requirements.txt
-	$(COMPILE) --group pyproject.toml:dev -c requirements.txt -o requirements-dev.txt
+	$(COMPILE) --group pyproject.toml:mlflow -c requirements.txt -o requirements-mlflow.txt
+	$(COMPILE) --group pyproject.toml:dev -c requirements.txt -c requirements-mlflow.txt -o requirements-dev.txt
 	$(COMPILE) --group pyproject.toml:web -c requirements.txt -o webapp/requirements.txt
 
 docs: setup ## Write the references of configuration and settings
@@ -81,6 +82,10 @@ docs: setup ## Write the references of configuration and settings
 	$(PY) -m webapp.reference >docs/.web-settings.md
 	mv docs/.web-settings.md docs/web-settings.md
 	$(PY) -m webapp.reference --environment >.env.example
+
+mlflow: setup ## Tell MLflow of runs and releases, and open its page (MLFLOW_PORT=5000); Ctrl-C ends it
+	@$(PY) -m serving registry sync || echo "not everything could be told: see above"
+	@$(PY) -m serving registry open --port $(or $(MLFLOW_PORT),5000)
 
 monitor: setup ## Prometheus and Alertmanager beside a running demo, with the shipped rules (RECEIVER=slack); Ctrl-C ends them
 	@$(PY) -m monitoring.stack $(if $(RECEIVER),--receiver $(RECEIVER))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 # Component ids
 EXAMPLE_GEN = "FileBasedExampleGen"
+STATISTICS_GEN = "StatisticsGen"  # TFX's
 DATA_GATE = "DataGate"
 TRAINER = "Trainer"
 BLESSED_MODEL = "LatestBlessedModel"
@@ -13,6 +14,7 @@ REPORT = "RunReport"
 
 # Outputs of components, of which others know by key
 EXAMPLES = "examples"
+STATISTICS = "statistics"
 VERDICT = "verdict"
 PUSHED_MODEL = "pushed_model"
 PUSHED, VERSION, IS_NEW = "pushed", "version", "is_new"  # what it says: integers, of which two are yes or no

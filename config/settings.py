@@ -355,6 +355,16 @@ class CardSettings(Frozen):
     citation: str = Field("", description="How to cite it, or its data.")
 
 
+class RegistrySettings(Frozen):
+    """What MLflow's registry may do to the releases (docs/tracking.md)."""
+
+    follow: bool = Field(
+        False,
+        description="A version that somebody gives the alias `production` in MLflow is made stable, if it passes the "
+        "checks of every release. Off: it is told.",
+    )
+
+
 class FeatureDisplay(Frozen):
     """How people see a feature."""
 
@@ -391,6 +401,7 @@ class Settings(Frozen):
     evaluation: EvaluationSettings = EvaluationSettings()
     probe: ProbeSettings = ProbeSettings()
     showcase: ShowcaseSettings = ShowcaseSettings()
+    registry: RegistrySettings = RegistrySettings()
     class_names: dict[str, ClassName] = Field(
         default_factory=dict,
         description="What people call each of `data.classes`, at most 60 letters. Pages show it; the API and CSV files "

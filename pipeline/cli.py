@@ -56,6 +56,7 @@ def run_pipeline(
         logging.getLogger().setLevel(logging.INFO)
         from pipeline.orchestrators.local import run
         from pipeline.pipeline import create_pipeline
+        from pipeline.tracking import announce_run
 
         console.print(f"  {MARKS['ran']} {'start-up':<18}{time.monotonic() - started:7.1f} s")
         graph = create_pipeline(
@@ -66,6 +67,8 @@ def run_pipeline(
         except VouchError:
             console.print(f"  full log: {_relative(log)}", soft_wrap=True)
             raise
+        finally:
+            announce_run(paths, run_id, command)
         if status:
             status.stop()
         return _print_outcome(console, paths, run_id, time.monotonic() - started)

@@ -22,6 +22,7 @@ from common.paths import Paths, var_root
 from components import names
 from components.verdict import FILE_NAME as VERDICT_FILE
 from components.verdict import Verdict
+from serving.registry.tracking import read_backlink
 
 LOCK_TIMEOUT_S = 10.0
 WIDE = 500  # letters in a line
@@ -301,7 +302,8 @@ def show_runs(model: str | None, limit: int, as_json: bool) -> None:
 def explain_run(run_id: str | None, model: str | None, as_json: bool) -> None:
     paths = Paths(var_root(), model or "")
     run = find_run(paths.metadata, run_id, model)
-    judged = verdicts(run, Paths(paths.var, run.model).run(run.run_id))
+    folder = Paths(paths.var, run.model).run(run.run_id)
+    judged, tracked = verdicts(run, folder), read_backlink(folder)
     if as_json:
         values = {
             "run_id": run.run_id,
@@ -309,6 +311,7 @@ def explain_run(run_id: str | None, model: str | None, as_json: bool) -> None:
             "state": run.state,
             "version": run.pushed_version,
             "verdicts": [asdict(verdict) for verdict in judged],
+            "mlflow": tracked,
         }
         print(json.dumps(values, indent=2))
         return
@@ -318,10 +321,10 @@ def explain_run(run_id: str | None, model: str | None, as_json: bool) -> None:
     for step in run.steps:
         if step.state not in ("COMPLETE", "CACHED"):
             console.print(
-                f"  {step.component} ended as {step.state}; the log says more: "
-                f"{Paths(paths.var, run.model).run(run.run_id) / 'run.log'}",
-                soft_wrap=True,
+                f"  {step.component} ended as {step.state}; the log says more: {folder / 'run.log'}", soft_wrap=True
             )
+    if tracked:
+        console.print(f"  in MLflow: experiment {tracked['experiment']}, run {tracked['run_id']}", soft_wrap=True)
     print_verdicts(console, judged, details=True)
 
 

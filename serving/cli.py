@@ -16,7 +16,7 @@ import click
 
 from common.cli import Group
 from common.errors import ConfigError, DataError
-from common.paths import MODEL_SERVER_GRPC, MODEL_SERVER_REST, var_root
+from common.paths import MLFLOW_PAGE, MODEL_SERVER_GRPC, MODEL_SERVER_REST, var_root
 
 if TYPE_CHECKING:
     from serving.client.types import Addresses, ModelClient, VersionSpec
@@ -306,6 +306,61 @@ def restore(edge: Edge, file: Path, as_json: bool) -> None:
         report = bring_back(edge.root, file)
     release.prepare(ReleaseContext(edge.root, (), edge.who))
     _show_report(report, f"brought back from {file}", as_json)
+
+
+@main.group()
+def registry() -> None:
+    """Tell MLflow of runs, versions and releases; see docs/tracking.md."""
+
+
+@registry.command()
+@JSON
+@click.option(
+    "--configs",
+    envvar="VOUCH_MODELS",
+    type=click.Path(path_type=Path),
+    default=Path(__file__).resolve().parent.parent / "config",
+    help="Folder of the models' settings, for registry.follow ($VOUCH_MODELS). Default: config/.",
+)
+@click.option("--again", is_flag=True, help="Try what was given up, too.")
+@click.pass_obj
+def sync(edge: Edge, configs: Path, again: bool, as_json: bool) -> None:
+    """Tell MLflow what waits on disk, register what was pushed, and let its aliases follow the releases.
+
+    MLflow is at $MLFLOW_TRACKING_URI, else in var/mlflow. Exit code 1 if something is left, or was moved by hand.
+    """
+    from serving import tracking
+    from serving.registry.queue import Queue
+
+    if again:
+        Queue(edge.root).try_again()
+    with _context(edge) as context:
+        report = tracking.sync(context, configs)
+    is_told = tracking.show_sync(report, edge.root, as_json)
+    click.get_current_context().exit(0 if is_told else 1)
+
+
+@registry.command("status")
+@JSON
+@click.pass_obj
+def registry_status(edge: Edge, as_json: bool) -> None:
+    """Show what MLflow has not been told yet, and what a person moved in it; MLflow is not asked.
+
+    Exit code 1 if there is anything.
+    """
+    from serving.tracking import show_status
+
+    click.get_current_context().exit(0 if show_status(edge.root, as_json) else 1)
+
+
+@registry.command("open")
+@click.option("--port", default=MLFLOW_PAGE, show_default=True, help="Where the page is.")
+@click.pass_obj
+def open_registry(edge: Edge, port: int) -> None:
+    """Open MLflow's page over var/mlflow; Ctrl-C ends it."""
+    from serving.tracking import open_page
+
+    open_page(edge.root, port)
 
 
 def _show_report(report: Report, where: str, as_json: bool) -> None:

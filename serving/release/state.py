@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 
 from common.errors import DataError, EnvironmentProblem
 from common.files import disk_problems, locked, write_text
+from serving.registry.queue import Released, announce
 from serving.repository.layout import CANDIDATE, MAX_VERSION, STABLE
 
 STATE, LOG = ".release.json", ".release.jsonl"  # no numbers, so no model server takes them for versions
@@ -131,7 +132,13 @@ class Store:
         write_text(self.base / STATE, json.dumps(asdict(record), indent=2) + "\n")
 
     def log(self, entry: Entry) -> None:
-        """Append an entry, unless it is the last one already: a change completed after a crash is told once."""
+        """Append an entry, unless it is the last one already: a change completed after a crash is told once.
+
+        What was done is put down for MLflow, too.
+        """
+        if entry.outcome == DONE:
+            labels = entry.after.stable, entry.after.candidate
+            announce(self.base.parent, Released(entry.id, self.base.name, entry.time, entry.who, entry.what, *labels))
         entries = self.history()
         if entries and (entries[-1].id, entries[-1].outcome) == (entry.id, entry.outcome):
             return
