@@ -126,7 +126,12 @@ def test_old_versions_are_pruned_but_never_what_is_released_or_compared_with(tmp
 
 
 def test_every_command_in_the_documents_exists() -> None:
-    said = [line for name in ("serving", "releases") for block in documented(name, "sh") for line in block.splitlines()]
+    said = [
+        line
+        for name in ("serving", "releases", "tracking")
+        for block in documented(name, "sh")
+        for line in block.splitlines()
+    ]
     commands = [shlex.split(line, comments=True) for line in said if line.startswith("python -m serving ")]
     assert {words[3] for words in commands} == set(main.commands)
     for words in commands:
