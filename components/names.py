@@ -30,5 +30,6 @@ TEST_FROM = "test_from"
 # Files of a report
 HTML, JSON, XLSX, PNG, CARD = "report.html", "report.json", "report.xlsx", "report.png", "model_card.md"
 SETTINGS = "settings.yaml"
+SCORES = "scores.json"  # beside the evaluation: what the model said of the test rows
 EVALUATION_VERDICT = "evaluation"  # its folder in a report, so that explaining needs no TensorFlow
 DATA_VERDICT = "data_gate"  # its folder among a run's logs, if it stopped the run

@@ -18,13 +18,16 @@ from tfx.utils import path_utils
 from common.files import write_text
 from components.artifacts import OwnComponent, channels, parameters
 from components.evaluation.baselines import fit_baselines, write_baselines
+from components.evaluation.bounds import Rows
 from components.evaluation.comparison import compare, score
 from components.evaluation.looks import count, earlier_evaluations, record, sketch
 from components.evaluation.tfma_config import eval_config
 from components.evaluation.verdict import judge, read_metrics
 from components.examples.dealing import Origin
+from components.names import SCORES
 from components.splits import SplitTables, written_rows
 from config.settings import Settings
+from serving.repository.drift_reference import Scores
 from serving.repository.layout import TRAINING
 
 CANDIDATE, MODEL, BLESSING = "candidate", "model", "model_blessing"
@@ -94,6 +97,7 @@ class Executor(tfx_evaluator.Executor):
         candidate, *blessed = (Path(path_utils.serving_model_path(model.uri)) for model in models)
         evaluation = Path(artifact_utils.get_single_uri(output_dict["evaluation"]))
         rows = score(candidate, tables, settings)
+        write_text(evaluation / SCORES, _scores(rows, settings).text())
         examples = artifact_utils.get_single_instance(input_dict["examples"])
         baselines = fit_baselines(tables, written_rows(examples), rows, settings)
         write_baselines(baselines, evaluation)
@@ -104,6 +108,13 @@ class Executor(tfx_evaluator.Executor):
         verdict.write(evaluation)
         record(artifact_utils.get_single_instance(output_dict["evaluation"]), judged.id, verdict.passed, test_rows)
         _bless(artifact_utils.get_single_instance(output_dict["blessing"]), judged, verdict.passed)
+
+
+def _scores(rows: Rows, settings: Settings) -> Scores:
+    """Return them as the prediction log has them: of the positive class if there is one, else of the likeliest."""
+    of_class = rows.probabilities
+    score = of_class.max(axis=1) if rows.positive is None else of_class[:, rows.positive]
+    return Scores.of(rows.true, rows.decided, score, settings.data.classes)
 
 
 def _bless(blessing: Any, model: Any, passed: bool) -> None:

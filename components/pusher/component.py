@@ -19,6 +19,7 @@ from tfx.utils import path_utils
 
 from components.artifacts import OwnComponent, VerdictArtifact, channels, parameters
 from components.evaluation.verdict import OVERALL, SliceMetrics, read_metrics
+from components.export.drift_reference import drift_reference
 from components.export.real_rows import showcase
 from components.names import IS_NEW, PUSHED, VERSION
 from components.pusher.push import push
@@ -27,7 +28,7 @@ from components.verdict import Verdict
 from config.load import settings_hash, settings_values, settings_yaml
 from config.schema import read_schema
 from config.settings import Settings, ShowcaseSettings
-from serving.repository.layout import EVALUATION, SCHEMA, SETTINGS, SHOWCASE, STATISTICS, TRAINING
+from serving.repository.layout import DRIFT_REFERENCE, EVALUATION, SCHEMA, SETTINGS, SHOWCASE, STATISTICS, TRAINING
 from serving.repository.manifest import Manifest
 
 
@@ -82,13 +83,16 @@ class Executor(BaseExecutor):
             checksums={},
             baseline=next((f.details["baseline"] for f in evaluation.findings if "baseline" in f.details), ""),
             identity=_identity(training, data_digest),
+            drift_reference=DRIFT_REFERENCE,
         )
         extra = _extra(uris, settings, metrics)
+        tables = SplitTables.of(uris["examples"], uris["schema"], settings)
+        rows = written_rows(input_dict["examples"][0])
+        extra[DRIFT_REFERENCE] = drift_reference(tables, rows["train"], Path(uris["evaluation"])).text()
         limits = ShowcaseSettings.model_validate_json(exec_properties["showcase"])
         if limits.train_rows or limits.test_rows:
-            tables = SplitTables.of(uris["examples"], uris["schema"], settings)
             most = {"train": limits.train_rows, "test": limits.test_rows}
-            extra[SHOWCASE] = showcase(tables, written_rows(input_dict["examples"][0]), most)
+            extra[SHOWCASE] = showcase(tables, rows, most)
         pushed = push(model, Path(exec_properties["base"]), manifest, extra)
         output.set_int_custom_property(PUSHED, 1)
         output.set_int_custom_property(VERSION, pushed.version)

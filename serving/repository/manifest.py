@@ -66,7 +66,7 @@ class Manifest:
     verdicts: dict[str, GateVerdict]
     checksums: dict[str, str]  # file, relative: sha256
     schema: str = SCHEMA
-    drift_reference: str = STATISTICS
+    drift_reference: str = STATISTICS  # what stands in manifests of earlier releases; see drift_reference.py
     baseline: str = ""  # the digest of the blessed model that the evaluation gate compared it with
     identity: str = ""  # of its weights, its data and what it was made by: the same for a training repeated
 

@@ -100,18 +100,22 @@ def test_the_manifest_says_what_the_version_is(pipeline_run: Any) -> None:
 
 
 def test_what_travels_with_the_version_can_be_read(pipeline_run: Any) -> None:
-    from tensorflow_metadata.proto.v0 import statistics_pb2
-
     from config.schema import read_schema
+    from serving.repository.contents import parse_statistics
+    from serving.repository.drift_reference import DriftReference
+    from serving.repository.layout import STATISTICS
 
     folder = pipeline_run.serving / "1"
     manifest = Manifest.read(folder)
-    statistics = statistics_pb2.DatasetFeatureStatisticsList.FromString(
-        (folder / manifest.drift_reference).read_bytes()
-    )
     assert len(read_schema(folder / manifest.schema).feature) == 31
     rows = pipeline_run.run.step("FileBasedExampleGen").outputs["examples"][0].custom_properties["rows_train"].int_value
-    assert statistics.datasets[0].num_examples == rows
+    assert parse_statistics((folder / STATISTICS).read_bytes()).rows == rows
+    reference = DriftReference.read(folder)
+    assert (reference.rows, len(reference.numbers), reference.categories) == (rows, 30, {})
+    assert {numbers.rows for numbers in reference.numbers.values()} == {rows}
+    assert {len(str(edge)) for edge in reference.numbers["radius_mean"].edges} <= {3, 4, 5}, "12.5, as people wrote it"
+    assert reference.scores is not None
+    assert reference.scores.score.rows == sum(sum(row.values()) for row in reference.scores.confusion.values()) > 90
 
 
 def test_three_gates_said_yes(pipeline_run: Any) -> None:
