@@ -12,7 +12,7 @@ import pytest
 from tests.support.paths import ROOT
 
 LINTER = Path(sys.executable).with_name("lint-imports")
-ROOMS = ("common", "config", "components", "pipeline", "serving", "webapp")
+ROOMS = ("common", "config", "components", "pipeline", "serving", "webapp", "monitoring")
 
 
 @pytest.mark.parametrize(
@@ -21,10 +21,13 @@ ROOMS = ("common", "config", "components", "pipeline", "serving", "webapp")
         ("common/errors.py", "import config.settings", "common imports nothing of ours"),
         ("webapp/services.py", "import components.artifacts", "the web app asks a model server"),
         ("serving/client/types.py", "import tensorflow", "TensorFlow stays in"),
+        ("monitoring/drift/check.py", "import tensorflow", "TensorFlow stays in"),
+        ("monitoring/drift/check.py", "import webapp.settings", "monitoring reads what others wrote"),
+        ("serving/cli.py", "import monitoring.cli", "nothing imports monitoring"),
         ("webapp/http/metrics.py", "import webapp.predict.predictor", "no circles"),
         ("common/files.py", "import common.tables.columns\nimport common.cli", None),
     ],
-    ids=["common", "webapp", "tensorflow", "circle", "allowed"],
+    ids=["common", "webapp", "tensorflow", "monitoring", "page", "watched", "circle", "allowed"],
 )
 def test_a_forbidden_import_is_refused_by_the_name_of_its_rule(
     file: str, planted: str, contract: str | None, tmp_path: Path

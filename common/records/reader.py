@@ -54,6 +54,7 @@ class Filters:
     end: datetime | None = None
     request_id: str = ""
     row: int | None = None
+    route: str = ""
     text: str = ""  # somewhere in SEARCHED or in an input that is a text; case does not matter
 
 
@@ -132,7 +133,7 @@ class Reader:
         wanted = self.filters
         values = {
             name: value
-            for name in ("who", "label", "reference", "version", "request_id", "row", "start", "end", "text")
+            for name in ("who", "label", "reference", "version", "request_id", "row", "start", "end", "route", "text")
             if (value := getattr(wanted, name)) not in ("", None)
         }
         tests = {"start": "time >= $start", "end": "time < $end", "text": self._contains_text()}

@@ -1,0 +1,104 @@
+"""A window against its version's reference: which columns have drifted, by one decision over all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from common.records.drift import Kind, Measurement
+from common.records.files import INPUT
+from monitoring.drift import measures
+from monitoring.drift.window import Categorical, Numeric, Window
+from serving.repository.drift_reference import Categories, DriftReference, Numbers
+
+FALSE_RATE = 0.002  # of findings, by Benjamini and Hochberg over all that is tested in a window
+LEAST_ROWS = 100
+MOST_DISTANCE = 0.15  # Wasserstein, in standard deviations
+MOST_VARIATION = 0.1  # total, of categories
+MOST_SHARE = 0.05  # by which the share of missing, unknown or outlying values may differ
+
+
+def check(reference: DriftReference, window: Window) -> tuple[Measurement, ...]:
+    """Return what was measured, by column; what is significant among all and large enough is a finding."""
+    measured = list(_measured(reference, window))
+    is_significant = measures.significant([each.p_value for each in measured], FALSE_RATE)
+    return tuple(
+        replace(each, is_finding=bool(surely and each.size > each.limit))
+        for each, surely in zip(measured, is_significant, strict=True)
+    )
+
+
+def _measured(reference: DriftReference, window: Window) -> Iterator[Measurement]:
+    for name, numbers in reference.numbers.items():
+        yield from _of_number(INPUT + name, numbers, window.numbers[INPUT + name], window.rows)
+    for name, categories in reference.categories.items():
+        yield from _of_category(INPUT + name, categories, window.categories[INPUT + name], window.rows)
+    if reference.scores and reference.scores.score.rows:
+        yield from _distribution(reference.scores.score, window.numbers["probability"], "probability")
+        yield from _shares(reference.scores.labels, window.categories["label"], "label")
+
+
+def _of_number(column: str, reference: Numbers, window: Numeric, rows: int) -> Iterator[Measurement]:
+    yield from _distribution(reference, window, column)
+    yield from _missing(column, reference, window.missing, rows)
+    if reference.present and (present := rows - window.missing):
+        low, high = np.asarray([reference.edges[0], reference.edges[-1]], window.values.dtype)
+        within = int(np.searchsorted(window.values, high, "right") - np.searchsorted(window.values, low, "left"))
+        # the two ends are themselves rows beyond all others
+        yield from _marked(column, "outside", present - within, present, 2, reference.present)
+
+
+def _of_category(column: str, reference: Categories, window: Categorical, rows: int) -> Iterator[Measurement]:
+    yield from _shares(reference, window, column)
+    yield from _missing(column, reference, window.missing, rows)
+    if reference.present and not reference.other and (present := rows - window.missing):
+        unknown = sum(count for value, count in window.counts.items() if value not in reference.counts)
+        # a value seen once was unknown to all the other rows
+        yield from _marked(column, "unknown", unknown, present, reference.once, reference.present)
+
+
+def _distribution(reference: Numbers, window: Numeric, column: str) -> Iterator[Measurement]:
+    if not (reference.present and len(window.values)):
+        return
+    found = measures.compare_numbers(reference, window.values)
+    told = {
+        "ks": found.ks,
+        "jensen_shannon": measures.jensen_shannon(*measures.binned(reference, window.values)),
+        "training_median": measures.median(reference),
+        "median": float(window.values[len(window.values) // 2]),
+    }
+    if reference.sigma > 0:
+        size, measure, limit = found.wasserstein / reference.sigma, "W1/σ", MOST_DISTANCE
+    else:  # a constant: how many rows are something else
+        size, measure, limit = found.ks, "share", MOST_SHARE
+    yield Measurement(column, "distribution", found.p_value, size, measure, limit, numbers=told)
+
+
+def _shares(reference: Categories, window: Categorical, column: str) -> Iterator[Measurement]:
+    if not (reference.present and window.counts):
+        return
+    found = measures.compare_categories(reference, window.counts)
+    divergence = measures.jensen_shannon(*measures.shares_of(reference, window.counts))
+    told = {"l_infinity": found.largest, "jensen_shannon": divergence}
+    yield Measurement(
+        column, "distribution", found.p_value, found.total_variation, "total variation", MOST_VARIATION, numbers=told
+    )
+
+
+def _missing(column: str, reference: Numbers | Categories, missing: int, rows: int) -> Iterator[Measurement]:
+    if missing or reference.missing:
+        p_value = measures.compare_shares(missing, rows, reference.missing, reference.rows)
+        share, trained = missing / rows, reference.missing / reference.rows
+        told = {"training_share": trained, "share": share}
+        yield Measurement(column, "missing", p_value, abs(share - trained), "share", MOST_SHARE, numbers=told)
+
+
+def _marked(column: str, kind: Kind, count: int, rows: int, trained: int, trained_rows: int) -> Iterator[Measurement]:
+    """Measure values that the training rows do not have; without any there is nothing to decide."""
+    if count:
+        p_value = measures.compare_shares(count, rows, trained, trained_rows, only_more=True)
+        size = count / rows - trained / trained_rows
+        told = {"share": count / rows}
+        yield Measurement(column, kind, p_value, size, "share", MOST_SHARE, numbers=told)

@@ -1,0 +1,145 @@
+"""Windows one after the other, and the alarms that they come to.
+
+A window has findings; an alarm needs findings in one column in `FOUND` of a version's last `OF` checked windows. So
+whoever watches for months is not woken by the one clean window in some hundred that looks odd by chance.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+from common.errors import DataError
+from common.records.drift import Alarm, DriftReport, WindowCheck
+from monitoring.drift.check import LEAST_ROWS, check
+from monitoring.drift.window import Span, Window, read_window, rows_by_version
+from serving.repository.drift_reference import DriftReference
+
+FOUND, OF = 2, 3
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+SETTLED = timedelta(minutes=1)  # by then the log holds what was predicted
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a model's versions and its predictions are."""
+
+    model: str
+    serving: Path
+    predictions: Path
+
+    @staticmethod
+    def under(var: Path, model: str) -> Places:
+        return Places(model, var / "serving" / model, var / "predictions" / model)
+
+
+def spans(start: datetime, end: datetime, length: timedelta) -> Iterator[Span]:
+    """Yield the windows of a length that begin on its multiples, such as midnight; the first and the last are cut."""
+    moment = EPOCH + (start - EPOCH) // length * length
+    while moment < end:
+        yield Span(max(moment, start), min(moment + length, end))
+        moment += length
+
+
+def examine(
+    places: Places,
+    period: Span,
+    length: timedelta,
+    *,
+    now: datetime,
+    route: str = "",
+    earlier: DriftReport | None = None,
+) -> DriftReport:
+    """Check all windows of a period.
+
+    What `earlier` says of windows that were over when it was written is taken from there.
+    """
+    known = _settled(earlier, length, route)
+    references: dict[int, DriftReference | DataError] = {}
+    checks: list[WindowCheck] = []
+    for span in spans(period.start, period.end, length):
+        if span in known:
+            checks += known[span]
+            continue
+        for version, logged in rows_by_version(places.predictions, span, route).items():
+            if version not in references:
+                references[version] = _reference(places.serving / str(version))
+            checks.append(_checked(places, span, version, logged, references[version], route))
+    return DriftReport(places.model, now, length.total_seconds(), tuple(checks), alarms(checks), route)
+
+
+def alarms(checks: Iterable[WindowCheck]) -> tuple[Alarm, ...]:
+    """Return the alarms of each version's last windows. `checks`: from the oldest to the newest."""
+    by_version: dict[int, list[WindowCheck]] = defaultdict(list)
+    for each in checks:
+        if each.state == "checked":
+            by_version[each.version].append(each)
+    raised = []
+    for version, windows in sorted(by_version.items()):
+        latest = windows[-OF:]
+        starts: dict[str, list[datetime]] = defaultdict(list)
+        for window in latest:
+            for column in dict.fromkeys(finding.column for finding in window.findings):
+                starts[column].append(window.start)
+        raised += [
+            Alarm(version, column, len(found), len(latest), found[0])
+            for column, found in starts.items()
+            if len(found) >= FOUND
+        ]
+    return tuple(raised)
+
+
+Drawn = tuple[WindowCheck, Window, DriftReference]
+
+
+def latest_window(places: Places, report: DriftReport) -> Drawn | None:
+    """Return the last checked window that has findings, else the last checked one, with its rows and reference."""
+    checked = [each for each in report.windows if each.state == "checked"]
+    if not checked:
+        return None
+    shown = next((each for each in reversed(checked) if each.findings), checked[-1])
+    reference = DriftReference.read(places.serving / str(shown.version))
+    window = read_window(places.predictions, Span(shown.start, shown.end), shown.version, reference, report.route)
+    return shown, window, reference
+
+
+def _checked(
+    places: Places, span: Span, version: int, logged: int, reference: DriftReference | DataError, route: str
+) -> WindowCheck:
+    if isinstance(reference, DataError):
+        return WindowCheck(version, span.start, span.end, 0, logged, "no reference", reason=str(reference))
+    if logged < LEAST_ROWS:
+        reason = f"{logged} rows; from {LEAST_ROWS} on drift can be told from chance"
+        return WindowCheck(version, span.start, span.end, 0, logged, "too few rows", reason=reason)
+    window = read_window(places.predictions, span, version, reference, route)
+    return WindowCheck(
+        version,
+        span.start,
+        span.end,
+        window.rows,
+        window.logged,
+        "checked",
+        check(reference, window),
+        window.gone,
+        window.new,
+    )
+
+
+def _reference(folder: Path) -> DriftReference | DataError:
+    try:
+        return DriftReference.read(folder)
+    except DataError as error:
+        return error
+
+
+def _settled(earlier: DriftReport | None, length: timedelta, route: str) -> dict[Span, list[WindowCheck]]:
+    """Return the whole windows of an earlier report to which no row can have come since, by their time."""
+    settled: dict[Span, list[WindowCheck]] = defaultdict(list)
+    if earlier and (earlier.window_s, earlier.route) == (length.total_seconds(), route):
+        for each in earlier.windows:
+            if each.end - each.start == length and each.end + SETTLED <= earlier.checked_at:
+                settled[Span(each.start, each.end)].append(each)
+    return settled

@@ -1,0 +1,144 @@
+"""A window of the prediction log: one version's rows between two moments, a column at a time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from common.records.files import INPUT
+from common.records.reader import Filters, Reader
+from serving.repository.drift_reference import DriftReference
+
+MOST_ROWS = 1_000_000  # of a window that are measured: the newest
+
+
+@dataclass(frozen=True)
+class Span:
+    """From `start` to before `end`, UTC."""
+
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True)
+class Numeric:
+    """`values` are sorted and finite: float32 where the model reads floats, float64 where it reads whole numbers."""
+
+    values: NDArray[Any]
+    missing: int = 0
+    infinite: int = 0
+
+
+@dataclass(frozen=True)
+class Categorical:
+    counts: Counter[str]
+    missing: int = 0
+
+
+@dataclass(frozen=True)
+class Window:
+    """Rows by column of the log. A column of the reference that is in no row is all missing, and `gone`.
+
+    `logged`: how many rows there are, of which `rows` were read. `new`: columns with values that the reference lacks.
+    """
+
+    rows: int
+    logged: int
+    numbers: dict[str, Numeric] = field(default_factory=dict)
+    categories: dict[str, Categorical] = field(default_factory=dict)
+    gone: tuple[str, ...] = ()
+    new: tuple[str, ...] = ()
+
+
+def rows_by_version(base: Path, span: Span, route: str = "") -> dict[int, int]:
+    """Return how many rows each version answered, the oldest version first. `base`: the model's log."""
+    reader = Reader(base, Filters(start=span.start, end=span.end, route=route))
+    return dict(reader.query("SELECT version, count(*) FROM passing GROUP BY ALL ORDER BY version"))
+
+
+def read_window(base: Path, span: Span, version: int, reference: DriftReference, route: str = "") -> Window:
+    """Read what a version answered. Memory is that of the numbers alone, as float32."""
+    reader = Reader(base, Filters(start=span.start, end=span.end, version=version, route=route))
+    gathered = Gathered(reference)
+    for table in reader.tables():
+        gathered.logged += table.num_rows
+        if gathered.rows < MOST_ROWS:
+            gathered.add(table.slice(0, MOST_ROWS - gathered.rows))
+    return gathered.window()
+
+
+class Gathered:
+    """Adds up tables of the log, in any order, to a window."""
+
+    def __init__(self, reference: DriftReference) -> None:
+        self.rows = self.logged = 0
+        scores = reference.scores
+        self._numbers: dict[str, list[NDArray[Any]]] = {INPUT + name: [] for name in reference.numbers}
+        self._categories: dict[str, Counter[str]] = {INPUT + name: Counter() for name in reference.categories}
+        if scores:
+            self._numbers["probability"], self._categories["label"] = [], Counter()
+        self._there: Counter[str] = Counter()  # rows with a value, by column
+
+    def add(self, table: pa.Table) -> None:
+        self.rows += table.num_rows
+        for name in table.column_names:
+            cells = table[name]
+            if name.startswith(INPUT) or name in self._numbers or name in self._categories:
+                self._there[name] += len(cells) - cells.null_count
+            if name in self._numbers and _is_number(cells.type):
+                self._numbers[name].append(_as_read(cells))
+            elif name in self._categories:
+                self._categories[name].update(_counted(cells))
+
+    def window(self) -> Window:
+        known = [*self._numbers, *self._categories]
+        numbers = {name: _numeric(parts, self.rows) for name, parts in self._numbers.items()}
+        categories = {
+            name: Categorical(counts, self.rows - counts.total()) for name, counts in self._categories.items()
+        }
+        return Window(
+            self.rows,
+            self.logged,
+            numbers,
+            categories,
+            gone=tuple(name.removeprefix(INPUT) for name in known if not self._there[name]),
+            new=tuple(
+                name.removeprefix(INPUT) for name in sorted(self._there.keys() - set(known)) if self._there[name]
+            ),
+        )
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_floating(kind) or pa.types.is_integer(kind)
+
+
+def _as_read(cells: pa.ChunkedArray) -> NDArray[Any]:
+    """Return the values that are there as the model reads them: a float is a float32 to it."""
+    there = pc.drop_null(cells)
+    with np.errstate(over="ignore"):
+        values = there.to_numpy().astype(np.float32 if pa.types.is_floating(there.type) else np.float64)
+    return values[~np.isnan(values)]
+
+
+def _counted(cells: pa.ChunkedArray) -> dict[str, int]:
+    counts: Iterable[Any] = pc.value_counts(pc.drop_null(cells)).to_pylist()
+    return {str(count["values"]): count["counts"] for count in counts if count["values"] != ""}
+
+
+def _numeric(parts: list[NDArray[Any]], rows: int) -> Numeric:
+    values = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+    is_finite = np.isfinite(values)
+    infinite = int(len(values) - is_finite.sum())
+    missing = rows - len(values)
+    values = values[is_finite] if infinite else values
+    values.sort()
+    return Numeric(values, missing, infinite)

@@ -1,0 +1,139 @@
+"""Windows over days: what is checked against what, and when an alarm is raised."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.errors import DataError
+from common.records.drift import DriftReport, Measurement, WindowCheck
+from monitoring.drift import timeline
+from monitoring.drift.timeline import Places, alarms, examine, spans
+from monitoring.drift.window import Span
+from tests.support.drift import DAY, MIDNIGHT, Watched, floats, patients, reference_of
+
+WEEK = Span(MIDNIGHT, MIDNIGHT + 7 * DAY)
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Watched:
+    made = Watched(tmp_path)
+    made.push(1, reference_of(patients(600)))
+    return made
+
+
+def shifted(rows: int, seed: int) -> dict[str, Any]:
+    return patients(rows, seed, pressure=lambda values, _: floats(values + 15))
+
+
+def week(watched: Watched, **given: Any) -> DriftReport:
+    return examine(Places.under(watched.var, watched.model), WEEK, DAY, **{"now": WEEK.end + DAY, **given})
+
+
+def on(day: float) -> datetime:
+    return MIDNIGHT + day * DAY + timedelta(hours=1)
+
+
+def test_each_day_is_a_window_and_two_of_three_raise_an_alarm(watched: Watched) -> None:
+    for day, make in enumerate([patients, patients, shifted, patients, shifted]):
+        watched.predict(make(300, 10 + day), on(day))
+    report = week(watched)
+    assert [window.start for window in report.windows] == [MIDNIGHT + day * DAY for day in range(5)]
+    assert [bool(window.findings) for window in report.windows] == [False, False, True, False, True]
+    [alarm] = report.alarms
+    assert (alarm.column, alarm.found, alarm.of, alarm.since) == ("input.pressure", 2, 3, MIDNIGHT + 2 * DAY)
+
+
+def test_an_alarm_ends_when_the_windows_are_clean_again(watched: Watched) -> None:
+    for day, make in enumerate([shifted, shifted, patients, patients]):
+        watched.predict(make(300, 20 + day), on(day))
+    assert week(watched).alarms == ()
+
+
+def test_every_version_is_measured_against_its_own_reference(watched: Watched) -> None:
+    watched.push(2, reference_of(shifted(600, 1)))
+    for version in (1, 2):
+        watched.predict(shifted(300, 30), on(version / 10), version)
+    first, second = week(watched).windows
+    assert [(w.version, bool(w.findings)) for w in (first, second)] == [(1, True), (2, False)]
+
+
+def test_one_route_can_be_looked_at_alone(watched: Watched) -> None:
+    watched.predict(patients(300, 40), on(0))
+    watched.predict(shifted(300, 41), on(0.1), route="candidate")
+    assert week(watched).windows[0].logged == 600
+    [window] = week(watched, route="candidate").windows
+    assert (window.rows, bool(window.findings)) == (300, True)
+
+
+def test_a_tiny_window_is_told_and_does_not_count(watched: Watched) -> None:
+    for day, rows in enumerate([300, 40, 300]):
+        watched.predict(shifted(rows, 50 + day), on(day))
+    report = week(watched)
+    assert [window.state for window in report.windows] == ["checked", "too few rows", "checked"]
+    assert "40 rows" in report.windows[1].reason
+    assert report.alarms[0].of == 2
+
+
+def test_a_version_of_an_earlier_release_is_told(watched: Watched) -> None:
+    watched.push(2, None)
+    watched.predict(patients(300, 60), on(0), version=2)
+    watched.predict(patients(300, 61), on(0.1), version=7)
+    without, removed = week(watched).windows
+    assert (without.state, removed.state) == ("no reference", "no reference")
+    assert "train and push the model again" in without.reason
+    assert "no valid manifest" in removed.reason
+
+
+def test_windows_begin_at_midnight_wherever_the_period_does() -> None:
+    start, end = MIDNIGHT + timedelta(hours=5), MIDNIGHT + DAY + timedelta(hours=3)
+    assert list(spans(start, end, DAY)) == [Span(start, MIDNIGHT + DAY), Span(MIDNIGHT + DAY, end)]
+
+
+def test_windows_that_were_over_are_not_read_again(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    for day in range(3):
+        watched.predict(shifted(300, 70 + day), on(day))
+    earlier = week(watched, now=MIDNIGHT + 2 * DAY + timedelta(hours=2))
+    read: list[Span] = []
+    really = timeline.read_window
+
+    def noting(base: Path, span: Span, *given: Any) -> Any:
+        read.append(span)
+        return really(base, span, *given)
+
+    monkeypatch.setattr(timeline, "read_window", noting)
+    again = week(watched, earlier=earlier)
+    assert [span.start for span in read] == [MIDNIGHT + 2 * DAY], "the day that was not over"
+    assert again.windows == earlier.windows
+    read.clear()
+    week(watched, earlier=earlier, route="stable")
+    assert len(read) == 3, "the earlier ones are of all routes"
+
+
+def test_what_is_kept_is_read_again(watched: Watched) -> None:
+    watched.predict(shifted(300, 80), on(0))
+    report = week(watched)
+    assert DriftReport.latest(watched.var, watched.model) is None
+    report.write(watched.var)
+    assert DriftReport.latest(watched.var, watched.model) == report
+
+
+def test_a_kept_check_that_is_damaged_is_told(watched: Watched) -> None:
+    week(watched).write(watched.var).write_text("{")
+    with pytest.raises(DataError, match="cannot be read"):
+        DriftReport.latest(watched.var, watched.model)
+
+
+def test_findings_of_different_columns_do_not_add_up() -> None:
+    def window(day: int, column: str) -> WindowCheck:
+        finding = Measurement(column, "distribution", 0.0, 1.0, "W1/σ", 0.15, is_finding=True)
+        start = MIDNIGHT + day * DAY
+        return WindowCheck(1, start, start + DAY, 300, 300, "checked", (finding,))
+
+    assert alarms([window(0, "input.a"), window(1, "input.b"), window(2, "input.c")]) == ()
+    assert [alarm.column for alarm in alarms([window(0, "input.a"), window(1, "input.b"), window(2, "input.a")])] == [
+        "input.a"
+    ]
