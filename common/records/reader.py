@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -20,6 +21,7 @@ from common.records.engine import FILES, answer_from, connect, facts_of, live
 from common.records.files import INPUT, META, LogFile, days, end_of, files_of_day, start_of
 
 TABLE_ROWS = 20_000
+PORTION_BYTES = 16 << 20  # of files whose columns are read at once
 FIRST_FILES = 64  # of a day, for its newest rows
 SEARCHED = ("request_id", "who", "reference", "label")  # and all texts among the inputs
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -102,6 +104,17 @@ class Reader:
                         yield self._part(paths, EPOCH + timedelta(seconds=oldest), after).slice(skip)
                     skip = max(0, skip - rows)
 
+    def columns(self, names: Sequence[str]) -> Iterator[pa.Table]:
+        """Yield some columns of all rows that pass, in no order but that newer files come first: the quickest way."""
+        listed = ", ".join(map(_quoted, names))
+
+        def ask(paths: Sequence[str]) -> pa.Table:
+            return self._relation(paths, f"SELECT {listed} FROM passing", {}).to_arrow_table()
+
+        for files in self._days:
+            for paths in _portions(live(self._connection, files)):
+                yield answer_from(paths, ask)
+
     def query(self, select: str, values: Mapping[str, Any] | None = None) -> list[Any]:
         """Return the rows of an SQL query on `passing`: the predictions that pass, of all days."""
         return self._ask([path for files in self._days for path in live(self._connection, files)], select, values)
@@ -175,6 +188,21 @@ def _windows(files: Sequence[LogFile]) -> Iterator[tuple[Sequence[LogFile], date
             yield files[:count], start, end
         count, end = 2 * count, min(start, end)
     yield files, start_of(files[0].newest.date()), end
+
+
+def _portions(paths: Sequence[str]) -> Iterator[list[str]]:
+    """Yield so many files that what is in them fits into memory."""
+    portion: list[str] = []
+    portion_bytes = 0
+    for path in paths:
+        with suppress(FileNotFoundError):  # merged into another since; then it lies beside, hidden
+            portion_bytes += Path(path).stat().st_size
+        portion.append(path)
+        if portion_bytes >= PORTION_BYTES:
+            yield portion
+            portion, portion_bytes = [], 0
+    if portion:
+        yield portion
 
 
 def _quoted(name: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from common.records.drift import Kind, Measurement
 from common.records.files import INPUT
 from monitoring.drift import measures
-from monitoring.drift.window import Categorical, Numeric, Window
+from monitoring.drift.window import LABEL, SCORE, Categorical, Numeric, Window
 from serving.repository.drift_reference import Categories, DriftReference, Numbers
 
 FALSE_RATE = 0.002  # of findings, by Benjamini and Hochberg over all that is tested in a window
@@ -36,8 +36,8 @@ def _measured(reference: DriftReference, window: Window) -> Iterator[Measurement
     for name, categories in reference.categories.items():
         yield from _of_category(INPUT + name, categories, window.categories[INPUT + name], window.rows)
     if reference.scores and reference.scores.score.rows:
-        yield from _distribution(reference.scores.score, window.numbers["probability"], "probability")
-        yield from _shares(reference.scores.labels, window.categories["label"], "label")
+        yield from _distribution(reference.scores.score, window.numbers[SCORE], SCORE)
+        yield from _shares(reference.scores.labels, window.categories[LABEL], LABEL)
 
 
 def _of_number(column: str, reference: Numbers, window: Numeric, rows: int) -> Iterator[Measurement]:

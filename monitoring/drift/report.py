@@ -14,7 +14,7 @@ from common.records.files import INPUT
 from monitoring.drift import measures
 from monitoring.drift.check import FALSE_RATE, LEAST_ROWS
 from monitoring.drift.timeline import FOUND, OF
-from monitoring.drift.window import Window
+from monitoring.drift.window import LABEL, SCORE, Window
 from serving.repository.drift_reference import Categories, DriftReference, Numbers
 
 TEMPLATE = "report.html.j2"
@@ -53,7 +53,7 @@ def _charts(check: WindowCheck, window: Window, reference: DriftReference) -> li
     numbers: dict[str, Numbers] = {INPUT + name: known for name, known in reference.numbers.items()}
     categories: dict[str, Categories] = {INPUT + name: known for name, known in reference.categories.items()}
     if reference.scores:
-        numbers["probability"], categories["label"] = reference.scores.score, reference.scores.labels
+        numbers[SCORE], categories[LABEL] = reference.scores.score, reference.scores.labels
     return [
         _of_numbers(column, numbers[column], window)
         if column in numbers

@@ -116,15 +116,7 @@ def _checked(
         return WindowCheck(version, span.start, span.end, 0, logged, "too few rows", reason=reason)
     window = read_window(places.predictions, span, version, reference, route)
     return WindowCheck(
-        version,
-        span.start,
-        span.end,
-        window.rows,
-        window.logged,
-        "checked",
-        check(reference, window),
-        window.gone,
-        window.new,
+        version, span.start, span.end, window.rows, logged, "checked", check(reference, window), window.gone, window.new
     )
 
 

@@ -18,6 +18,7 @@ from common.records.files import INPUT
 from common.records.reader import Filters, Reader
 from serving.repository.drift_reference import DriftReference
 
+SCORE, LABEL = OUTPUTS = "probability", "label"  # what the model said, in the log
 MOST_ROWS = 1_000_000  # of a window that are measured: the newest
 
 
@@ -48,11 +49,10 @@ class Categorical:
 class Window:
     """Rows by column of the log. A column of the reference that is in no row is all missing, and `gone`.
 
-    `logged`: how many rows there are, of which `rows` were read. `new`: columns with values that the reference lacks.
+    `new`: columns with values that the reference lacks.
     """
 
     rows: int
-    logged: int
     numbers: dict[str, Numeric] = field(default_factory=dict)
     categories: dict[str, Categorical] = field(default_factory=dict)
     gone: tuple[str, ...] = ()
@@ -66,13 +66,14 @@ def rows_by_version(base: Path, span: Span, route: str = "") -> dict[int, int]:
 
 
 def read_window(base: Path, span: Span, version: int, reference: DriftReference, route: str = "") -> Window:
-    """Read what a version answered. Memory is that of the numbers alone, as float32."""
+    """Read what a version answered, of more than `MOST_ROWS` the newest. Memory is that of the numbers, as float32."""
     reader = Reader(base, Filters(start=span.start, end=span.end, version=version, route=route))
     gathered = Gathered(reference)
-    for table in reader.tables():
-        gathered.logged += table.num_rows
-        if gathered.rows < MOST_ROWS:
-            gathered.add(table.slice(0, MOST_ROWS - gathered.rows))
+    measured = [name for name in reader.schema.names if name.startswith(INPUT) or name in OUTPUTS]
+    for table in reader.columns(measured):
+        gathered.add(table.slice(0, MOST_ROWS - gathered.rows))
+        if gathered.rows >= MOST_ROWS:
+            break
     return gathered.window()
 
 
@@ -80,12 +81,12 @@ class Gathered:
     """Adds up tables of the log, in any order, to a window."""
 
     def __init__(self, reference: DriftReference) -> None:
-        self.rows = self.logged = 0
+        self.rows = 0
         scores = reference.scores
         self._numbers: dict[str, list[NDArray[Any]]] = {INPUT + name: [] for name in reference.numbers}
         self._categories: dict[str, Counter[str]] = {INPUT + name: Counter() for name in reference.categories}
         if scores:
-            self._numbers["probability"], self._categories["label"] = [], Counter()
+            self._numbers[SCORE], self._categories[LABEL] = [], Counter()
         self._there: Counter[str] = Counter()  # rows with a value, by column
 
     def add(self, table: pa.Table) -> None:
@@ -107,7 +108,6 @@ class Gathered:
         }
         return Window(
             self.rows,
-            self.logged,
             numbers,
             categories,
             gone=tuple(name.removeprefix(INPUT) for name in known if not self._there[name]),

@@ -46,7 +46,7 @@ def reference_of(columns: Columns, *, is_scored: bool = True) -> DriftReference:
         for name, values in columns.items()
         if name not in texts and name != "probability"
     }
-    score = np.float32(columns["probability"])
+    score: Any = np.float32(columns["probability"])
     decided = (score >= 0.5).astype(int)
     return DriftReference(
         len(score), numbers, texts, Scores.of(decided, decided, score, ("no", "yes")) if is_scored else None
@@ -72,7 +72,7 @@ class Watched:
 
     def predict(self, columns: Columns, at: datetime, version: int = 1, route: str = "stable") -> None:
         """Have the version answer some rows, as the web app logs it."""
-        score = np.float32(columns["probability"])
+        score: Any = np.float32(columns["probability"])
         put(
             self.var / "predictions" / self.model,
             batch(

@@ -237,3 +237,20 @@ def test_what_lies_about_is_left_alone(base: Path) -> None:
     (path.parent / "notes.txt").write_text("hello")
     (base / "date=tomorrow").mkdir()
     assert len(found(base)) == 1
+
+
+def test_columns_are_read_of_all_rows_that_pass_a_few_files_at_a_time(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader_module, "PORTION_BYTES", 1)
+    for minute, version in enumerate([1, 2, 1]):
+        put(base, batch(3, at=NOON + minutes(minute), version=version))
+    tables = list(Reader(base, Filters(version=1)).columns(["version", "input.radius"]))
+    assert [table.to_pydict() for table in tables] == 2 * [{"version": [1, 1, 1], "input.radius": [10.0, 15.0, 20.0]}]
+
+
+def test_columns_of_a_file_that_is_damaged_are_left_out(base: Path) -> None:
+    for minute in range(3):
+        path = put(base, batch(1, at=NOON + minutes(minute), asked=asked("abc"[minute])))
+    spoil_rows(path)
+    assert [table.to_pydict() for table in Reader(base).columns(["request_id"])] == [{"request_id": ["b", "a"]}]

@@ -12,7 +12,7 @@ from common.errors import DataError
 from common.records.drift import DriftReport, Measurement, WindowCheck
 from monitoring.drift import timeline
 from monitoring.drift.timeline import Places, alarms, examine, spans
-from monitoring.drift.window import Span
+from monitoring.drift.window import Span, read_window
 from tests.support.drift import DAY, MIDNIGHT, Watched, floats, patients, reference_of
 
 WEEK = Span(MIDNIGHT, MIDNIGHT + 7 * DAY)
@@ -98,11 +98,10 @@ def test_windows_that_were_over_are_not_read_again(watched: Watched, monkeypatch
         watched.predict(shifted(300, 70 + day), on(day))
     earlier = week(watched, now=MIDNIGHT + 2 * DAY + timedelta(hours=2))
     read: list[Span] = []
-    really = timeline.read_window
 
     def noting(base: Path, span: Span, *given: Any) -> Any:
         read.append(span)
-        return really(base, span, *given)
+        return read_window(base, span, *given)
 
     monkeypatch.setattr(timeline, "read_window", noting)
     again = week(watched, earlier=earlier)

@@ -1,0 +1,1 @@
+"""Rows that look like the training rows, moved as a test wants them, sent as traffic."""
