@@ -19,6 +19,7 @@ from common.records.reader import Filters, Reader
 from webapp.auth import requires
 from webapp.history.search import History
 from webapp.insight import charts
+from webapp.insight.drift import PERIODS, DriftView, drift_of
 from webapp.models.catalog import ModelVersion
 from webapp.pages import frame
 from webapp.services import Services, services
@@ -26,6 +27,7 @@ from webapp.types import Role
 
 blueprint = Blueprint("monitoring", __name__)
 REFRESH_S = 5
+DRIFT_REFRESH_S = 60
 MINUTES = 60
 SCORE_BINS = 20
 _LATENCIES = "SELECT quantile_cont(latency_ms, [0.5, 0.95, 0.99]) FROM passing WHERE row = 0"  # of requests, not rows
@@ -82,14 +84,26 @@ def page() -> str:
     numbers = app_services.kept.get(
         ("monitoring", model), lambda before: _numbers(app_services, model, before or {}), REFRESH_S
     )
-    return render_template(
-        "_monitoring_live.html" if frame.is_partial() else "monitoring.html",
-        model=model,
-        models=names,
-        refresh_s=REFRESH_S,
-        next_url=url_for(".page", model=model),
-        settings=app_services.settings,
+    shown = {
+        "model": model,
+        "models": names,
+        "refresh_s": REFRESH_S,
+        "next_url": url_for(".page", model=model),
+        "settings": app_services.settings,
         **numbers,
+    }
+    if frame.is_partial():
+        return render_template("_monitoring_live.html", **shown)
+    return render_template("monitoring.html", drift=_drift(app_services, model), periods=PERIODS, **shown)
+
+
+def _drift(app_services: Services, model: str | None) -> DriftView:
+    days = next((days for days in PERIODS if request.args.get("days") == str(days)), PERIODS[0])
+    if model is None:
+        return DriftView(days)
+    now = datetime.now(timezone.utc)
+    return app_services.kept.get(
+        ("drift", model, days), lambda _: drift_of(app_services.settings.var, model, days, now), DRIFT_REFRESH_S
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 from bs4 import BeautifulSoup
 from flask.testing import FlaskClient
 
+from common.records.drift import Alarm, DriftReport, Measurement, WindowCheck
 from tests.support.clock import Clock
 from tests.support.web.apps import App, own_app
 from tests.support.web.fake_model_server import FakeModelServer
@@ -112,8 +113,90 @@ def test_with_the_model_server_away_all_else_is_there(browser: FlaskClient, fake
     assert page.select("#routes tbody tr")
 
 
-def test_drift_has_its_place_and_is_said_not_to_be_watched(browser: FlaskClient) -> None:
-    assert "not watched yet" in page_of(browser).select_one("#drift").text  # type: ignore[union-attr]
+def kept_drift(var: Path, now: datetime, *sizes: float, age: timedelta = timedelta(0), **given: Any) -> DriftReport:
+    """A check of a window a day up to now, in which `radius` was so far from the training data."""
+    windows = []
+    for ago, size in enumerate(reversed(sizes)):
+        start = now - age - timedelta(days=ago + 1)
+        radius = Measurement("input.radius", "distribution", 1e-9, size, "W1/σ", 0.15, is_finding=size > 0.15)
+        windows.insert(0, WindowCheck(1, start, start + timedelta(days=1), 500, 500, "checked", (radius,)))
+    report = DriftReport("cells", now - age, 86400, tuple(windows), **given)
+    report.write(var)
+    return report
+
+
+@pytest.fixture
+def drift_page(app: App, browser: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """Keep a check, and return the drift section of the page."""
+    monkeypatch.setattr("webapp.pages.monitoring.DRIFT_REFRESH_S", 0)
+    var = app[1].settings.var
+
+    def show(*sizes: float, query: str = "", **given: Any) -> Any:
+        kept_drift(var, datetime.now(timezone.utc), *sizes, **given)
+        return page_of(browser, f"/monitoring?model=cells{query}").select_one("#drift")
+
+    yield show
+    (var / "monitoring" / "cells" / "drift.json").unlink(missing_ok=True)
+
+
+def test_before_a_check_the_page_says_how_drift_is_measured(browser: FlaskClient) -> None:
+    drift = page_of(browser).select_one("#drift")
+    assert drift
+    assert "not measured yet" in drift.text
+    assert "python -m monitoring drift cells" in drift.text
+
+
+def test_drift_is_shown_by_column_with_its_limit(drift_page: Callable[..., Any]) -> None:
+    section = drift_page(0.02, 0.08, 0.31)
+    assert "no alarm" in section.text
+    assert "1 of 3 windows with findings" in " ".join(section.text.split())
+    [row] = section.select("tbody tr")
+    assert [cell.text for cell in row.select("td")] == [
+        "radius",
+        "distribution",
+        "W1/σ",
+        "0.31",
+        "0.31",
+        "0.15",
+        "1 of 3",
+    ]
+    assert "The limit is 0.15" in section.select_one("svg desc").text
+
+
+def test_an_alarm_is_told_with_version_and_column(drift_page: Callable[..., Any]) -> None:
+    alarm = Alarm(1, "input.radius", 2, 3, datetime.now(timezone.utc) - timedelta(days=3))
+    section = drift_page(0.5, 0.1, 0.5, alarms=(alarm,))
+    assert "radius has drifted in 2 of the last 3 windows" in " ".join(section.text.split())
+    assert section.select(".badge.fail")
+
+
+def test_a_week_is_shown_or_a_month(drift_page: Callable[..., Any]) -> None:
+    sizes = [0.01] * 20
+    assert "of 7 windows" in " ".join(drift_page(*sizes).text.split())
+    assert "of 20 windows" in " ".join(drift_page(*sizes, query="&days=30").text.split())
+    assert "of 7 windows" in " ".join(drift_page(*sizes, query="&days=9").text.split()), "no period of ours"
+
+
+def test_an_old_check_is_not_taken_for_a_clean_one(drift_page: Callable[..., Any]) -> None:
+    assert "not measured lately" in drift_page(0.01, age=timedelta(days=3)).text
+
+
+def test_a_window_that_could_not_be_checked_says_why(app: App, browser: FlaskClient, drift_page: Any) -> None:
+    now = datetime.now(timezone.utc)
+    window = WindowCheck(1, now - timedelta(hours=1), now, 0, 12, "too few rows", reason="12 rows; from 100 on …")
+    drift_page()
+    DriftReport("cells", now, 86400, (window,)).write(app[1].settings.var)
+    section = page_of(browser, "/monitoring?model=cells").select_one("#drift")
+    assert section
+    assert "Nothing could be measured: 12 rows" in section.text
+
+
+def test_a_kept_check_that_is_damaged_hides_no_other_number(app: App, browser: FlaskClient, drift_page: Any) -> None:
+    drift_page()
+    (app[1].settings.var / "monitoring" / "cells" / "drift.json").write_text("{")
+    page = page_of(browser, "/monitoring?model=cells")
+    assert "cannot be read" in page.select_one("#drift").text  # type: ignore[union-attr]
+    assert page.select("#routes tbody tr")
 
 
 def test_rows_that_the_log_lost_are_told(app: App, browser: FlaskClient) -> None:
