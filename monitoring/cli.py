@@ -11,7 +11,7 @@ import click
 
 from common.cli import Group
 from common.errors import DataError
-from common.paths import var_root
+from common.paths import WEB_PAGE, var_root
 
 if TYPE_CHECKING:
     from common.records.drift import DriftReport
@@ -99,6 +99,80 @@ def drift(
             got=f"{states} from {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC",
             fix="take a longer --window, or wait for more predictions",
         )
+
+
+@main.command()
+@MODEL
+@click.option(
+    "--shift",
+    type=click.Choice(["none", "covariate", "prior", "concept", "category", "missing"]),
+    default="none",
+    show_default=True,
+    help="How the world has moved.",
+)
+@click.option(
+    "--size",
+    type=click.FloatRange(min=0.0),
+    default=1.0,
+    show_default=True,
+    help="covariate: standard deviations; prior: doublings of the rarest class's odds; else a share of the rows.",
+)
+@click.option("--column", default="", help="Which one is shifted.  [default: the first that can be]")
+@click.option("--rows", type=click.IntRange(1, 1_000_000), default=500, show_default=True)
+@click.option("--rate", type=click.FloatRange(min=0.1), default=50.0, show_default=True, help="Rows a second.")
+@click.option("--labels-after", type=click.FloatRange(min=0.0), default=0.0, show_default=True, help="Seconds.")
+@click.option(
+    "--label-share", type=click.FloatRange(0.0, 1.0), default=1.0, show_default=True, help="Rows whose label is told."
+)
+@click.option("--version", type=click.IntRange(min=1), help="Whose training rows are imitated.  [default: the newest]")
+@click.option("--url", default=f"http://127.0.0.1:{WEB_PAGE}", show_default=True, help="Of the web app.")
+@click.option("--token", envvar="VOUCH_TOKEN", default="", help="Access token of an operator ($VOUCH_TOKEN).")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@JSON
+def simulate(
+    model: str,
+    shift: str,
+    size: float,
+    column: str,
+    rows: int,
+    rate: float,
+    labels_after: float,
+    label_share: float,
+    version: int | None,
+    url: str,
+    token: str,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Send MODEL rows like its training rows, moved as told, through the web app; true labels follow.
+
+    The rows are drawn from the sample of training rows that travels with a version, never from test rows. Each is
+    marked for ever: its reference begins with "synthetic:".
+    """
+    import json
+    from dataclasses import asdict
+
+    import numpy as np
+
+    from monitoring.simulate.shifts import SHARES, Shift, draw
+    from monitoring.simulate.source import read_table
+    from monitoring.simulate.traffic import Plan, send
+    from serving.repository.layout import model_folder, versions
+
+    if shift in SHARES and size > 1:
+        raise click.UsageError(f"--size is a share of the rows with --shift {shift}, at most 1")
+    base = model_folder(var_root() / "serving", model)
+    chance = np.random.default_rng(seed)
+    table = read_table(base / str(version or versions(base)[-1]))
+    columns, labels = draw(table, Shift(shift, size, column), rows, chance)
+    plan = Plan(url, model, rate, f"{shift}-{size:g}-{seed}", labels_after, label_share, token)
+    sent = send(plan, columns, labels, chance.random(rows).tolist())
+    if as_json:
+        click.echo(json.dumps(asdict(sent)))
+    else:
+        by_version = ", ".join(f"{count} by version {number}" for number, count in sorted(sent.by_version.items()))
+        click.echo(f"{sent.rows} rows answered ({by_version}), {sent.right / sent.rows:.1%} of them right")
+        click.echo(f"{sent.labels} true labels told; all rows have the reference synthetic:{plan.name}")
 
 
 def _print(report: DriftReport) -> None:

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from common.text import MISSING_CODE
 
 INPUT = "input."
+SYNTHETIC = "synthetic:"  # how the reference of a row begins that was made up
 DATE = "date="
 TIME = pa.timestamp("us", "UTC")
 META = pa.schema(

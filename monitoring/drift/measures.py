@@ -61,10 +61,12 @@ def compare_numbers(reference: Numbers, values: NDArray[Any]) -> NumberDifferenc
 
 
 def compare_categories(reference: Categories, counts: Mapping[str, int]) -> CategoryDifference:
-    """Compare with the rows of each value in a window, at least one. What the reference has not is one category."""
-    known = [counts.get(value, 0) for value in reference.counts]
-    window = np.array([*known, sum(counts.values()) - sum(known)], np.float64)
-    trained = np.array([*reference.counts.values(), reference.other], np.float64)
+    """Compare with the rows of each value in a window, at least one.
+
+    A value that only one of them has is one of its own: put together they would be many for the window alone, whatever
+    the reference, for no sample of some hundred rows has every rare value.
+    """
+    trained, window = _side_by_side(reference, counts)
     gaps = np.abs(window / window.sum() - trained / trained.sum())
     return CategoryDifference(_chi_squared(trained, window), float(gaps.sum() / 2), float(gaps.max()))
 
@@ -137,11 +139,18 @@ def jensen_shannon(first: Shares, second: Shares) -> float:
 
 
 def shares_of(reference: Categories, counts: Mapping[str, int]) -> tuple[Shares, Shares]:
-    """Return the shares of each of the reference's values, and of all others together, in training and in a window."""
-    trained = np.array([*reference.counts.values(), reference.other], np.float64)
-    known = [counts.get(value, 0) for value in reference.counts]
-    window = np.array([*known, sum(counts.values()) - sum(known)], np.float64)
+    """Return the shares of each value in training and in a window, the reference's own values first."""
+    trained, window = _side_by_side(reference, counts)
     return trained / trained.sum(), window / window.sum()
+
+
+def _side_by_side(reference: Categories, counts: Mapping[str, int]) -> tuple[Shares, Shares]:
+    known, new = [*reference.counts], [value for value in counts if value not in reference.counts]
+    trained = [*reference.counts.values()]
+    window = [counts.get(value, 0) for value in known]
+    if reference.other:  # which may be any of the new ones
+        return np.array([*trained, reference.other], float), np.array([*window, sum(counts[v] for v in new)], float)
+    return np.array([*trained, *([0] * len(new))], float), np.array([*window, *(counts[v] for v in new)], float)
 
 
 def median(reference: Numbers) -> float:

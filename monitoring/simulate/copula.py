@@ -8,7 +8,7 @@ so no number lies beyond those seen and none has more digits.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,16 +80,16 @@ class Copula:
     loadings: Floats  # [columns and gaps, same]: standard normals times this have the correlations of the scores
 
     @staticmethod
-    def of(columns: Mapping[str, Sequence[Any]]) -> Copula:
-        """Fit one to columns of at least one row, in which None is missing. Numbers are int or float, else text."""
+    def of(columns: Mapping[str, Sequence[Any]], codes: Collection[str] = ()) -> Copula:
+        """Fit one to columns; None is missing. Texts and `codes` are categories, all else numbers."""
         marginals: dict[str, Number | Category] = {}
         gaps: dict[str, Category] = {}
         scores = []
         for name, values in columns.items():
             present = [value for value in values if value is not None]
             if present:
-                is_text = isinstance(present[0], str)
-                marginals[name] = Category.of(present) if is_text else Number.of(present)
+                is_category = name in codes or isinstance(present[0], str)
+                marginals[name] = Category.of(present) if is_category else Number.of(present)
                 of_column = np.zeros(len(values))  # the middle, where there is no value
                 of_column[[value is not None for value in values]] = marginals[name].scores(present)
                 scores.append(of_column)
@@ -121,12 +121,13 @@ class Population:
     copulas: Mapping[str, Copula]
 
     @staticmethod
-    def of(columns: Mapping[str, Sequence[Any]], labels: Sequence[str]) -> Population:
+    def of(columns: Mapping[str, Sequence[Any]], labels: Sequence[str], codes: Collection[str] = ()) -> Population:
         counts = Counter(labels)
         copulas = {}
         for label in sorted(counts):
             of_class = [i for i, each in enumerate(labels) if each == label]
-            copulas[label] = Copula.of({name: [values[i] for i in of_class] for name, values in columns.items()})
+            rows = {name: [values[i] for i in of_class] for name, values in columns.items()}
+            copulas[label] = Copula.of(rows, codes)
         return Population({label: counts[label] / len(labels) for label in copulas}, copulas)
 
     def draw(

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import VouchError
+from serving.repository.showcase import Sample
 from webapp.insight.explain import asker, is_missing
 from webapp.models.catalog import Field, ModelVersion
-from webapp.models.sample import KEPT_VERSIONS, Sample, showcase_of
+from webapp.models.sample import KEPT_VERSIONS, showcase_of
 from webapp.services import Services
 
 COMMON_VALUES = 20  # of a text feature that get a column of their own

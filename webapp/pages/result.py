@@ -13,6 +13,7 @@ from flask import Blueprint, Response, make_response, render_template, request
 from markupsafe import Markup
 
 from common.errors import VouchError
+from serving.repository.showcase import Sample
 from webapp import wording
 from webapp.auth import requires
 from webapp.http.errors import page_with
@@ -20,7 +21,7 @@ from webapp.insight import charts
 from webapp.insight.cases import Neighbour, projection_of
 from webapp.insight.explain import Explanation, asker, explain
 from webapp.models.catalog import ModelVersion
-from webapp.models.sample import Sample, showcase_of
+from webapp.models.sample import showcase_of
 from webapp.pages import frame
 from webapp.services import services
 from webapp.types import REFERENCE_LENGTH, Answer, Outcome, Role

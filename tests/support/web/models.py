@@ -19,7 +19,8 @@ from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
 from serving.release.servers import write_config
 from serving.release.state import Record, State, Store
-from serving.repository.layout import EVALUATION, EXTRA, MANIFEST, SCHEMA, STATISTICS, TRAINING
+from serving.repository.drift_reference import Categories, DriftReference, Numbers
+from serving.repository.layout import DRIFT_REFERENCE, EVALUATION, EXTRA, MANIFEST, SCHEMA, STATISTICS, TRAINING
 from serving.repository.manifest import GateVerdict, Manifest, checksums
 
 BLESSED = {
@@ -130,6 +131,7 @@ def make_version(serving: Path, made: Made, version: int, metrics: Mapping[str, 
     (folder / "saved_model.pb").write_bytes(b"graph %d" % version)
     (folder / SCHEMA).write_text(text_format.MessageToString(_schema(made)), encoding="utf-8")
     (folder / STATISTICS).write_bytes(_statistics(made).SerializeToString())
+    (folder / DRIFT_REFERENCE).write_text(_drift_reference(made).text(), encoding="utf-8")
     (folder / TRAINING).write_text(json.dumps(_training(made)), encoding="utf-8")
     (folder / EVALUATION).write_text(json.dumps({"overall": {"rows": 60, "auc": [0.97, 0.93, 0.99]}}))
     _write_golden(folder, made)
@@ -146,6 +148,7 @@ def make_version(serving: Path, made: Made, version: int, metrics: Mapping[str, 
         _operating_point(made),
         BLESSED,
         {},
+        drift_reference=DRIFT_REFERENCE,
     )
     (folder / MANIFEST).write_text(replace(manifest, checksums=checksums(folder)).text(), encoding="utf-8")
     return folder
@@ -229,6 +232,20 @@ def _statistics(made: Made) -> statistics_pb2.DatasetFeatureStatisticsList:
         _common(feature.num_stats.common_stats, there)
         _numbers(feature.num_stats, np.array(there, float))
     return found
+
+
+def _drift_reference(made: Made) -> DriftReference:
+    texts = {name for name in made.columns if name in made.categorical or isinstance(made.first(name), str)}
+    numbers = {
+        name: Numbers.of(np.array([np.nan if value is None else value for value in values], float))
+        for name, values in made.columns.items()
+        if name not in texts
+    }
+    categories = {
+        name: Categories.of(None if value is None else str(value) for value in made.columns[name])
+        for name in sorted(texts)
+    }
+    return DriftReference(ROWS, numbers, categories)
 
 
 def _common(stats: Any, there: Sequence[Any]) -> None:

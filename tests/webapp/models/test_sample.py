@@ -8,9 +8,10 @@ import pytest
 
 from common.errors import DataError
 from serving.repository.layout import SHOWCASE
+from serving.repository.showcase import Showcase
 from tests.support.web.models import Made
 from webapp.models.catalog import Catalog
-from webapp.models.sample import Showcase, showcase_of
+from webapp.models.sample import showcase_of
 
 PART = {"rows": 2, "columns": {"age": [41, None], "stain": ["blue", "grün"]}, "labels": ["B", "M"]}
 

@@ -1,0 +1,68 @@
+"""Rows sent through a real web app: logged, marked, and their labels told afterwards."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from common.errors import EnvironmentProblem
+from common.records import labels as feedback
+from common.records.reader import Filters, Reader
+from monitoring.cli import main
+from monitoring.simulate.traffic import Plan, RowsRefused, send
+
+
+def simulate(listening: Any, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
+    monkeypatch.setenv("VOUCH_VAR", str(listening.var))
+    return CliRunner().invoke(main, ["simulate", "patients", "--url", listening.url, *arguments])
+
+
+def logged(listening: Any, reference: str) -> list[dict[str, Any]]:
+    """The rows on record under a reference."""
+    assert listening.app[1].log.flush(10)
+    reader = Reader(listening.var / "predictions" / "patients", Filters(reference=reference))
+    return [row for table in reader.tables() for row in table.to_pylist()]
+
+
+def test_rows_are_answered_logged_and_marked_and_labels_follow(listening: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = simulate(listening, monkeypatch, "--rows", "60", "--rate", "1000", "--seed", "5", "--json")
+    assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout)
+    assert (said["rows"], said["labels"], said["by_version"]) == (60, 60, {"1": 60})
+    assert 30 < said["right"] <= 60
+    rows = logged(listening, "synthetic:none-1-5")
+    assert len(rows) == 60
+    with listening.app[1].database.reading() as connection:
+        known = feedback.of_requests(connection, "patients", [row["request_id"] for row in rows])
+    assert len(known) == 60
+    right = sum(known[row["request_id"], row["row"]].label == row["label"] for row in rows)
+    assert right == said["right"]
+
+
+def test_only_a_share_of_the_labels_is_told(listening: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = simulate(listening, monkeypatch, "--rows", "80", "--rate", "1000", "--label-share", "0.25", "--json")
+    assert 5 < json.loads(done.stdout)["labels"] < 40
+
+
+def test_a_shift_arrives_in_the_log(listening: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ("--shift", "missing", "--size", "1", "--rows", "40", "--rate", "1000", "--label-share", "0")
+    done = simulate(listening, monkeypatch, *arguments)
+    assert "synthetic:missing-1-0" in done.stdout
+    assert {row["input.cholesterol"] for row in logged(listening, "synthetic:missing-1-0")} == {None}
+
+
+def test_a_share_above_one_is_a_wrong_argument(listening: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert simulate(listening, monkeypatch, "--shift", "concept", "--size", "2").exit_code == 2
+
+
+def test_rows_that_the_app_refuses_end_it_with_what_was_wrong(listening: Any) -> None:
+    with pytest.raises(RowsRefused, match="smoker"):
+        send(Plan(listening.url, "patients", 100.0, "x"), {"smoker": ["maybe"]}, ["yes"], [1.0])
+
+
+def test_an_app_that_is_away_is_told() -> None:
+    with pytest.raises(EnvironmentProblem, match="does not answer"):
+        send(Plan("http://127.0.0.1:9", "patients", 100.0, "x"), {"age": [1]}, ["yes"], [1.0])
