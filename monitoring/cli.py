@@ -71,6 +71,7 @@ def drift(
     from monitoring.drift.report import render_html
     from monitoring.drift.timeline import Places, examine, latest_window
     from monitoring.drift.window import Span
+    from monitoring.feedback import reading
     from serving.repository.layout import model_folder
 
     var, now = var_root(), datetime.now(timezone.utc)
@@ -81,7 +82,10 @@ def drift(
     if since >= until:
         raise click.UsageError("--from must be before --to")
     earlier = DriftReport.latest(var, model) if is_kept else None
-    report = examine(places, Span(since, until), length, now=now, route=route or "", earlier=earlier)
+    with reading(var) as feedback:
+        report = examine(
+            places, Span(since, until), length, now=now, route=route or "", earlier=earlier, feedback=feedback
+        )
     if is_kept:
         report.write(var)
     if page:
@@ -189,8 +193,7 @@ def _print(report: DriftReport) -> None:
         table.add_row(*map(str, cells))
     console.print(table)
     for alarm in report.alarms:
-        column = alarm.column.removeprefix("input.")
         console.print(
-            f"ALARM  {column} of version {alarm.version}: in {alarm.found} of the last {alarm.of} windows, since "
+            f"ALARM  {alarm.title} of version {alarm.version}: in {alarm.found} of the last {alarm.of} windows, since "
             f"{alarm.since:%Y-%m-%d %H:%M}"
         )

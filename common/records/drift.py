@@ -2,7 +2,8 @@
 
     var/monitoring/<model>/drift.json
 
-A column is named as in the prediction log: `input.<feature>`, `probability`, `label`.
+A column is named as in the prediction log: `input.<feature>`, `probability`, `label`; wrong decisions are those on
+`class.<class>`.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from common.errors import DataError
 from common.files import write_text
 from common.records.files import INPUT
 
-Kind = Literal["distribution", "missing", "outside", "unknown"]
+Kind = Literal["distribution", "missing", "outside", "unknown", "errors"]
 State = Literal["checked", "too few rows", "no reference"]
+CLASS = "class."
 SCHEMA_VERSION = 1
 
 
@@ -45,7 +47,7 @@ class Measurement:
 
     @property
     def title(self) -> str:
-        return self.column.removeprefix(INPUT)
+        return _title(self.column)
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class WindowCheck:
     gone: tuple[str, ...] = ()
     new: tuple[str, ...] = ()
     reason: str = ""  # why it was not checked
+    labelled: int = 0  # rows of which the true label was known
 
     @property
     def findings(self) -> tuple[Measurement, ...]:
@@ -84,6 +87,10 @@ class Alarm:
     found: int
     of: int
     since: datetime  # the start of the first of these windows
+
+    @property
+    def title(self) -> str:
+        return _title(self.column)
 
 
 @dataclass(frozen=True)
@@ -120,6 +127,12 @@ class DriftReport:
         except (OSError, ValueError) as error:
             fix = f"python -m monitoring drift {model} writes it anew"
             raise DataError(f"the drift check in {path} cannot be read", got=error, fix=fix) from None
+
+
+def _title(column: str) -> str:
+    if column.startswith(CLASS):
+        return f"class {column.removeprefix(CLASS)}"
+    return column.removeprefix(INPUT)
 
 
 def _place(var: Path, model: str) -> Path:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -77,9 +78,20 @@ def of_requests(connection: Connection, model: str, request_ids: Iterable[str]) 
     labels = {}
     for some in _among(request_ids):
         for row in connection.execute(select(table).where(table.c.model == model, some)):
-            told = datetime.fromtimestamp(row.time, timezone.utc)
-            labels[row.request_id, row.row] = Feedback(told, row.request_id, row.row, row.version, row.label, row.who)
+            labels[row.request_id, row.row] = _feedback(row)
     return labels
+
+
+def _feedback(row: Any) -> Feedback:
+    told = datetime.fromtimestamp(row.time, timezone.utc)
+    return Feedback(told, row.request_id, row.row, row.version, row.label, row.who)
+
+
+def between(connection: Connection, model: str, start: datetime, end: datetime) -> dict[Key, Feedback]:
+    """Return the true labels of what was predicted from `start` to before `end`."""
+    predicted = table.c.predicted
+    within = (table.c.model == model) & (predicted >= start.timestamp()) & (predicted < end.timestamp())
+    return {(row.request_id, row.row): _feedback(row) for row in connection.execute(select(table).where(within))}
 
 
 def forget(connection: Connection, model: str, keys: Iterable[Key]) -> int:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
 
-from common.records.drift import Kind, Measurement
+from common.records.drift import CLASS, Kind, Measurement
 from common.records.files import INPUT
 from monitoring.drift import measures
 from monitoring.drift.window import LABEL, SCORE, Categorical, Numeric, Window
-from serving.repository.drift_reference import Categories, DriftReference, Numbers
+from serving.repository.drift_reference import Categories, DriftReference, Numbers, Scores
 
 FALSE_RATE = 0.002  # of findings, by Benjamini and Hochberg over all that is tested in a window
 LEAST_ROWS = 100
@@ -37,7 +37,31 @@ def _measured(reference: DriftReference, window: Window) -> Iterator[Measurement
         yield from _of_category(INPUT + name, categories, window.categories[INPUT + name], window.rows)
     if reference.scores and reference.scores.score.rows:
         yield from _distribution(reference.scores.score, window.numbers[SCORE], SCORE)
-        yield from _shares(reference.scores.labels, window.categories[LABEL], LABEL)
+        yield from _decisions(reference.scores, window.categories[LABEL])
+        yield from _errors(reference.scores, window.labelled)
+
+
+def _decisions(scores: Scores, window: Categorical) -> Iterator[Measurement]:
+    """Measure the decided classes, and tell which shares of true classes would come to them."""
+    for measured in _shares(scores.labels, window, LABEL):
+        estimated = measures.true_shares(scores.confusion, window.counts)
+        told = {f"estimated_share_of_{name}": share for name, share in estimated.items()}
+        yield replace(measured, numbers={**measured.numbers, **told})
+
+
+def _errors(scores: Scores, labelled: Mapping[str, Mapping[str, int]]) -> Iterator[Measurement]:
+    """Measure each true class' share of wrong decisions, which a class that becomes more frequent leaves as it is."""
+    for name, tested in scores.confusion.items():
+        seen = labelled.get(name, {})
+        rows, test_rows = sum(seen.values()), sum(tested.values())
+        if rows and test_rows:
+            wrong, test_wrong = rows - seen.get(name, 0), test_rows - tested.get(name, 0)
+            p_value = measures.compare_shares(wrong, rows, test_wrong, test_rows, only_more=True)
+            lower, upper = measures.share_bounds(wrong, rows)
+            told = {"rows": rows, "share": wrong / rows, "lower": lower, "upper": upper}
+            told |= {"test_share": test_wrong / test_rows}
+            size = wrong / rows - test_wrong / test_rows
+            yield Measurement(CLASS + name, "errors", p_value, size, "share", MOST_SHARE, numbers=told)
 
 
 def _of_number(column: str, reference: Numbers, window: Numeric, rows: int) -> Iterator[Measurement]:

@@ -18,6 +18,8 @@ from scipy import stats
 from serving.repository.drift_reference import Categories, Numbers
 
 LEAST_EXPECTED = 5.0  # rows in a cell, for the chi-squared approximation
+CONFIDENCE = 0.95
+WEAKEST = 0.1  # singular value of a confusion matrix that can be turned round
 BINS = 20  # of equal width over the training range, and one beyond each end
 Shares = NDArray[np.float64]
 
@@ -97,6 +99,28 @@ def compare_shares(count: int, rows: int, trained: int, trained_rows: int, *, on
     marked = stats.binom(count + trained, rows / (rows + trained_rows))
     more = float(marked.sf(count - 1))
     return min(1.0, more) if only_more else min(1.0, 2 * more, 2 * float(marked.cdf(count)))
+
+
+def share_bounds(count: int, rows: int) -> tuple[float, float]:
+    """Return between what a share lies with 95 % confidence (Clopper and Pearson 1934)."""
+    bounds = stats.binomtest(count, rows).proportion_ci(CONFIDENCE)
+    return float(bounds.low), float(bounds.high)
+
+
+def true_shares(confusion: Mapping[str, Mapping[str, int]], decided: Mapping[str, int]) -> dict[str, float]:
+    """Return what the true classes' shares must be if each class is decided on as it was in the test rows.
+
+    It is right where only the frequency of classes has moved (Lipton, Wang and Smola 2018), and nothing is returned
+    where the decisions say too little of the classes.
+    """
+    names = [name for name, row in confusion.items() if sum(row.values())]
+    rates = np.array([[confusion[true].get(name, 0) for true in names] for name in confusion], np.float64)
+    rates /= rates.sum(axis=0)
+    seen = np.array([decided.get(name, 0) for name in confusion], np.float64)
+    if not names or not seen.sum() or np.linalg.matrix_rank(rates, WEAKEST) < len(names):
+        return {}
+    shares = np.clip(np.linalg.lstsq(rates, seen / seen.sum(), rcond=None)[0], 0.0, None)
+    return dict(zip(names, (shares / shares.sum()).tolist(), strict=True))
 
 
 def significant(p_values: Sequence[float], rate: float) -> NDArray[np.bool_]:

@@ -7,13 +7,17 @@ whoever watches for months is not woken by the one clean window in some hundred 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+from sqlalchemy import Connection
+
 from common.errors import DataError
+from common.records import labels
 from common.records.drift import Alarm, DriftReport, WindowCheck
+from common.records.labels import Key
 from monitoring.drift.check import LEAST_ROWS, check
 from monitoring.drift.window import Span, Window, read_window, rows_by_version
 from serving.repository.drift_reference import DriftReference
@@ -52,22 +56,25 @@ def examine(
     now: datetime,
     route: str = "",
     earlier: DriftReport | None = None,
+    feedback: Connection | None = None,
 ) -> DriftReport:
-    """Check all windows of a period.
+    """Check all windows of a period, with the true labels that a database has, if there is one.
 
-    What `earlier` says of windows that were over when it was written is taken from there.
+    What `earlier` says of windows that were over by then is taken from there, unless labels have come since.
     """
     known = _settled(earlier, length, route)
     references: dict[int, DriftReference | DataError] = {}
     checks: list[WindowCheck] = []
     for span in spans(period.start, period.end, length):
-        if span in known:
+        told = labels.between(feedback, places.model, span.start, span.end) if feedback else {}
+        if span in known and sum(each.labelled for each in known[span]) == len(told):
             checks += known[span]
             continue
+        truth = {key: each.label for key, each in told.items()}
         for version, logged in rows_by_version(places.predictions, span, route).items():
             if version not in references:
                 references[version] = _reference(places.serving / str(version))
-            checks.append(_checked(places, span, version, logged, references[version], route))
+            checks.append(_checked(places, span, version, logged, references[version], route, truth))
     return DriftReport(places.model, now, length.total_seconds(), tuple(checks), alarms(checks), route)
 
 
@@ -107,16 +114,31 @@ def latest_window(places: Places, report: DriftReport) -> Drawn | None:
 
 
 def _checked(
-    places: Places, span: Span, version: int, logged: int, reference: DriftReference | DataError, route: str
+    places: Places,
+    span: Span,
+    version: int,
+    logged: int,
+    reference: DriftReference | DataError,
+    route: str,
+    truth: Mapping[Key, str],
 ) -> WindowCheck:
     if isinstance(reference, DataError):
         return WindowCheck(version, span.start, span.end, 0, logged, "no reference", reason=str(reference))
     if logged < LEAST_ROWS:
         reason = f"{logged} rows; from {LEAST_ROWS} on drift can be told from chance"
         return WindowCheck(version, span.start, span.end, 0, logged, "too few rows", reason=reason)
-    window = read_window(places.predictions, span, version, reference, route)
+    window = read_window(places.predictions, span, version, reference, route, truth)
     return WindowCheck(
-        version, span.start, span.end, window.rows, logged, "checked", check(reference, window), window.gone, window.new
+        version,
+        span.start,
+        span.end,
+        window.rows,
+        logged,
+        "checked",
+        check(reference, window),
+        window.gone,
+        window.new,
+        labelled=sum(sum(row.values()) for row in window.labelled.values()),
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -15,10 +15,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from common.records.files import INPUT
+from common.records.labels import Key
 from common.records.reader import Filters, Reader
 from serving.repository.drift_reference import DriftReference
 
 SCORE, LABEL = OUTPUTS = "probability", "label"  # what the model said, in the log
+KEY = ("request_id", "row")
 MOST_ROWS = 1_000_000  # of a window that are measured: the newest
 
 
@@ -57,6 +59,7 @@ class Window:
     categories: dict[str, Categorical] = field(default_factory=dict)
     gone: tuple[str, ...] = ()
     new: tuple[str, ...] = ()
+    labelled: dict[str, dict[str, int]] = field(default_factory=dict)  # true class: decided class: rows
 
 
 def rows_by_version(base: Path, span: Span, route: str = "") -> dict[int, int]:
@@ -65,11 +68,22 @@ def rows_by_version(base: Path, span: Span, route: str = "") -> dict[int, int]:
     return dict(reader.query("SELECT version, count(*) FROM passing GROUP BY ALL ORDER BY version"))
 
 
-def read_window(base: Path, span: Span, version: int, reference: DriftReference, route: str = "") -> Window:
-    """Read what a version answered, of more than `MOST_ROWS` the newest. Memory is that of the numbers, as float32."""
+def read_window(
+    base: Path,
+    span: Span,
+    version: int,
+    reference: DriftReference,
+    route: str = "",
+    truth: Mapping[Key, str] | None = None,
+) -> Window:
+    """Read what a version answered, of more than `MOST_ROWS` the newest. Memory is that of the numbers, as float32.
+
+    `truth`: the true labels known, by request and row.
+    """
     reader = Reader(base, Filters(start=span.start, end=span.end, version=version, route=route))
-    gathered = Gathered(reference)
-    measured = [name for name in reader.schema.names if name.startswith(INPUT) or name in OUTPUTS]
+    gathered = Gathered(reference, truth)
+    wanted = (*OUTPUTS, *(KEY if truth else ()))
+    measured = [name for name in reader.schema.names if name.startswith(INPUT) or name in wanted]
     for table in reader.columns(measured):
         gathered.add(table.slice(0, MOST_ROWS - gathered.rows))
         if gathered.rows >= MOST_ROWS:
@@ -80,7 +94,10 @@ def read_window(base: Path, span: Span, version: int, reference: DriftReference,
 class Gathered:
     """Adds up tables of the log, in any order, to a window."""
 
-    def __init__(self, reference: DriftReference) -> None:
+    def __init__(self, reference: DriftReference, truth: Mapping[Key, str] | None = None) -> None:
+        self._truth = truth or {}
+        self._asked = pa.array(sorted({request for request, _ in self._truth}), pa.string())
+        self._labelled: dict[str, Counter[str]] = defaultdict(Counter)
         self.rows = 0
         scores = reference.scores
         self._numbers: dict[str, list[NDArray[Any]]] = {INPUT + name: [] for name in reference.numbers}
@@ -100,6 +117,15 @@ class Gathered:
             elif name in self._categories:
                 self._categories[name].update(_counted(cells))
 
+        if self._truth:
+            self._add_labelled(table)
+
+    def _add_labelled(self, table: pa.Table) -> None:
+        some = table.select([*KEY, LABEL]).filter(pc.is_in(table["request_id"], self._asked))
+        for request, row, decided in zip(*(some[name].to_pylist() for name in (*KEY, LABEL)), strict=True):
+            if true := self._truth.get((request, row)):
+                self._labelled[true][decided] += 1
+
     def window(self) -> Window:
         known = [*self._numbers, *self._categories]
         numbers = {name: _numeric(parts, self.rows) for name, parts in self._numbers.items()}
@@ -114,6 +140,7 @@ class Gathered:
             new=tuple(
                 name.removeprefix(INPUT) for name in sorted(self._there.keys() - set(known)) if self._there[name]
             ),
+            labelled={true: dict(counts) for true, counts in self._labelled.items()},
         )
 
 

@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from common.records.labels import Feedback, keep
 from serving.repository.drift_reference import Categories, DriftReference, Numbers, Scores
 from serving.repository.layout import DRIFT_REFERENCE, MANIFEST
 from serving.repository.manifest import Manifest, checksums
 from tests.support.serving.versions import bare_version
+from tests.support.web.apps import open_database
 from tests.support.web.logged import batch, put
 
 MIDNIGHT = datetime(2026, 11, 20, tzinfo=timezone.utc)
@@ -88,3 +90,10 @@ class Watched:
                 positive="yes",
             ),
         )
+
+    def label(self, at: datetime, labels: Mapping[int, str], version: int = 1) -> None:
+        """Tell the true labels of rows predicted together at a time, by their number."""
+        with open_database(self.var / "webapp.sqlite").writing() as connection:
+            for row, label in labels.items():
+                told = Feedback(at + DAY, f"request-{at:%d%H%M%S%f}", row, version, label, "ann")
+                keep(connection, self.model, at, told)

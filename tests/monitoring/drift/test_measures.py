@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -145,3 +146,30 @@ def test_the_divergence_goes_from_nothing_to_one() -> None:
 
 def test_the_median_is_that_of_the_rows() -> None:
     assert measures.median(Numbers.of(np.array([1.0, 2.0, 2.0, 9.0]))) == 2.0
+
+
+CONFUSION = {"no": {"no": 90, "yes": 10}, "yes": {"no": 5, "yes": 45}}
+
+
+def test_how_frequent_the_classes_are_is_told_from_the_decisions() -> None:
+    decided = {"no": 0.3 * 90 + 0.7 * 10, "yes": 0.3 * 10 + 0.7 * 90}  # 30 % no, 70 % yes
+    assert measures.true_shares(CONFUSION, decided) == pytest.approx({"no": 0.3, "yes": 0.7})
+
+
+@pytest.mark.parametrize(
+    ("confusion", "decided"),
+    [
+        ({"no": {"no": 50, "yes": 50}, "yes": {"no": 50, "yes": 50}}, {"no": 50, "yes": 50}),
+        (CONFUSION, {}),
+        ({"no": {}, "yes": {}}, {"no": 1}),
+    ],
+    ids=["a coin", "nothing decided", "no test rows"],
+)
+def test_where_the_decisions_say_nothing_no_share_is_told(confusion: Any, decided: Any) -> None:
+    assert measures.true_shares(confusion, decided) == {}
+
+
+def test_a_class_without_test_rows_is_left_out() -> None:
+    assert measures.true_shares(
+        {**CONFUSION, "rare": {"no": 0, "yes": 0, "rare": 0}}, {"no": 95, "yes": 55}
+    ).keys() == {"no", "yes"}

@@ -6,13 +6,15 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from common.errors import DataError
+from common.errors import ConfigError, DataError
 from common.records.drift import DriftReport, Measurement, WindowCheck
 from monitoring.drift import timeline
 from monitoring.drift.timeline import Places, alarms, examine, spans
 from monitoring.drift.window import Span, read_window
+from monitoring.feedback import reading
 from tests.support.drift import DAY, MIDNIGHT, Watched, floats, patients, reference_of
 
 WEEK = Span(MIDNIGHT, MIDNIGHT + 7 * DAY)
@@ -136,3 +138,61 @@ def test_findings_of_different_columns_do_not_add_up() -> None:
     assert [alarm.column for alarm in alarms([window(0, "input.a"), window(1, "input.b"), window(2, "input.a")])] == [
         "input.a"
     ]
+
+
+def truly(watched: Watched, columns: dict[str, Any], at: datetime, wrong: float) -> None:
+    """Have rows predicted and their labels told, of which a share is not what was decided."""
+    watched.predict(columns, at)
+    chance = np.random.default_rng(9)
+    decided = ["yes" if score >= 0.5 else "no" for score in columns["probability"]]
+    other = {"yes": "no", "no": "yes"}
+    watched.label(at, {row: other[label] if chance.random() < wrong else label for row, label in enumerate(decided)})
+
+
+def with_labels(watched: Watched, **given: Any) -> DriftReport:
+    with reading(watched.var, {}) as feedback:
+        return week(watched, feedback=feedback, **given)
+
+
+def test_wrong_decisions_are_found_where_labels_came(watched: Watched) -> None:
+    truly(watched, patients(300, 90), on(0), wrong=0.0)
+    truly(watched, patients(300, 91), on(1), wrong=0.3)
+    clean, wrong = with_labels(watched).windows
+    assert (clean.labelled, wrong.labelled) == (300, 300)
+    assert clean.findings == ()
+    [of_yes] = wrong.findings
+    assert of_yes.title == "class yes", "most of them were decided on as no"
+    assert of_yes.numbers["lower"] < of_yes.numbers["share"] < of_yes.numbers["upper"]
+
+
+def test_without_labels_nothing_is_said_of_errors(watched: Watched) -> None:
+    watched.predict(patients(300, 92), on(0))
+    [window] = with_labels(watched).windows
+    assert window.labelled == 0
+    assert "errors" not in {each.kind for each in window.measurements}
+
+
+def test_a_class_that_becomes_frequent_is_no_loss_of_quality(watched: Watched) -> None:
+    columns = patients(300, 93)
+    columns["probability"] = np.where(np.arange(300) % 2, 0.9, 0.1)
+    truly(watched, columns, on(0), wrong=0.0)
+    [window] = with_labels(watched).windows
+    assert {finding.kind for finding in window.findings} == {"distribution"}
+
+
+def test_labels_that_come_late_have_a_window_checked_again(watched: Watched) -> None:
+    columns = patients(300, 94)
+    watched.predict(columns, on(0))
+    earlier = with_labels(watched)
+    watched.label(on(0), dict.fromkeys(range(40), "yes"))
+    [window] = with_labels(watched, earlier=earlier).windows
+    assert window.labelled == 40
+    assert with_labels(watched, earlier=with_labels(watched)).windows == (window,)
+
+
+def test_a_database_that_cannot_be_is_told(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ConfigError, match="VOUCH_DATABASE_URL is no address"),
+        reading(tmp_path, {"VOUCH_DATABASE_URL": "nonsense"}),
+    ):
+        pass
