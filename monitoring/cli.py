@@ -179,6 +179,55 @@ def simulate(
         click.echo(f"{sent.labels} true labels told; all rows have the reference synthetic:{plan.name}")
 
 
+@main.command()
+@MODEL
+@click.option("--config", type=click.Path(exists=True, path_type=Path), help="Of the model.  [default: config/MODEL]")
+@click.option("--from", "start", type=MOMENT, help="Predictions from here on, UTC.  [default: all]")
+@click.option("--to", "end", type=MOMENT, help="Predictions before, UTC.  [default: now]")
+@click.option(
+    "--most-per-user", type=click.IntRange(min=1), default=1000, show_default=True, help="Rows that one user labelled."
+)
+@click.option("--with-synthetic", is_flag=True, help="Take rows of `simulate`, too; never into the test split.")
+@click.option("--dvc", "is_for_dvc", is_flag=True, help="Write DVC's pointer files beside the span's files.")
+@JSON
+def collect(
+    model: str,
+    config: Path | None,
+    start: datetime | None,
+    end: datetime | None,
+    most_per_user: int,
+    with_synthetic: bool,
+    is_for_dvc: bool,
+    as_json: bool,
+) -> None:
+    """Add the next span of MODEL's examples: predictions whose true label is known, checked and deduplicated.
+
+    The new span has the files of the newest one, byte for byte, and one more; nothing old is rewritten.
+    """
+    from common.records.labels import between
+    from config.load import load_settings
+    from monitoring.collect.collect import Wanted
+    from monitoring.collect.collect import collect as add_span
+    from monitoring.collect.spans import SUMMARY, write_dvc_pointers
+    from monitoring.feedback import reading
+
+    settings, var = load_settings(config or Path("config") / model), var_root()
+    since = start.replace(tzinfo=timezone.utc) if start else datetime.fromtimestamp(0, timezone.utc)
+    until = end.replace(tzinfo=timezone.utc) if end else datetime.now(timezone.utc)
+    with reading(var) as connection:
+        feedback = between(connection, model, since, until) if connection else {}
+    wanted = Wanted(since, until, most_per_user, with_synthetic)
+    collected = add_span(settings, var / "predictions" / model, feedback, wanted)
+    if is_for_dvc:
+        write_dvc_pointers(collected.folder)
+    if as_json:
+        click.echo((collected.folder / SUMMARY).read_text(encoding="utf-8"), nl=False)
+        return
+    click.echo(f"{len(collected.chosen.taken)} rows added: {collected.folder}")
+    for reason, count in collected.chosen.reasons.most_common():
+        click.echo(f"{count} set aside: {reason}")
+
+
 def _print(report: DriftReport) -> None:
     from rich.console import Console
     from rich.table import Table

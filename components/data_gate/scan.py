@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from components.examples.splitting import Hashes, row_hashes
+from common.tables.splitting import Hashes, row_hashes
 from config.schema import UNUSED_STAGES
 from config.settings import Frozen, Settings, SplitSettings
 

@@ -22,10 +22,10 @@ from tfx.types import standard_component_specs as keys
 from tfx.utils import proto_utils
 
 from common.files import write_text
+from common.tables.splitting import Digest
 from components.examples.blocks import ReadRequest, Source, check_totals, count_labels, read_request, reconcile
 from components.examples.dealing import Origin, dealing
 from components.examples.sources import base_and_pattern, open_source
-from components.examples.splitting import Digest
 from components.examples.writing import SplitWriter
 from components.names import TEST_FROM
 from config.schema import read_schema

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from tfx.dsl.io import fileio
 
 from common.errors import DataError
+from common.tables.splitting import Digest, RowSplitter, Splitter, TimeSplitter
 from components.examples.blocks import Block, ReadRequest, Source, times_of
 from components.examples.sources import open_source
-from components.examples.splitting import Digest, RowSplitter, Splitter, TimeSplitter
 from config.settings import Settings, SplitSettings
 
 Assign = Callable[[Block], NDArray[np.intp]]

@@ -91,9 +91,9 @@ class Watched:
             ),
         )
 
-    def label(self, at: datetime, labels: Mapping[int, str], version: int = 1) -> None:
+    def label(self, at: datetime, labels: Mapping[int, str], version: int = 1, who: str = "ann") -> None:
         """Tell the true labels of rows predicted together at a time, by their number."""
         with open_database(self.var / "webapp.sqlite").writing() as connection:
             for row, label in labels.items():
-                told = Feedback(at + DAY, f"request-{at:%d%H%M%S%f}", row, version, label, "ann")
+                told = Feedback(at + DAY, f"request-{at:%d%H%M%S%f}", row, version, label, who)
                 keep(connection, self.model, at, told)

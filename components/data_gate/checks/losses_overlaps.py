@@ -9,9 +9,9 @@ from typing import Literal
 
 import numpy as np
 
+from common.tables.splitting import Hashes
 from components.data_gate.judge import Mask, RawFinding
 from components.data_gate.scan import Block, Scan, hash_columns
-from components.examples.splitting import Hashes
 from config.settings import SplitSettings
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # so that a label and a feature that are equal do not cancel out

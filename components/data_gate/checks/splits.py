@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 from scipy.stats import binom, hypergeom
 
+from common.tables.splitting import row_hashes
 from components.data_gate.judge import RawFinding
 from components.data_gate.scan import TRAIN, Columns, Scan
-from components.examples.splitting import row_hashes
 from serving.repository.contents import Statistics
 
 FALSE_ALARM = 0.001  # of each check on rows dealt one by one: at most so often it speaks though nothing is wrong

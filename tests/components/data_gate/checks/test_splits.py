@@ -102,7 +102,7 @@ def test_rows_dealt_one_by_one_are_hardly_ever_spoken_of() -> None:
 def scan_of_labels(dealt: Any, labels: Any) -> Scan:
     import pyarrow as pa
 
-    from components.examples.splitting import row_hashes
+    from common.tables.splitting import row_hashes
 
     hashes = row_hashes(pa.RecordBatch.from_pydict({"y": ["no", "yes"]}), ["y"])
     content = {name: np.flatnonzero(dealt == i).astype(np.uint64) for i, name in enumerate(NAMES)}

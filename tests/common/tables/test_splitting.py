@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from components.examples.splitting import Digest, RowSplitter, Splitter, TimeSplitter, row_hashes
+from common.tables.splitting import Digest, RowSplitter, Splitter, TimeSplitter, row_hashes
 
 WEIGHTS = (64, 16, 20)
 

@@ -1,0 +1,145 @@
+"""Add the next span: what was predicted and labelled since, checked, without a second copy, with its provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from common.errors import ConfigError, DataError
+from common.records.labels import Feedback, Key
+from config.schema import model_features, read_schema
+from config.settings import Settings
+from monitoring.collect.examples import examples_of
+from monitoring.collect.rows import Chosen, LabelledRow, Rules, choose, labelled_rows
+from monitoring.collect.spans import PROVENANCE, SET_ASIDE, Spans
+
+_PROVENANCE = pa.schema(
+    [
+        pa.field("file", pa.string()),
+        pa.field("example", pa.int64()),  # its number in the file, from 0
+        pa.field("request_id", pa.string()),
+        pa.field("row", pa.int64()),
+        pa.field("predicted", pa.timestamp("us", "UTC")),
+        pa.field("version", pa.int64()),
+        pa.field("label", pa.string()),
+        pa.field("told_by", pa.string()),
+        pa.field("told", pa.timestamp("us", "UTC")),
+        pa.field("is_synthetic", pa.bool_()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which predictions, and how many that one user labelled; made-up ones only if they are asked for."""
+
+    start: datetime
+    end: datetime
+    most_per_user: int
+    with_synthetic: bool = False
+
+
+@dataclass(frozen=True)
+class Collected:
+    """The new span's folder, and what became of the rows."""
+
+    folder: Path
+    chosen: Chosen
+
+
+def collect(settings: Settings, predictions: Path, feedback: Mapping[Key, Feedback], wanted: Wanted) -> Collected:
+    """Add a span to `data.source`. `predictions`: the model's log.
+
+    Raises ConfigError where spans cannot be told from `data.source`, or rows are dealt by what the log does not have;
+    DataError if there is no row to add.
+    """
+    if not settings.schema_file:
+        raise ConfigError("rows are checked against a curated schema", got="no `schema` in pipeline.yaml")
+    if column := settings.split.group_by or settings.split.time:
+        raise ConfigError(
+            f"rows are dealt by {column!r}, which the prediction log does not have",
+            wanted="split.by: content or row, without split.group_by",
+            fix="collect them where that column is known",
+        )
+    features = model_features(read_schema(settings.schema_file), settings)
+    spans, examples = Spans.of(settings.data.source), examples_of(settings, features)
+    with spans.adding():
+        newest = spans.newest()
+        files = spans.examples(newest)
+        if not files:
+            raise DataError(f"span {newest} has no file {spans.files}", got=spans.folder(newest))
+        provenance = _provenance(spans.folder(newest))
+        known = dict(row for path in files for row in examples.contents(path))
+        rules = Rules(features, settings, known, _keys(provenance), wanted.most_per_user, wanted.with_synthetic)
+        chosen = choose(labelled_rows(predictions, feedback, features, wanted.start, wanted.end), rules)
+        if not chosen.taken:
+            raise DataError(
+                "there is no new row to collect",
+                got=", ".join(f"{count} {reason}" for reason, count in chosen.reasons.most_common()) or "no true label",
+                fix="tell true labels: POST /api/v1/feedback, or on the page of a prediction",
+            )
+        name = f"collected-{newest + 1:04d}{Path(spans.files).suffix or files[0].suffix}"
+
+        def fill(staged: Path) -> Mapping[str, Any]:
+            examples.write(staged / name, chosen.taken, files[0])
+            table = pa.Table.from_pylist([_origin(name, i, row) for i, row in enumerate(chosen.taken)], _PROVENANCE)
+            pq.write_table(pa.concat_tables([provenance, table]), staged / PROVENANCE)
+            _write_set_aside(staged / SET_ASIDE, chosen, [feature.name for feature in features])
+            return {
+                "model": settings.name,
+                "from": wanted.start.isoformat(),
+                "to": wanted.end.isoformat(),
+                "added": len(chosen.taken),
+                "synthetic": sum(row.is_synthetic for row in chosen.taken),
+                "set_aside": dict(chosen.reasons),
+            }
+
+        return Collected(spans.add(fill), chosen)
+
+
+def _origin(file: str, number: int, row: LabelledRow) -> dict[str, Any]:
+    told = row.feedback
+    return {
+        "file": file,
+        "example": number,
+        "request_id": row.key[0],
+        "row": row.key[1],
+        "predicted": row.time,
+        "version": row.version,
+        "label": row.label,
+        "told_by": told.who,
+        "told": told.time,
+        "is_synthetic": row.is_synthetic,
+    }
+
+
+def _provenance(folder: Path) -> pa.Table:
+    """Return where a span's collected rows come from; nothing if it has none."""
+    path = folder / PROVENANCE
+    try:
+        return pq.ParquetFile(path).read().cast(_PROVENANCE) if path.is_file() else _PROVENANCE.empty_table()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        fix = "put it back from a backup: by it no row is collected twice"
+        raise DataError(f"{path} cannot be read", got=error, fix=fix) from None
+
+
+def _keys(provenance: pa.Table) -> frozenset[Key]:
+    return frozenset(zip(provenance["request_id"].to_pylist(), provenance["row"].to_pylist(), strict=True))
+
+
+def _write_set_aside(path: Path, chosen: Chosen, features: Sequence[str]) -> None:
+    columns: dict[str, Any] = {
+        "reason": [reason for _, reason in chosen.set_aside],
+        "request_id": [row.key[0] for row, _ in chosen.set_aside],
+        "row": [row.key[1] for row, _ in chosen.set_aside],
+        "label": [row.label for row, _ in chosen.set_aside],
+        "told_by": [row.feedback.who for row, _ in chosen.set_aside],
+    }
+    columns |= {f"input.{name}": [row.values.get(name) for row, _ in chosen.set_aside] for name in features}
+    pq.write_table(pa.table(columns), path)

@@ -1,0 +1,87 @@
+"""Examples as files: those of a span that is there, and those that are collected."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from common.errors import ConfigError, DataError
+from common.tables.csv_file import CsvFile
+from common.text import with_point
+from config.schema import Feature
+from config.settings import Settings
+from monitoring.collect.rows import Content, LabelledRow, content
+
+
+class Examples(Protocol):
+    """Reads and writes files of one format."""
+
+    def contents(self, path: Path) -> Iterator[tuple[Content, str]]:
+        """Yield each row's features as the model reads them, and its label. Raises DataError."""
+
+    def write(self, path: Path, rows: Sequence[LabelledRow], like: Path) -> None:
+        """Write rows in the columns of another file; what the log does not have is missing."""
+
+
+def examples_of(settings: Settings, features: Sequence[Feature]) -> Examples:
+    """Raises ConfigError for a format in which nothing can be collected."""
+    if settings.data.format == "csv":
+        return CsvExamples(settings, features)
+    if settings.data.format == "parquet":
+        return ParquetExamples(settings, features)
+    raise ConfigError(f"examples cannot be collected as {settings.data.format}", wanted="data.format: csv or parquet")
+
+
+class CsvExamples:
+    def __init__(self, settings: Settings, features: Sequence[Feature]) -> None:
+        self._data, self._features = settings.data, features
+
+    def contents(self, path: Path) -> Iterator[tuple[Content, str]]:
+        file = CsvFile(path, self._data.delimiter)
+        for line, values in file.rows():
+            row = dict(zip(file.dialect.columns, values, strict=False))
+            try:
+                cells = {feature.name: self._value(row[feature.name], feature) for feature in self._features}
+                yield content(cells, self._features), row[self._data.label]
+            except (KeyError, ValueError) as error:
+                raise DataError(
+                    f"{path}:{line} is no example", got=error, fix="correct it, as a run would ask"
+                ) from None
+
+    def write(self, path: Path, rows: Sequence[LabelledRow], like: Path) -> None:
+        columns = [name for name in CsvFile(like, self._data.delimiter).dialect.names if name]
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, delimiter=self._data.delimiter, lineterminator="\n")
+            writer.writerow(columns)
+            for row in rows:
+                cells: Mapping[str, Any] = {**row.values, self._data.label: row.label}
+                writer.writerow(["" if cells.get(name) is None else cells[name] for name in columns])
+
+    def _value(self, text: str, feature: Feature) -> Any:
+        if text in self._data.null_values:
+            return None
+        return text if feature.dtype == "string" else float(with_point(text.strip()))
+
+
+class ParquetExamples:
+    def __init__(self, settings: Settings, features: Sequence[Feature]) -> None:
+        self._label, self._features = settings.data.label, features
+
+    def contents(self, path: Path) -> Iterator[tuple[Content, str]]:
+        names = [self._label, *(feature.name for feature in self._features)]
+        try:
+            with pq.ParquetFile(path) as file:
+                for batch in file.iter_batches(columns=names):
+                    for row in batch.to_pylist():
+                        yield content(row, self._features), str(row[self._label])
+        except (pa.ArrowException, OSError, KeyError) as error:
+            raise DataError(f"{path} cannot be read", got=error, wanted="Parquet with the schema's columns") from None
+
+    def write(self, path: Path, rows: Sequence[LabelledRow], like: Path) -> None:
+        cells = [{**row.values, self._label: row.label} for row in rows]
+        pq.write_table(pa.Table.from_pylist(cells, pq.read_schema(like)), path)

@@ -1,0 +1,143 @@
+"""Spans of examples on disk, as `data.source` names them: a folder a span, whole or not there.
+
+    data/name/span-{SPAN}/*.csv
+
+A new span has every file of the one before, byte for byte, and one more with the rows that were collected, for a run
+reads the newest span alone. Names that begin with `_` are no examples:
+
+    _provenance.parquet   where each collected row of this span and of those before comes from
+    _set_aside.parquet    rows that were not taken, and why
+    _span.json            what was done, with the SHA-256 of each file
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from common.errors import ConfigError, DataError
+from common.files import disk_problems, locked, sync
+
+PROVENANCE, SET_ASIDE, SUMMARY = "_provenance.parquet", "_set_aside.parquet", "_span.json"
+INCOMING = ".incoming-span-"
+_SPAN = re.compile(r"\{SPAN(?::(\d+))?\}")
+_OTHERS = re.compile(r"\{(?:VERSION(?::\d+)?|YYYY|MM|DD)\}")
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Where a model's spans lie. `folder_pattern` is the span's folder with its placeholder, `files` a wildcard."""
+
+    parent: Path
+    folder_pattern: str
+    files: str
+
+    @staticmethod
+    def of(source: Path) -> Spans:
+        """Understand `data.source`. Raises ConfigError unless each span is a folder of its own."""
+        folder = source.parent
+        is_plain = len(_SPAN.findall(str(source))) == 1 and not _OTHERS.search(str(source))
+        if not (is_plain and _SPAN.search(folder.name) and any(letter in source.name for letter in "*?")):
+            raise ConfigError(
+                "data.source does not name a folder of files for each span",
+                got=source,
+                wanted="such as ../../data/NAME/span-{SPAN}/*.csv",
+                fix="put the file you have into span-1, and change data.source",
+            )
+        return Spans(folder.parent, folder.name, source.name)
+
+    def numbers(self) -> list[int]:
+        """Return the spans that there are, in rising order."""
+        before, after = (re.escape(part) for part in _SPAN.split(self.folder_pattern)[::2])
+        pattern = re.compile(f"{before}(\\d+){after}")
+        children = self.parent.iterdir() if self.parent.is_dir() else ()
+        matches = (pattern.fullmatch(child.name) for child in children if child.is_dir())
+        return sorted(int(match[1]) for match in matches if match)
+
+    def newest(self) -> int:
+        """Raises DataError if there is none."""
+        if not (numbers := self.numbers()):
+            raise DataError(
+                f"there is no span under {self.parent}",
+                wanted=self.folder_pattern.replace("{SPAN}", "1"),
+                fix="put the examples there; what is collected is added to them",
+            )
+        return numbers[-1]
+
+    def folder(self, number: int) -> Path:
+        placeholder = _SPAN.search(self.folder_pattern)
+        assert placeholder
+        width = int(placeholder[1] or 0)
+        return self.parent / _SPAN.sub(str(number).zfill(width), self.folder_pattern)
+
+    def examples(self, number: int) -> list[Path]:
+        """Return a span's files of examples, by name."""
+        files = (path for path in self.folder(number).iterdir() if path.is_file())
+        return sorted(path for path in files if fnmatch(path.name, self.files) and path.name[0] not in "._")
+
+    @contextmanager
+    def adding(self) -> Iterator[None]:
+        """Keep out who else would add a span. Raises EnvironmentProblem."""
+        with locked(self.parent / ".collect_lock", f"another process adds a span to {self.parent}"):
+            for leftover in self.parent.glob(f"{INCOMING}*"):
+                shutil.rmtree(leftover)
+            yield
+
+    def add(self, fill: Callable[[Path], Mapping[str, Any]]) -> Path:
+        """Add the next span with the files of the newest; `fill` writes what is new and returns the summary.
+
+        It appears by a rename, so that no run sees half of it. Raises EnvironmentProblem.
+        """
+        newest = self.newest()
+        folder = self.folder(newest + 1)
+        with disk_problems(
+            f"{folder} cannot be written", "make room, or let this user write there; nothing was changed"
+        ):
+            staged = Path(tempfile.mkdtemp(prefix=f"{INCOMING}{newest + 1}-", dir=self.parent))
+            try:
+                for path in self.examples(newest):
+                    shutil.copy2(path, staged)
+                told = fill(staged)
+                sums = {path.name: sha256(path) for path in sorted(staged.iterdir())}
+                summary = {"span": newest + 1, "before": newest, **told, "sha256": sums}
+                (staged / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+                staged.chmod(0o755)  # what mkdtemp makes is for its maker alone
+                sync(*staged.iterdir(), staged)
+                os.rename(staged, folder)
+                sync(self.parent)
+            finally:
+                shutil.rmtree(staged, ignore_errors=True)
+        return folder
+
+
+def sha256(path: Path) -> str:
+    hashed = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            hashed.update(block)
+    return hashed.hexdigest()
+
+
+def write_dvc_pointers(folder: Path) -> list[Path]:
+    """Write beside each file of a span what DVC knows it by; return the pointers.
+
+    DVC's pointers hold MD5, which is no protection: that is the SHA-256 in the summary.
+    """
+    pointers = []
+    for path in sorted(path for path in folder.iterdir() if path.suffix != ".dvc"):
+        digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        pointer = path.with_name(f"{path.name}.dvc")
+        text = f"outs:\n- md5: {digest}\n  size: {path.stat().st_size}\n  hash: md5\n  path: {path.name}\n"
+        pointer.write_text(text, encoding="utf-8")
+        pointers.append(pointer)
+    return pointers

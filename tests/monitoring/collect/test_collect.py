@@ -1,0 +1,330 @@
+"""The next span from a log and its labels: what is taken, what is set aside, and what is never touched."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner, Result
+
+from common.errors import ConfigError, DataError
+from common.tables.splitting import Splitter
+from config.load import load_settings
+from config.settings import Settings
+from monitoring.cli import main
+from monitoring.collect.spans import Spans, write_dvc_pointers
+from tests.support.drift import Watched
+from tests.support.web.logged import batch, put
+from webapp.types import RequestInfo
+
+OLD = [(20.0, "a", "no"), (30.5, "b", "yes"), (40.0, "", "no")]
+AT = datetime(2026, 11, 20, 12, tzinfo=timezone.utc)
+SCHEMA = """
+feature { name: "size" type: FLOAT presence { min_fraction: 1.0 } float_domain { min: 0 max: 100 } }
+feature { name: "kind" type: BYTES string_domain { value: "a" value: "b" value: "c" } }
+feature { name: "outcome" type: BYTES presence { min_fraction: 1.0 } string_domain { value: "no" value: "yes" } }
+"""
+CONFIG = """
+name: patients
+schema: schema.pbtxt
+data: {{source: "{source}", format: {format}, label: outcome, classes: [no, yes], ignore: [id]}}
+{more}
+"""
+
+
+class Hospital:
+    """A configuration, a span of examples, and a log of predictions."""
+
+    def __init__(self, root: Path, data_format: str = "csv", source: str = "", more: str = "") -> None:
+        self.config, self.data, self.watched = root / "config", root / "data", Watched(root / "var")
+        self.config.mkdir()
+        (self.config / "schema.pbtxt").write_text(SCHEMA)
+        source = source or f"../data/span-{{SPAN}}/*.{data_format}"
+        (self.config / "pipeline.yaml").write_text(CONFIG.format(source=source, format=data_format, more=more))
+        first = self.data / "span-1"
+        first.mkdir(parents=True)
+        if data_format == "csv":
+            rows = [f"{number};{size};{kind};{label}" for number, (size, kind, label) in enumerate(OLD)]
+            (first / "rows.csv").write_text("\r\n".join(["id;size;kind;outcome", *rows]) + "\r\n")
+            text = (self.config / "pipeline.yaml").read_text().replace("ignore: [id]", "ignore: [id], delimiter: ';'")
+            (self.config / "pipeline.yaml").write_text(text)
+        else:
+            table = pa.table(dict(zip(("size", "kind", "outcome"), zip(*OLD, strict=True), strict=True)))
+            pq.write_table(table.append_column("id", pa.array([1, 2, 3])), first / "rows.parquet")
+
+    @property
+    def settings(self) -> Settings:
+        return load_settings(self.config)
+
+    def asked(self, rows: list[tuple[Any, str | None]], labels: dict[int, str], **given: Any) -> None:
+        """Have rows predicted, and some of them labelled by a user."""
+        at, who, reference = (given.get(k, v) for k, v in (("at", AT), ("who", "ann"), ("reference", "")))
+        put(
+            self.watched.var / "predictions" / "patients",
+            batch(
+                len(rows),
+                at,
+                "patients",
+                columns={"size": np.array([size for size, _ in rows], float), "kind": [kind or "" for _, kind in rows]},
+                labels=["no"] * len(rows),
+                asked=RequestInfo(f"request-{at:%d%H%M%S%f}", "ann", "api", reference=reference),
+            ),
+        )
+        self.watched.label(at, labels, who=who)
+
+    def collect(self, *arguments: str) -> Result:
+        command = ["collect", "patients", "--config", str(self.config), *arguments]
+        return CliRunner(env={"VOUCH_VAR": str(self.watched.var)}).invoke(main, command)
+
+    def new_rows(self, span: int = 2) -> list[list[str]]:
+        text = (self.data / f"span-{span}" / f"collected-{span:04d}.csv").read_text(encoding="utf-8")
+        return [line.split(";") for line in text.splitlines()]
+
+    def summary(self, span: int = 2) -> dict[str, Any]:
+        return json.loads((self.data / f"span-{span}" / "_span.json").read_text())
+
+
+@pytest.fixture
+def hospital(tmp_path: Path) -> Hospital:
+    return Hospital(tmp_path)
+
+
+def test_labelled_rows_are_a_span_more_and_nothing_old_is_touched(hospital: Hospital) -> None:
+    before = (hospital.data / "span-1" / "rows.csv").read_bytes()
+    hospital.asked([(50.25, "c"), (60.0, None), (70.0, "a")], {0: "yes", 1: "no"})
+    done = hospital.collect()
+    assert done.exit_code == 0, done.output
+    assert "2 rows added" in done.stdout
+    assert hospital.new_rows() == [["id", "size", "kind", "outcome"], ["", "50.25", "c", "yes"], ["", "60.0", "", "no"]]
+    assert (hospital.data / "span-1" / "rows.csv").read_bytes() == before
+    assert (hospital.data / "span-2" / "rows.csv").read_bytes() == before
+
+
+def test_each_row_says_where_it_comes_from_and_each_file_its_sum(hospital: Hospital) -> None:
+    hospital.asked([(50.25, "c")], {0: "yes"}, who="bob")
+    hospital.collect()
+    folder = hospital.data / "span-2"
+    [origin] = pq.read_table(folder / "_provenance.parquet").to_pylist()
+    assert (origin["file"], origin["example"], origin["told_by"], origin["label"]) == (
+        "collected-0002.csv",
+        0,
+        "bob",
+        "yes",
+    )
+    assert (origin["predicted"], origin["version"], origin["is_synthetic"]) == (AT, 1, False)
+    told = hospital.summary()
+    assert (told["span"], told["before"], told["added"]) == (2, 1, 1)
+    assert told["sha256"] == {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        for name in ("_provenance.parquet", "_set_aside.parquet", "collected-0002.csv", "rows.csv")
+    }
+
+
+def test_no_row_is_collected_twice(hospital: Hospital) -> None:
+    hospital.asked([(50.0, "c")], {0: "yes"})
+    assert hospital.collect().exit_code == 0
+    again = hospital.collect()
+    assert again.exit_code == 3
+    assert "no new row to collect" in again.output
+    hospital.asked([(51.0, "c")], {0: "no"}, at=AT + timedelta(hours=1))
+    assert hospital.collect().exit_code == 0
+    assert sorted(path.name for path in (hospital.data / "span-3").glob("*.csv")) == [
+        "collected-0002.csv",
+        "collected-0003.csv",
+        "rows.csv",
+    ]
+    assert pq.read_table(hospital.data / "span-3" / "_provenance.parquet").num_rows == 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "labels", "reasons"),
+    [
+        ([(50.0, "c"), (50.0, "c"), (61.0, "a")], {0: "yes", 1: "yes", 2: "no"}, {"equal to another": 1}),
+        ([(50.0, "c"), (50.0, "c"), (61.0, "a")], {0: "yes", 1: "no", 2: "no"}, {"equal rows with other labels": 2}),
+        ([(20.0, "a"), (61.0, "a")], {0: "no", 1: "no"}, {"an example already": 1}),
+        ([(20.0, "a"), (61.0, "a")], {0: "yes", 1: "no"}, {"an example has another label": 1}),
+        ([(40.0, None), (61.0, "a")], {0: "no", 1: "no"}, {"an example already": 1}),
+        ([(500.0, "a"), (61.0, "a")], {0: "no", 1: "no"}, {"size lies outside the schema": 1}),
+        ([(np.nan, "a"), (61.0, "a")], {0: "no", 1: "no"}, {"size is missing": 1}),
+        ([(50.0, "z"), (61.0, "a")], {0: "no", 1: "no"}, {"kind has a value that the schema does not have": 1}),
+        ([(50.0, "c"), (61.0, "a")], {0: "perhaps", 1: "no"}, {"a label that is no class": 1}),
+    ],
+    ids=["twice", "disagree", "known", "contradicts", "known gap", "range", "missing", "value", "class"],
+)
+def test_what_may_not_be_an_example_is_set_aside_and_shown(
+    hospital: Hospital, rows: Any, labels: dict[int, str], reasons: dict[str, int]
+) -> None:
+    hospital.asked(rows, labels)
+    done = hospital.collect()
+    assert done.exit_code == 0, done.output
+    assert hospital.summary()["set_aside"] == reasons
+    assert all(f"{count} set aside: {reason}" in done.stdout for reason, count in reasons.items())
+    aside = pq.read_table(hospital.data / "span-2" / "_set_aside.parquet").to_pylist()
+    assert [row["reason"] for row in aside] == [reason for reason, count in reasons.items() for _ in range(count)]
+    assert {row["told_by"] for row in aside} == {"ann"}
+
+
+def test_no_user_fills_a_span_alone(hospital: Hospital) -> None:
+    hospital.asked([(50.0 + i, "c") for i in range(5)], dict.fromkeys(range(5), "yes"), who="eve")
+    hospital.asked([(70.0, "a")], {0: "no"}, at=AT + timedelta(hours=1), who="ann")
+    hospital.collect("--most-per-user", "2")
+    assert [row[1] for row in hospital.new_rows()[1:]] == ["50.0", "51.0", "70.0"]
+    assert hospital.summary()["set_aside"] == {"too many of one user": 3}
+
+
+def test_made_up_rows_are_taken_only_if_asked_for_and_never_into_test(hospital: Hospital) -> None:
+    rows = [(round(50 + i / 10, 1), "c") for i in range(60)]
+    hospital.asked(rows, dict.fromkeys(range(60), "yes"), reference="synthetic:none-1-0")
+    assert "60 synthetic" in hospital.collect().output
+    assert hospital.collect("--with-synthetic").exit_code == 0
+    taken = [float(row[1]) for row in hospital.new_rows()[1:]]
+    aside = hospital.summary()["set_aside"]["synthetic, and dealt to test"]
+    assert len(taken) + aside == 60
+    assert aside > 3
+    settings = hospital.settings
+    batch = pa.RecordBatch.from_pydict({"size": pa.array(taken, pa.float32()), "kind": ["c"] * len(taken)})
+    splits = Splitter([*settings.split.weights.values()], "outcome", None, settings.split_seed).assign(batch)
+    assert set(splits.tolist()) == {0, 1}
+    assert hospital.summary()["synthetic"] == len(taken)
+
+
+def test_in_a_table_of_few_kinds_equal_rows_are_rows(tmp_path: Path) -> None:
+    hospital = Hospital(tmp_path, more="split: {by: row}")
+    hospital.asked([(20.0, "a"), (20.0, "a")], {0: "yes", 1: "no"})
+    assert hospital.collect().exit_code == 0
+    assert len(hospital.new_rows()) == 3
+
+
+def test_parquet_is_added_as_parquet_with_the_same_columns(tmp_path: Path) -> None:
+    hospital = Hospital(tmp_path, "parquet")
+    hospital.asked([(50.0, "c"), (20.0, "a")], {0: "yes", 1: "no"})
+    assert hospital.collect().exit_code == 0
+    added = pq.read_table(hospital.data / "span-2" / "collected-0002.parquet")
+    assert added.to_pylist() == [{"size": 50.0, "kind": "c", "outcome": "yes", "id": None}]
+
+
+def test_a_period_leaves_out_what_is_older_and_newer(hospital: Hospital) -> None:
+    for hours in range(3):
+        hospital.asked([(50.0 + hours, "c")], {0: "yes"}, at=AT + timedelta(hours=hours))
+    hospital.collect(
+        "--from", f"{AT + timedelta(hours=1):%Y-%m-%dT%H:%M}", "--to", f"{AT + timedelta(hours=2):%Y-%m-%dT%H:%M}"
+    )
+    assert [row[1] for row in hospital.new_rows()[1:]] == ["51.0"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "../data/rows.csv",
+        "../data/span-{SPAN}/rows.csv",
+        "../data/rows-{SPAN}*.csv",
+        "../data/span-{SPAN}/v{VERSION}/*.csv",
+    ],
+)
+def test_where_a_span_is_no_folder_of_files_it_says_what_is_wanted(tmp_path: Path, source: str) -> None:
+    hospital = Hospital(tmp_path, source=source)
+    done = hospital.collect()
+    assert done.exit_code == 2
+    assert "span-{SPAN}/*.csv" in done.output
+
+
+@pytest.mark.parametrize("more", ["split: {group_by: id}", "split: {by: time, time: id}"], ids=["group", "time"])
+def test_rows_that_are_dealt_by_what_the_log_has_not_are_refused(tmp_path: Path, more: str) -> None:
+    hospital = Hospital(tmp_path, more=more)
+    text = (hospital.config / "pipeline.yaml").read_text().replace("ignore: [id], ", "")
+    (hospital.config / "pipeline.yaml").write_text(text)
+    done = hospital.collect()
+    assert done.exit_code == 2
+    assert "'id', which the prediction log does not have" in done.output
+
+
+def test_without_a_label_there_is_nothing_and_nothing_is_left_behind(hospital: Hospital) -> None:
+    hospital.asked([(50.0, "c")], {})
+    done = hospital.collect()
+    assert done.exit_code == 3
+    assert "no true label" in done.output
+    assert sorted(path.name for path in hospital.data.iterdir()) == [".collect_lock", "span-1"]
+
+
+def test_a_span_appears_whole_or_not_at_all(hospital: Hospital) -> None:
+    spans = Spans.of(hospital.settings.data.source)
+
+    def fail(staged: Path) -> Any:
+        assert (staged / "rows.csv").is_file()
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        spans.add(fail)
+    assert spans.numbers() == [1]
+    assert [path.name for path in hospital.data.iterdir()] == ["span-1"]
+    (hospital.data / ".incoming-span-2-killed").mkdir()
+    with spans.adding():
+        assert not (hospital.data / ".incoming-span-2-killed").exists()
+
+
+def test_spans_are_found_by_their_number_whatever_its_width(tmp_path: Path) -> None:
+    for name in ("span-0009", "span-0010", "span-x", "other-0099"):
+        (tmp_path / name).mkdir()
+    spans = Spans.of(tmp_path / "span-{SPAN:4}" / "*.csv")
+    assert (spans.numbers(), spans.folder(11).name) == ([9, 10], "span-0011")
+    with pytest.raises(DataError, match="there is no span"):
+        Spans.of(tmp_path / "none" / "span-{SPAN}" / "*.csv").newest()
+
+
+def test_tfrecords_are_refused(tmp_path: Path) -> None:
+    hospital = Hospital(tmp_path, "parquet")
+    text = (hospital.config / "pipeline.yaml").read_text().replace("format: parquet", "format: tfrecord")
+    (hospital.config / "pipeline.yaml").write_text(text)
+    done = hospital.collect()
+    assert done.exit_code == 2
+    assert "csv or parquet" in done.output
+
+
+def test_dvc_pointers_name_each_file_by_its_md5(hospital: Hospital) -> None:
+    hospital.asked([(50.0, "c")], {0: "yes"})
+    hospital.collect("--dvc")
+    folder = hospital.data / "span-2"
+    pointers = sorted(path.name for path in folder.glob("*.dvc"))
+    assert pointers == [f"{path.name}.dvc" for path in sorted(folder.iterdir()) if path.suffix != ".dvc"]
+    text = (folder / "rows.csv.dvc").read_text()
+    content = (folder / "rows.csv").read_bytes()
+    assert f"md5: {hashlib.md5(content).hexdigest()}\n  size: {len(content)}\n" in text
+    assert hospital.collect().exit_code == 3, "pointers are no examples"
+
+
+@pytest.mark.exhaustive
+def test_real_dvc_takes_the_pointers_for_its_own(hospital: Hospital) -> None:
+    dvc = shutil.which("dvc")
+    if dvc is None:
+        pytest.skip("dvc is missing: see https://dvc.org, in an environment of its own")
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run(
+            [dvc, *arguments], cwd=hospital.data, capture_output=True, text=True, check=True, timeout=120
+        )
+        return done.stdout
+
+    hospital.asked([(50.0, "c")], {0: "yes"})
+    hospital.collect()
+    write_dvc_pointers(hospital.data / "span-2")
+    run("init", "--no-scm")
+    run("commit", "-f", "span-2/rows.csv.dvc")
+    content = (hospital.data / "span-2" / "rows.csv").read_bytes()
+    (hospital.data / "span-2" / "rows.csv").unlink()
+    run("checkout", "span-2/rows.csv.dvc")
+    assert (hospital.data / "span-2" / "rows.csv").read_bytes() == content
+
+
+def test_a_schema_is_a_must(hospital: Hospital) -> None:
+    text = (hospital.config / "pipeline.yaml").read_text().replace("schema: schema.pbtxt\n", "")
+    (hospital.config / "pipeline.yaml").write_text(text)
+    assert hospital.collect().exit_code == ConfigError.exit_code
