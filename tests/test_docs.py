@@ -20,6 +20,7 @@ from pydantic import BaseModel
 import local_runner
 from config.load import load_settings
 from config.settings import DATA_CHECKS, Settings
+from monitoring import cli as monitoring
 from tests.support.paths import ROOT
 
 README = ROOT / "README.md"
@@ -93,6 +94,16 @@ def test_every_command_and_option_exists(path: Path) -> None:
         assert said[0] in local_runner.main.commands, line
         known = {option for parameter in local_runner.main.commands[said[0]].params for option in parameter.opts}
         assert {word.partition("=")[0] for word in said if word.startswith("-")} <= known | {"--help"}, line
+
+
+@each
+def test_every_command_of_monitoring_exists(path: Path) -> None:
+    for line in code(path):
+        for said in re.findall(r"python -m monitoring ([a-z]+[^|>]*)", line):
+            command, *words = shlex.split(said, comments=True)
+            assert command in monitoring.main.commands, line
+            known = {option for parameter in monitoring.main.commands[command].params for option in parameter.opts}
+            assert {word for word in words if word.startswith("--")} <= known, line
 
 
 @each

@@ -7,7 +7,7 @@ whoever watches for months is not woken by the one clean window in some hundred 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -16,13 +16,14 @@ from sqlalchemy import Connection
 
 from common.errors import DataError
 from common.records import labels
-from common.records.drift import Alarm, DriftReport, WindowCheck
+from common.records.drift import Alarm, DriftReport, Measurement, WindowCheck
 from common.records.labels import Key
 from monitoring.drift.check import LEAST_ROWS, check
 from monitoring.drift.window import Span, Window, read_window, rows_by_version
 from serving.repository.drift_reference import DriftReference
 
 FOUND, OF = 2, 3
+MOST_KEPT = 500  # measurements of a window, so that a month of a wide table is a file that a page can read
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 SETTLED = timedelta(minutes=1)  # by then the log holds what was predicted
 
@@ -135,11 +136,18 @@ def _checked(
         window.rows,
         logged,
         "checked",
-        check(reference, window),
+        _worth_keeping(check(reference, window)),
         window.gone,
         window.new,
         labelled=sum(sum(row.values()) for row in window.labelled.values()),
     )
+
+
+def _worth_keeping(measurements: Sequence[Measurement]) -> tuple[Measurement, ...]:
+    """Return all, or of a wide table the findings and what is closest to being one."""
+    nearest = sorted(measurements, key=lambda each: (not each.is_finding, -each.size / each.limit))[:MOST_KEPT]
+    kept = {(each.column, each.kind) for each in nearest}
+    return tuple(each for each in measurements if (each.column, each.kind) in kept)
 
 
 def _reference(folder: Path) -> DriftReference | DataError:

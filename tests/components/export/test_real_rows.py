@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from config.schema import Feature
+from tests.support.pipeline.examples import write_split
 
 pytestmark = pytest.mark.slow  # importing TensorFlow takes seconds
 
@@ -17,26 +18,11 @@ FEATURES = (
     Feature("stain", "categorical", "string", False),
     Feature("site", "categorical", "int", False),
 )
-LISTS = {int: "int64_list", float: "float_list", str: "bytes_list"}
 ROWS: list[dict[str, Any]] = [
     {"age": 41, "radius": 0.1, "stain": "blue", "site": 7, "other": 1.5, "y": "B"},
     {"radius": float("inf"), "stain": "grün", "y": "M"},
     {"age": -3, "site": 8, "y": "M"},
 ]
-
-
-def write_split(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
-    import tensorflow as tf
-
-    folder.mkdir()
-    with tf.io.TFRecordWriter(str(folder / "data_tfrecord-00000-of-00001.gz"), "GZIP") as writer:
-        for row in rows:
-            example = tf.train.Example()
-            for name, value in row.items():
-                kind = LISTS[type(value)]
-                bare = value.encode() if isinstance(value, str) else value
-                getattr(example.features.feature[name], kind).value.append(bare)
-            writer.write(example.SerializeToString())
 
 
 def read(examples: Path, rows: dict[str, int], features: Sequence[Feature] = FEATURES, most: int = 1000) -> Any:

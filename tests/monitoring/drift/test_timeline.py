@@ -114,6 +114,16 @@ def test_windows_that_were_over_are_not_read_again(watched: Watched, monkeypatch
     assert len(read) == 3, "the earlier ones are of all routes"
 
 
+def test_of_a_wide_table_the_findings_and_what_is_closest_are_kept(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timeline, "MOST_KEPT", 2)
+    watched.predict(shifted(300, 95), on(0))
+    [window] = week(watched).windows
+    assert len(window.measurements) == 2
+    assert "pressure" in {finding.title for finding in window.findings}
+
+
 def test_what_is_kept_is_read_again(watched: Watched) -> None:
     watched.predict(shifted(300, 80), on(0))
     report = week(watched)

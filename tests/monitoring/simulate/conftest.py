@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,21 @@ class Listening:
 
 @pytest.fixture(scope="session")
 def listening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listening]:
-    root, made = tmp_path_factory.mktemp("simulate"), patients()
+    """One for all tests that look at their own rows alone."""
+    with _listening(tmp_path_factory.mktemp("simulate")) as made:
+        yield made
+
+
+@pytest.fixture
+def quiet(tmp_path: Path) -> Iterator[Listening]:
+    """One that nobody else sends rows to."""
+    with _listening(tmp_path) as made:
+        yield made
+
+
+@contextmanager
+def _listening(root: Path) -> Iterator[Listening]:
+    made = patients()
     make_version(root / "serving", made, 1)
     release(root / "serving", made.name, 1)
     fake = FakeModelServer({(made.name, 1): made})

@@ -66,3 +66,16 @@ def test_rows_that_the_app_refuses_end_it_with_what_was_wrong(listening: Any) ->
 def test_an_app_that_is_away_is_told() -> None:
     with pytest.raises(EnvironmentProblem, match="does not answer"):
         send(Plan("http://127.0.0.1:9", "patients", 100.0, "x"), {"age": [1]}, ["yes"], [1.0])
+
+
+def test_a_simulated_shift_is_found_and_clean_traffic_is_not(quiet: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def drift() -> Any:
+        assert quiet.app[1].log.flush(10)
+        return json.loads(CliRunner().invoke(main, ["drift", "patients", "--json"]).stdout)
+
+    fast = ("--rate", "2000", "--label-share", "0.1", "--json")
+    assert json.loads(simulate(quiet, monkeypatch, "--rows", "300", *fast).stdout)["rows"] == 300
+    assert {m["column"] for w in drift()["windows"] for m in w["measurements"] if m["is_finding"]} == set()
+    shift = ("--shift", "category", "--column", "smoker", "--size", "1", "--rows", "600")
+    assert json.loads(simulate(quiet, monkeypatch, *shift, *fast).stdout)["rows"] == 600
+    assert "input.smoker" in {m["column"] for w in drift()["windows"] for m in w["measurements"] if m["is_finding"]}
