@@ -80,7 +80,7 @@ def show_status(root: Path, as_json: bool) -> bool:
     waiting, refused, released = queue.waiting(), queue.refused(), released_labels(root)
     moved = [sentence for sentences in told.moved.values() for sentence in sentences]
     behind = [
-        f"{model}: {alias} was last {_version(last)} in MLflow, and {_version(version)} is released"
+        f"{model}: {_version(version)} is {alias}, and MLflow was last told of {_version(last)}"
         for model, labels in released.items()
         for alias, version in labels.items()
         if (last := told.version(model, alias)) != version

@@ -24,10 +24,11 @@ ROOMS = ("common", "config", "components", "pipeline", "serving", "webapp", "mon
         ("monitoring/drift/check.py", "import tensorflow", "TensorFlow stays in"),
         ("monitoring/drift/check.py", "import webapp.settings", "monitoring reads what others wrote"),
         ("serving/cli.py", "import monitoring.cli", "nothing imports monitoring"),
+        ("serving/registry/queue.py", "import mlflow", "MLflow stays with its replayer"),
         ("webapp/http/metrics.py", "import webapp.predict.predictor", "no circles"),
         ("common/files.py", "import common.tables.columns\nimport common.cli", None),
     ],
-    ids=["common", "webapp", "tensorflow", "monitoring", "page", "watched", "circle", "allowed"],
+    ids=["common", "webapp", "tensorflow", "monitoring", "page", "watched", "mlflow", "circle", "allowed"],
 )
 def test_a_forbidden_import_is_refused_by_the_name_of_its_rule(
     file: str, planted: str, contract: str | None, tmp_path: Path

@@ -10,12 +10,12 @@ import importlib.util
 import json
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import requests
 
@@ -86,8 +86,7 @@ def local_store(root: Path) -> Path:
 
 def without_secrets(uri: str) -> str:
     """Return an address without the user and the password that may stand in it."""
-    parts = urlsplit(uri)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return re.sub(r"(?<=://)[^/@]*@", "", uri)
 
 
 def mlflow_environment() -> dict[str, str]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from serving.registry.queue import Queue, RunEnded
 from serving.repository.layout import versions
 from serving.repository.manifest import problems
 from tests.support.pipeline.processes import Forked
@@ -156,6 +157,12 @@ def test_after_a_kill_the_next_run_completes(resumed: Any) -> None:
 
 def test_temporary_files_of_a_killed_run_go_with_the_next(resumed: Any) -> None:
     assert not scratch(resumed.var).exists()
+
+
+def test_a_run_is_put_down_for_mlflow_however_it_ended_unless_it_was_killed(resumed: Any) -> None:
+    entries = [waiting.entry for waiting in Queue(resumed.var / "serving").waiting()]
+    told = [(entry.state, entry.version) for entry in entries if isinstance(entry, RunEnded)]
+    assert told == [("failed", None), ("failed", None), ("complete", 1)], "refused, interrupted, resumed"
 
 
 def test_after_a_kill_nothing_is_left_running(resumed: Any) -> None:

@@ -69,6 +69,29 @@ def test_what_a_crash_left_of_a_file_holds_up_no_other(tmp_path: Path, caplog: p
     assert "release-m-3.json is no entry" in caplog.text
 
 
+APPEND = """
+import sys
+from pathlib import Path
+from serving.registry.queue import Queue
+from tests.support.serving.tracked import released
+for number in range(100_000):
+    Queue(Path(sys.argv[1])).append(released("m", f"{number:06}"))
+    print(number, flush=True)
+"""
+
+
+def test_a_kill_loses_nothing_that_was_appended(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", APPEND, str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        acknowledged = [int(process.stdout.readline()) for _ in range(40)]
+        process.kill()
+        acknowledged += [int(line) for line in process.stdout]
+    kept = ids(Queue(tmp_path))
+    assert kept[: len(acknowledged)] == [f"release-m-{number:06}" for number in acknowledged]
+    assert len(kept) - len(acknowledged) in (0, 1), "the one under way is there whole, or not at all"
+
+
 def test_an_entry_is_given_up_after_too_many_attempts_and_can_be_tried_again(tmp_path: Path) -> None:
     queue = Queue(tmp_path)
     queue.append(released("m", "1"))

@@ -361,8 +361,16 @@ def test_a_server_that_is_not_there_is_told_with_the_cure(site: Site, monkeypatc
     assert "MLflow at http://127.0.0.1:1 does not answer" in told.value.what
 
 
-def test_a_password_in_the_address_is_never_shown() -> None:
-    assert without_secrets("https://user:secret@host:1/path") == "https://host:1/path"
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("https://user:secret@host:1/path", "https://host:1/path"),
+        ("postgresql+psycopg://user:s%40cret@host/db", "postgresql+psycopg://host/db"),
+        ("sqlite:////srv/me@home/mlflow.db", "sqlite:////srv/me@home/mlflow.db"),
+    ],
+)
+def test_a_password_in_the_address_is_never_shown(uri: str, shown: str) -> None:
+    assert without_secrets(uri) == shown
 
 
 def test_a_token_is_sent_and_asked_for_where_it_is_missing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -410,7 +418,7 @@ def test_the_command_line_tells_what_waits_and_then_that_nothing_does(
     before = command(site, "status", "--json")
     assert (before.exit_code, len(json.loads(before.output)["waiting"])) == (1, 1)
     assert json.loads(before.output)["behind"] == [
-        f"{site.model}: production was last no version in MLflow, and version 1 is released"
+        f"{site.model}: version 1 is production, and MLflow was last told of no version"
     ]
     done = command(site, "sync", "--json")
     assert (done.exit_code, json.loads(done.output)["versions"]) == (0, [f"{site.model} 1"]), done.output
