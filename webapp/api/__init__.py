@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from webapp.api import csv, login, models, openapi, predict
+from webapp.api import csv, login, models, openapi, predict, ready_requests
 from webapp.api.routes import blueprint
 
-__all__ = ["blueprints", "csv", "login", "models", "openapi", "predict"]
+__all__ = ["blueprints", "csv", "login", "models", "openapi", "predict", "ready_requests"]
 blueprints = (blueprint,)

@@ -18,7 +18,13 @@ from webapp.auth.guard import required_role
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
 
-UNDECLARED = {"/api/openapi.json", "/api/docs", "/api/docs/static/{name}"}  # the document, and the page that shows it
+UNDECLARED = {  # the document, and what shows it
+    "/api/openapi.json",
+    "/api/docs",
+    "/api/docs/static/{name}",
+    "/api/docs/vouch.http",
+    "/api/docs/vouch.postman_collection.json",
+}
 SECRET = "a-secret-for-tests-that-is-long-enough-0123456789"
 Apps = Callable[..., Any]
 
