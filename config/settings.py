@@ -296,7 +296,7 @@ class EvaluationSettings(Frozen):
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = Field(0.95, description="Of the one-sided lower bounds.")
     bootstrap_samples: Positive = Field(2000, description="Resamplings behind the bounds.")
     change_metric: str = Field("auc", description="Metric on which a candidate must not fall behind the blessed model.")
-    change_margin: Probability = Field(0.01, description="By how much it may fall behind and still be called equal.")
+    change_margin: Probability = Field(0.005, description="By how much it may fall behind and still be called equal.")
     when_not_comparable: Literal["decide_without", "refuse"] = Field(
         "decide_without",
         description="Where no blessed model can be compared fairly: all else decides, or nothing passes.",

@@ -28,7 +28,7 @@ def test_two_versions_are_compared_on_the_same_rows(second: Any, vouch: Any) -> 
     said = vouch(second.var, "diff", "breast_cancer/1", second.run_id[:20], "--json")
     assert said.returncode == 0, said.stderr
     told = json.loads(said.stdout)
-    assert told["settings"] == {"model.epochs": [60, 30], "evaluation.change_margin": [0.01, 0.1]}
+    assert told["settings"] == {"model.epochs": [60, 30], "evaluation.change_margin": [0.005, 0.1]}
     assert told["data"] == {}
     assert told["obstacle"] == ""
     values = [side["auc"]["value"] for side in told["metrics"]]

@@ -27,6 +27,8 @@ ROUTES = {
     ("POST", "/account"): VIEWER,
     ("GET", "/api/docs"): VIEWER,
     ("GET", "/api/docs/static/<name>"): PUBLIC,
+    ("GET", "/api/docs/vouch.http"): VIEWER,
+    ("GET", "/api/docs/vouch.postman_collection.json"): VIEWER,
     ("GET", "/api/openapi.json"): VIEWER,
     ("POST", "/api/v1/auth/login"): PUBLIC,
     ("POST", "/api/v1/auth/logout"): PUBLIC,
