@@ -82,9 +82,9 @@ def drift(
     if since >= until:
         raise click.UsageError("--from must be before --to")
     earlier = DriftReport.latest(var, model) if is_kept else None
-    with reading(var) as feedback:
+    with reading(var) as connection:
         report = examine(
-            places, Span(since, until), length, now=now, route=route or "", earlier=earlier, feedback=feedback
+            places, Span(since, until), length, now=now, route=route or "", earlier=earlier, connection=connection
         )
     if is_kept:
         report.write(var)
@@ -237,12 +237,12 @@ def _print(report: DriftReport) -> None:
     for window in report.windows:
         findings = [f"{f.title}: {f.kind}, {f.measure} {f.size:.3g} > {f.limit:g}" for f in window.findings]
         findings += [f"gone: {name}" for name in window.gone] + [f"new: {name}" for name in window.new]
-        told = "\n".join(findings) or "none" if window.state == "checked" else f"{window.state}: {window.reason}"
-        cells = f"{window.start:%Y-%m-%d %H:%M}", f"{window.end:%Y-%m-%d %H:%M}", window.version, window.logged, told
+        outcome = "\n".join(findings) or "none" if window.state == "checked" else f"{window.state}: {window.reason}"
+        cells = f"{window.start:%Y-%m-%d %H:%M}", f"{window.end:%Y-%m-%d %H:%M}", window.version, window.logged, outcome
         table.add_row(*map(str, cells))
     console.print(table)
     for alarm in report.alarms:
         console.print(
-            f"ALARM  {alarm.title} of version {alarm.version}: in {alarm.found} of the last {alarm.of} windows, since "
-            f"{alarm.since:%Y-%m-%d %H:%M}"
+            f"ALARM  {alarm.title} of version {alarm.version}: in {alarm.windows} of the last {alarm.of} windows, "
+            f"since {alarm.since:%Y-%m-%d %H:%M}"
         )

@@ -78,13 +78,13 @@ class WindowCheck:
 
 @dataclass(frozen=True)
 class Alarm:
-    """A column in which `found` of a version's last `of` checked windows have a finding."""
+    """A column in which `windows` of a version's last `of` checked windows have a finding."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     version: int
     column: str
-    found: int
+    windows: int
     of: int
     since: datetime  # the start of the first of these windows
 

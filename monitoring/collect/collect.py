@@ -104,7 +104,7 @@ def collect(settings: Settings, predictions: Path, feedback: Mapping[Key, Feedba
 
 
 def _origin(file: str, number: int, row: LabelledRow) -> dict[str, Any]:
-    told = row.feedback
+    feedback = row.feedback
     return {
         "file": file,
         "example": number,
@@ -113,8 +113,8 @@ def _origin(file: str, number: int, row: LabelledRow) -> dict[str, Any]:
         "predicted": row.time,
         "version": row.version,
         "label": row.label,
-        "told_by": told.who,
-        "told": told.time,
+        "told_by": feedback.who,
+        "told": feedback.time,
         "is_synthetic": row.is_synthetic,
     }
 

@@ -77,9 +77,9 @@ def labelled_rows(
     """Yield the predictions of a log that have a true label. A feature that the log lacks is missing."""
     reader = Reader(base, Filters(start=start, end=end))
     names = [feature.name for feature in features if INPUT + feature.name in reader.schema.names]
-    asked = pa.array(sorted({request for request, _ in feedback}), pa.string())
+    requests = pa.array(sorted({request for request, _ in feedback}), pa.string())
     for table in reader.columns([*META, *(INPUT + name for name in names)]):
-        for row in table.filter(pc.is_in(table["request_id"], asked)).to_pylist():
+        for row in table.filter(pc.is_in(table["request_id"], requests)).to_pylist():
             key = row["request_id"], row["row"]
             if key in feedback:
                 values = {name: row[INPUT + name] for name in names}
@@ -112,11 +112,11 @@ def choose(rows: Iterable[LabelledRow], rules: Rules) -> Chosen:
     if not rules.deals_each_row:
         reasons |= _by_content(kept, rules)
     reasons |= _beyond_test([row for row in kept if row.is_synthetic and row.key not in reasons], rules)
-    told: Counter[str] = Counter()
+    rows_of_user: Counter[str] = Counter()
     for row in kept:
         if row.key not in reasons:
-            told[row.feedback.who] += 1
-            if told[row.feedback.who] > rules.most_per_user:
+            rows_of_user[row.feedback.who] += 1
+            if rows_of_user[row.feedback.who] > rules.most_per_user:
                 reasons[row.key] = "too many of one user"
     again = set(rules.collected)
     return Chosen(

@@ -107,9 +107,9 @@ class Spans:
             try:
                 for path in self.examples(newest):
                     shutil.copy2(path, staged)
-                told = fill(staged)
+                facts = fill(staged)
                 sums = {path.name: sha256(path) for path in sorted(staged.iterdir())}
-                summary = {"span": newest + 1, "before": newest, **told, "sha256": sums}
+                summary = {"span": newest + 1, "before": newest, **facts, "sha256": sums}
                 (staged / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
                 staged.chmod(0o755)  # what mkdtemp makes is for its maker alone
                 sync(*staged.iterdir(), staged)

@@ -45,8 +45,8 @@ def _decisions(scores: Scores, window: Categorical) -> Iterator[Measurement]:
     """Measure the decided classes, and tell which shares of true classes would come to them."""
     for measured in _shares(scores.labels, window, LABEL):
         estimated = measures.true_shares(scores.confusion, window.counts)
-        told = {f"estimated_share_of_{name}": share for name, share in estimated.items()}
-        yield replace(measured, numbers={**measured.numbers, **told})
+        details = {f"estimated_share_of_{name}": share for name, share in estimated.items()}
+        yield replace(measured, numbers={**measured.numbers, **details})
 
 
 def _errors(scores: Scores, labelled: Mapping[str, Mapping[str, int]]) -> Iterator[Measurement]:
@@ -58,10 +58,10 @@ def _errors(scores: Scores, labelled: Mapping[str, Mapping[str, int]]) -> Iterat
             wrong, test_wrong = rows - seen.get(name, 0), test_rows - tested.get(name, 0)
             p_value = measures.compare_shares(wrong, rows, test_wrong, test_rows, only_more=True)
             lower, upper = measures.share_bounds(wrong, rows)
-            told = {"rows": rows, "share": wrong / rows, "lower": lower, "upper": upper}
-            told |= {"test_share": test_wrong / test_rows}
+            details = {"rows": rows, "share": wrong / rows, "lower": lower, "upper": upper}
+            details |= {"test_share": test_wrong / test_rows}
             size = wrong / rows - test_wrong / test_rows
-            yield Measurement(CLASS + name, "errors", p_value, size, "share", MOST_SHARE, numbers=told)
+            yield Measurement(CLASS + name, "errors", p_value, size, "share", MOST_SHARE, numbers=details)
 
 
 def _of_number(column: str, reference: Numbers, window: Numeric, rows: int) -> Iterator[Measurement]:
@@ -86,28 +86,34 @@ def _of_category(column: str, reference: Categories, window: Categorical, rows: 
 def _distribution(reference: Numbers, window: Numeric, column: str) -> Iterator[Measurement]:
     if not (reference.present and len(window.values)):
         return
-    found = measures.compare_numbers(reference, window.values)
-    told = {
-        "ks": found.ks,
+    difference = measures.compare_numbers(reference, window.values)
+    details = {
+        "ks": difference.ks,
         "jensen_shannon": measures.jensen_shannon(*measures.binned(reference, window.values)),
         "training_median": measures.median(reference),
         "median": float(window.values[len(window.values) // 2]),
     }
     if reference.sigma > 0:
-        size, measure, limit = found.wasserstein / reference.sigma, "W1/σ", MOST_DISTANCE
+        size, measure, limit = difference.wasserstein / reference.sigma, "W1/σ", MOST_DISTANCE
     else:  # a constant: how many rows are something else
-        size, measure, limit = found.ks, "share", MOST_SHARE
-    yield Measurement(column, "distribution", found.p_value, size, measure, limit, numbers=told)
+        size, measure, limit = difference.ks, "share", MOST_SHARE
+    yield Measurement(column, "distribution", difference.p_value, size, measure, limit, numbers=details)
 
 
 def _shares(reference: Categories, window: Categorical, column: str) -> Iterator[Measurement]:
     if not (reference.present and window.counts):
         return
-    found = measures.compare_categories(reference, window.counts)
+    difference = measures.compare_categories(reference, window.counts)
     divergence = measures.jensen_shannon(*measures.shares_of(reference, window.counts))
-    told = {"l_infinity": found.largest, "jensen_shannon": divergence}
+    details = {"l_infinity": difference.largest, "jensen_shannon": divergence}
     yield Measurement(
-        column, "distribution", found.p_value, found.total_variation, "total variation", MOST_VARIATION, numbers=told
+        column,
+        "distribution",
+        difference.p_value,
+        difference.total_variation,
+        "total variation",
+        MOST_VARIATION,
+        numbers=details,
     )
 
 
@@ -115,8 +121,8 @@ def _missing(column: str, reference: Numbers | Categories, missing: int, rows: i
     if missing or reference.missing:
         p_value = measures.compare_shares(missing, rows, reference.missing, reference.rows)
         share, trained = missing / rows, reference.missing / reference.rows
-        told = {"training_share": trained, "share": share}
-        yield Measurement(column, "missing", p_value, abs(share - trained), "share", MOST_SHARE, numbers=told)
+        details = {"training_share": trained, "share": share}
+        yield Measurement(column, "missing", p_value, abs(share - trained), "share", MOST_SHARE, numbers=details)
 
 
 def _marked(column: str, kind: Kind, count: int, rows: int, trained: int, trained_rows: int) -> Iterator[Measurement]:
@@ -124,5 +130,5 @@ def _marked(column: str, kind: Kind, count: int, rows: int, trained: int, traine
     if count:
         p_value = measures.compare_shares(count, rows, trained, trained_rows, only_more=True)
         size = count / rows - trained / trained_rows
-        told = {"share": count / rows}
-        yield Measurement(column, kind, p_value, size, "share", MOST_SHARE, numbers=told)
+        details = {"share": count / rows}
+        yield Measurement(column, kind, p_value, size, "share", MOST_SHARE, numbers=details)

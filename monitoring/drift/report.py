@@ -13,7 +13,7 @@ from common.records.drift import DriftReport, Measurement, WindowCheck
 from common.records.files import INPUT
 from monitoring.drift import measures
 from monitoring.drift.check import FALSE_RATE, LEAST_ROWS
-from monitoring.drift.timeline import FOUND, OF
+from monitoring.drift.timeline import ALARM_WINDOWS, OF_WINDOWS
 from monitoring.drift.window import LABEL, SCORE, Window
 from serving.repository.drift_reference import Categories, DriftReference, Numbers
 
@@ -39,7 +39,7 @@ def render_html(report: DriftReport, shown: tuple[WindowCheck, Window, DriftRefe
         ranked=_ranked(shown[0].measurements) if shown else [],
         charts=_charts(*shown) if shown else [],
         chart_style=Markup(STYLE.read_text(encoding="utf-8")),
-        rules={"found": FOUND, "of": OF, "rate": FALSE_RATE, "least_rows": LEAST_ROWS},
+        rules={"windows": ALARM_WINDOWS, "of": OF_WINDOWS, "rate": FALSE_RATE, "least_rows": LEAST_ROWS},
     )
 
 

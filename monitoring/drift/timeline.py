@@ -1,6 +1,7 @@
 """Windows one after the other, and the alarms that they come to.
 
-A window has findings; an alarm needs findings in one column in `FOUND` of a version's last `OF` checked windows. So
+A window has findings; an alarm needs findings in one column in `ALARM_WINDOWS` of a version's last `OF_WINDOWS`
+checked windows. So
 whoever watches for months is not woken by the one clean window in some hundred that looks odd by chance.
 """
 
@@ -22,7 +23,7 @@ from monitoring.drift.check import LEAST_ROWS, check
 from monitoring.drift.window import Span, Window, read_window, rows_by_version
 from serving.repository.drift_reference import DriftReference
 
-FOUND, OF = 2, 3
+ALARM_WINDOWS, OF_WINDOWS = 2, 3
 MOST_KEPT = 500  # measurements of a window, so that a month of a wide table is a file that a page can read
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 SETTLED = timedelta(minutes=1)  # by then the log holds what was predicted
@@ -57,7 +58,7 @@ def examine(
     now: datetime,
     route: str = "",
     earlier: DriftReport | None = None,
-    feedback: Connection | None = None,
+    connection: Connection | None = None,
 ) -> DriftReport:
     """Check all windows of a period, with the true labels that a database has, if there is one.
 
@@ -67,11 +68,11 @@ def examine(
     references: dict[int, DriftReference | DataError] = {}
     checks: list[WindowCheck] = []
     for span in spans(period.start, period.end, length):
-        told = labels.between(feedback, places.model, span.start, span.end) if feedback else {}
-        if span in known and sum(each.labelled for each in known[span]) == len(told):
+        feedback = labels.between(connection, places.model, span.start, span.end) if connection else {}
+        if span in known and sum(each.labelled for each in known[span]) == len(feedback):
             checks += known[span]
             continue
-        truth = {key: each.label for key, each in told.items()}
+        truth = {key: each.label for key, each in feedback.items()}
         for version, logged in rows_by_version(places.predictions, span, route).items():
             if version not in references:
                 references[version] = _reference(places.serving / str(version))
@@ -87,15 +88,15 @@ def alarms(checks: Iterable[WindowCheck]) -> tuple[Alarm, ...]:
             by_version[each.version].append(each)
     raised = []
     for version, windows in sorted(by_version.items()):
-        latest = windows[-OF:]
+        latest = windows[-OF_WINDOWS:]
         starts: dict[str, list[datetime]] = defaultdict(list)
         for window in latest:
             for column in dict.fromkeys(finding.column for finding in window.findings):
                 starts[column].append(window.start)
         raised += [
-            Alarm(version, column, len(found), len(latest), found[0])
-            for column, found in starts.items()
-            if len(found) >= FOUND
+            Alarm(version, column, len(begins), len(latest), begins[0])
+            for column, begins in starts.items()
+            if len(begins) >= ALARM_WINDOWS
         ]
     return tuple(raised)
 

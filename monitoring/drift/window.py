@@ -96,7 +96,7 @@ class Gathered:
 
     def __init__(self, reference: DriftReference, truth: Mapping[Key, str] | None = None) -> None:
         self._truth = truth or {}
-        self._asked = pa.array(sorted({request for request, _ in self._truth}), pa.string())
+        self._labelled_requests = pa.array(sorted({request for request, _ in self._truth}), pa.string())
         self._labelled: dict[str, Counter[str]] = defaultdict(Counter)
         self.rows = 0
         scores = reference.scores
@@ -104,14 +104,14 @@ class Gathered:
         self._categories: dict[str, Counter[str]] = {INPUT + name: Counter() for name in reference.categories}
         if scores:
             self._numbers[SCORE], self._categories[LABEL] = [], Counter()
-        self._there: Counter[str] = Counter()  # rows with a value, by column
+        self._present: Counter[str] = Counter()  # rows with a value, by column
 
     def add(self, table: pa.Table) -> None:
         self.rows += table.num_rows
         for name in table.column_names:
             cells = table[name]
             if name.startswith(INPUT) or name in self._numbers or name in self._categories:
-                self._there[name] += len(cells) - cells.null_count
+                self._present[name] += len(cells) - cells.null_count
             if name in self._numbers and _is_number(cells.type):
                 self._numbers[name].append(_as_read(cells))
             elif name in self._categories:
@@ -121,7 +121,7 @@ class Gathered:
             self._add_labelled(table)
 
     def _add_labelled(self, table: pa.Table) -> None:
-        some = table.select([*KEY, LABEL]).filter(pc.is_in(table["request_id"], self._asked))
+        some = table.select([*KEY, LABEL]).filter(pc.is_in(table["request_id"], self._labelled_requests))
         for request, row, decided in zip(*(some[name].to_pylist() for name in (*KEY, LABEL)), strict=True):
             if true := self._truth.get((request, row)):
                 self._labelled[true][decided] += 1
@@ -136,9 +136,9 @@ class Gathered:
             self.rows,
             numbers,
             categories,
-            gone=tuple(name.removeprefix(INPUT) for name in known if not self._there[name]),
+            gone=tuple(name.removeprefix(INPUT) for name in known if not self._present[name]),
             new=tuple(
-                name.removeprefix(INPUT) for name in sorted(self._there.keys() - set(known)) if self._there[name]
+                name.removeprefix(INPUT) for name in sorted(self._present.keys() - set(known)) if self._present[name]
             ),
             labelled={true: dict(counts) for true, counts in self._labelled.items()},
         )
@@ -150,9 +150,9 @@ def _is_number(kind: pa.DataType) -> bool:
 
 def _as_read(cells: pa.ChunkedArray) -> NDArray[Any]:
     """Return the values that are there as the model reads them: a float is a float32 to it."""
-    there = pc.drop_null(cells)
+    present = pc.drop_null(cells)
     with np.errstate(over="ignore"):
-        values = there.to_numpy().astype(np.float32 if pa.types.is_floating(there.type) else np.float64)
+        values = present.to_numpy().astype(np.float32 if pa.types.is_floating(present.type) else np.float64)
     return values[~np.isnan(values)]
 
 

@@ -77,14 +77,14 @@ def send(plan: Plan, columns: Columns, labels: list[str], label_chances: list[fl
         for first, rows in _portions(columns, plan.rate):
             _tell(session, plan, due, sent, until_s=started + first / plan.rate)
             body = {"model": plan.model, "rows": rows, "reference": f"{SYNTHETIC}{plan.name}"}
-            said = _post(session, plan, "predict", body)
+            answer = _post(session, plan, "predict", body)
             sent.rows += len(rows)
-            sent.by_version[said["version"]] = sent.by_version.get(said["version"], 0) + len(rows)
+            sent.by_version[answer["version"]] = sent.by_version.get(answer["version"], 0) + len(rows)
             at_s = time.monotonic() + plan.labels_after_s
-            for row, prediction in enumerate(said["predictions"]):
+            for row, prediction in enumerate(answer["predictions"]):
                 sent.right += prediction["label"] == labels[first + row]
                 if label_chances[first + row] < plan.label_share:
-                    due.append(_Due(at_s, said["request_id"], row, labels[first + row]))
+                    due.append(_Due(at_s, answer["request_id"], row, labels[first + row]))
         _tell(session, plan, due, sent, until_s=due[-1].at_s if due else 0.0)
     return sent
 
@@ -133,10 +133,10 @@ def _post(session: requests.Session, plan: Plan, path: str, body: dict[str, Any]
         time.sleep(min(float(reply.headers.get("Retry-After", 1)), PATIENCE_S))
     if reply.ok:
         return reply.json()
-    said = reply.text[:2000]
+    text = reply.text[:2000]
     if reply.status_code in (401, 403):
         fix = "log in as an operator by /api/v1/auth/login and give the access token as VOUCH_TOKEN"
-        raise ConfigError("the web app wants a login for this", got=f"{reply.status_code}: {said}", fix=fix)
+        raise ConfigError("the web app wants a login for this", got=f"{reply.status_code}: {text}", fix=fix)
     if reply.status_code in BUSY:
-        raise EnvironmentProblem("the web app stays busy", got=said, fix="send fewer rows a second: --rate")
-    raise RowsRefused("the web app refuses what was sent", got=f"{reply.status_code}: {said}")
+        raise EnvironmentProblem("the web app stays busy", got=text, fix="send fewer rows a second: --rate")
+    raise RowsRefused("the web app refuses what was sent", got=f"{reply.status_code}: {text}")

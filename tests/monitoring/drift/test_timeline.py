@@ -46,7 +46,7 @@ def test_each_day_is_a_window_and_two_of_three_raise_an_alarm(watched: Watched) 
     assert [window.start for window in report.windows] == [MIDNIGHT + day * DAY for day in range(5)]
     assert [bool(window.findings) for window in report.windows] == [False, False, True, False, True]
     [alarm] = report.alarms
-    assert (alarm.column, alarm.found, alarm.of, alarm.since) == ("input.pressure", 2, 3, MIDNIGHT + 2 * DAY)
+    assert (alarm.column, alarm.windows, alarm.of, alarm.since) == ("input.pressure", 2, 3, MIDNIGHT + 2 * DAY)
 
 
 def test_an_alarm_ends_when_the_windows_are_clean_again(watched: Watched) -> None:
@@ -160,8 +160,8 @@ def truly(watched: Watched, columns: dict[str, Any], at: datetime, wrong: float)
 
 
 def with_labels(watched: Watched, **given: Any) -> DriftReport:
-    with reading(watched.var, {}) as feedback:
-        return week(watched, feedback=feedback, **given)
+    with reading(watched.var, {}) as connection:
+        return week(watched, connection=connection, **given)
 
 
 def test_wrong_decisions_are_found_where_labels_came(watched: Watched) -> None:
