@@ -229,20 +229,20 @@ def collect(
 
 
 def _print(report: DriftReport) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False)
-    table = Table("from (UTC)", "to", "version", "rows", "findings", box=None)
     for window in report.windows:
-        findings = [f"{f.title}: {f.kind}, {f.measure} {f.size:.3g} > {f.limit:g}" for f in window.findings]
-        findings += [f"gone: {name}" for name in window.gone] + [f"new: {name}" for name in window.new]
-        outcome = "\n".join(findings) or "none" if window.state == "checked" else f"{window.state}: {window.reason}"
-        cells = f"{window.start:%Y-%m-%d %H:%M}", f"{window.end:%Y-%m-%d %H:%M}", window.version, window.logged, outcome
-        table.add_row(*map(str, cells))
-    console.print(table)
+        title = f"{window.start:%Y-%m-%d %H:%M} to {window.end:%Y-%m-%d %H:%M}  version {window.version}"
+        if window.state != "checked":
+            click.echo(f"{title}  {window.state}: {window.reason}")
+            continue
+        rows = f"{window.rows} rows" + (f" of {window.logged}" if window.rows < window.logged else "")
+        labels = f", {window.labelled} with their true label" if window.labelled else ""
+        click.echo(f"{title}  {rows}{labels}, {len(window.findings) or 'no'} findings")
+        for finding in window.findings:
+            size = f"{finding.measure} {finding.size:.3g} > {finding.limit:g}"
+            click.echo(f"  {finding.title:<32} {finding.kind:<12} {size}  (p = {finding.p_value:.2g})")
+        for names, what in ((window.gone, "in no row"), (window.new, "not in the training data")):
+            if names:
+                click.echo(f"  {what}: {', '.join(names)}")
     for alarm in report.alarms:
-        console.print(
-            f"ALARM  {alarm.title} of version {alarm.version}: in {alarm.windows} of the last {alarm.of} windows, "
-            f"since {alarm.since:%Y-%m-%d %H:%M}"
-        )
+        windows = f"{alarm.windows} of the last {alarm.of} windows, since {alarm.since:%Y-%m-%d %H:%M}"
+        click.secho(f"ALARM  {alarm.title} of version {alarm.version} has drifted in {windows}", fg="red")

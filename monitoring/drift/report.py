@@ -20,7 +20,7 @@ from serving.repository.drift_reference import Categories, DriftReference, Numbe
 TEMPLATE = "report.html.j2"
 MOST_CHARTS = 100
 MOST_CATEGORIES = 10  # of a chart; all others are one bar
-TRAINING, WINDOW = "training", "window"
+TRAINING, TEST, WINDOW = "training", "test", "window"
 
 
 def render_html(report: DriftReport, shown: tuple[WindowCheck, Window, DriftReference] | None) -> str:
@@ -70,7 +70,7 @@ def _of_numbers(column: str, reference: Numbers, window: Window) -> Chart:
     series = measures.binned(reference, window.numbers[column].values)
     bars = [
         Bars(name, [(edges[i], edges[i + 1], share) for i, share in enumerate(shares)])
-        for name, shares in zip((TRAINING, WINDOW), series, strict=True)
+        for name, shares in zip((_reference_rows(column), WINDOW), series, strict=True)
     ]
     return _chart(column, bars, Axis("", edges[0], edges[-1], "{:.4g}".format))
 
@@ -80,14 +80,21 @@ def _of_categories(column: str, reference: Categories, counts: Mapping[str, int]
     names = [*reference.counts][:MOST_CATEGORIES]
     bars = [
         Bars(name, [(i, i + 1, share) for i, share in enumerate([*shares[: len(names)], shares[len(names) :].sum()])])
-        for name, shares in ((TRAINING, trained), (WINDOW, seen))
+        for name, shares in ((_reference_rows(column), trained), (WINDOW, seen))
     ]
     words = {i + 0.5: name[:8] for i, name in enumerate([*names, "others"])}
     return _chart(column, bars, Axis("", 0, len(names) + 1, "{:g}".format, words))
 
 
+def _reference_rows(column: str) -> str:
+    """Return which split a column of the reference was summarized over."""
+    return TRAINING if column.startswith(INPUT) else TEST
+
+
 def _chart(column: str, bars: list[Bars], axis: Axis) -> Chart:
     highest = max(share for series in bars for *_, share in series.bins)
     title = column.removeprefix(INPUT)
-    description = f"How {title} was spread over the training rows and over those of the window, in shares."
+    description = (
+        f"How {title} was spread over the {_reference_rows(column)} rows and over those of the window, in shares."
+    )
     return Chart(title, description, axis, Axis("", 0.0, highest or 1.0, "{:.0%}".format), bars=bars)

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from common.draw.charts import Axis, Chart, Line
-from common.draw.svg import clipped
+from common.draw.charts import Axis, Bars, Chart, Line
 from common.errors import DataError
 from common.records.drift import Alarm, DriftReport, Measurement, WindowCheck
 from webapp import wording
 
 PERIODS = (7, 30)  # days
 MOST_CHARTS = 6
+LEAST_BARS = 7  # that a chart has room for
 STALE_AFTER = timedelta(days=2)
 
 
@@ -42,21 +42,17 @@ class Series:
 
     @property
     def chart(self) -> Markup:
-        """The sizes over time, with the limit."""
-        end = max(1, len(self.sizes) - 1)
-        places = sorted({round(i * (len(self.sizes) - 1) / 3) for i in range(4)})
-        words = {float(place): f"{self.sizes[place][0]:%d %b}" for place in places}
-        highest = 1.1 * max(self.largest, self.limit)
-        described = f"{self.measure}: last {wording.short(self.last)}, at most {wording.short(self.largest)}"
+        """The size in each window, with the limit."""
+        count, end = len(self.sizes), max(LEAST_BARS, len(self.sizes))
+        labelled = sorted({round(i * (count - 1) / 3) for i in range(4)})
+        sizes = f"{self.measure}: last {wording.short(self.last)}, at most {wording.short(self.largest)}"
         return Chart(
-            title=f"{clipped(self.title, 34)}: {self.kind}",
-            description=f"{described}. The limit is {wording.short(self.limit)}.",
-            x=Axis("", 0, end, words=words),
-            y=Axis(self.measure, 0.0, highest, wording.short),
-            lines=[
-                Line("measured", [(i, size) for i, (_, size) in enumerate(self.sizes)]),
-                Line("limit", [(0, self.limit), (end, self.limit)]),
-            ],
+            title=f"{self.title}: {self.kind}",
+            description=f"{sizes}. The limit is {wording.short(self.limit)}.",
+            x=Axis("", 0, end, words={i + 0.5: f"{self.sizes[i][0]:%d %b}" for i in labelled}),
+            y=Axis(self.measure, 0.0, 1.1 * max(self.largest, self.limit), wording.short),
+            bars=[Bars("", [(i, i + 1, size) for i, (_, size) in enumerate(self.sizes)])],
+            lines=[Line("", []), Line("limit", [(0, self.limit), (end, self.limit)])],
             kind="lines",
         ).svg()
 
