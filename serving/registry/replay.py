@@ -19,7 +19,7 @@ from typing import Any
 
 import requests
 
-from common.errors import EnvironmentProblem, VouchError
+from common.errors import DataError, EnvironmentProblem, GateRefused, VouchError
 from common.files import locked, write_text
 from serving.registry import versions as registry
 from serving.registry.queue import FOLDER, Queue, Released, RunEnded, Waiting
@@ -214,19 +214,21 @@ def _by_hand(
     if version is None:
         moved.append(f"{model}: {alias} was moved to MLflow's version {number}, which is none of ours; {released}")
         return None
+    what = f"{model}: {alias} was moved to version {version}"
     if alias == PRODUCTION:
         try:
             labels = follow(model, version)
-        except VouchError as error:
+        except (GateRefused, DataError) as error:
             client.set_model_version_tag(model, number, REFUSED_TAG, str(error)[:5000])
-            moved.append(
-                f"{model}: {alias} was moved to version {version}, which was refused: {error.what}; {released}"
-            )
+            moved.append(f"{what}, which was refused: {error.what}; {released}")
             return {PRODUCTION: wanted}
+        except VouchError as error:  # no server, another release going on: that says nothing of the version
+            moved.append(f"{what}, which cannot be released now: {error.what}; {released}")
+            return None
         if labels is not None:
             return labels
     cure = f"python -m serving promote {model} {version}" if alias == PRODUCTION else "python -m serving canary"
-    moved.append(f"{model}: {alias} was moved to version {version}, and {released}; {cure} releases it")
+    moved.append(f"{what}, and {released}; {cure} releases it")
     return None
 
 

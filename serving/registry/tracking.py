@@ -95,6 +95,8 @@ def _fill(client: Any, run: str, entry: RunEnded) -> None:
             client.log_artifacts(run, place, name)
     report = Path(entry.report or "") / REPORT
     if not (entry.report and report.is_file()):
+        if entry.report:
+            client.set_tag(run, "vouch.missing", "its report was removed before MLflow was told of the run")
         return
     facts = json.loads(report.read_text(encoding="utf-8"))
     _log_in_batches(client, run, "params", parameters(facts))

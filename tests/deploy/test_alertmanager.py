@@ -37,12 +37,12 @@ class Alertmanager:
     def __init__(self, stack: Stack) -> None:
         self.url = f"http://{stack.alertmanager}/api/v2"
 
-    def fire(self, name: str, is_over: bool = False, **labels: str) -> None:
+    def fire(self, name: str, is_over: bool = False, summary: str = "", **labels: str) -> None:
         now = datetime.now(timezone.utc)
         ends = now if is_over else now + timedelta(hours=1)
         alert = {
             "labels": {"alertname": name, "severity": "critical", **labels},
-            "annotations": ANNOTATIONS[name],
+            "annotations": ANNOTATIONS[name] | ({"summary": summary} if summary else {}),
             "startsAt": (now - timedelta(minutes=5)).isoformat(),
             "endsAt": ends.isoformat(),
         }
@@ -107,6 +107,20 @@ def test_slack_gets_what_it_understands_grouped_and_told_when_it_is_over(tmp_pat
             assert last["title"].startswith("[FIRING")
         assert last["title"] == "[RESOLVED] ModelServerSlow of m"
         assert last["text"].count("(over)") == 2
+
+
+@pytest.mark.slow
+def test_no_name_in_an_alert_calls_a_whole_channel(tmp_path: Path, catcher: Catcher) -> None:
+    secret = tmp_path / "slack_url"
+    secret.write_text(f"http://127.0.0.1:{catcher.port}/hook")
+
+    def change(receiver: dict[str, Any]) -> None:
+        receiver["slack_configs"][0]["api_url_file"] = str(secret)
+
+    with alertmanager(tmp_path, "slack", change) as running:
+        running.fire("WebAppDown", summary="<!channel> p < 0.01 & more")
+        text = catcher.next().body["attachments"][0]["text"]
+    assert text.startswith("*&lt;!channel&gt; p &lt; 0.01 &amp; more*")
 
 
 @pytest.mark.slow

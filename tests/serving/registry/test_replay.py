@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -42,7 +43,8 @@ class Site:
     def __init__(self, folder: Path, client: Any) -> None:
         self.model, self.folder, self.client = next(names), folder, client
         self.root = folder / "serving"
-        self.context = memory_context(self.root, MemoryServer())
+        self.server = MemoryServer()
+        self.context = memory_context(self.root, self.server)
         self.queue = Queue(self.root)
         client.create_experiment(self.model, artifact_location=(folder / "artifacts").as_uri())
 
@@ -165,6 +167,15 @@ def test_a_run_that_a_gate_stopped_is_told_with_what_it_left(site: Site) -> None
     assert {each.path for each in site.client.list_artifacts(run.info.run_id)} == {"schema", "statistics"}
 
 
+def test_a_run_whose_report_is_gone_is_told_as_such(site: Site) -> None:
+    entry = run_ended(site.folder, site.model, "r1")
+    site.queue.append(entry)
+    shutil.rmtree(str(entry.report))
+    assert site.sync().problems == []
+    [run] = site.runs()
+    assert "removed before" in run.data.tags["vouch.missing"]
+
+
 def test_what_mlflow_will_not_take_holds_up_no_other_and_is_given_up_in_the_end(site: Site) -> None:
     broken = run_ended(site.folder, site.model, "broken", facts={**FACTS, "metrics": [{"name": "auc"}]})
     whole = run_ended(site.folder, site.model, "whole")
@@ -267,6 +278,20 @@ def test_a_version_that_a_release_refuses_loses_the_alias_again(site: Site) -> N
     assert (site.aliases(), released_labels(site.root)[site.model]["production"]) == ({"production": "1"}, 1)
     refused = [v for v in site.client.search_model_versions(f"name='{site.model}'") if "vouch.refused" in v.tags]
     assert [version.tags["serving.version"] for version in refused] == ["2"]
+
+
+def test_while_no_model_server_answers_a_moved_alias_waits(site: Site) -> None:
+    for version in (1, 2):
+        site.push(version)
+    site.release(1)
+    site.sync()
+    site.by_hand("production", 2)
+    site.server.is_down = True
+    [told] = site.sync(follow=True).moved
+    assert ("cannot be released now" in told, site.aliases()) == (True, {"production": "2"})
+    site.server.is_down = False
+    assert site.sync(follow=True).moved == []
+    assert released_labels(site.root)[site.model]["production"] == 2
 
 
 def test_an_alias_on_a_version_that_is_none_of_ours_is_told(site: Site) -> None:
