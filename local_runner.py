@@ -7,17 +7,19 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from common.cli import Group
-from common.errors import GateRefused
+from common.errors import ConfigError, GateRefused
+from common.text import nearest
 
 if TYPE_CHECKING:
     from config.settings import Settings
 
 CONFIG = click.argument("config", type=click.Path(path_type=Path))
+TYPES = ("numeric", "category", "text", "date", "id", "drop")
 OBJECTIVES = ("f1", "balanced_accuracy", "accuracy", "recall_at_least", "precision_at_least", "cost")
 SETS = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override one setting.")
 
@@ -156,10 +158,16 @@ def set_operating_point(
 
 
 @main.command()
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data")
 @click.option("--label", required=True, help="Column to predict.")
 @click.option("--positive", help="Binary labels: the class whose probability is reported.")
+@click.option("--class", "classes", multiple=True, metavar="TEXT", help="Label that is a class, as NA: North America.")
+@click.option("--map-label", "label_map", multiple=True, metavar="OLD=NEW", help="Label that is another class.")
+@click.option("--null", "nulls", multiple=True, metavar="TEXT", help="Text or number that means: missing.")
+@click.option("--type", "types", multiple=True, metavar="COLUMN=TYPE", help=f"What a column is: {', '.join(TYPES)}.")
+@click.option("--feature", "features", multiple=True, metavar="COLUMN", help="Column to learn from, whatever it seems.")
 @click.option("--id", "ids", multiple=True, metavar="COLUMN", help="Column that identifies rows; left out.")
+@click.option("--drop", "drops", multiple=True, metavar="COLUMN", help="Column to leave out.")
 @click.option("--group-by", help="Column whose rows must stay in one split.")
 @click.option("--time", help="Column of dates or numbers: the earliest rows train, the latest test.")
 @click.option("--objective", type=click.Choice(OBJECTIVES), help="Binary labels: what the threshold is chosen for.")
@@ -169,33 +177,68 @@ def set_operating_point(
 )
 @click.option("--force", is_flag=True, help="Overwrite files that are there.")
 def init(
-    data: Path,
+    data: str,
     label: str,
-    positive: str | None,
+    classes: tuple[str, ...],
+    label_map: tuple[str, ...],
+    types: tuple[str, ...],
+    features: tuple[str, ...],
     ids: tuple[str, ...],
-    group_by: str | None,
-    time: str | None,
-    objective: str | None,
+    drops: tuple[str, ...],
     name: str | None,
     out: Path,
     force: bool,
+    **wishes: Any,
 ) -> None:
-    """Write pipeline.yaml and schema.pbtxt for any CSV or Parquet file with a class label."""
-    from config.onboard.init import onboard
+    """Write pipeline.yaml and schema.pbtxt for DATA, a table with a class label.
 
+    CSV in any dialect, gzipped or not, Parquet, or an Excel workbook. What is guessed is said, and stands in the file.
+    """
+    from config.onboard.init import Wishes, onboard
+
+    told = [_pair("--type", text) for text in types]
+    told += [
+        (column, role) for role, named in (("feature", features), ("id", ids), ("drop", drops)) for column in named
+    ]
     result = onboard(
-        data,
+        Path(data),
         label=label,
-        positive=positive,
-        ids=ids,
-        group_by=group_by,
-        time=time,
-        objective=objective,
+        wishes=Wishes(
+            roles=_checked_roles(told),
+            classes=classes,
+            label_map=dict(_pair("--map-label", text) for text in label_map),
+            **wishes,
+        ),
         name=name,
         out=out,
         force=force,
     )
     click.echo(result)
+
+
+def _checked_roles(told: list[tuple[str, str]]) -> dict[str, Any]:
+    """Return what each column is to be taken for. Raises ConfigError."""
+    roles: dict[str, str] = {}
+    for column, role in told:
+        if role not in (*TYPES, "feature"):
+            near = nearest(role, TYPES)
+            raise ConfigError(
+                "--type knows no such type",
+                got=f"{column}={role}",
+                wanted=f"one of {', '.join(TYPES)}",
+                fix=f"did you mean --type {column}={near}?" if near else "",
+            )
+        if roles.setdefault(column, role) != role:
+            raise ConfigError(f"{column!r} is told to be two things", got=f"{roles[column]} and {role}", wanted="one")
+    return roles
+
+
+def _pair(option: str, text: str) -> tuple[str, str]:
+    """Split `OLD=NEW` at the last sign: a column's name may hold others."""
+    left, sign, right = text.rpartition("=")
+    if not sign or not left:
+        raise ConfigError(f"{option} takes two words", got=text, wanted=f"{option} NAME=VALUE")
+    return left, right
 
 
 @main.command()

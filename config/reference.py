@@ -143,7 +143,7 @@ def _wanted(field: Any) -> str:
     if "anyOf" in field:
         return " or ".join(_wanted(option) for option in field["anyOf"])
     if "enum" in field:
-        return "one of " + ", ".join(field["enum"])
+        return "one of " + ", ".join(text if text.isidentifier() else json.dumps(text) for text in field["enum"])
     kind = field.get("type")
     if kind == "array":
         return f"list of {_wanted(field['items'])}{_at_least(field.get('minItems'))}"

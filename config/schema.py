@@ -66,6 +66,8 @@ def check_schema(schema: schema_pb2.Schema, settings: Settings) -> None:
         "split.group_by": [settings.split.group_by] if settings.split.group_by else [],
         "split.time": [settings.split.time] if settings.split.time else [],
         "categorical": settings.categorical,
+        "dates": [*settings.dates],
+        "data.spellings": [*settings.data.spellings],
         "features": [*settings.features],
         "evaluation.slices": [part.feature for part in settings.evaluation.slices],
     }
@@ -83,7 +85,15 @@ def check_schema(schema: schema_pb2.Schema, settings: Settings) -> None:
             raise ConfigError(
                 f"categorical: {name!r} is not an INT column in the schema",
                 wanted="an integer code",
-                fix="leave it out: text is categorical anyway, and a FLOAT never is",
+                fix="leave it out if it is text, which is categorical anyway; make it INT in the schema if it is a "
+                "FLOAT of whole numbers: 3.0 is read as 3",
+            )
+    for name in settings.dates:
+        if columns[name].type == schema_pb2.FLOAT:
+            raise ConfigError(
+                f"dates: {name!r} is a FLOAT in the schema",
+                wanted="BYTES, or INT for dates such as 20261130",
+                fix="correct either file",
             )
     known = {domain.name: tuple(domain.value) for domain in schema.string_domain}
     domain = known.get(columns[label].domain, tuple(columns[label].string_domain.value))

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from common.tables.cleaning import Cleaning, Decimal, Thousands
+from common.tables.dates import Order
 from common.text import NULL_TEXTS, nearest
 from config.derived import parse
 
@@ -56,7 +58,21 @@ class DataSettings(Frozen):
     )
     ignore: tuple[str, ...] = Field((), description="Columns to leave out, such as an id.")
     delimiter: str = Field(",", min_length=1, max_length=1, description="CSV column separator.")
+    trim: bool = Field(True, description="Take off the blanks around texts and columns' names.")
+    decimal: Decimal = Field(".", description="What stands before a number's fraction.")
+    thousands: Thousands | None = Field(None, description="What parts the digits of `1,234,567` in threes.")
+    percent: bool = Field(False, description="Read `12.5%` as the number 12.5.")
     null_values: tuple[str, ...] = Field(NULL_TEXTS, description="Texts that mean: missing.")
+    spellings: dict[str, dict[str, str]] = Field(
+        default_factory=dict, description="By text column: what is written otherwise, as `{Male: male}`."
+    )
+    label_map: dict[str, str] = Field(
+        default_factory=dict, description="Labels that are another class, as `{0: no, 1: yes, 2: yes}`."
+    )
+    drop_unlabelled: bool = Field(False, description="Leave out rows without a label; else they stop the run.")
+    merge_rare_classes: str | None = Field(
+        None, description="The class of every label that `classes` does not list; else an unknown one stops the run."
+    )
 
     @model_validator(mode="after")
     def _check(self) -> DataSettings:
@@ -66,9 +82,22 @@ class DataSettings(Frozen):
             raise ValueError(f"positive: should be one of the classes {', '.join(self.classes)}, got {self.positive}")
         if self.positive is not None and len(self.classes) != 2:
             raise ValueError(f"positive: is for two classes only, and there are {len(self.classes)}")
+        for key, label in (*((f"label_map.{old}", new) for old, new in self.label_map.items()), *self._merged):
+            if label not in self.classes:
+                raise ValueError(f"{key}: should be one of the classes {', '.join(self.classes)}, got {label}")
+        if self.decimal == self.thousands:
+            raise ValueError(f"thousands: cannot be the same as decimal, got {self.thousands}")
         if self.label in self.ignore:
             raise ValueError(f"ignore: the label {self.label!r} cannot be ignored")
         return self
+
+    @property
+    def _merged(self) -> list[tuple[str, str]]:
+        return [("merge_rare_classes", self.merge_rare_classes)] if self.merge_rare_classes is not None else []
+
+    @property
+    def cleaning(self) -> Cleaning:
+        return Cleaning(self.trim, self.decimal, self.thousands, self.percent, self.null_values, self.spellings)
 
     @property
     def is_binary(self) -> bool:
@@ -394,6 +423,11 @@ class Settings(Frozen):
         description="Features made of others, such as `petal_area: petal_length * petal_width`; computed in the "
         "exported graph. See docs/examples.md.",
     )
+    dates: dict[str, Order] = Field(
+        default_factory=dict,
+        description="Columns of dates that become numbers: year, month, weekday, days. Each with the order of its "
+        "parts, `{admitted: ymd}`.",
+    )
     vocabulary_size: Positive = Field(1000, description="At most so many values of a text feature are told apart.")
     model: ModelSettings = ModelSettings()
     tuner: TunerSettings = TunerSettings()
@@ -438,8 +472,11 @@ class Settings(Frozen):
                 parse(source)
             except ValueError as error:
                 raise ValueError(f"derived.{name}: {error}") from None
-        if self.data.label in self.categorical:
-            raise ValueError("categorical: is for features, and this is the label")
+        for key in ("categorical", "dates"):
+            if self.data.label in getattr(self, key):
+                raise ValueError(f"{key}: is for features, and this is the label")
+        if both := sorted({*self.categorical} & {*self.dates}):
+            raise ValueError(f"dates: {both[0]!r} stands in categorical, too; leave it out of one of the two")
         return self
 
     @property

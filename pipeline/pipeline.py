@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -220,8 +221,10 @@ def _about_features(settings: Settings, curated: schema_pb2.Schema | None) -> di
     return {
         "left_out": left_out,
         "codes": sorted(codes),
-        "vocabulary_size": settings.vocabulary_size,
+        "dates": settings.dates,
         "derived": settings.derived,
+        "cleaning": asdict(settings.data.cleaning),
+        "vocabulary_size": settings.vocabulary_size,
     }
 
 
@@ -236,6 +239,7 @@ def _for_training(settings: Settings) -> Settings:
         data=settings.data.model_copy(update={"source": Path(settings.data.source.name)}),
         split=settings.split.model_copy(update={"seed": settings.split_seed}),
         categorical=settings.categorical,
+        dates=settings.dates,
         derived=settings.derived,
         vocabulary_size=settings.vocabulary_size,
         model=settings.model,

@@ -6,6 +6,7 @@ import getpass
 import json
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -166,7 +167,9 @@ def metadata(edge: Edge, model: str, version: int | None, label: str | None, as_
 
 @main.command()
 @MODEL
-@click.option("--file", "path", required=True, type=click.Path(path_type=Path), help="Rows: CSV, Parquet or .json.")
+@click.option(
+    "--file", "path", required=True, type=click.Path(path_type=Path), help="Rows: CSV, Excel, Parquet or .json."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="CSV; default: stdout.")
 @VERSION
 @LABEL
@@ -178,14 +181,19 @@ def predict(
 ) -> None:
     """Predict every row of a file, by the stable version unless another is named.
 
-    Columns that MODEL does not read are left out; an empty field means: missing. One version answers all rows.
+    Columns that MODEL does not read are left out; a file is read as the training data were. One version answers all
+    rows. A row that breaks a rule is told and left out; then the exit code is 3.
     """
     from serving.client.row_files import predict_file
     from serving.show import progress, whole_file
 
     with _client(edge, by) as client, whole_file(out) as file, progress(path) as show:
-        rows = predict_file(client, model, _which(version, label), path, file, show, root=edge.root, as_json=as_json)
-    click.echo(f"{rows} rows", err=True)
+        rows, bad = predict_file(
+            client, model, _which(version, label), path, file, show, root=edge.root, as_json=as_json
+        )
+    click.echo(f"{rows} rows" + (f", {bad} left out" if bad else ""), err=True)
+    if bad:
+        sys.exit(DataError.exit_code)
 
 
 @command

@@ -25,6 +25,8 @@ from serving.release.servers import ReleaseContext
 from serving.release.state import Store, routing
 from serving.repository.layout import model_folder, models
 
+MOST_BAD_ROWS = 20  # are told one by one
+
 
 def show_status(client: ModelClient, context: ReleaseContext, model: str | None, as_json: bool) -> bool:
     """Print each version's state on the server, with its labels, and how each server differs from what is released.
@@ -91,13 +93,23 @@ def show_history(root: Path, model: str, limit: int, as_json: bool) -> None:
 
 @contextmanager
 def progress(path: Path) -> Iterator[Callable[[Chunk], None]]:
-    """Show on a terminal's stderr how far into a file the predictions are; nothing elsewhere."""
+    """Show on a terminal's stderr how far into a file the predictions are, and anywhere the first rows left out."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.fields[rows]} rows"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     size = path.stat().st_size if path.is_file() else None
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=size, rows=0)
-        yield lambda chunk: bar.update(task, completed=chunk.read_bytes, rows=chunk.first + len(chunk) - 1)
+        rows = told = 0
+
+        def show(chunk: Chunk) -> None:
+            nonlocal rows, told
+            rows += len(chunk.numbers)
+            bar.update(task, completed=chunk.read_bytes, rows=rows)
+            for bad in chunk.bad[: MOST_BAD_ROWS - told]:
+                bar.console.print(str(bad), style="yellow", highlight=False, markup=False)
+            told = min(MOST_BAD_ROWS, told + len(chunk.bad))
+
+        yield show
 
 
 @contextmanager

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from common.errors import DataError
 from common.tables.dialect import HEAD_BYTES, Dialect, find_dialect
-from common.tables.encoding import UnreadableTable, open_file, utf8_stream
+from common.tables.encoding import UnreadableTable, open_file, stream_of, utf8_stream
+from common.tables.workbook import ZIP, csv_pieces
 
 if TYPE_CHECKING:
     from pyarrow import csv as arrow_csv
@@ -36,7 +37,7 @@ class Fault:
 
 
 class CsvFile:
-    """One file and its dialect. Raises UnreadableTable if it has no header that can be read."""
+    """One file, CSV or a workbook, and its dialect. Raises UnreadableTable if it has no header that can be read."""
 
     def __init__(self, path: Path, delimiter: str | None = None) -> None:
         self.path = path
@@ -48,9 +49,15 @@ class CsvFile:
 
     @contextmanager
     def open(self) -> Iterator[BinaryIO]:
-        """Give the file's bytes in UTF-8. Raises DataError."""
+        """Give the file's CSV in UTF-8, a workbook's first sheet as such. Raises DataError."""
         with open_file(self.path) as raw:
-            yield utf8_stream(raw, str(self.path))
+            yield self.decoded(raw)
+
+    def decoded(self, raw: BinaryIO) -> BinaryIO:
+        """Return what `open` gives, from the file as somebody opened it."""
+        is_workbook = raw.read(len(ZIP)) == ZIP
+        raw.seek(0)
+        return stream_of(csv_pieces(self.path)) if is_workbook else utf8_stream(raw, str(self.path))
 
     def arrow_options(self) -> tuple[arrow_csv.ReadOptions, arrow_csv.ParseOptions]:
         """Return how Arrow is to read what `open` returns; the columns are the dialect's."""

@@ -49,6 +49,11 @@ class Dialect:
         bare = {n: n.strip() for n in self.names if n not in known and n.strip() in known and times[n.strip()] == 1}
         return replace(self, names=tuple(bare.get(name, name) for name in self.names))
 
+    def trimmed(self, known: Collection[str] = ()) -> Dialect:
+        """Return it without the blanks around names, but for those that `known` has with them, or two would be one."""
+        times = Counter(map(str.strip, self.names))
+        return replace(self, names=tuple(n if n in known or times[n.strip()] > 1 else n.strip() for n in self.names))
+
 
 def find_dialect(head: bytes, file: str, delimiter: str | None = None) -> Dialect:
     """Return what the first bytes of a CSV, in UTF-8, say. Without a delimiter given the likeliest is taken.

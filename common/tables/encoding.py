@@ -73,7 +73,7 @@ def utf8_stream(raw: BinaryIO, file: str) -> BinaryIO:
     pieces = chain([first.removeprefix(codecs.BOM_UTF8)], pieces)
     if b"\r" in first and b"\n" not in first:
         pieces = (piece.replace(b"\r", b"\n") for piece in pieces)
-    return _stream(pieces)
+    return stream_of(pieces)
 
 
 class _Pieces(io.RawIOBase):
@@ -94,7 +94,7 @@ class _Pieces(io.RawIOBase):
         return size
 
 
-def _stream(pieces: Iterator[bytes]) -> BinaryIO:
+def stream_of(pieces: Iterator[bytes]) -> BinaryIO:
     return io.BufferedReader(_Pieces(pieces), PIECE_BYTES)
 
 
@@ -116,8 +116,8 @@ def _unzipped(pieces: Iterator[bytes], file: str) -> BinaryIO:
                 file, 0, "the gzip file is damaged", got=error, wanted="a whole gzip file", fix="write it again"
             ) from None
 
-    zipped = gzip.GzipFile(fileobj=_stream(pieces))
-    return _stream(unzip())
+    zipped = gzip.GzipFile(fileobj=stream_of(pieces))
+    return stream_of(unzip())
 
 
 def _recoded(pieces: Iterator[bytes], codec: str, file: str) -> Iterator[bytes]:

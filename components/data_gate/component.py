@@ -84,8 +84,9 @@ def check(evidence: Evidence, columns: Columns, settings: DataGateSettings, seed
     if columns.group_by:
         findings += group_overlaps(scan.groups, columns.group_by)
     findings += label_leaks(scan.sample, columns.label, settings.leak_score, seed)
-    sampled_features = {name: column for name, column in scan.sample.items() if name != columns.label}
-    findings += id_features(sampled_features, settings.id_uniqueness, text_uniqueness(train))
+    # dates may well differ in every row: the model reads their parts
+    may_be_ids = {n: column for n, column in scan.sample.items() if n != columns.label and n not in columns.dates}
+    findings += id_features(may_be_ids, settings.id_uniqueness, text_uniqueness(train))
     findings += constant_features(train, features) + coarse_floats(train, features)
     findings += repeated_rows(scan, features, columns.label)
     rows = scan.rows.get(TRAIN, 0)

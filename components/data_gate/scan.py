@@ -79,6 +79,7 @@ class Columns(Frozen):
     classes: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     left_out: frozenset[str] = frozenset()
+    dates: frozenset[str] = frozenset()
     split: SplitSettings = SplitSettings()
     has_schema: bool = True
 
@@ -90,6 +91,7 @@ class Columns(Frozen):
             classes=data.classes,
             ignore=data.ignore,
             left_out=settings.no_features,
+            dates=frozenset(settings.dates),
             split=settings.split,
             has_schema=settings.schema_file is not None,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from common.errors import DataError
+from common.tables.cleaning import Cleaning, Decimal, Thousands
 from common.tables.columns import ARROW_TYPES, DTYPES, Dtype, as_texts, decoded
 from common.tables.csv_file import LISTED, Fault
 from common.tables.dialect import BLANKS_BETWEEN_COLUMNS, check_distinct
@@ -33,7 +35,15 @@ class ReadRequest(Frozen):
     time: str | None = None
     ignore: tuple[str, ...]
     delimiter: str
+    trim: bool = True
+    decimal: Decimal = "."
+    thousands: Thousands | None = None
+    percent: bool = False
     null_values: tuple[str, ...]
+    spellings: dict[str, dict[str, str]] = {}
+    label_map: dict[str, str] = {}
+    drop_unlabelled: bool = False
+    merge_rare_classes: str | None = None
     columns: dict[str, Dtype]
     seed: int
 
@@ -46,9 +56,21 @@ class ReadRequest(Frozen):
         """Return the type a column must have, or None if the data decide."""
         return "string" if column in self.texts else self.columns.get(column)
 
-    def missing_texts(self, column: str) -> tuple[str, ...]:
-        """Return the texts that mean missing in a column. A class may be called `None` or `NA`."""
-        return tuple(t for t in self.null_values if column != self.label or t not in self.classes)
+    @property
+    def names(self) -> frozenset[str]:
+        """All columns that are known by name."""
+        dealing = {column for column in (self.group_by, self.time) if column}
+        return frozenset({self.label, *dealing, *self.ignore, *self.columns})
+
+    @cached_property
+    def cleaning(self) -> Cleaning:
+        return Cleaning(self.trim, self.decimal, self.thousands, self.percent, self.null_values, self.spellings)
+
+    @cached_property
+    def label_cleaning(self) -> Cleaning:
+        """How labels are cleaned: a class may be called `None` or `NA`."""
+        nulls = tuple(text for text in self.null_values if text not in self.classes)
+        return Cleaning(trim=self.trim, null_values=nulls, spellings={self.label: self.label_map})
 
 
 def read_request(settings: Settings, schema: schema_pb2.Schema | None) -> ReadRequest:
@@ -64,7 +86,15 @@ def read_request(settings: Settings, schema: schema_pb2.Schema | None) -> ReadRe
         time=settings.split.time,
         ignore=tuple(sorted(data.ignore)),
         delimiter=data.delimiter,
+        trim=data.trim,
+        decimal=data.decimal,
+        thousands=data.thousands,
+        percent=data.percent,
         null_values=tuple(sorted(data.null_values)),
+        spellings={column: dict(sorted(texts.items())) for column, texts in sorted(data.spellings.items())},
+        label_map=dict(sorted(data.label_map.items())),
+        drop_unlabelled=data.drop_unlabelled,
+        merge_rare_classes=data.merge_rare_classes,
         columns=dict(sorted(columns.items())),
         seed=settings.split_seed,
     )
@@ -80,11 +110,28 @@ class BadValues(Exception):
 
 @dataclass(frozen=True)
 class Block:
-    """Some consecutive rows of a file in the common form. `first_row` counts the file's rows from 0."""
+    """Some rows of a file in the common form, consecutive but for `rows` if it is given.
+
+    `first_row` counts the file's rows from 0, and `rows` from there.
+    """
 
     batch: pa.RecordBatch
     file: Path
     first_row: int
+    rows: NDArray[np.int64] | None = None
+
+    def places(self, source: Source, rows: Sequence[int]) -> list[str]:
+        """Return where some of the block's rows stand, in words."""
+        return source.places(
+            self.file, [self.first_row + (r if self.rows is None else int(self.rows[r])) for r in rows]
+        )
+
+    def labelled(self, request: ReadRequest) -> Block:
+        """Return it without the rows that have no label, if those are to be left out."""
+        labels = self.batch.column(request.label)
+        if not request.drop_unlabelled or not labels.null_count:
+            return self
+        return Block(self.batch.filter(labels.is_valid()), self.file, self.first_row, _indices(labels.is_valid()))
 
 
 class Source(Protocol):
@@ -96,6 +143,11 @@ class Source(Protocol):
 
     def independent_count(self) -> int | None:
         """Return the number of rows without parsing them, or None where that is not cheap."""
+
+
+def labelled_blocks(source: Source, request: ReadRequest) -> Iterator[Block]:
+    """Read all rows but those that are to be left out."""
+    return (block.labelled(request) for block in source.blocks())
 
 
 def widest(dtypes: Iterable[Dtype | None]) -> Dtype:
@@ -112,37 +164,52 @@ def to_common(batch: pa.RecordBatch, dtypes: dict[str, Dtype], request: ReadRequ
 
 def _common(name: str, column: Any, dtype: Dtype, request: ReadRequest) -> Any:
     column = decoded(column)
+    if name == request.label:
+        return _labels(column, request)
+    if dtype == "string":
+        return request.cleaning.texts(name, as_texts(column))
+    is_text = pa.types.is_string(column.type) or pa.types.is_binary(column.type)
+    column = column.cast(pa.string()) if is_text else column
     try:
-        if dtype == "string":
-            return _text(column, request.missing_texts(name))
-        column = pc.cast(column, ARROW_TYPES[dtype])
+        numbers = _number_column(column, dtype, request)
     except pa.ArrowInvalid:
-        raise _bad_values(name, column, dtype) from None
-    return _float32(name, column) if dtype == "float" else column
+        raise _bad_values(name, column, dtype, request) from None
+    return _float32(name, column, numbers) if dtype == "float" else numbers
 
 
-def _text(column: Any, missing: Sequence[str]) -> Any:
-    column = as_texts(column)
-    is_missing = pc.is_in(column, value_set=pa.array(missing, pa.string()))
-    return pc.if_else(is_missing, pa.scalar(None, pa.string()), column)
+def _labels(column: Any, request: ReadRequest) -> Any:
+    labels = request.label_cleaning.texts(request.label, as_texts(column))
+    if request.merge_rare_classes is None:
+        return labels
+    is_listed = pc.or_(pc.is_in(labels, value_set=pa.array(request.classes, pa.string())), pc.is_null(labels))
+    return pc.if_else(is_listed, labels, pa.scalar(request.merge_rare_classes))
 
 
-def _float32(name: str, column: Any) -> Any:
+def _number_column(column: Any, dtype: Dtype, request: ReadRequest) -> Any:
+    """Return a column as int64 or float64. Raises pyarrow.ArrowInvalid."""
+    if pa.types.is_string(column.type):
+        return request.cleaning.typed(column, dtype)
+    if dtype == "int" and pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+    return request.cleaning.without_null_numbers(pc.cast(column, ARROW_TYPES[dtype]))
+
+
+def _float32(name: str, column: Any, numbers: Any) -> Any:
     """Narrow to what a tf.Example holds, by way of float64 for all formats, so that rounding never differs."""
-    values = column.to_numpy(zero_copy_only=False)  # nulls become NaN, and NaN means missing
+    values = numbers.to_numpy(zero_copy_only=False)  # nulls become NaN, and NaN means missing
     with np.errstate(over="ignore"):
         narrow = values.astype(np.float32)
     if infinite := np.flatnonzero(np.isinf(narrow)).tolist():
-        raise BadValues(name, "float", infinite, values[infinite[0]])
+        raise BadValues(name, "float", infinite, column[infinite[0]].as_py())
     return pa.array(narrow, from_pandas=True)
 
 
-def _bad_values(name: str, column: Any, dtype: Dtype) -> BadValues:
+def _bad_values(name: str, column: Any, dtype: Dtype, request: ReadRequest) -> BadValues:
     """Find which values cannot be converted, one by one."""
     bad = []
     for row in range(len(column)):
         try:
-            pc.cast(column.slice(row, 1), ARROW_TYPES[dtype])
+            _number_column(column.slice(row, 1), dtype, request)
         except pa.ArrowInvalid:
             bad.append(row)
             if len(bad) == LISTED:
@@ -207,8 +274,9 @@ def count_labels(block: Block, source: Source, request: ReadRequest) -> Counter[
             f"label {request.label!r} holds an unknown class",
             ", ".join(map(repr, unknown[:LISTED])),
             f"one of {list(request.classes)}",
-            f"{f'did you mean {near!r}? C' if near else 'c'}orrect it, or add it to data.classes",
-        ).at(_places(block, source, is_unknown))
+            f"{f'did you mean {near!r}? C' if near else 'c'}orrect it, add it to data.classes, or "
+            "say by data.label_map which class it is",
+        ).at(block.places(source, _indices(is_unknown)[:LISTED].tolist()))
     return counts
 
 
@@ -232,7 +300,7 @@ def times_of(block: Block, source: Source, request: ReadRequest) -> NDArray[np.f
             repr(column[odd[0]].as_py()),
             "ISO dates such as 2026-11-30 or 2026-11-30T08:15:00, in all rows alike, or numbers",
             "write the dates so, or deal by something else: split.by",
-        ).at(source.places(block.file, [block.first_row + row for row in odd[:LISTED]])) from None
+        ).at(block.places(source, odd[:LISTED])) from None
 
 
 def _is_date(text: str) -> bool:
@@ -287,10 +355,9 @@ def _refuse_missing(block: Block, source: Source, column: str, what: str, key: s
             f"{what} {column!r} is missing",
             f"{values.null_count} row(s) without in this block",
             f"a {what} in every row ({key})",
-            f"fill the {what} in or remove the rows",
-        ).at(_places(block, source, values.is_null()))
+            f"fill the {what} in or remove the rows" + (", or set data.drop_unlabelled" if what == "label" else ""),
+        ).at(block.places(source, _indices(values.is_null())[:LISTED].tolist()))
 
 
-def _places(block: Block, source: Source, mask: pa.Array) -> list[str]:
-    rows = pc.indices_nonzero(mask).to_pylist()[:LISTED]
-    return source.places(block.file, [block.first_row + row for row in rows])
+def _indices(mask: Any) -> NDArray[np.int64]:
+    return np.flatnonzero(mask.to_numpy(zero_copy_only=False))

@@ -23,7 +23,15 @@ from tfx.utils import proto_utils
 
 from common.files import write_text
 from common.tables.splitting import Digest
-from components.examples.blocks import ReadRequest, Source, check_totals, count_labels, read_request, reconcile
+from components.examples.blocks import (
+    ReadRequest,
+    Source,
+    check_totals,
+    count_labels,
+    labelled_blocks,
+    read_request,
+    reconcile,
+)
 from components.examples.dealing import Origin, dealing
 from components.examples.sources import base_and_pattern, open_source
 from components.examples.writing import SplitWriter
@@ -77,15 +85,19 @@ def write_splits(
         write_text(folder / TEST_FROM, f"{test_from!r}\n")
     digest = Digest()
     classes: Counter[str] = Counter()
-    read = 0
+    read = unlabelled = 0
     with SplitWriter([folder / f"Split-{name}" for name in weights]) as writer:
-        for block in source.blocks():
+        for read_block in source.blocks():
+            read += read_block.batch.num_rows
+            block = read_block.labelled(request)
+            unlabelled += read_block.batch.num_rows - block.batch.num_rows
             classes += count_labels(block, source, request)
             digest.add(block.batch)
             writer.write(block.batch, assign(block))
-            read += block.batch.num_rows
         written = dict(zip(weights, writer.close(), strict=True))
-    reconcile(read, written, source.independent_count())
+    if unlabelled:
+        _log.warning("%d of %d rows have no label and are left out (data.drop_unlabelled)", unlabelled, read)
+    reconcile(read, {**written, "without a label": unlabelled}, source.independent_count())
     check_totals(classes, written, request)
     return written, digest.hexdigest()
 
@@ -100,7 +112,7 @@ def count_rows(settings: Settings) -> tuple[dict[str, int], dict[str, int]]:
     assign, _ = dealing(source, request, list(weights.values()))
     classes: Counter[str] = Counter()
     rows = np.zeros(len(weights), np.int64)
-    for block in source.blocks():
+    for block in labelled_blocks(source, request):
         classes += count_labels(block, source, request)
         rows += np.bincount(assign(block), minlength=len(weights))
     counts = dict(zip(weights, rows.tolist(), strict=True))

@@ -14,7 +14,7 @@ from tfx.dsl.io import fileio
 
 from common.errors import DataError
 from common.tables.splitting import Digest, RowSplitter, Splitter, TimeSplitter
-from components.examples.blocks import Block, ReadRequest, Source, times_of
+from components.examples.blocks import Block, ReadRequest, Source, labelled_blocks, times_of
 from components.examples.sources import open_source
 from config.settings import Settings, SplitSettings
 
@@ -24,7 +24,7 @@ Assign = Callable[[Block], NDArray[np.intp]]
 def dealing(source: Source, request: ReadRequest, weights: list[int]) -> tuple[Assign, float | None]:
     """Return how blocks are shared out, and when the test begins, if that is by time: all rows are read before then."""
     if request.by == "time":
-        times = [times_of(block, source, request) for block in source.blocks()]
+        times = [times_of(block, source, request) for block in labelled_blocks(source, request)]
         by_time = TimeSplitter(weights, np.concatenate([*times, np.zeros(0)]))
         return lambda block: by_time.assign(times_of(block, source, request)), by_time.test_from
     if request.by == "row":
@@ -69,7 +69,7 @@ def in_test_then(
     source = origin.open(origin.request)
     assign, _ = dealing(source, origin.request, list(now.weights.values()))
     read, parts = Digest(), []
-    for block in source.blocks():
+    for block in labelled_blocks(source, origin.request):
         read.add(block.batch)
         parts.append(assign(block))
     if read.hexdigest() != origin.digest:
@@ -82,10 +82,13 @@ def in_test_then(
     request = origin.request.model_copy(update=how)
     source = origin.open(request)
     if test_from is not None:
-        parts = [np.where(times_of(block, source, request) >= test_from, test, 0) for block in source.blocks()]
+        parts = [
+            np.where(times_of(block, source, request) >= test_from, test, 0)
+            for block in labelled_blocks(source, request)
+        ]
     else:
         assign, _ = dealing(source, request, list(split.weights.values()))
-        parts = [assign(_narrowed(block, columns)) for block in source.blocks()]
+        parts = [assign(_narrowed(block, columns)) for block in labelled_blocks(source, request)]
     return np.asarray((np.concatenate(parts) == test)[is_test])
 
 

@@ -6,7 +6,7 @@ import glob
 import gzip
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from common.errors import DataError
-from common.tables.columns import ARROW_TYPES, FLOAT32_LIMIT, Dtype, dtype_of
+from common.tables.columns import FLOAT32_LIMIT, Dtype, dtype_of
 from common.tables.csv_file import CsvFile, Fault
 from common.tables.encoding import GZIP, PARQUET, starts_with
 from components.examples.blocks import (
@@ -72,7 +72,7 @@ class CsvSource:
 
     def __init__(self, files: Sequence[Path], request: ReadRequest) -> None:
         self._request = request
-        self._files = [_open(file, request.delimiter) for file in files]
+        self._files = [_open(file, request) for file in files]
         for file in self._files:
             check_names(file.dialect.columns, file.path, request)
             if file.dialect.unnamed:
@@ -84,7 +84,7 @@ class CsvSource:
         dtypes = self._dtypes()
         for file in self._files:
             first_row = 0
-            for batch in self._read(file, dtypes):
+            for batch in self._read(file, list(dtypes)):
                 try:
                     common = to_common(batch, dtypes, self._request)
                 except BadValues as error:
@@ -117,14 +117,14 @@ class CsvSource:
         open_columns = {name for name in names if self._request.known_dtype(name) is None}
         inferred: dict[str, Dtype | None] = dict.fromkeys(open_columns)
         for file in self._files if open_columns else ():
-            as_text: dict[str, Dtype] = dict.fromkeys(open_columns, "string")
-            for batch in self._read(file, as_text):
+            for batch in self._read(file, sorted(open_columns)):
                 for name in open_columns:
-                    inferred[name] = _widened(batch.column(name), inferred[name], self._request.null_values)
+                    inferred[name] = self._request.cleaning.narrowest(batch.column(name), inferred[name])
         return {name: self._request.known_dtype(name) or widest([inferred[name]]) for name in names}
 
-    def _read(self, file: CsvFile, dtypes: dict[str, Dtype]) -> Iterator[pa.RecordBatch]:
-        types = {name: ARROW_TYPES[dtype] for name, dtype in dtypes.items()}
+    def _read(self, file: CsvFile, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Yield columns as the texts that stand there: what they mean is the settings' business, not Arrow's."""
+        types = dict.fromkeys(names, pa.string())
         if "" not in self._request.ignore:  # else columns without a name may hold what they like
             types |= dict.fromkeys(file.dialect.unnamed, pa.null())
         reading, parsing = file.arrow_options()
@@ -141,61 +141,46 @@ class CsvSource:
         except pa.ArrowException as error:
             if next(file.rows(), None) is None:
                 return  # Arrow takes a header without a line end for an error
-            raise self._explain(file, dtypes, error) from None
+            raise self._explain(file, dict.fromkeys(names, "string"), error) from None
 
-    def _explain(self, file: CsvFile, dtypes: dict[str, Dtype], error: Exception) -> DataError:
+    def _explain(self, file: CsvFile, dtypes: Mapping[str, Dtype], error: Exception) -> DataError:
         unnamed = frozenset() if "" in self._request.ignore else file.dialect.unnamed
-        return file.explain(error, dtypes, partial(_value_fault, dtypes, unnamed, self._request.null_values))
+        return file.explain(error, dtypes, partial(_value_fault, dtypes, unnamed, self._request))
 
 
-def _open(file: Path, delimiter: str) -> CsvFile:
+def _open(file: Path, request: ReadRequest) -> CsvFile:
     if starts_with(file, PARQUET):
         raise DataError(f"{file} is a Parquet file", wanted="CSV", fix="set data.format: parquet")
-    return CsvFile(file, delimiter)
+    csv_file = CsvFile(file, request.delimiter)
+    if request.trim:
+        csv_file.dialect = csv_file.dialect.trimmed(request.names)
+    return csv_file
 
 
 def _value_fault(
-    dtypes: dict[str, Dtype], unnamed: frozenset[str], missing: Sequence[str], row: dict[str, str]
+    dtypes: Mapping[str, Dtype], unnamed: frozenset[str], request: ReadRequest, row: dict[str, str]
 ) -> Fault | None:
     for column, value in row.items():
-        if column in unnamed and value and value not in missing:
+        if column in unnamed and value and value not in request.null_values:
             return Fault(
                 f"{column.strip('()')} holds a value",
                 repr(value),
                 "a name in the header, or nothing in the column",
                 "name it (and list it in data.ignore), or export without an index column",
             )
-        if column in dtypes and not _fits(value, dtypes[column], missing):
+        if column in dtypes and not _fits(value, dtypes[column], request):
             return value_fault(column, dtypes[column], value)
     return None
 
 
-def _fits(value: str, dtype: Dtype, missing: Sequence[str]) -> bool:
-    if dtype == "string" or _PLAIN[dtype].fullmatch(value) or value in missing:
+def _fits(value: str, dtype: Dtype, request: ReadRequest) -> bool:
+    if dtype == "string" or _PLAIN[dtype].fullmatch(value):
         return True
     try:
-        number = pc.cast(pa.array([value.strip(" \t")]), ARROW_TYPES[dtype])[0].as_py()
+        number = request.cleaning.typed(pa.array([value]), dtype)[0].as_py()
     except pa.ArrowInvalid:
         return False
-    return not abs(number) >= FLOAT32_LIMIT  # NaN is a missing value and fits
-
-
-def _widened(column: Any, dtype: Dtype | None, missing: Sequence[str]) -> Dtype | None:
-    """Return the narrowest type that holds what was seen before and the texts of one more block."""
-    if dtype == "string":
-        return dtype
-    values = column.filter(pc.invert(pc.is_in(column, value_set=pa.array(missing, pa.string()))))
-    if len(values) == 0:
-        return dtype
-    values = pc.ascii_trim(values, " \t")  # as Arrow's CSV reader does with numbers
-    candidates: tuple[Dtype, ...] = ("float",) if dtype == "float" else ("int", "float")
-    for candidate in candidates:
-        try:
-            pc.cast(values, ARROW_TYPES[candidate])
-        except pa.ArrowInvalid:
-            continue
-        return candidate
-    return "string"
+    return number is None or not abs(number) >= FLOAT32_LIMIT  # NaN is a missing value and fits
 
 
 class _NumberedRows:

@@ -8,11 +8,15 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from tensorflow_transform.saved.saved_transform_io_v2 import SavedModelLoader
 
+from common.tables.cleaning import Cleaning
+from common.tables.dates import EXAMPLES, GROUPS, MONTHS, PATTERNS, Order
 from components.features.derived import derive
 
 NUMERIC = "numeric"
 CATEGORICAL = "categorical"
 VOCABULARY = "vocabulary_{}"  # the file of a column of `categorical`, by its number
+_BLANKS = r"[\s\v\p{Z}\x{85}\x1c-\x1f]+"  # as Python's strip has them
+_BLANKS_AROUND = rf"^{_BLANKS}|{_BLANKS}$"
 Tensors = dict[str, Any]  # name: tf.Tensor or tf.SparseTensor
 
 
@@ -23,23 +27,37 @@ def preprocessing_fn(inputs: Tensors, custom_config: dict[str, Any]) -> Tensors:
     All numbers travel packed, through one analyzer, because Beam fits an analyzer for each column much more slowly.
     A missing number becomes the train mean, hence 0, and each
     optional number adds a column that says whether it was missing. An unseen or missing category gets the id one
-    past its vocabulary.
+    past its vocabulary. A date is four numbers behind the others: year, month, weekday and days.
 
-    `custom_config`: `left_out` (columns that are not features), `codes` (integers that are categories),
-    `vocabulary_size` and `derived` (expressions by name: their values stand behind the other numbers).
+    `custom_config`: `left_out` (columns that are not features), `codes` (integers that are categories), `dates`
+    (columns with the order of their parts), `derived` (expressions by name: their values stand behind all other
+    numbers), `cleaning` (what is done to texts and numbers before, so that who asks the model without any door of ours
+    gets the same answer) and `vocabulary_size`.
     """
     features = {name: inputs[name] for name in sorted(inputs) if name not in custom_config["left_out"]}
-    codes = set(custom_config["codes"])
-    texts = [name for name, x in features.items() if x.dtype == tf.string or name in codes]
-    numbers = [name for name in features if name not in texts]
-    derived = derive(custom_config.get("derived", {}), lambda n: _number(inputs[n]), lambda n: _text(inputs[n]))
+    codes, dates = set(custom_config["codes"]), custom_config["dates"]
+    cleaning = Cleaning(**custom_config["cleaning"])
+
+    def number_of(name: str) -> tf.Tensor:
+        return _known(_number(inputs[name]), cleaning)
+
+    def text_of(name: str) -> tf.Tensor:
+        return _text(inputs[name], name, cleaning)
+
+    texts = [n for n, x in features.items() if (x.dtype == tf.string or n in codes) and n not in dates]
+    numbers = [n for n in features if n not in texts and n not in dates]
+    parts = {n: date_parts(text_of(n), dates[n]) for n in features if n in dates}
+    derived = derive(custom_config["derived"], number_of, text_of)
     outputs = {}
-    if numbers or derived:
-        outputs[NUMERIC] = _z_scores([*(features[name] for name in numbers), *derived.values()])
+    if columns := [*map(number_of, numbers), *(x for of_date in parts.values() for x in of_date), *derived.values()]:
+        first = {name: len(numbers) + 4 * index for index, name in enumerate(parts)}
+        places = {name: index for index, name in enumerate(numbers)} | first
+        optional = [place for name, place in places.items() if isinstance(features[name], tf.SparseTensor)]
+        outputs[NUMERIC] = _z_scores(tf.stack(columns, axis=1), optional)
     if texts:
         ids = [
             tft.compute_and_apply_vocabulary(
-                _text(features[name]),
+                _escaped(text_of(name)),
                 top_k=custom_config["vocabulary_size"],
                 num_oov_buckets=1,
                 vocab_filename=VOCABULARY.format(number),
@@ -55,8 +73,30 @@ def vocabulary_sizes(transform_output: Any, columns: int) -> tuple[int, ...]:
     return tuple(transform_output.vocabulary_size_by_name(VOCABULARY.format(number)) for number in range(columns))
 
 
-def _z_scores(columns: list[Any]) -> tf.Tensor:
-    packed = tf.stack([_number(x) for x in columns], axis=1)
+def date_parts(texts: tf.Tensor, order: Order) -> tuple[tf.Tensor, ...]:
+    """Return year, month, weekday (0: Monday) and days of dates, each `[batch] float64`; NaN where there is none.
+
+    The days count from 1970: whatever day they counted from, their z-score were the same.
+    """
+    for word, number in MONTHS:
+        texts = tf.strings.regex_replace(texts, word, number)
+    pattern = PATTERNS[order]
+    is_date = tf.strings.regex_full_match(texts, pattern)
+    texts = tf.where(is_date, texts, EXAMPLES[order])
+    year, month, day = (
+        tf.strings.to_number(tf.strings.regex_replace(texts, f"^{pattern}$", rf"\{group}"), tf.int64)
+        for group in GROUPS[order]
+    )
+    is_date = is_date & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
+    # years begin in March, so that the leap day is the last one
+    from_march, march_year = (month + 9) % 12, year - tf.cast(month <= 2, tf.int64)
+    days = 365 * march_year + march_year // 4 - march_year // 100 + march_year // 400
+    days += (153 * from_march + 2) // 5 + day - 1 - 719_468
+    nan = tf.constant(float("nan"), tf.float64)
+    return tuple(tf.where(is_date, tf.cast(x, tf.float64), nan) for x in (year, month, (days + 3) % 7, days))
+
+
+def _z_scores(packed: tf.Tensor, optional: list[int]) -> tf.Tensor:
     # mean and var pass over NaN, so missing values do not shift them. Beam adds up batches in an order of its own: in
     # single precision the last bits would change from run to run, and with them the trained model
     mean = tft.mean(packed, reduce_instance_dims=False)
@@ -65,7 +105,6 @@ def _z_scores(columns: list[Any]) -> tf.Tensor:
     scores = tf.cast(tf.math.divide_no_nan(packed - mean, deviation), tf.float32)
     missing = tf.math.is_nan(packed)
     scores = tf.where(missing, tf.zeros_like(scores), scores)
-    optional = [i for i, x in enumerate(columns) if isinstance(x, tf.SparseTensor)]
     if not optional:
         return scores
     return tf.concat([scores, tf.cast(tf.gather(missing, optional, axis=1), tf.float32)], axis=1)
@@ -79,16 +118,35 @@ def _number(x: Any) -> tf.Tensor:
     return tf.reshape(tf.cast(x, tf.float64), [-1])
 
 
-def _text(x: Any) -> tf.Tensor:
-    """Return `[batch] string`, empty where missing; line breaks are escaped, for a vocabulary is a file of lines."""
+def _known(numbers: tf.Tensor, cleaning: Cleaning) -> tf.Tensor:
+    """Return numbers with those that mean missing, such as -999, as NaN."""
+    for null in cleaning.null_numbers:
+        is_null = tf.equal(tf.cast(numbers, tf.float32), tf.constant(null, tf.float32))
+        numbers = tf.where(is_null, tf.constant(float("nan"), tf.float64), numbers)
+    return numbers
+
+
+def _text(x: Any, name: str, cleaning: Cleaning) -> tf.Tensor:
+    """Return `[batch] string` as `cleaning` has the texts of a column, empty where missing."""
     if isinstance(x, tf.SparseTensor):
         values = x.values if x.dtype == tf.string else tf.as_string(x.values)
         x = _one_column(tf.SparseTensor(x.indices, values, x.dense_shape), "")
     elif x.dtype != tf.string:
         x = tf.as_string(x)
+    x = tf.reshape(x, [-1])
+    x = tf.strings.regex_replace(x, _BLANKS_AROUND, "") if cleaning.trim else x
+    written = x
+    for old, new in cleaning.spellings.get(name, {}).items():
+        written = tf.where(tf.equal(x, old), new, written)
+    is_null = tf.reduce_any(tf.equal(written[:, tf.newaxis], tf.constant([[*cleaning.null_values, ""]])), axis=1)
+    return tf.where(is_null, "", written)
+
+
+def _escaped(texts: tf.Tensor) -> tf.Tensor:
+    """Return texts without line breaks, for a vocabulary is a file of lines."""
     for letter, escaped in (("\\\\", r"\\\\"), ("\n", r"\\n"), ("\r", r"\\r")):
-        x = tf.strings.regex_replace(x, letter, escaped)
-    return tf.reshape(x, [-1])
+        texts = tf.strings.regex_replace(texts, letter, escaped)
+    return texts
 
 
 def _one_column(x: tf.SparseTensor, default: Any) -> tf.Tensor:

@@ -132,7 +132,7 @@ def with_hyperparameters(settings: Settings, hyperparameters: dict[str, Any] | N
 
 def build(settings: Settings, transform_output: Any, features: Sequence[Feature]) -> Any:
     """Return the compiled network that fits the transform graph's outputs."""
-    categorical = sum(feature.kind == "categorical" for feature in features)
+    categorical = sum(feature.kind == "categorical" and feature.name not in settings.dates for feature in features)
     spec = transform_output.transformed_feature_spec()
     return model.build_model(
         settings.model,

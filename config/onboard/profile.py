@@ -14,6 +14,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet
 
 from common.errors import DataError
+from common.tables.cleaning import CODE_LIKE, Cleaning
 from common.tables.columns import ARROW_TYPES, as_texts, decoded, dtype_of
 from common.tables.csv_file import CsvFile
 from common.tables.dialect import check_distinct
@@ -21,11 +22,22 @@ from common.tables.encoding import PARQUET, starts_with
 
 FEW_VALUES = 100
 SAMPLE = 2000
-DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T ]\d{1,2}:\d{2}.*)?|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2})( .*)?")
+MONTH = r"(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
+DATE = re.compile(
+    r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T ]\d{1,2}:\d{2}.*)?|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2})( .*)?"
+    rf"|\d{{1,2}}[- ]{MONTH}[- ,]+(\d{{4}}|\d{{2}})( .*)?|{MONTH} \d{{1,2}},? \d{{4}}( .*)?",
+    re.IGNORECASE,
+)
 DECORATED = re.compile(r"(?=.*[^\d\s])[-+(]?\s*[$€£]?\s*\d[\d\s.,']*\s*[%$€£]?\s*\)?")
+NUMBER = r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$"
 MOST_ODD = 3
+MISSING_WORDS = frozenset(
+    {"", "n/a", "na", "nan", "null", "none", "nil", "missing", "unknown", "unk", "not available", "not applicable"}
+    | {"not known", "no data", "undefined", "n.a", "n. a", "#n/a", "k.a", "nd", "n/d"}
+)
 
 Looks = Literal["plain", "date", "prose", "decorated number", "sequence", "nested"]
+Role = Literal["numeric", "category", "text", "date", "id", "drop", "feature"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,9 @@ class Column:
     minimum: float | None = None
     maximum: float | None = None
     odd: tuple[str, ...] = ()  # texts among numbers that seem to mean: missing
+    strange: tuple[tuple[str, int], ...] = ()  # texts among numbers that do not, and how often: the commonest first
+    words: float = 0.0  # in a text, on average
+    is_whole: bool = False  # whether numbers have no fractions
 
     @property
     def present(self) -> float:
@@ -55,28 +70,38 @@ class Column:
 
 @dataclass(frozen=True)
 class RawTable:
-    """A table as its file has it: the columns that have a name, a CSV's as texts."""
+    """A table as its file has it: the columns that have a name, a CSV's as texts, names without blanks around them."""
 
     path: Path
     table: pa.Table
     format: Literal["csv", "parquet"]
     delimiter: str
     has_unnamed: bool
+    file: CsvFile | None = None
+
+    def texts(self, name: str) -> Any:
+        """Return a column as texts, a Parquet null as the empty one."""
+        dtype_of(name, self.table[name].type)
+        return pc.fill_null(as_texts(decoded(self.table[name])), "")
 
     def counts(self, name: str) -> dict[str, int]:
-        """Return how often each text of a column stands there, exactly as written; a Parquet null is the empty text."""
-        dtype_of(name, self.table[name].type)
-        texts = pc.fill_null(as_texts(decoded(self.table[name])), "")
-        return {pair["values"]: pair["counts"] for pair in pc.value_counts(texts).to_pylist()}
+        """Return how often each text of a column stands there, exactly as written."""
+        return {pair["values"]: pair["counts"] for pair in pc.value_counts(self.texts(name)).to_pylist()}
 
     def copies(self, names: Sequence[str]) -> list[int]:
         """Return how often each different row of some columns is there."""
         counted = self.table.group_by(names).aggregate([(names[0], "count", pc.CountOptions(mode="all"))])
         return counted[f"{names[0]}_count"].to_pylist()
 
+    def place(self, name: str, text: str) -> str:
+        """Return where a text stands first in a column."""
+        row = pc.index(self.texts(name), text).as_py()
+        line = self.file.lines_of([row])[0].rpartition(":")[2] if self.file else ""
+        return f"line {line}" if line else f"row {row + 1}"
+
 
 def read_table(path: Path) -> RawTable:
-    """Read a Parquet file, or a CSV in whatever dialect. Raises DataError with file, line and cure."""
+    """Read a Parquet file, a workbook, or a CSV in whatever dialect. Raises DataError with file, line and cure."""
     if starts_with(path, PARQUET):
         try:
             table = pyarrow.parquet.ParquetFile(path).read()
@@ -86,6 +111,7 @@ def read_table(path: Path) -> RawTable:
         named = [name for name in table.column_names if name]
         return RawTable(path, table.select(named), "parquet", ",", len(named) < table.num_columns)
     file = CsvFile(path)
+    file.dialect = file.dialect.trimmed()
     named = [name for name in file.dialect.names if name]
     converting = pacsv.ConvertOptions(column_types=dict.fromkeys(named, pa.string()), include_columns=named)
     if next(file.rows(), None) is None:
@@ -95,91 +121,106 @@ def read_table(path: Path) -> RawTable:
             table = pacsv.read_csv(stream, *file.arrow_options(), converting)
     except pa.ArrowException as error:
         raise file.explain(error, named) from None
-    return RawTable(path, table, "csv", file.dialect.delimiter, len(named) < len(file.dialect.names))
+    return RawTable(path, table, "csv", file.dialect.delimiter, len(named) < len(file.dialect.names), file)
 
 
-def look(name: str, column: pa.ChunkedArray, null_values: Sequence[str]) -> Column:
-    """Say what a column holds."""
+def look(name: str, column: pa.ChunkedArray, cleaning: Cleaning, role: Role | None = None) -> Column:
+    """Say what a column holds, or what it holds if it is taken for what `role` says."""
     rows, column = len(column), pc.drop_null(decoded(column))
     if pa.types.is_nested(column.type):
         return Column(name, "text", rows, rows - len(column), len(column), "nested")
-    filled, kind, numbers, odd = column, *_typed_numbers(name, column)
-    if numbers is None:
-        texts = as_texts(column)
-        filled = texts.filter(pc.invert(pc.is_in(texts, value_set=pa.array(list(null_values), pa.string()))))
-        kind, numbers, odd = _as_numbers(filled)
-    values = filled if numbers is None else numbers
+    texts = pc.drop_null(cleaning.texts(name, as_texts(column)))
+    values, kind, odd, strange = _typed(name, column, cleaning, role) or _as_numbers(texts, cleaning, role)
     distinct = values.unique()
     few = len(distinct) <= FEW_VALUES
-    span: dict[str, Any] = pc.min_max(numbers).as_py() if numbers is not None and len(numbers) else {}
+    span: dict[str, Any] = pc.min_max(values).as_py() if kind != "text" and len(values) else {}
+    sample = texts.slice(0, SAMPLE).to_pylist()
+    words = sum(len(text.split()) for text in sample) / max(len(sample), 1)
     return Column(
         name=name,
         type=kind,
         rows=rows,
         missing=rows - len(values),
         distinct=len(distinct),
-        looks=_looks_like(filled, numbers, len(distinct)),
+        looks=_looks_like(sample, values, kind, len(distinct), words),
         values=tuple(str(value) for value in sorted(distinct.to_pylist())) if few else (),
         minimum=span.get("min"),
         maximum=span.get("max"),
         odd=odd,
+        strange=strange,
+        words=words,
+        is_whole=kind != "text" and _is_whole(values),
     )
 
 
-Numbers = tuple[Literal["int", "float", "text"], pa.ChunkedArray | None, tuple[str, ...]]
+Typed = tuple[Any, Literal["int", "float", "text"], tuple[str, ...], tuple[tuple[str, int], ...]]
 
 
-def _typed_numbers(name: str, column: pa.ChunkedArray) -> Numbers:
-    """Return the numbers of a column whose file says that it holds some."""
+def _typed(name: str, column: pa.ChunkedArray, cleaning: Cleaning, role: Role | None) -> Typed | None:
+    """Return the numbers of a column whose file says that it holds some; None if it does not."""
     dtype = dtype_of(name, column.type)
-    if dtype == "int":
-        return "int", column.cast(ARROW_TYPES[dtype]), ()
-    if dtype != "float":
-        return "text", None, ()
-    numbers = column.cast(ARROW_TYPES[dtype])
-    return "float", numbers.filter(pc.invert(pc.is_nan(numbers))), ()
+    if role == "text" or (dtype != "int" and dtype != "float"):
+        return None
+    numbers = pc.drop_null(cleaning.without_null_numbers(column.cast(ARROW_TYPES[dtype])))
+    if dtype == "float":
+        numbers = numbers.filter(pc.invert(pc.is_nan(numbers)))
+    if role == "category" and _is_whole(numbers):
+        return numbers.cast(pa.int64()), "int", (), ()
+    return numbers, dtype, (), ()
 
 
-def _as_numbers(filled: pa.ChunkedArray) -> Numbers:
-    """Return the type, the numbers if texts are numbers, and the few texts that are not."""
-    if not len(filled) or pc.any(pc.match_substring_regex(filled, r"^\s*[-+]?0\d")).as_py():
-        return "text", None, ()  # 02139 is a code: as a number it would lose its zero
-    kind, numbers = _cast(filled)
-    if numbers is not None:
-        return kind, numbers, ()
-    is_plain = pc.match_substring_regex(filled, r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$")
-    odd: list[str] = filled.filter(pc.invert(is_plain)).unique().to_pylist()
-    if any(re.search(r"\d", text) for text in odd) or len(odd) > MOST_ODD or 2 * pc.sum(is_plain).as_py() < len(filled):
-        return "text", None, ()
-    trimmed = pc.replace_substring_regex(pc.utf8_trim_whitespace(filled.filter(is_plain)), r"^\+", "")
-    kind, numbers = _cast(trimmed)
-    return kind, numbers, tuple(sorted(odd))
+def _as_numbers(texts: pa.ChunkedArray, cleaning: Cleaning, role: Role | None) -> Typed:
+    """Return texts as numbers if they are some, with the texts that are none; else as texts."""
+    if role == "text":
+        return texts, "text", (), ()
+    numbers = cleaning.numbers(texts)
+    kind = cleaning.narrowest(texts)
+    if kind == "float" and role in ("category", "date") and _is_whole(cleaning.typed(texts, kind)):
+        kind = "int"
+    if kind in ("int", "float") and _is_finite(cleaning.typed(texts, kind)):
+        return cleaning.typed(texts, kind), kind, (), ()
+    is_number = pc.fill_null(pc.match_substring_regex(numbers, NUMBER), False)
+    share = pc.sum(is_number).as_py() / len(texts) if len(texts) else 0.0
+    has_codes = pc.any(pc.match_substring_regex(numbers, CODE_LIKE)).as_py()
+    if (has_codes or 2 * share < 1) and role != "numeric":
+        return texts, "text", (), ()
+    counts = {
+        pair["values"]: pair["counts"] for pair in pc.value_counts(texts.filter(pc.invert(is_number))).to_pylist()
+    }
+    odd = tuple(sorted(counts))
+    plain = texts.filter(is_number)
+    kind = cleaning.narrowest(plain) if len(plain) else None
+    if kind in ("int", "float") and (role == "numeric" or _mean_missing(odd)):
+        return cleaning.typed(plain, kind), kind, odd, ()
+    return texts, "text", (), tuple(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
-def _cast(texts: pa.ChunkedArray) -> tuple[Literal["int", "float", "text"], pa.ChunkedArray | None]:
-    try:
-        return "int", texts.cast(pa.int64())
-    except pa.ArrowInvalid:
-        pass
-    try:
-        numbers = texts.cast(pa.float64())
-    except pa.ArrowInvalid:
-        return "text", None
-    return ("float", numbers) if pc.all(pc.is_finite(numbers)).as_py() else ("text", None)
+def _is_whole(numbers: Any) -> bool:
+    return bool(pc.all(pc.equal(pc.floor(numbers), numbers)).as_py())
 
 
-def _looks_like(filled: pa.ChunkedArray, numbers: pa.ChunkedArray | None, distinct: int) -> Looks:
-    if numbers is not None:
-        if not pa.types.is_integer(numbers.type) or distinct != len(numbers):
+def _is_finite(numbers: Any) -> bool:
+    return pa.types.is_integer(numbers.type) or bool(pc.all(pc.is_finite(numbers)).as_py())
+
+
+def _mean_missing(texts: Sequence[str]) -> bool:
+    """Return whether texts among numbers seem to mean that there is none: usual words, or up to three of any."""
+    others = [text for text in texts if text.casefold().strip(" .-_*") not in MISSING_WORDS]
+    return not others or (len(texts) <= MOST_ODD and not any(re.search(r"\d", text) for text in others))
+
+
+def _looks_like(
+    sample: Sequence[str], values: Any, kind: Literal["int", "float", "text"], distinct: int, words: float
+) -> Looks:
+    if kind != "text":
+        if kind == "float" or distinct != len(values):
             return "plain"
-        span = pc.min_max(numbers).as_py()
+        span = pc.min_max(values).as_py()
         return "sequence" if span["max"] - span["min"] + 1 == distinct > 10 else "plain"
-    sample = [text.strip() for text in filled.slice(0, SAMPLE).to_pylist()]
     if not sample:
         return "plain"
-    if sum(DATE.fullmatch(text) is not None for text in sample) >= 0.9 * len(sample):
+    if sum(DATE.fullmatch(text.strip()) is not None for text in sample) >= 0.9 * len(sample):
         return "date"
-    if sum(DECORATED.fullmatch(text) is not None for text in sample) >= 0.9 * len(sample) and distinct > 10:
+    if sum(DECORATED.fullmatch(text.strip()) is not None for text in sample) >= 0.9 * len(sample) and distinct > 10:
         return "decorated number"
-    words = sum(len(text.split()) for text in sample) / len(sample)
-    return "prose" if words >= 4 and distinct > 0.2 * len(filled) else "plain"
+    return "prose" if words >= 4 and distinct > 0.2 * len(values) else "plain"

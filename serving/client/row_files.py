@@ -6,7 +6,7 @@ import csv
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
@@ -14,72 +14,142 @@ from typing import Any, BinaryIO, TextIO
 import numpy as np
 
 from common.errors import DataError
+from common.tables.cleaning import Cleaning
 from common.tables.columns import safe_text
-from common.tables.csv_file import CsvFile, ragged, read_rows, undecodable
-from common.tables.encoding import PARQUET, open_file, starts_with, utf8_stream
-from common.text import MISSING_CODE, NULL_TEXTS, with_point
+from common.tables.csv_file import CsvFile, Fault, ragged, read_rows, undecodable
+from common.tables.dialect import Dialect
+from common.tables.encoding import PARQUET, open_file, starts_with
+from common.text import MISSING_CODE
 from serving.client.errors import InvalidRequest, ModelNotFound
 from serving.client.types import DEFAULT_SIGNATURE, NEWEST, Metadata, ModelClient, Outputs, Signature, VersionSpec
-from serving.repository.layout import STABLE, TRAINING
+from serving.repository.layout import STABLE
+from serving.repository.rules import Rules
 
 CHUNK_ROWS = 1024
 _TRUE, _FALSE = ("true", "1"), ("false", "0")
 Readers = Mapping[str, Callable[[Any], Any]]
 
 
+class BadRow(ValueError):
+    """A row cannot be predicted. `column` is empty where the row as a whole is wrong."""
+
+    def __init__(self, number: int, column: str, what: str, got: object) -> None:
+        self.number, self.column, self.what, self.got = number, column, what, got
+        place = f"row {number}, column {column}" if column else f"row {number}"
+        super().__init__(f"{place}: {what}, got: {repr(got)[:80]}")
+
+
 @dataclass(frozen=True)
 class Chunk:
-    """Some rows as columns. `first` is the number of the first; `read_bytes` how far into the file they reach."""
+    """Some rows as columns, with their numbers in the file, and those that cannot be predicted.
 
-    first: int
+    `read_bytes`: how far into the file they reach.
+    """
+
+    numbers: list[int]
     columns: dict[str, list[Any]]
+    bad: list[BadRow]
     read_bytes: int
-
-    def __len__(self) -> int:
-        return len(next(iter(self.columns.values())))
 
 
 def read_chunks(
-    path: Path, signature: Signature, chunk_rows: int = CHUNK_ROWS, null_texts: Collection[str] | None = None
+    path: Path, signature: Signature, rules: Rules | None = None, chunk_rows: int = CHUNK_ROWS
 ) -> Iterator[Chunk]:
     """Yield a file's rows, at least one, numbered from 1, with the signature's inputs only.
 
-    `null_texts` mean: missing; without them the usual ones do where a number belongs. Raises DataError with file, row
-    and column: a column is missing, or a value does not fit its input's type.
+    Without a version's rules, the usual marks mean missing where a number belongs. Raises DataError if the file cannot
+    be read, or lacks a column that must be given.
     """
-    readers = {name: reader_of(info.dtype) for name, info in signature.inputs.items()}
-    usual = {name: () if read is _text else NULL_TEXTS for name, read in readers.items()}
-    nulls = usual if null_texts is None else dict.fromkeys(readers, null_texts)
+    reading = Reading.of(signature, rules)
     with open_file(path) as raw:
-        rows = _rows(path, raw, readers)
-        first = 1
-        while chunk := list(islice(rows, chunk_rows)):
-            yield Chunk(first, _columns(path, first, chunk, readers, nulls), raw.tell())
-            first += len(chunk)
-    if first == 1:
+        unnumbered, reading = _opened(path, raw, reading)
+        rows, number = enumerate(unnumbered, start=1), 0
+        while taken := list(islice(rows, chunk_rows)):
+            chunk = Chunk([], {name: [] for name in reading.readers}, [], raw.tell())
+            for number, row in taken:
+                try:
+                    values = reading.values(number, row)
+                except BadRow as bad:
+                    chunk.bad.append(bad)
+                else:
+                    chunk.numbers.append(number)
+                    for name, value in values.items():
+                        chunk.columns[name].append(value)
+            yield chunk
+    if not number:
         raise DataError(f"{path} holds no rows", wanted="a row at least", fix="export it again")
 
 
-def _rows(path: Path, raw: BinaryIO, readers: Readers) -> Iterator[Mapping[str, Any]]:
+@dataclass(frozen=True)
+class Reading:
+    """How each input's values are read, and held to the version's rules if those are known."""
+
+    readers: Readers
+    cleaning: Cleaning
+    rules: Rules | None
+
+    @staticmethod
+    def of(signature: Signature, rules: Rules | None) -> Reading:
+        readers = {name: reader_of(info.dtype) for name, info in signature.inputs.items()}
+        return Reading(readers, rules.cleaning if rules else Cleaning(trim=False), rules)
+
+    @property
+    def needed(self) -> list[str]:
+        """The columns without which nothing can be predicted."""
+        return [name for name in self.readers if not (self.rules and self.rules.is_optional(name))]
+
+    def values(self, number: int, row: Mapping[str, Any] | Fault) -> dict[str, Any]:
+        """Return a row as the model takes it. Raises BadRow."""
+        if isinstance(row, Fault):
+            raise BadRow(number, "", row.what, row.got)
+        values = {}
+        for name, read in self.readers.items():
+            if name not in row and name in self.needed:
+                raise BadRow(number, name, "a value must be given", None)
+            given = row.get(name)
+            try:
+                value = read(self._cleaned(name, given))
+                value = read(None) if value in self.cleaning.null_numbers and value is not True else value
+            except (TypeError, ValueError) as error:
+                raise BadRow(number, name, str(error), given) from None
+            if self.rules and (what := self.rules.broken(name, value)):
+                raise BadRow(number, name, what, given)
+            values[name] = value
+        return values
+
+    def _cleaned(self, name: str, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        if self.readers[name] is not _text:
+            return self.cleaning.number(value)
+        return self.rules.text(name, value) if self.rules else value
+
+
+Rows = Iterator[Mapping[str, Any] | Fault]
+
+
+def _opened(path: Path, raw: BinaryIO, reading: Reading) -> tuple[Rows, Reading]:
+    """Return a file's rows, and how its texts are to be read."""
     if path.suffix.lower() == ".json":
-        return _json_rows(path, raw)
-    return _parquet_rows(path, raw, readers) if starts_with(path, PARQUET) else _csv_rows(path, raw, readers)
+        return _json_rows(path, raw), reading
+    if starts_with(path, PARQUET):
+        return _parquet_rows(path, raw, reading), reading
+    file = CsvFile(path)
+    dialect = file.dialect.matched(reading.readers)
+    _require(path, reading, dialect.names)
+    if dialect.has_decimal_commas:
+        reading = replace(reading, cleaning=reading.cleaning.with_decimal_commas)
+    return _csv_rows(path, file.decoded(raw), dialect, reading), reading
 
 
-def _csv_rows(path: Path, raw: BinaryIO, readers: Readers) -> Iterator[Mapping[str, Any]]:
-    dialect = CsvFile(path).dialect.matched(readers)
-    _require(path, readers, dialect.names)
-    numbers = [name for name, read in readers.items() if read is not _text] if dialect.has_decimal_commas else []
-    for line, values in read_rows(utf8_stream(raw, str(path)), dialect, str(path), strict=True):
+def _csv_rows(path: Path, stream: BinaryIO, dialect: Dialect, reading: Reading) -> Rows:
+    for _line, values in read_rows(stream, dialect, str(path), strict=True):
         row = dict(zip(dialect.columns, values, strict=False))
-        if fault := ragged(values, dialect) or undecodable(readers, [row[name] for name in readers]):
-            raise fault.at([f"{path}:{line}"])
-        for name in numbers:
-            row[name] = with_point(row[name])
-        yield row
+        read = [name for name in reading.readers if name in row]
+        yield ragged(values, dialect) or undecodable(read, [row[name] for name in read]) or row
 
 
-def _parquet_rows(path: Path, raw: BinaryIO, readers: Readers) -> Iterator[Mapping[str, Any]]:
+def _parquet_rows(path: Path, raw: BinaryIO, reading: Reading) -> Rows:
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -87,7 +157,9 @@ def _parquet_rows(path: Path, raw: BinaryIO, readers: Readers) -> Iterator[Mappi
 
     try:
         file = parquet.ParquetFile(raw)
-        _require(path, readers, file.schema_arrow.names)
+        present = file.schema_arrow.names
+        _require(path, reading, present)
+        readers = {name: read for name, read in reading.readers.items() if name in present}
         for batch in file.iter_batches(CHUNK_ROWS, columns=[*readers]):
             columns = {name: decoded(batch[name]) for name in readers}
             values = [
@@ -98,7 +170,7 @@ def _parquet_rows(path: Path, raw: BinaryIO, readers: Readers) -> Iterator[Mappi
         raise DataError(f"{path} cannot be read as Parquet", got=error, fix="write it again") from None
 
 
-def _json_rows(path: Path, raw: BinaryIO) -> Iterator[Mapping[str, Any]]:
+def _json_rows(path: Path, raw: BinaryIO) -> Rows:
     """Yield a list of objects, bare or as `instances`."""
     try:
         content = json.loads(raw.read())
@@ -107,34 +179,16 @@ def _json_rows(path: Path, raw: BinaryIO) -> Iterator[Mapping[str, Any]]:
     rows = content.get("instances") if isinstance(content, dict) else content
     if not isinstance(rows, list):
         raise DataError(f"{path} holds no list of rows", wanted='[{"column": value, …}, …], bare or as "instances"')
-    for number, row in enumerate(rows, start=1):
-        if not isinstance(row, dict):
-            raise DataError(f"{path}: row {number} is not an object", got=json.dumps(row)[:80])
-        yield row
+    for row in rows:
+        yield row if isinstance(row, dict) else Fault("this is not an object", json.dumps(row), "an object", "")
 
 
-def _columns(
-    path: Path, first: int, rows: list[Mapping[str, Any]], readers: Readers, nulls: Mapping[str, Collection[str]]
-) -> dict[str, list[Any]]:
-    columns: dict[str, list[Any]] = {name: [] for name in readers}
-    for number, row in enumerate(rows, start=first):
-        if not row.keys() >= readers.keys():
-            _require(path, readers, row, where=f": row {number}")
-        for name, read in readers.items():
-            value = row[name]
-            try:
-                columns[name].append(read(None if isinstance(value, str) and value in nulls[name] else value))
-            except (TypeError, ValueError) as error:
-                raise DataError(f"{path}: row {number}, column {name}: {error}", got=repr(value)[:80]) from None
-    return columns
-
-
-def _require(path: Path, needed: Readers, present: Collection[str], where: str = "") -> None:
-    if missing := [name for name in needed if name not in present]:
+def _require(path: Path, reading: Reading, present: Collection[str]) -> None:
+    if missing := [name for name in reading.needed if name not in present]:
         raise DataError(
-            f"{path}{where}: columns are missing",
+            f"{path}: columns are missing",
             got=", ".join(missing),
-            wanted=f"the model's {len(needed)} inputs; others are left out",
+            wanted=f"the model's {len(reading.readers)} inputs; others are left out",
         )
 
 
@@ -218,11 +272,11 @@ def predict_file(
     *,
     root: Path,
     as_json: bool = False,
-) -> int:
-    """Write row number, outputs and version for every row of a file, as CSV or as a line of JSON each; return how many.
+) -> tuple[int, int]:
+    """Write row number, outputs and version for each row of a file that can be predicted, as CSV or a line of JSON.
 
-    What means missing is read from the version's folder under `root`, if it is there. Raises what the client and
-    `read_chunks` raise; rows written by then are right.
+    Return how many were and how many were not. How rows are read is told by the version's folder under `root`, if it is
+    there. Raises what the client and `read_chunks` raise; rows written by then are right.
     """
     pinned, metadata = resolve(client, model, version_spec)
     if DEFAULT_SIGNATURE not in metadata.signatures:
@@ -231,30 +285,24 @@ def predict_file(
         )
     signature = metadata.signatures[DEFAULT_SIGNATURE]
     writer = csv.writer(out, lineterminator="\n")
-    rows = 0
-    for chunk in read_chunks(path, signature, null_texts=trained_null_texts(root / model / str(metadata.version))):
+    rows = bad = 0
+    for chunk in read_chunks(path, signature, Rules.of_version(root / model / str(metadata.version))):
+        bad += len(chunk.bad)
+        report(chunk)
+        if not chunk.numbers:
+            continue
         table = as_table(client.predict(model, chunk.columns, pinned), signature)
         names = ["row", *table, "version"]
         if not rows and not as_json:
             writer.writerow(map(safe_text, names))
-        for number, values in enumerate(zip(*table.values(), strict=True), start=chunk.first):
+        for number, values in zip(chunk.numbers, zip(*table.values(), strict=True), strict=True):
             row = [number, *values, metadata.version]
             if as_json:
                 out.write(json.dumps(dict(zip(names, row, strict=True))) + "\n")
             else:
                 writer.writerow(safe_text(value) if isinstance(value, str) else value for value in row)
-        rows += len(chunk)
-        report(chunk)
-    return rows
-
-
-def trained_null_texts(folder: Path) -> frozenset[str] | None:
-    """Return the texts that meant missing in the training data of a version; None where that is not known."""
-    try:
-        training = json.loads((folder / TRAINING).read_text(encoding="utf-8"))
-        return frozenset(training["settings"]["data"]["null_values"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        rows += len(chunk.numbers)
+    return rows, bad
 
 
 def as_table(outputs: Outputs, signature: Signature) -> dict[str, list[Any]]:

@@ -273,13 +273,14 @@ def test_each_row_can_be_had_as_json(served: Served) -> None:
 
 
 @pytest.mark.slow
-def test_a_wrong_value_is_told_and_no_file_is_left(served: Served, tmp_path: Path) -> None:
+def test_a_row_that_breaks_a_rule_is_told_and_left_out(served: Served, tmp_path: Path) -> None:
     bad = tmp_path / "bad.csv"
     bad.write_text(DATA.read_text().replace("17.99,", '"17,99",', 1))
     done = served.run("predict", MODEL, "--file", bad, "--out", tmp_path / "out.csv")
     assert done.exit_code == 3
-    assert "row 1, column radius_mean: this is not a number\n  got: '17,99'" in done.output
-    assert not (tmp_path / "out.csv").exists()
+    assert "row 1, column radius_mean: this is not a number, got: '17,99'" in done.output
+    assert "568 rows, 1 left out" in done.output
+    assert [row["row"] for row in csv.DictReader((tmp_path / "out.csv").open())] == [str(n) for n in range(2, 570)]
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from common.text import DECIMAL_COMMA
+from common.tables.cleaning import Cleaning
 from webapp.models.catalog import ModelVersion
 from webapp.predict.validation import FieldRules, Refused, rules_of
 from webapp.types import MAX_PROBLEMS, Problem
@@ -51,17 +51,12 @@ class _Column:
 
 
 def check_table(
-    model_version: ModelVersion,
-    table: Any,
-    numbers: Sequence[int] | NDArray[np.int64],
-    *,
-    has_decimal_commas: bool = False,
+    model_version: ModelVersion, table: Any, numbers: Sequence[int] | NDArray[np.int64], cleaning: Cleaning
 ) -> CheckedTable:
-    """Return a table of texts as columns. A row is left out if a value breaks a rule."""
+    """Return texts as columns, numbers as `cleaning` reads them. A row is left out if a value breaks a rule."""
     rules = rules_of(model_version)
     texts = {rule.name: _texts_of(table, rule.name) for rule in rules}
-    nulls = _Nulls.of(model_version.null_values)
-    columns = {rule.name: _column(rule, texts[rule.name], nulls, has_decimal_commas) for rule in rules}
+    columns = {rule.name: _column(rule, texts[rule.name], cleaning) for rule in rules}
     problems = [
         (int(numbers[index]), rule.problem(reason, texts[rule.name][index].as_py(), int(numbers[index])))
         for rule in rules
@@ -85,37 +80,25 @@ def check_table(
     )
 
 
-@dataclass(frozen=True)
-class _Nulls:
-    """The texts that mean: missing. Most files have none that is a number."""
-
-    texts: frozenset[str]
-    array: Any
-    has_numbers: bool
-
-    @staticmethod
-    def of(texts: frozenset[str]) -> _Nulls:
-        array = pa.array(sorted(texts), pa.string())
-        return _Nulls(texts, array, pc.any(pc.match_substring_regex(array, DECIMAL)).as_py())
-
-    def among(self, texts: Any) -> Mask:
-        return _mask(pc.is_in(texts, value_set=self.array))
-
-
-def _column(rule: FieldRules, texts: Any, nulls: _Nulls, has_decimal_commas: bool) -> _Column:
-    if has_decimal_commas and not rule.is_text:
-        texts = pc.replace_substring_regex(texts, DECIMAL_COMMA, r"\1.\2")
-    values, is_sure = _texts(rule, texts) if rule.is_text else _numbers(rule, texts)
-    if not is_sure.all() or nulls.has_numbers or rule.is_text:
-        is_null = nulls.among(texts)
-        is_sure &= ~is_null
-        if not rule.field.required:
-            _put(values, np.flatnonzero(is_null), rule.blank)
-            is_sure |= is_null
+def _column(rule: FieldRules, texts: Any, cleaning: Cleaning) -> _Column:
+    if rule.is_text:
+        is_known = pc.is_in(texts, value_set=pa.array(sorted(rule.allowed), pa.string()))
+        cleaned = pc.if_else(is_known, texts, cleaning.texts(rule.name, texts))
+    else:
+        if (quick := _plain_numbers(rule, texts, cleaning)) is not None:
+            return quick
+        cleaned = cleaning.numbers(texts)
+    is_null = _mask(pc.is_null(cleaned))
+    cleaned = pc.fill_null(cleaned, "")
+    values, is_sure = _texts(rule, cleaned) if rule.is_text else _numbers(rule, cleaned, cleaning)
+    is_sure &= ~is_null
+    if not rule.field.required:
+        _put(values, np.flatnonzero(is_null), rule.blank)
+        is_sure |= is_null
     unsure = np.flatnonzero(~is_sure)
-    encoded = texts.take(pa.array(unsure)).dictionary_encode()
+    encoded = cleaned.take(pa.array(unsure)).dictionary_encode()
     codes = np.array(encoded.indices)
-    read = [_read(rule, text, nulls) for text in encoded.dictionary.to_pylist()]
+    read = [_read(rule, text) for text in encoded.dictionary.to_pylist()]
     is_refused = np.array([isinstance(value, Refused) for value in read], np.bool_)[codes]
     for index, code in zip(unsure[~is_refused].tolist(), codes[~is_refused].tolist(), strict=True):
         values[index] = read[code]
@@ -124,28 +107,38 @@ def _column(rule: FieldRules, texts: Any, nulls: _Nulls, has_decimal_commas: boo
     return _Column(values, _unseen(rule, values), wrong, [rules[code] for code in codes[is_refused].tolist()])
 
 
-def _read(rule: FieldRules, text: str, nulls: _Nulls) -> Any:
+def _read(rule: FieldRules, text: str) -> Any:
     try:
-        return rule.read(None) if text.strip() in nulls.texts else rule.read_text(text)
+        return rule.read_text(text)
     except Refused as refused:
         return refused
 
 
-def _numbers(rule: FieldRules, texts: Any) -> tuple[NDArray[Any], Mask]:
+def _plain_numbers(rule: FieldRules, texts: Any, cleaning: Cleaning) -> _Column | None:
+    """Return a column in which every text is a plain number that is surely right, else None."""
+    if not rule.takes_floats or not cleaning.takes_points or rule.is_date:
+        return None
+    with suppress(pa.ArrowInvalid):
+        values = np.array(pc.cast(texts, pa.float64()))
+        if ((values >= rule.low) & (values <= rule.high)).all():
+            return _Column(values, _unseen(rule, values), np.zeros(0, np.int64), [])
+    return None
+
+
+def _numbers(rule: FieldRules, texts: Any, cleaning: Cleaning) -> tuple[NDArray[Any], Mask]:
     """Return `[rows]` numbers, int64 for codes, and which of them are surely right."""
     kind = pa.int64() if rule.dtype == "DT_INT64" else pa.float64()
-    if rule.takes_floats:
-        with suppress(pa.ArrowInvalid):
-            values = np.array(pc.cast(texts, kind))
-            return values, (values >= rule.low) & (values <= rule.high)
     is_number = pc.match_substring_regex(texts, DECIMAL if rule.takes_floats else WHOLE)
     cast = pc.cast(pc.if_else(is_number, texts, pa.scalar(None, pa.string())), kind)
     values = np.array(pc.fill_null(cast, 0))
-    return values, _mask(is_number) & (values >= rule.low) & (values <= rule.high)
+    is_sure = _mask(is_number) & (values >= rule.low) & (values <= rule.high)
+    if cleaning.null_numbers:
+        is_sure &= ~np.isin(values, cleaning.null_numbers)
+    return values, is_sure & (not rule.is_date)
 
 
 def _texts(rule: FieldRules, texts: Any) -> tuple[list[str], Mask]:
-    if rule.allowed:
+    if rule.allowed or rule.is_date:  # a date is looked at by itself
         is_sure = pc.is_in(texts, value_set=pa.array(sorted(rule.allowed), pa.string()))
     else:
         is_sure = pc.invert(pc.match_substring_regex(texts, PADDED))

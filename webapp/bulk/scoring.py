@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from common.tables.cleaning import Cleaning
 from common.tables.columns import safe_text, safe_texts
 from common.tables.dialect import Dialect
 from common.text import nearest
@@ -84,8 +85,9 @@ def score_csv(
     _require(model_version, blocks.dialect.names)
     writer = _Writer(model_version, blocks.dialect, result)
     logged_rows = upload.logged_rows.get(model_version.version, 0)
-    commas = blocks.dialect.has_decimal_commas
-    job = _Job(predictor, model_version, choice, request_info, writer, commas, reference, logged_rows)
+    cleaning = model_version.cleaning
+    cleaning = cleaning.with_decimal_commas if blocks.dialect.has_decimal_commas else cleaning
+    job = _Job(predictor, model_version, choice, request_info, writer, cleaning, reference, logged_rows)
     _run(job, blocks, upload, report)
     result.flush()
     return BulkResult(
@@ -138,7 +140,7 @@ class _Job:
     choice: Choice
     asked: RequestInfo
     writer: _Writer
-    has_decimal_commas: bool
+    cleaning: Cleaning
     reference_column: str  # empty: there is none
     logged_rows: int
     rows: int = 0
@@ -149,8 +151,7 @@ class _Job:
 
     def taken(self, block: Block) -> Iterator[_Chunk]:
         """Note what is wrong with a block and yield the rest of it."""
-        commas = self.has_decimal_commas
-        checked = check_table(self.model_version, block.table, block.numbers, has_decimal_commas=commas)
+        checked = check_table(self.model_version, block.table, block.numbers, self.cleaning)
         self._note(block, checked)
         table = block.table.filter(pa.array(checked.is_good))
         references = _references(table[self.reference_column]) if self.reference_column else []
@@ -196,7 +197,9 @@ class _Writer:
 
     def __init__(self, model_version: ModelVersion, dialect: Dialect, file: BinaryIO) -> None:
         self._model_version, self._file, self._delimiter = model_version, file, dialect.delimiter
-        self._is_number = {f.name for f in model_version.fields if f.dtype != "string"}
+        # a number holds no letter that must be quoted, unless 1,234 is one and commas part the columns
+        is_plain = self._delimiter not in (model_version.cleaning.thousands, model_version.cleaning.decimal)
+        self._is_number = {f.name for f in model_version.fields if f.dtype != "string" and is_plain}
         self._said = {name: safe_text(name) for name in model_version.classes}
         per_class = [f"probability_{name}" for name in model_version.classes] if model_version.positive is None else []
         ours = ["label", "probability", *per_class, "version", "warnings"]

@@ -20,6 +20,8 @@ from pydantic import ValidationError
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from common.errors import ConfigError, DataError
+from common.tables.cleaning import Cleaning
+from common.tables.dates import Order
 from config import schema
 from config.load import CONFIG_NAME, load_settings
 from config.schema import Kind
@@ -135,6 +137,7 @@ class Field:
     value_names: Mapping[str, str] = dataclasses.field(default_factory=dict)  # what people call a code
     minimum: float | None = None
     maximum: float | None = None
+    date_order: Order | None = None  # of a date's parts
 
     @property
     def is_code(self) -> bool:
@@ -172,8 +175,8 @@ class ModelVersion:
     folder: Path
     has_packed: bool  # all fields are quantities: a row is one line of a float32 matrix
     class_names: Mapping[str, str]  # what people call a class; one that is not there: as it is
+    cleaning: Cleaning  # how the training data's texts were read
     derived: Mapping[str, str] = dataclasses.field(default_factory=dict)  # what it computes from the fields, and how
-    null_values: frozenset[str] = frozenset({""})  # texts that meant missing in the training data
 
     @cached_property
     def by_name(self) -> dict[str, Field]:
@@ -274,7 +277,7 @@ class Catalog:
             evaluation=_json(folder / EVALUATION),
             folder=folder,
             has_packed=all(field.kind == "numeric" for field in fields),
-            null_values=frozenset({"", *trained.data.null_values}),
+            cleaning=trained.data.cleaning,
             class_names=shown.class_names,
             derived=trained.derived,
         )
@@ -319,6 +322,7 @@ def _fields(folder: Path, trained: Settings, names: Iterable[str], shown: Settin
                 value_names=display.values,
                 minimum=feature.minimum,
                 maximum=feature.maximum,
+                date_order=trained.dates.get(feature.name),
             )
         )
     return tuple(fields)

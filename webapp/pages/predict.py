@@ -12,7 +12,6 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from common.errors import DataError, VouchError
 from common.tables.dialect import records
-from common.text import with_point
 from webapp import wording
 from webapp.auth import requires
 from webapp.http.errors import page_with
@@ -168,9 +167,10 @@ def problem_links(inputs: Sequence[Input]) -> list[tuple[str, str]]:
 
 
 def with_points(model_version: ModelVersion, texts: Mapping[str, str]) -> dict[str, str]:
-    """Return a form's texts with the decimal commas of its numbers as points, where they can mean nothing else."""
-    decimals = {field.name for field in model_version.fields if field.dtype == "float"}
-    return {name: with_point(text) if name in decimals else text for name, text in texts.items()}
+    """Return a form's texts with its numbers as they are read: a decimal comma as a point, say."""
+    cleaning, fields = model_version.cleaning.with_decimal_commas, model_version.by_name
+    numbers = {name for name in texts if name in fields and fields[name].dtype != "string"}
+    return {name: (cleaning.number(text) or text) if name in numbers else text for name, text in texts.items()}
 
 
 def as_text(value: Any) -> str:

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from common.tables.cleaning import Cleaning
+from common.tables.dates import is_date
 from common.text import MISSING_CODE, nearest
 from serving.client.row_files import reader_of
 from webapp.models.catalog import Field, ModelVersion, plain
@@ -49,17 +51,22 @@ class FieldRules:
     allowed: frozenset[str]  # texts; empty: any
     blank: Any  # stands for: missing
     dtype: str  # of the signature's input
+    cleaning: Cleaning
 
     @cached_property
     def quick(self) -> tuple[str, tuple[type, ...], float, float, float, float]:
         """Name; types of which a value from low to high is right as it is; low, high; the same two as seen."""
-        is_listed = self.is_text or self.field.stats.seen is not None
+        is_listed = self.is_text or self.field.stats.seen is not None or self.cleaning.null_numbers or self.is_date
         kinds = () if is_listed else (float, int) if self.takes_floats else (int,)
         return self.name, kinds, self.low, self.high, self.seen_low, self.seen_high
 
+    @property
+    def is_date(self) -> bool:
+        return self.field.date_order is not None
+
     def read(self, value: Any) -> Any:
         """Return a JSON value as it is sent to the model. Raises Refused."""
-        if value is None or (self.is_text and value == ""):
+        if value is None:
             return self._missing()
         if self.is_text:
             return self._text(value)
@@ -71,15 +78,17 @@ class FieldRules:
             if not value.is_integer():
                 raise Refused(WHOLE)
             value = int(value)
+        if value in self.cleaning.null_numbers:
+            return self._missing()
         if not self.low <= value <= self.high:
             raise Refused(self._range(value))
-        return value
+        return self._date(value)
 
     def read_text(self, text: str) -> Any:
         """Return a text, of a form or a file, as it is sent to the model. Raises Refused."""
         if self.is_text:
-            return self.read(self._fitting(text))
-        text = text.strip()
+            return self.read(text)
+        text = self.cleaning.number(text)
         if not text:
             return self.read(None)
         try:
@@ -104,8 +113,15 @@ class FieldRules:
         return Problem(self.name, rule, shown(got), self.field.example, row)
 
     def _fitting(self, text: str) -> str:
-        """Return a text without the space around it, unless it was trained with."""
-        return text if text in self.allowed or text in (self.field.stats.seen or ()) else text.strip()
+        """Return a text as the version's settings have it, unless it was trained with as it is."""
+        is_known = text in self.allowed or text in (self.field.stats.seen or ())
+        return text if is_known else self.cleaning.text(self.name, text)
+
+    def _date(self, value: Any) -> Any:
+        order = self.field.date_order
+        if order and not is_date(str(value), order):
+            raise Refused(f"must be a date such as {self.field.example}")
+        return value
 
     def _missing(self) -> Any:
         if self.field.required:
@@ -115,6 +131,9 @@ class FieldRules:
     def _text(self, value: Any) -> str:
         if not isinstance(value, str):
             raise Refused(TEXT)
+        value = self._fitting(value)
+        if not value:
+            return self._missing()
         if self.allowed and value not in self.allowed:
             values = self.field.values
             more = f" or {len(values) - LISTED} others" if len(values) > LISTED else ""
@@ -123,7 +142,7 @@ class FieldRules:
             value.encode()
         except UnicodeEncodeError:
             raise Refused(UNICODE) from None
-        return value
+        return self._date(value)
 
     def _range(self, value: float) -> str:
         low, high = self.field.minimum, self.field.maximum
@@ -136,7 +155,7 @@ class FieldRules:
 
 @lru_cache(maxsize=64)
 def rules_of(model_version: ModelVersion) -> tuple[FieldRules, ...]:
-    return tuple(map(_rules, model_version.fields))
+    return tuple(_rules(field, model_version.cleaning) for field in model_version.fields)
 
 
 def shown(value: Any) -> str:
@@ -150,7 +169,7 @@ def shown(value: Any) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _rules(field: Field) -> FieldRules:
+def _rules(field: Field, cleaning: Cleaning) -> FieldRules:
     largest: float = LARGEST_FLOAT if field.dtype == "float" else LARGEST_CODE if field.is_code else LARGEST_WHOLE
     stats, is_text = field.stats, field.dtype == "string"
     low, high = field.minimum, field.maximum
@@ -166,6 +185,7 @@ def _rules(field: Field) -> FieldRules:
         allowed=frozenset(field.values) if is_text else frozenset(),
         blank="" if is_text else MISSING_CODE if field.is_code else math.nan,
         dtype="DT_STRING" if is_text else "DT_INT64" if field.is_code else "DT_FLOAT",
+        cleaning=cleaning,
     )
 
 

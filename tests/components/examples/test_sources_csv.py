@@ -88,7 +88,8 @@ def test_an_index_without_a_name_may_be_ignored(csv_source: Make, rows: Rows) ->
         pytest.param(["1", "2", "three"], ["1", "2", "three"], id="text"),
         pytest.param(["true", "false", ""], ["true", "false", None], id="bool-is-text"),
         pytest.param(["2020-01-01", "2020-01-02", "NA"], ["2020-01-01", "2020-01-02", None], id="date-is-text"),
-        pytest.param(["99999999999999999999", "1", "2"], [1e20, 1.0, 2.0], id="beyond-int64"),
+        pytest.param(["99999999999999999999", "1", "2"], ["99999999999999999999", "1", "2"], id="beyond-int64"),
+        pytest.param(["007", "1", "2"], ["007", "1", "2"], id="leading-zero"),
         pytest.param(["", "NA", ""], [None, None, None], id="nothing"),
     ],
 )

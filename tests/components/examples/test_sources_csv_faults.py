@@ -27,7 +27,7 @@ def consume(source: Source, asked: ReadRequest) -> int:
         pytest.param(b"\n\n", {}, ["the file is empty"], id="blank-lines-only"),
         pytest.param("x,y\n1,a\n".encode("utf-16-le"), {}, ["zero bytes", "save it as CSV UTF-8"], id="no-mark"),
         pytest.param(b"PAR1...", {}, ["is a Parquet file", "data.format: parquet"], id="parquet"),
-        pytest.param(b"PK\x03\x04...", {}, ["an Excel workbook", "'CSV UTF-8'"], id="xlsx"),
+        pytest.param(b"PK\x03\x04...", {}, ["no Excel workbook", "'CSV UTF-8'"], id="xlsx"),
         pytest.param(b"x y\n1 a\n", {}, ["no column 'y'", "only blanks"], id="blanks-between-columns"),
         pytest.param(b"x,x,y\n1,2,a\n", {}, ["column 'x' stands 2 times", "rename"], id="duplicate-column"),
         pytest.param(b"x;y;z\n1;a;2\n", {}, ["data.csv:1: the delimiter", "data.delimiter: ';'"], id="semicolon"),
@@ -57,7 +57,9 @@ def consume(source: Source, asked: ReadRequest) -> int:
         pytest.param(b"x,y\n1,a\n2,\n3,NA\n", {}, ["data.csv:3 (and: ", "label 'y' is missing"], id="missing-labels"),
         pytest.param(b"g,x,y\np,1,a\n,2,b\n", {"group_by": "g"}, ["data.csv:3: group 'g'"], id="missing-group"),
         pytest.param(b"x,y\n1,a\n2,c\n", {}, ["data.csv:3", "an unknown class", "'c'"], id="unknown-class"),
-        pytest.param(b"x,y\n1,a\n2, b\n", {}, ["data.csv:3", "got: ' b'", "did you mean 'b'?"], id="blank"),
+        pytest.param(
+            b"x,y\n1,a\n2, b\n", {"trim": False}, ["data.csv:3", "got: ' b'", "did you mean 'b'?"], id="blank"
+        ),
         pytest.param(b'x,y\n1,a\n"2,b\n3,a\n', {}, ["data.csv:3"], id="open-quote"),
         pytest.param(b'x,y\n1,a\n"2,b\n' + b"3,a\n" * 50_000, {}, ["data.csv:3", "close the quote"], id="far"),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keyword
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from common.tables.cleaning import Cleaning
 from config.schema import Feature
 
 pytestmark = pytest.mark.slow
@@ -98,6 +99,9 @@ def export(features: list[Feature], label: str, folder: Path) -> Exported:
     custom = {
         "left_out": [label],
         "codes": [f.name for f in features if (f.kind, f.dtype) == ("categorical", "int")],
+        "dates": {},
+        "derived": {},
+        "cleaning": asdict(Cleaning()),
         "vocabulary_size": 100,
     }
     with tft_beam.Context(temp_dir=str(folder / "temp")):

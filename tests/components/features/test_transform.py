@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 pytestmark = pytest.mark.slow
-CUSTOM = {"left_out": ["label"], "codes": ["ward"], "vocabulary_size": 1000}
+CUSTOM = {
+    "left_out": ["label"],
+    "codes": ["ward"],
+    "vocabulary_size": 1000,
+    "dates": {"admitted": "dmy"},
+    "derived": {},
+    "cleaning": {"null_values": ["", "?", "-999"], "spellings": {"colour": {"Red": "red"}}},
+}
 TRAIN = [
     # wide: required; small: required; constant; optional numbers; text; optional text; codes; optional codes as text
     {
@@ -20,6 +27,7 @@ TRAIN = [
         "colour": "red",
         "shape": "round",
         "ward": 3,
+        "admitted": "1.2.2020",
         "label": "a",
     },
     {
@@ -31,6 +39,7 @@ TRAIN = [
         "colour": "red",
         "shape": None,
         "ward": 3,
+        "admitted": "2.2.2020",
         "label": "b",
     },
     {
@@ -42,6 +51,7 @@ TRAIN = [
         "colour": "blue",
         "shape": "square",
         "ward": 11,
+        "admitted": "3 Mar 2021 08:15",
         "label": "a",
     },
     {
@@ -53,11 +63,13 @@ TRAIN = [
         "colour": "green",
         "shape": "round",
         "ward": None,
+        "admitted": None,
         "label": "b",
     },
 ]
 NUMBERS = ["constant", "never", "optional", "small", "wide"]  # Transform hands inputs over in this order
-OPTIONAL = ["never", "optional"]
+PARTS = ["year", "month", "weekday", "days"]  # of `admitted`
+OPTIONAL = ["never", "optional", "admitted"]
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +83,13 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Any:
     from components.features.transform import preprocessing_fn
 
     required = dict.fromkeys(("wide", "small", "constant"), tf.float32) | {"colour": tf.string, "label": tf.string}
-    optional = {"optional": tf.float32, "never": tf.float32, "shape": tf.string, "ward": tf.int64}
+    optional = {
+        "optional": tf.float32,
+        "never": tf.float32,
+        "shape": tf.string,
+        "ward": tf.int64,
+        "admitted": tf.string,
+    }
     spec = {name: tf.io.FixedLenFeature([], dtype) for name, dtype in required.items()}
     spec |= {name: tf.io.VarLenFeature(dtype) for name, dtype in optional.items()}
     metadata = dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(spec))
@@ -117,7 +135,7 @@ def number(out: dict[str, Any], name: str) -> Any:
 
 
 def missing(out: dict[str, Any], name: str) -> Any:
-    return out["numeric"][:, len(NUMBERS) + OPTIONAL.index(name)]
+    return out["numeric"][:, len(NUMBERS) + len(PARTS) + OPTIONAL.index(name)]
 
 
 def code(out: dict[str, Any], name: str) -> Any:
@@ -127,7 +145,7 @@ def code(out: dict[str, Any], name: str) -> Any:
 def test_numbers_travel_packed_and_categories_as_ids(transform: Any) -> None:
     out = transform(TRAIN)
     assert set(out) == {"numeric", "categorical"}
-    assert (out["numeric"].shape, out["numeric"].dtype) == ((4, len(NUMBERS) + len(OPTIONAL)), np.float32)
+    assert (out["numeric"].shape, out["numeric"].dtype) == ((4, len(NUMBERS) + len(PARTS) + len(OPTIONAL)), np.float32)
     assert (out["categorical"].shape, out["categorical"].dtype) == ((4, 3), np.int64)
 
 
@@ -172,6 +190,43 @@ def test_integer_codes_are_categories(transform: Any) -> None:
     first, second, third, absent = code(transform(TRAIN), "ward")
     assert first == second != third
     assert absent not in (first, third)
+
+
+def test_blanks_marks_of_gaps_and_spellings_mean_the_same_to_the_graph(transform: Any) -> None:
+    """Who asks the model server itself sends what stands in the file."""
+    raw = [
+        {**TRAIN[0], "colour": " Red\u00a0", "shape": "\tround ", "optional": -999.0},
+        {**TRAIN[0], "colour": "?", "shape": " ? ", "optional": None},
+    ]
+    clean = [{**TRAIN[0], "optional": None}, {**TRAIN[0], "colour": "", "shape": None, "optional": None}]
+    for key, values in transform(clean).items():
+        np.testing.assert_array_equal(transform(raw)[key], values)
+
+
+def test_a_date_is_year_month_weekday_and_days(transform: Any) -> None:
+    parts = np.array([[2020, 2, 5, 18_293], [2020, 2, 6, 18_294], [2021, 3, 2, 18_689]], np.float64)
+    wanted = (parts - parts.mean(axis=0)) / parts.std(axis=0)
+    out = transform(TRAIN)
+    np.testing.assert_allclose(out["numeric"][:3, len(NUMBERS) : len(NUMBERS) + 4], wanted, rtol=1e-5)
+    np.testing.assert_array_equal(out["numeric"][3, len(NUMBERS) : len(NUMBERS) + 4], 0)
+    np.testing.assert_array_equal(missing(out, "admitted"), [0, 0, 0, 1])
+    odd = transform([{**TRAIN[0], "admitted": text} for text in ("soon", "1.13.2020", "2020-02-01")])
+    np.testing.assert_array_equal(missing(odd, "admitted"), 1)
+
+
+@pytest.mark.parametrize("order", ["ymd", "dmy", "mdy"])
+def test_days_and_weekdays_are_python_s(order: Any) -> None:
+    from datetime import date, timedelta
+
+    import tensorflow as tf
+
+    from components.features.transform import date_parts
+
+    formats = {"ymd": "%Y-%m-%d", "dmy": "%d.%m.%Y", "mdy": "%b %d, %Y"}
+    days = [date(1899, 12, 25) + timedelta(997 * n) for n in range(120)]
+    parts = date_parts(tf.constant([day.strftime(formats[order]) for day in days]), order)
+    wanted = [(d.year, d.month, d.weekday(), (d - date(1970, 1, 1)).days) for d in days]
+    assert [tuple(int(value) for value in row) for row in zip(*(part.numpy() for part in parts), strict=True)] == wanted
 
 
 def test_columns_left_out_do_not_matter(transform: Any) -> None:

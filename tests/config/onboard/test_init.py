@@ -3,7 +3,7 @@ from __future__ import annotations
 import gzip
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ from sklearn.datasets import load_iris
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from common.errors import ConfigError, DataError
-from components.examples.blocks import read_request
+from components.examples.blocks import Block, read_request
 from components.examples.sources import open_source
 from config.load import load_settings
-from config.onboard.init import OnboardResult, onboard
+from config.onboard.init import Wishes, onboard
+from config.onboard.result import OnboardResult
 from config.schema import model_features, read_schema
 from config.settings import Settings
 from tests.support.paths import ROOT
@@ -38,7 +39,9 @@ def init(tmp_path: Path) -> Init:
             table.to_csv(file, index=False, sep=sep)
         else:
             file.write_bytes(table if isinstance(table, bytes) else table.encode())
-        return onboard(file, label=label, out=tmp_path / "config", **options)
+        rest = {key: options.pop(key) for key in ("name", "force") if key in options}
+        options["roles"] = dict.fromkeys(options.pop("ids", ()), "id") | options.get("roles", {})
+        return onboard(file, label=label, wishes=Wishes(**options), out=tmp_path / "config", **rest)
 
     return run
 
@@ -49,11 +52,15 @@ def toy(**columns: Sequence[Any]) -> pd.DataFrame:
     return pd.DataFrame({"x": random.normal(size=ROWS).round(3), "y": ["no", "no", "yes", "no"] * 50, **columns})
 
 
-def read_as_examples(result: OnboardResult) -> pa.Table:
+def blocks_of(result: OnboardResult) -> Iterator[Block]:
     """Read the source as ExampleGen does, by the files that were written."""
     settings = load_settings(result.config)
     request = read_request(settings, read_schema(result.schema))
-    return pa.Table.from_batches([b.batch for b in open_source([settings.data.source], "", request).blocks()])
+    return open_source([settings.data.source], "", request).blocks()
+
+
+def read_as_examples(result: OnboardResult) -> pa.Table:
+    return pa.Table.from_batches([block.batch for block in blocks_of(result)])
 
 
 def read(result: OnboardResult) -> tuple[Settings, dict[str, schema_pb2.Feature]]:
@@ -206,8 +213,134 @@ def test_a_class_called_none_is_not_missing(init: Init) -> None:
     result = init(toy(y=["None", "Apnea", "Insomnia", "None"] * 50))
     settings, _ = read(result)
     assert settings.data.classes == ("Apnea", "Insomnia", "None")
-    assert "None" not in settings.data.null_values
+    assert "None" in settings.data.null_values, "in the other columns it does"
     assert read_as_examples(result)["y"].null_count == 0
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "settings", "told"),
+    [
+        pytest.param(
+            ["a", "b", "B", "b"] * 50,
+            {"a": 50, "b": 150},
+            {"label_map": {"B": "b"}},
+            "'B' (50 rows) as 'b'",
+            id="capitals",
+        ),
+        pytest.param(
+            ["a", "b", None, "b"] * 50,
+            {"a": 50, "b": 100},
+            {"drop_unlabelled": True},
+            "50 rows hold nothing for 'y' (line 4)",
+            id="no label",
+        ),
+        pytest.param(
+            ["a", "b"] * 97 + ["c", "c", "d", "d", "e", "e"],
+            {"a": 97, "b": 97, "other": 6},
+            {"merge_rare_classes": "other"},
+            "'c': 2, 'd': 2, 'e': 2",
+            id="rare classes",
+        ),
+    ],
+)
+def test_labels_are_cleaned_by_settings_that_say_why(
+    init: Init, labels: list[Any], classes: dict[str, int], settings: dict[str, Any], told: str
+) -> None:
+    result = init(toy(y=labels))
+    data = load_settings(result.config).data
+    assert (dict(result.classes), data.classes) == (classes, tuple(classes))
+    assert {key: getattr(data, key) for key in settings} == settings
+    assert told in str(result)
+    rows = [block.labelled(read_request(load_settings(result.config), None)).batch for block in blocks_of(result)]
+    counted = pd.Series(pa.Table.from_batches(rows)["y"].to_pylist()).value_counts()
+    assert counted.to_dict() == classes
+
+
+def test_labels_are_merged_as_told(init: Init) -> None:
+    result = init(toy(y=["0", "1", "2", "3"] * 50), label_map={"0": "no", "1": "yes", "2": "yes", "3": "yes"})
+    settings, _ = read(result)
+    assert (settings.data.classes, settings.data.positive) == (("no", "yes"), "yes")
+    assert settings.data.label_map == {"0": "no", "1": "yes", "2": "yes", "3": "yes"}
+    with pytest.raises(ConfigError, match="did you mean '1'"):
+        init(toy(y=["0", "1"] * 100), label_map={"1.": "yes"}, force=True)
+
+
+def test_categories_that_differ_by_capitals_are_written_as_the_commonest(init: Init) -> None:
+    result = init(toy(sex=["male", "female", "Male", "male"] * 50, gene=["a", "A"] * 100))
+    settings, schema = read(result)
+    assert settings.data.spellings == {"sex": {"Male": "male"}}
+    assert list(schema["sex"].string_domain.value) == ["female", "male"]
+    assert list(schema["gene"].string_domain.value) == ["A", "a"]
+    assert "'sex': 'Male', 50 rows, is read as 'male'" in str(result)
+    assert read_as_examples(result)["sex"].to_pylist()[:4] == ["male", "female", "male", "male"]
+
+
+def test_quantities_of_a_small_table_are_no_ids_but_pointed_at(init: Init) -> None:
+    votes = np.random.default_rng(5).permutation(90_000)[:58]
+    result = init(toy().head(58).assign(votes=votes))
+    assert result.features == ("x", "votes")
+    assert "'votes' differs in every row" in str(result)
+
+
+def test_a_group_is_proposed_where_ids_come_back(init: Init) -> None:
+    result = init(toy(ID=[f"p{i % 190}" for i in range(ROWS)]))
+    assert "10 of 200 rows repeat one" in result.ignored["ID"]
+    assert "--group-by ID" in result.ignored["ID"]
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "told"),
+    [
+        pytest.param("first", [f"n{i % 40}" for i in range(ROWS)], "who somebody is", id="first names"),
+        pytest.param("Last Name", [f"n{i % 40}" for i in range(ROWS)], "--drop 'Last Name'", id="last names"),
+        pytest.param("Comments", [f"not seen in nest {i % 9}" for i in range(ROWS)], "holds sentences", id="sentences"),
+        pytest.param("brand name", ["a", "b"] * 100, "", id="names of things"),
+    ],
+)
+def test_people_and_sentences_are_pointed_at(init: Init, column: str, values: list[str], told: str) -> None:
+    result = init(toy(**{column: values}))
+    assert column in result.features
+    assert (told in str(result)) if told else ("look at" not in str(result))
+
+
+def test_what_is_told_of_a_column_holds_against_every_guess(init: Init) -> None:
+    table = toy(
+        number=range(1000, 1000 + ROWS),
+        size=np.linspace(0, 1, ROWS).round(3),
+        ward=np.arange(ROWS) % 4 + 1,
+        note=[f"word {i}" for i in range(ROWS)],
+    )
+    roles = {"number": "feature", "size": "drop", "ward": "category", "note": "text"}
+    settings, schema = read(init(table, roles=roles))
+    assert settings.data.ignore == ("size",)
+    assert settings.categorical == ("ward",)
+    assert {name: feature.type for name, feature in schema.items() if name not in "xy"} == {
+        "number": schema_pb2.INT,
+        "ward": schema_pb2.INT,
+        "note": schema_pb2.BYTES,
+    }
+    assert not schema["note"].string_domain.value
+
+
+def test_dates_that_cannot_be_read_are_told_with_their_line(init: Init) -> None:
+    days = ["2026-01-31", "31.02.2026", *["2026-02-01", "2026-02-03"] * 99]
+    with pytest.raises(DataError, match=r"'31\.02\.2026' \(line 3\)"):
+        init(toy(day=days), roles={"day": "date"})
+
+
+def test_a_workbook_is_read_as_its_first_sheet(init: Init, tmp_path: Path) -> None:
+    path = tmp_path / "book.xlsx"
+    table = toy(count=np.arange(ROWS) % 37, day=pd.date_range("2024-01-01", periods=ROWS), zip=["00501", "02139"] * 100)
+    table.to_excel(path, index=False)
+    result = onboard(path, label="y", out=tmp_path / "config")
+    assert (result.features, [*result.ignored]) == (("x", "count", "zip"), ["day"])
+    rows = read_as_examples(result)
+    assert rows.slice(0, 2).to_pydict() == {
+        "x": pytest.approx(table["x"][:2].tolist()),
+        "y": ["no", "no"],
+        "count": [0, 1],
+        "zip": ["00501", "02139"],
+    }
 
 
 def test_useless_columns_are_ignored_with_the_reason(init: Init) -> None:
@@ -317,7 +450,7 @@ def test_integers_that_may_be_codes_are_pointed_out(init: Init) -> None:
         pytest.param(["no", "yes", "yes", "yes"], "yes", id="yes though commoner"),
         pytest.param(["True", "False", "True", "True"], "True", id="true"),
         pytest.param([0, 1, 1, 1], "1", id="one"),
-        pytest.param([1, 2, 2, 2], "1", id="one and two"),
+        pytest.param([1, 2, 2, 2], "2", id="one and two"),
         pytest.param(["Positive", "negative", "Positive", "negative"], "Positive", id="positive"),
         pytest.param(["left", "right", "right", "right"], "left", id="rarer"),
         pytest.param(["left", "right", "left", "right"], "right", id="equal: the last"),
@@ -433,8 +566,6 @@ def test_nothing_is_overwritten_unless_forced(init: Init) -> None:
         pytest.param(toy(y=[f"c{i % 60}" for i in range(ROWS)]), {}, "too many classes", id="sixty classes"),
         pytest.param(toy(y=["a"] * ROWS), {}, "every row has the same label", id="one class"),
         pytest.param(toy(y=["a"] * 197 + ["b"] * 3), {}, "'b': 3", id="rare class"),
-        pytest.param(toy(y=["a", "b", "B", "b"] * 50), {}, "differ only by", id="capitals"),
-        pytest.param(toy(y=["a", "b", None, "b"] * 50), {}, "50 of 200", id="no label in some rows"),
         pytest.param(toy(z=["1", "2", "no", "4"] * 50), {}, "also a class", id="class among numbers"),
         pytest.param(toy()[["y"]], {}, "no column to learn from", id="label alone"),
         pytest.param(toy(x=range(ROWS)), {}, "Counts the rows", id="nothing but an id"),
@@ -446,7 +577,7 @@ def test_nothing_is_overwritten_unless_forced(init: Init) -> None:
         pytest.param("x,y\n" + "1,a\n2,b\n" * 50 + "3,a,9\n", {}, "toy.csv:102: .*\n.*got: 3 values", id="ragged"),
         pytest.param("x,y\n" + "1,a\n2,b\n" * 50 + "3\n", {}, "toy.csv:102: .*\n.*got: 1 values", id="short row"),
         pytest.param("x y\n" + "1 a\n2 b\n" * 50, {}, "only blanks part the columns", id="blanks"),
-        pytest.param(b"PK\x03\x04...", {}, "an Excel workbook.*\n.*\n.*'CSV UTF-8'", id="workbook"),
+        pytest.param(b"PK\x03\x04...", {}, "no Excel workbook.*\n.*\n.*\n.*'CSV UTF-8'", id="workbook"),
         pytest.param(b"PAR1...", {}, "cannot be read as Parquet", id="torn parquet"),
         pytest.param(gzip.compress(TEXT.encode())[:-9], {}, "the gzip file is damaged", id="torn gzip"),
         pytest.param("1.5,a\n2.5,b\n" * 50, {}, "has no column 'y'", id="no header"),

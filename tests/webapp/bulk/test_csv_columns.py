@@ -13,6 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from common.tables.cleaning import Cleaning
 from common.text import MISSING_CODE
 from tests.support.web.models import Made
 from webapp.bulk.csv_columns import CheckedTable, check_table
@@ -68,16 +69,16 @@ def table(made: Made, rows: int, **columns: Sequence[str]) -> Any:
     return pa.table({name: pa.array(list(values), pa.string()) for name, values in (given | columns).items()})
 
 
-def by_the_rules(rule: FieldRules, text: str, model_version: ModelVersion) -> Any:
+def by_the_rules(rule: FieldRules, text: str) -> Any:
     """What becomes of one text, or why nothing does."""
     try:
-        return rule.read(None) if text.strip() in model_version.null_values else rule.read_text(text)
+        return rule.read_text(text)
     except Refused as refused:
         return refused
 
 
 def check(model_version: ModelVersion, given: Any) -> CheckedTable:
-    return check_table(model_version, given, range(2, given.num_rows + 2))
+    return check_table(model_version, given, range(2, given.num_rows + 2), model_version.cleaning)
 
 
 def test_texts_become_what_the_model_takes(model_version: ModelVersion, made: dict[str, Made]) -> None:
@@ -101,7 +102,7 @@ def test_a_column_is_held_to_the_same_rules_as_a_form(
         checked = check(model_version, table(made["patients"], 0, **(repeated | {rule.name: texts})))
         got = iter(list(checked.columns[rule.name]))
         for text, is_good in zip(texts, checked.is_good, strict=True):
-            value = by_the_rules(rule, text, model_version)
+            value = by_the_rules(rule, text)
             assert is_good != isinstance(value, Refused)
             if is_good:
                 taken = next(got)
@@ -137,8 +138,28 @@ def test_what_is_missing_has_its_code(model_version: ModelVersion, made: dict[st
 
 def test_a_number_can_mean_missing(model_version: ModelVersion, made: dict[str, Made]) -> None:
     given = table(made["patients"], 2, cholesterol=["-999", "200"])
-    checked = check(replace(model_version, null_values=frozenset({"", "-999"})), given)
+    checked = check(replace(model_version, cleaning=Cleaning(null_values=("-999",))), given)
     np.testing.assert_array_equal(checked.columns["cholesterol"], [math.nan, 200.0])
+
+
+@pytest.mark.parametrize(
+    ("cleaning", "texts", "wanted"),
+    [
+        pytest.param({"thousands": ","}, ["1,234.5", "60,219", "12"], [1234.5, 60219, 12], id="thousands"),
+        pytest.param({"thousands": ".", "decimal": ","}, ["1.234,5", "1.234", "7,5"], [1234.5, 1234, 7.5], id="German"),
+        pytest.param({"thousands": " ", "decimal": ","}, ["1\u202f234,5", "12,5"], [1234.5, 12.5], id="French"),
+        pytest.param({"percent": True}, ["12.5%", "7 %", "3"], [12.5, 7, 3], id="percent"),
+        pytest.param({"null_values": ["-999"]}, ["-999.0", "-999", "5"], [math.nan, math.nan, 5], id="-999"),
+    ],
+)
+def test_numbers_are_read_as_the_training_data_s_were(
+    model_version: ModelVersion, made: dict[str, Made], cleaning: dict[str, Any], texts: list[str], wanted: list[float]
+) -> None:
+    version = replace(model_version, cleaning=Cleaning(**cleaning))
+    checked = check(version, table(made["patients"], len(texts), cholesterol=texts))
+    np.testing.assert_array_equal(checked.columns["cholesterol"], wanted)
+    [rule] = [rule for rule in rules_of(version) if rule.name == "cholesterol"]
+    np.testing.assert_array_equal([rule.read_text(text) for text in texts], wanted)
 
 
 def test_a_column_that_may_be_missing_need_not_be_there(model_version: ModelVersion, made: dict[str, Made]) -> None:
@@ -158,7 +179,7 @@ def test_decimal_commas_are_read_where_no_comma_parts_the_columns(
     model_version: ModelVersion, made: dict[str, Made]
 ) -> None:
     given = table(made["patients"], 4, pressure=["120,5", " +99,25 ", "1.234,5", "1,2,3"])
-    checked = check_table(model_version, given, range(2, 6), has_decimal_commas=True)
+    checked = check_table(model_version, given, range(2, 6), model_version.cleaning.with_decimal_commas)
     assert checked.columns["pressure"].tolist() == [120.5, 99.25]
     assert [(p.row, p.got) for p in checked.problems] == [(4, "1.234,5"), (5, "1,2,3")]
     assert check(model_version, given).wrong == 4

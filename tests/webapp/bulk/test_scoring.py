@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 from common.errors import VouchError
 from serving.client.errors import BadAnswer, ModelNotFound, ModelServerDown
+from serving.repository.layout import TRAINING
 from tests.support.web.fake_model_server import FakeModelServer, probabilities_of
 from tests.support.web.models import Made, labels_of, make_version, release
 from tests.support.web.predicting import ASKED, Bench
@@ -211,6 +214,27 @@ def test_a_file_of_excel_in_a_country_with_decimal_commas(bench: Bench, made: di
     assert (result.rows, result.failed) == (plain.rows, plain.failed) == (20, 0)
     assert [row["probability"] for row in rows_of(tmp_path, ";")] == scores
     assert "," in rows_of(tmp_path, ";")[0]["radius"]
+
+
+def test_thousands_are_read_as_in_the_training_data_and_written_as_they_came(
+    webapp_root: Path, fake: FakeModelServer, made: dict[str, Made], tmp_path: Path
+) -> None:
+    shutil.copytree(webapp_root / "serving" / "patients", tmp_path / "serving" / "patients")
+    training = tmp_path / "serving" / "patients" / "1" / TRAINING
+    told = json.loads(training.read_text())
+    told["settings"]["data"]["thousands"] = ","
+    training.write_text(json.dumps(told))
+    bench = Bench(tmp_path / "serving", fake.url)
+    file = content(made["patients"], 3).decode().splitlines()
+    place = file[0].split(",").index("cholesterol")
+    rows = list(csv.reader(file[1:]))
+    out = io.StringIO()
+    csv.writer(out).writerows([file[0].split(","), *([*r[:place], "1,234.5", *r[place + 1 :]] for r in rows)])
+    result = score(bench, "patients", out.getvalue().encode(), tmp_path)
+    bench.close()
+    assert (result.rows, result.failed) == (3, 0)
+    assert [row["cholesterol"] for row in rows_of(tmp_path)] == ["1,234.5"] * 3
+    assert {row["version"] for row in rows_of(tmp_path)} == {"1"}
 
 
 def test_a_model_that_is_not_there_is_not_found(bench: Bench, tmp_path: Path) -> None:

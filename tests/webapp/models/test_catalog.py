@@ -48,7 +48,7 @@ def test_a_card_says_what_the_version_takes_and_gives(catalog: Catalog) -> None:
     assert not model_version.has_packed
     assert model_version.manifest.version == 1
     assert model_version.evaluation["overall"]["rows"] == 60
-    assert "NA" in model_version.null_values
+    assert "NA" in model_version.cleaning.null_values
 
 
 def test_more_than_two_classes_have_no_positive_one(catalog: Catalog) -> None:
