@@ -21,9 +21,9 @@ from common.tables.dialect import Dialect
 from common.tables.encoding import PARQUET, open_file, starts_with
 from common.text import MISSING_CODE
 from serving.client.errors import InvalidRequest, ModelNotFound
+from serving.client.rules import Rules
 from serving.client.types import DEFAULT_SIGNATURE, NEWEST, Metadata, ModelClient, Outputs, Signature, VersionSpec
 from serving.repository.layout import STABLE
-from serving.repository.rules import Rules
 
 CHUNK_ROWS = 1024
 _TRUE, _FALSE = ("true", "1"), ("false", "0")

@@ -14,9 +14,9 @@ import pytest
 from common.errors import DataError
 from common.text import MISSING_CODE
 from serving.client.row_files import as_table, read_chunks
+from serving.client.rules import Rules
 from serving.client.types import Signature, TensorInfo
 from serving.repository.layout import SCHEMA, TRAINING
-from serving.repository.rules import Rules
 
 TYPES = {"x": "DT_FLOAT", "code": "DT_INT64", "text": "DT_STRING", "flag": "DT_BOOL"}
 SIGNATURE = Signature({name: TensorInfo(dtype, (-1,)) for name, dtype in TYPES.items()}, {})
