@@ -14,6 +14,7 @@ from bs4 import BeautifulSoup, Tag
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from common.tables.cleaning import Cleaning
 from tests.support.web.apps import App, csrf_token
 from tests.support.web.fake_model_server import FakeModelServer
 from tests.support.web.models import Made
@@ -76,7 +77,9 @@ def test_categories_are_picked_and_numbers_are_typed(visitor: FlaskClient) -> No
 
 def test_codes_are_picked_by_what_people_call_them() -> None:
     ward = Field("ward", "categorical", "int", True, ("0", "1"), "Ward", "", "", "", Stats(), {"1": "surgery"})
-    model_version = SimpleNamespace(fields=(ward,), groups=(("", (ward,)),))
+    model_version = SimpleNamespace(
+        fields=(ward,), groups=(("", (ward,)),), by_name={"ward": ward}, cleaning=Cleaning()
+    )
     [shown] = inputs_of(model_version, {"ward": "1"})  # type: ignore[arg-type]
     assert (shown.value, shown.options) == ("1", (("0", "0"), ("1", "surgery (1)")))
 
