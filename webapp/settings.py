@@ -95,6 +95,11 @@ class WebSettings(Frozen):
     metrics_networks: tuple[str, ...] = Field(
         ("127.0.0.0/8", "::1/128"), description="With auth: networks that may read /metrics without a login."
     )
+    metrics_token: SecretStr = Field(
+        SecretStr(""),
+        description="With auth: who sends this as `Authorization: Bearer …` reads /metrics and /version from anywhere, "
+        f"as Prometheus does by `credentials_file`; at least {WEAK_SECRET_BYTES} random bytes.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "WARNING", description="Of the app's log on standard error; INFO: a line for each request, too."
     )
@@ -127,6 +132,13 @@ class WebSettings(Frozen):
         except ValueError:
             raise ValueError(f"{text!r} is no rate; wanted such as: 600 per minute; 20 per second") from None
         return text
+
+    @field_validator("metrics_token")
+    @classmethod
+    def _check_token(cls, token: SecretStr) -> SecretStr:
+        if 0 < len(token.get_secret_value().encode()) < WEAK_SECRET_BYTES:
+            raise ValueError(f"should have at least {WEAK_SECRET_BYTES} bytes: openssl rand -base64 48")
+        return token
 
     @model_validator(mode="after")
     def _check(self) -> WebSettings:

@@ -53,7 +53,7 @@ _filter = MaskingFilter()  # one for the process, as logging is
 
 def install(settings: WebSettings) -> None:
     """Mask all records from now on, whatever logger and handler they go through."""
-    secrets = (settings.secret_key, settings.previous_secret_key, settings.database_url)
+    secrets = (settings.secret_key, settings.previous_secret_key, settings.database_url, settings.metrics_token)
     _filter.secrets |= {secret.get_secret_value() for secret in secrets}
     _filter.secrets -= {""}
     make = logging.getLogRecordFactory()

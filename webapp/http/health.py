@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import ipaddress
 import subprocess
 from contextlib import suppress
@@ -95,8 +96,21 @@ def metrics() -> Response:
 
 
 def _check_may_watch() -> None:
-    if services().settings.auth and not _is_near(request.remote_addr) and identity().role < Role.VIEWER:
-        raise Forbidden("this is not for everybody", fix="log in, or name the network: VOUCH_METRICS_NETWORKS")
+    if (
+        not services().settings.auth
+        or _is_near(request.remote_addr)
+        or _has_token(request.headers.get("Authorization"))
+    ):
+        return
+    if identity().role < Role.VIEWER:
+        raise Forbidden(
+            "this is not for everybody", fix="log in, or name the network or a token: VOUCH_METRICS_NETWORKS, …_TOKEN"
+        )
+
+
+def _has_token(header: str | None) -> bool:
+    token = services().settings.metrics_token.get_secret_value()
+    return bool(token) and hmac.compare_digest((header or "").encode(), f"Bearer {token}".encode())
 
 
 @lru_cache(maxsize=1)

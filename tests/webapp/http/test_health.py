@@ -11,6 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
+from common.errors import ConfigError
 from tests.support.web.apps import App
 from tests.support.web.fake_model_server import FakeModelServer, Mood
 from tests.support.web.models import Made, make_version, release
@@ -116,3 +117,32 @@ def test_metrics_and_version_of_a_guarded_app_are_for_this_machine_and_for_users
     assert client.get(path, environ_overrides={"REMOTE_ADDR": "127.0.0.1"}).status_code == 200
     assert client.get(path, environ_overrides={"REMOTE_ADDR": "203.0.113.5"}).status_code in (401, 403)
     assert client.get("/livez", environ_overrides={"REMOTE_ADDR": "203.0.113.5"}).status_code == 200
+
+
+TOKEN = "k7Vw2pQ9sXz4Lm8Rt1Yb6Nc3Hd5Jf0Ga"
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/version"])
+@pytest.mark.parametrize(
+    ("setting", "header", "may_read"),
+    [
+        (TOKEN, f"Bearer {TOKEN}", True),
+        (TOKEN, "Bearer another", False),
+        (TOKEN, TOKEN, False),
+        (TOKEN, "Bearer ", False),
+        ("", "Bearer ", False),
+    ],
+    ids=["right", "wrong", "no bearer", "empty", "none is set"],
+)
+def test_from_elsewhere_a_token_reads_them(
+    make_app: Callable[..., App], path: str, setting: str, header: str, may_read: bool
+) -> None:
+    app, _ = make_app(auth=True, secret_key=GOOD_SECRET, metrics_token=setting)
+    sent = {"REMOTE_ADDR": "203.0.113.5", "HTTP_AUTHORIZATION": header}
+    assert (app.test_client().get(path, environ_overrides=sent).status_code == 200) is may_read
+    assert app.test_client().get("/api/v1/models", environ_overrides=sent).status_code == 401, "and nothing else"
+
+
+def test_a_short_token_is_refused(make_app: Callable[..., App]) -> None:
+    with pytest.raises(ConfigError, match="VOUCH_METRICS_TOKEN: should have at least 32 bytes"):
+        make_app(auth=True, secret_key=GOOD_SECRET, metrics_token="short")
