@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
 from serving.repository.drift_reference import Categories, Numbers
 
@@ -59,7 +59,7 @@ def compare_numbers(reference: Numbers, values: NDArray[Any]) -> NumberDifferenc
     first, last = np.searchsorted(values, edges[0], "left"), np.searchsorted(values, edges[-1], "right")
     under = float(edges[0]) * first - values[:first].sum(dtype=np.float64)
     over = values[last:].sum(dtype=np.float64) - float(edges[-1]) * (rows - last)
-    return NumberDifference(ks, float(stats.kstwobign.sf(ks * math.sqrt(effective))), within + (under + over) / rows)
+    return NumberDifference(ks, float(special.kolmogorov(ks * math.sqrt(effective))), within + (under + over) / rows)
 
 
 def compare_categories(reference: Categories, counts: Mapping[str, int]) -> CategoryDifference:
@@ -96,9 +96,9 @@ def compare_shares(count: int, rows: int, trained: int, trained_rows: int, *, on
     """
     if not only_more and count + trained > (rows + trained_rows) / 2:
         count, trained = rows - count, trained_rows - trained
-    marked = stats.binom(count + trained, rows / (rows + trained_rows))
-    more = float(marked.sf(count - 1))
-    return min(1.0, more) if only_more else min(1.0, 2 * more, 2 * float(marked.cdf(count)))
+    marked, share = count + trained, rows / (rows + trained_rows)
+    more = float(stats.binom.sf(count - 1, marked, share))
+    return min(1.0, more) if only_more else min(1.0, 2 * more, 2 * float(stats.binom.cdf(count, marked, share)))
 
 
 def share_bounds(count: int, rows: int) -> tuple[float, float]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from common.errors import DataError
 from common.text import nearest
@@ -49,19 +50,20 @@ def _clean(table: Table, shift: Shift, rows: int, chance: np.random.Generator) -
 
 
 def _covariate(table: Table, shift: Shift, rows: int, chance: np.random.Generator) -> tuple[Columns, list[str]]:
-    """Choose among many rows those that are high in a number, by some standard deviations in the mean.
+    """Choose among many rows those that are high in a number, whose normal score's mean moves by the size.
 
     Rows keep their labels, so that what a row means stays as it was.
     """
     name = _chosen(table.numbers, shift, "number")
     columns, labels = table.population.draw(POOL * rows, chance)
     values = np.array([np.nan if value is None else float(value) for value in columns[name]])
-    spread = np.nanstd(values)
-    if not spread > 0:
+    present = np.flatnonzero(~np.isnan(values))
+    if len(np.unique(values[present])) < 2:
         raise DataError(
             f"{name} never varies, so that no row is higher in it than another", fix="name another --column"
         )
-    scores = np.nan_to_num((values - np.nanmean(values)) / spread)
+    scores = np.zeros(len(values))
+    scores[present] = stats.norm.ppf((stats.rankdata(values[present]) - 0.5) / len(present))
     weights = np.exp(np.clip(shift.size * scores, -30, 30))
     kept = chance.choice(len(labels), rows, p=weights / weights.sum())
     return {column: [cells[i] for i in kept] for column, cells in columns.items()}, [labels[i] for i in kept]

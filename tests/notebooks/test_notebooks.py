@@ -44,7 +44,7 @@ def text(cells: list[Any]) -> str:
 
 
 def test_notebooks_are_numbered_from_one() -> None:
-    assert [int(path.stem.partition("-")[0]) for path in NOTEBOOKS] == [1, 2, 3]
+    assert [int(path.stem.partition("-")[0]) for path in NOTEBOOKS] == [1, 2, 3, 4]
 
 
 @each
@@ -134,3 +134,16 @@ def test_serving_bears_a_storm_with_a_release_in_it_and_leaves_nothing_behind(
     [served] = re.findall(r"promote: version \d+ is stable; (\d+) is kept loaded", said)
     for sentence in (f"rollback: version {served} is stable", "none failed", "exit code 0; the folder is gone"):
         assert sentence in said
+
+
+@pytest.mark.slow
+@pytest.mark.exhaustive
+def test_drift_is_seen_where_the_world_moves_and_alarms(pipeline_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = sorted(pipeline_run.var.rglob("*"))
+    cells = execute(FOLDER / "04-drift.ipynb", pipeline_run.var, monkeypatch)
+    assert sorted(pipeline_run.var.rglob("*")) == before
+    assert pictures(cells) == 3
+    output = text(cells)
+    assert "30 numbers, 0 categories" in output
+    assert "clean days with a finding: 0 of 5" in output
+    assert output.count("texture_mean") >= 5

@@ -74,8 +74,8 @@ def test_what_has_drifted_is_found_where_it_is(tmp_path: Path, changes: Any, wan
 
 
 def test_a_difference_that_is_sure_but_small_is_none(tmp_path: Path) -> None:
-    columns = patients(20_000, seed=4, pressure=lambda values, _: floats(values + 1.2))
-    reference = reference_of(patients(20_000))
+    columns = patients(8_000, seed=4, pressure=lambda values, _: floats(values + 1.2))
+    reference = reference_of(patients(8_000))
     [pressure] = [
         each
         for each in check(reference, logged(tmp_path, columns, reference))

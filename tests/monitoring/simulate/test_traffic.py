@@ -28,23 +28,23 @@ def logged(listening: Any, reference: str) -> list[dict[str, Any]]:
 
 
 def test_rows_are_answered_logged_and_marked_and_labels_follow(listening: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    done = simulate(listening, monkeypatch, "--rows", "60", "--rate", "1000", "--seed", "5", "--json")
+    done = simulate(listening, monkeypatch, "--rows", "20", "--rate", "1000", "--seed", "5", "--json")
     assert done.exit_code == 0, done.output
     said = json.loads(done.stdout)
-    assert (said["rows"], said["labels"], said["by_version"]) == (60, 60, {"1": 60})
-    assert 30 < said["right"] <= 60
+    assert (said["rows"], said["labels"], said["by_version"]) == (20, 20, {"1": 20})
+    assert 8 < said["right"] <= 20
     rows = logged(listening, "synthetic:none-1-5")
-    assert len(rows) == 60
+    assert len(rows) == 20
     with listening.app[1].database.reading() as connection:
         known = feedback.of_requests(connection, "patients", [row["request_id"] for row in rows])
-    assert len(known) == 60
+    assert len(known) == 20
     right = sum(known[row["request_id"], row["row"]].label == row["label"] for row in rows)
     assert right == said["right"]
 
 
 def test_only_a_share_of_the_labels_is_told(listening: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    done = simulate(listening, monkeypatch, "--rows", "80", "--rate", "1000", "--label-share", "0.25", "--json")
-    assert 5 < json.loads(done.stdout)["labels"] < 40
+    done = simulate(listening, monkeypatch, "--rows", "40", "--rate", "1000", "--label-share", "0.25", "--json")
+    assert 2 < json.loads(done.stdout)["labels"] < 20
 
 
 def test_a_shift_arrives_in_the_log(listening: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +73,7 @@ def test_a_simulated_shift_is_found_and_clean_traffic_is_not(quiet: Any, monkeyp
         assert quiet.app[1].log.flush(10)
         return json.loads(CliRunner().invoke(main, ["drift", "patients", "--json"]).stdout)
 
-    fast = ("--rate", "2000", "--label-share", "0.1", "--json")
+    fast = ("--rate", "2000", "--label-share", "0", "--json")
     assert json.loads(simulate(quiet, monkeypatch, "--rows", "300", *fast).stdout)["rows"] == 300
     assert {m["column"] for w in drift()["windows"] for m in w["measurements"] if m["is_finding"]} == set()
     shift = ("--shift", "category", "--column", "smoker", "--size", "1", "--rows", "600")
