@@ -228,6 +228,24 @@ def collect(
         click.echo(f"{count} set aside: {reason}")
 
 
+@main.command()
+@MODEL
+@click.argument("reference")
+@click.option("--config", type=click.Path(exists=True, path_type=Path), help="Of the model.  [default: config/MODEL]")
+def forget(model: str, reference: str, config: Path | None) -> None:
+    """Take the rows of a REFERENCE out of all spans that were collected for MODEL.
+
+    Each of these spans becomes another version of itself, and its summary says so. The web app deletes predictions and
+    true labels; models keep what they have learnt until they are trained again.
+    """
+    from config.load import load_settings
+    from monitoring.collect.collect import forget as take_out
+
+    gone = take_out(load_settings(config or Path("config") / model), reference)
+    for span, rows in gone.items():
+        click.echo(f"span {span}: {rows} rows taken out")
+
+
 def _print(report: DriftReport) -> None:
     for window in report.windows:
         title = f"{window.start:%Y-%m-%d %H:%M} to {window.end:%Y-%m-%d %H:%M}  version {window.version}"

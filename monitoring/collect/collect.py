@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from common.errors import ConfigError, DataError
 from common.records.labels import Feedback, Key
 from config.schema import model_features, read_schema
 from config.settings import Settings
-from monitoring.collect.examples import examples_of
+from monitoring.collect.examples import examples_of, remove_examples
 from monitoring.collect.rows import Chosen, LabelledRow, Rules, choose, labelled_rows
 from monitoring.collect.spans import PROVENANCE, SET_ASIDE, Spans
 
@@ -30,6 +34,7 @@ _PROVENANCE = pa.schema(
         pa.field("label", pa.string()),
         pa.field("told_by", pa.string()),
         pa.field("told", pa.timestamp("us", "UTC")),
+        pa.field("reference", pa.string()),
         pa.field("is_synthetic", pa.bool_()),
     ]
 )
@@ -103,6 +108,52 @@ def collect(settings: Settings, predictions: Path, feedback: Mapping[Key, Feedba
         return Collected(spans.add(fill), chosen)
 
 
+def forget(settings: Settings, reference: str) -> dict[int, int]:
+    """Take the rows of a reference out of all spans; return how many of each span, those set aside among them.
+
+    Raises ConfigError, and DataError if there are none.
+    """
+    spans = Spans.of(settings.data.source)
+    gone: dict[int, int] = {}
+    with spans.adding():
+        for number in spans.numbers():
+            folder = spans.folder(number)
+            collected = _marked(_provenance(folder), reference)
+            aside = pq.ParquetFile(folder / SET_ASIDE).read() if (folder / SET_ASIDE).is_file() else None
+            is_aside = _marked(aside, reference) if aside else np.zeros(0, bool)
+            if collected.any() or is_aside.any():
+                gone[number] = int(collected.sum() + is_aside.sum())
+                spans.rewrite(number, partial(_without, settings=settings, reference=reference))
+    if not gone:
+        raise DataError("nothing was collected under this reference", fix="write it as it was sent with the case")
+    return gone
+
+
+def _marked(table: pa.Table, reference: str) -> NDArray[np.bool_]:
+    """Return which rows have a reference."""
+    return np.array([value == reference for value in table["reference"].to_pylist()], bool)
+
+
+def _without(folder: Path, settings: Settings, reference: str) -> int:
+    """Take a reference's rows out of a span's files; return how many there were."""
+    provenance = _provenance(folder)
+    is_gone = _marked(provenance, reference)
+    files = np.array(provenance["file"].to_pylist(), object)
+    numbers = provenance["example"].to_numpy()
+    for name in sorted(set(files[is_gone])):
+        remove_examples(folder / name, frozenset(numbers[is_gone & (files == name)].tolist()), settings.data.delimiter)
+    kept = provenance.filter(pa.array(~is_gone)).to_pylist()
+    following: Counter[str] = Counter()
+    for row in kept:
+        row["example"] = following[row["file"]]
+        following[row["file"]] += 1
+    pq.write_table(pa.Table.from_pylist(kept, _PROVENANCE), folder / PROVENANCE)
+    aside = pq.ParquetFile(folder / SET_ASIDE).read()
+    is_aside = _marked(aside, reference)
+    pq.write_table(aside.filter(pa.array(~is_aside)), folder / SET_ASIDE)
+    return int(is_gone.sum() + is_aside.sum())
+
+
 def _origin(file: str, number: int, row: LabelledRow) -> dict[str, Any]:
     feedback = row.feedback
     return {
@@ -115,6 +166,7 @@ def _origin(file: str, number: int, row: LabelledRow) -> dict[str, Any]:
         "label": row.label,
         "told_by": feedback.who,
         "told": feedback.time,
+        "reference": row.reference,
         "is_synthetic": row.is_synthetic,
     }
 
@@ -140,6 +192,7 @@ def _write_set_aside(path: Path, chosen: Chosen, features: Sequence[str]) -> Non
         "row": [row.key[1] for row, _ in chosen.set_aside],
         "label": [row.label for row, _ in chosen.set_aside],
         "told_by": [row.feedback.who for row, _ in chosen.set_aside],
+        "reference": pa.array([row.reference for row, _ in chosen.set_aside], pa.string()),
     }
     columns |= {f"input.{name}": [row.values.get(name) for row, _ in chosen.set_aside] for name in features}
     pq.write_table(pa.table(columns), path)

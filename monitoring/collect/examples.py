@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -85,3 +85,21 @@ class ParquetExamples:
     def write(self, path: Path, rows: Sequence[LabelledRow], like: Path) -> None:
         cells = [{**row.values, self._label: row.label} for row in rows]
         pq.write_table(pa.Table.from_pylist(cells, pq.read_schema(like)), path)
+
+
+def remove_examples(path: Path, numbers: Collection[int], delimiter: str) -> None:
+    """Write a file that was collected anew without some of its rows, counted from 0; without any left it is removed."""
+    if path.suffix == ".parquet":
+        table = pq.ParquetFile(path).read()
+        kept = table.take(pa.array([i for i in range(table.num_rows) if i not in numbers], pa.int64()))
+        pq.write_table(kept, path)
+        is_empty = not kept.num_rows
+    else:
+        with path.open(newline="", encoding="utf-8") as file:
+            header, *rows = csv.reader(file, delimiter=delimiter)
+        rows = [row for i, row in enumerate(rows) if i not in numbers]
+        with path.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, delimiter=delimiter, lineterminator="\n").writerows([header, *rows])
+        is_empty = not rows
+    if is_empty:
+        path.unlink()

@@ -35,7 +35,11 @@ class LabelledRow:
     version: int
     values: Mapping[str, Any]
     feedback: Feedback
-    is_synthetic: bool
+    reference: str = ""
+
+    @property
+    def is_synthetic(self) -> bool:
+        return self.reference.startswith(SYNTHETIC)
 
     @property
     def label(self) -> str:
@@ -83,8 +87,7 @@ def labelled_rows(
             key = row["request_id"], row["row"]
             if key in feedback:
                 values = {name: row[INPUT + name] for name in names}
-                is_synthetic = (row["reference"] or "").startswith(SYNTHETIC)
-                yield LabelledRow(key, row["time"], row["version"], values, feedback[key], is_synthetic)
+                yield LabelledRow(key, row["time"], row["version"], values, feedback[key], row["reference"] or "")
 
 
 def content(values: Mapping[str, Any], features: Iterable[Feature]) -> Content:

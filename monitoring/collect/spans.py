@@ -2,6 +2,8 @@
 
     data/name/span-{SPAN}/*.csv
 
+A span that somebody's rows were taken out of on request is another version of it, which its summary says.
+
 A new span has every file of the one before, byte for byte, and one more with the rows that were collected, for a run
 reads the newest span alone. Names that begin with `_` are no examples:
 
@@ -29,7 +31,7 @@ from common.errors import ConfigError, DataError
 from common.files import disk_problems, locked, sync
 
 PROVENANCE, SET_ASIDE, SUMMARY = "_provenance.parquet", "_set_aside.parquet", "_span.json"
-INCOMING = ".incoming-span-"
+INCOMING, REPLACED = ".incoming-span-", ".replaced-span-"
 _SPAN = re.compile(r"\{SPAN(?::(\d+))?\}")
 _OTHERS = re.compile(r"\{(?:VERSION(?::\d+)?|YYYY|MM|DD)\}")
 
@@ -89,9 +91,42 @@ class Spans:
     def adding(self) -> Iterator[None]:
         """Keep out who else would add a span. Raises EnvironmentProblem."""
         with locked(self.parent / ".collect_lock", f"another process adds a span to {self.parent}"):
-            for leftover in self.parent.glob(f"{INCOMING}*"):
-                shutil.rmtree(leftover)
+            self._clear_up()
             yield
+
+    def _clear_up(self) -> None:
+        """Undo what a process that was killed had begun."""
+        for leftover in self.parent.glob(f"{INCOMING}*"):
+            shutil.rmtree(leftover)
+        for replaced in self.parent.glob(f"{REPLACED}*"):
+            folder = self.folder(int(replaced.name.removeprefix(REPLACED)))
+            if folder.exists():
+                shutil.rmtree(replaced)
+            else:
+                os.rename(replaced, folder)
+
+    def rewrite(self, number: int, change: Callable[[Path], int]) -> None:
+        """Put another version of a span in its place; `change` takes rows out of a copy and says how many.
+
+        DVC's pointers are left out: they would name what is gone. Raises EnvironmentProblem.
+        """
+        folder, replaced = self.folder(number), self.parent / f"{REPLACED}{number}"
+        with disk_problems(f"{folder} cannot be rewritten", "make room, or let this user write there, and do it again"):
+            staged = Path(tempfile.mkdtemp(prefix=f"{INCOMING}{number}-", dir=self.parent))
+            try:
+                for path in (path for path in folder.iterdir() if path.suffix != ".dvc"):
+                    shutil.copy2(path, staged)
+                rows = change(staged)
+                facts = json.loads((staged / SUMMARY).read_text(encoding="utf-8"))
+                (staged / SUMMARY).unlink()
+                version = facts.get("version", 1) + 1
+                _describe(staged, {**facts, "version": version, "forgotten": facts.get("forgotten", 0) + rows})
+                os.rename(folder, replaced)
+                os.rename(staged, folder)
+                sync(self.parent)
+                shutil.rmtree(replaced)
+            finally:
+                shutil.rmtree(staged, ignore_errors=True)
 
     def add(self, fill: Callable[[Path], Mapping[str, Any]]) -> Path:
         """Add the next span with the files of the newest; `fill` writes what is new and returns the summary.
@@ -108,16 +143,20 @@ class Spans:
                 for path in self.examples(newest):
                     shutil.copy2(path, staged)
                 facts = fill(staged)
-                sums = {path.name: sha256(path) for path in sorted(staged.iterdir())}
-                summary = {"span": newest + 1, "before": newest, **facts, "sha256": sums}
-                (staged / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-                staged.chmod(0o755)  # what mkdtemp makes is for its maker alone
-                sync(*staged.iterdir(), staged)
+                _describe(staged, {"span": newest + 1, "version": 1, "before": newest, **facts})
                 os.rename(staged, folder)
                 sync(self.parent)
             finally:
                 shutil.rmtree(staged, ignore_errors=True)
         return folder
+
+
+def _describe(staged: Path, facts: Mapping[str, Any]) -> None:
+    """Write a span's summary, and have the disk hold all of it."""
+    sums = {path.name: sha256(path) for path in sorted(staged.iterdir())}
+    (staged / SUMMARY).write_text(json.dumps({**facts, "sha256": sums}, indent=2) + "\n", encoding="utf-8")
+    staged.chmod(0o755)  # what mkdtemp makes is for its maker alone
+    sync(*staged.iterdir(), staged)
 
 
 def sha256(path: Path) -> str:

@@ -19,8 +19,10 @@ from click.testing import CliRunner, Result
 from common.errors import ConfigError, DataError
 from common.tables.splitting import Splitter
 from config.load import load_settings
+from config.schema import model_features, read_schema
 from config.settings import Settings
 from monitoring.cli import main
+from monitoring.collect.examples import examples_of
 from monitoring.collect.spans import Spans, write_dvc_pointers
 from tests.support.drift import Watched
 from tests.support.web.logged import batch, put
@@ -299,6 +301,63 @@ def test_dvc_pointers_name_each_file_by_its_md5(hospital: Hospital) -> None:
     content = (folder / "rows.csv").read_bytes()
     assert f"md5: {hashlib.md5(content).hexdigest()}\n  size: {len(content)}\n" in text
     assert hospital.collect().exit_code == 3, "pointers are no examples"
+
+
+@pytest.fixture(params=["csv", "parquet"])
+def collected(request: pytest.FixtureRequest, tmp_path: Path) -> Hospital:
+    """Three spans, in which rows of two cases were collected and set aside."""
+    hospital = Hospital(tmp_path, request.param)
+    for hour, case in enumerate(["bed 7", "bed 8"]):
+        at = AT + timedelta(hours=hour)
+        rows = [(50.0 + hour, "c"), (60.0 + hour, "a"), (20.0, "a")]
+        hospital.asked(rows, {0: "yes", 1: "no", 2: "no"}, at=at, reference=case)
+        assert hospital.collect("--dvc").exit_code == 0
+    return hospital
+
+
+def forget(hospital: Hospital, reference: str) -> Result:
+    command = ["forget", "patients", reference, "--config", str(hospital.config)]
+    return CliRunner(env={"VOUCH_VAR": str(hospital.watched.var)}).invoke(main, command)
+
+
+def sizes(hospital: Hospital, span: int) -> list[float]:
+    """The sizes in a span's collected rows."""
+    settings = hospital.settings
+    features = model_features(read_schema(hospital.config / "schema.pbtxt"), settings)
+    files = sorted((hospital.data / f"span-{span}").glob(f"collected-*.{settings.data.format}"))
+    examples = examples_of(settings, features)
+    return [float(cells[0]) for path in files for cells, _ in examples.contents(path)]
+
+
+def test_on_request_a_reference_is_taken_out_of_every_span(collected: Hospital) -> None:
+    assert sizes(collected, 3) == [50.0, 60.0, 51.0, 61.0]
+    done = forget(collected, "bed 7")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines() == ["span 2: 3 rows taken out", "span 3: 3 rows taken out"]
+    assert (sizes(collected, 2), sizes(collected, 3)) == ([], [51.0, 61.0])
+    for span, version in ((2, 2), (3, 2)):
+        folder, summary = collected.data / f"span-{span}", collected.summary(span)
+        assert summary["version"] == version
+        assert summary["sha256"].keys() == {path.name for path in folder.iterdir()} - {"_span.json"}
+        for name in ("_provenance.parquet", "_set_aside.parquet"):
+            assert "bed 7" not in pq.read_table(folder / name)["reference"].to_pylist()
+    assert [row["example"] for row in pq.read_table(collected.data / "span-3" / "_provenance.parquet").to_pylist()] == [
+        0,
+        1,
+    ]
+    assert forget(collected, "bed 7").exit_code == 3, "nothing is left of it"
+    assert forget(collected, "bed 8").exit_code == 0
+    assert collected.summary(3)["forgotten"] == 6
+
+
+def test_a_rewriting_that_was_killed_between_its_renames_loses_nothing(collected: Hospital) -> None:
+    folder = collected.data / "span-3"
+    folder.rename(collected.data / ".replaced-span-3")
+    with Spans.of(collected.settings.data.source).adding():
+        assert sizes(collected, 3) == [50.0, 60.0, 51.0, 61.0]
+    shutil.copytree(folder, collected.data / ".replaced-span-3")
+    with Spans.of(collected.settings.data.source).adding():
+        assert not (collected.data / ".replaced-span-3").exists()
 
 
 @pytest.mark.exhaustive
