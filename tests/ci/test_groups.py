@@ -13,7 +13,7 @@ import pytest
 from tests.support.paths import ROOT
 from tests.support.programs import program
 
-ALL = ["bench", "ci", "components", "deploy", "notebooks", "pipeline", "serving", "webapp"]
+ALL = ["bench", "ci", "components", "deploy", "monitoring", "notebooks", "pipeline", "serving", "webapp"]
 
 
 def groups(*paths: str, root: Path = ROOT) -> list[str]:
@@ -28,6 +28,8 @@ def groups(*paths: str, root: Path = ROOT) -> list[str]:
         ("webapp/serve.py", ["webapp"]),
         ("serving/cli.py", ["deploy", "notebooks", "serving", "webapp"]),
         ("components/pusher/push.py", ["bench", "components", "notebooks", "pipeline"]),
+        ("monitoring/drift/check.py", ["deploy", "monitoring", "notebooks"]),
+        ("tests/monitoring/test_cli.py", ["monitoring"]),
         ("tests/serving/test_cli.py", ["serving"]),
         ("tests/pipeline/test_end_to_end.py", ["pipeline"]),
         (".ci/setup", ["ci"]),

@@ -25,6 +25,7 @@ from monitoring.cli import main
 from monitoring.collect.examples import examples_of
 from monitoring.collect.spans import Spans, write_dvc_pointers
 from tests.support.drift import Watched
+from tests.support.programs import program
 from tests.support.web.logged import batch, put
 from webapp.types import RequestInfo
 
@@ -362,9 +363,7 @@ def test_a_rewriting_that_was_killed_between_its_renames_loses_nothing(collected
 
 @pytest.mark.exhaustive
 def test_real_dvc_takes_the_pointers_for_its_own(hospital: Hospital) -> None:
-    dvc = shutil.which("dvc")
-    if dvc is None:
-        pytest.skip("dvc is missing: see https://dvc.org, in an environment of its own")
+    dvc = program("dvc")
 
     def run(*arguments: str) -> str:
         done = subprocess.run(
