@@ -33,6 +33,7 @@ def groups(*paths: str, root: Path = ROOT) -> list[str]:
         ("tests/serving/test_cli.py", ["serving"]),
         ("tests/pipeline/test_end_to_end.py", ["pipeline"]),
         (".ci/setup", ["ci"]),
+        (".github/workflows/ci.yml", ["ci"]),
         ("common/paths.py", ALL),
         ("requirements.txt", ALL),
         ("tests/conftest.py", ALL),
