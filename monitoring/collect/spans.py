@@ -47,6 +47,7 @@ class Spans:
     @staticmethod
     def of(source: Path) -> Spans:
         """Understand `data.source`. Raises ConfigError unless each span is a folder of its own."""
+        source = Path(os.path.normpath(source))  # for people to read; a link stays a link
         folder = source.parent
         is_plain = len(_SPAN.findall(str(source))) == 1 and not _OTHERS.search(str(source))
         if not (is_plain and _SPAN.search(folder.name) and any(letter in source.name for letter in "*?")):

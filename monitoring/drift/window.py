@@ -37,8 +37,7 @@ class Numeric:
     """`values` are sorted and finite: float32 where the model reads floats, float64 where it reads whole numbers."""
 
     values: NDArray[Any]
-    missing: int = 0
-    infinite: int = 0
+    missing: int = 0  # the others are infinite
 
 
 @dataclass(frozen=True)
@@ -163,9 +162,6 @@ def _counted(cells: pa.ChunkedArray) -> dict[str, int]:
 
 def _numeric(parts: list[NDArray[Any]], rows: int) -> Numeric:
     values = np.concatenate(parts) if parts else np.zeros(0, np.float32)
-    is_finite = np.isfinite(values)
-    infinite = int(len(values) - is_finite.sum())
-    missing = rows - len(values)
-    values = values[is_finite] if infinite else values
-    values.sort()
-    return Numeric(values, missing, infinite)
+    finite = values[np.isfinite(values)]
+    finite.sort()
+    return Numeric(finite, rows - len(values))

@@ -106,7 +106,7 @@ def test_labelled_rows_are_a_span_more_and_nothing_old_is_touched(hospital: Hosp
     hospital.asked([(50.25, "c"), (60.0, None), (70.0, "a")], {0: "yes", 1: "no"})
     done = hospital.collect()
     assert done.exit_code == 0, done.output
-    assert "2 rows added" in done.stdout
+    assert f"2 rows added: {hospital.data / 'span-2'}" in done.stdout
     assert hospital.new_rows() == [["id", "size", "kind", "outcome"], ["", "50.25", "c", "yes"], ["", "60.0", "", "no"]]
     assert (hospital.data / "span-1" / "rows.csv").read_bytes() == before
     assert (hospital.data / "span-2" / "rows.csv").read_bytes() == before
