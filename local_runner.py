@@ -190,7 +190,7 @@ def init(
     force: bool,
     **wishes: Any,
 ) -> None:
-    """Write pipeline.yaml and schema.pbtxt for DATA, a table with a class label.
+    """Write pipeline.yaml and schema.pbtxt for DATA, a table with a class label: a file or a URL.
 
     CSV in any dialect, gzipped or not, Parquet, or an Excel workbook. What is guessed is said, and stands in the file.
     """
@@ -201,7 +201,7 @@ def init(
         (column, role) for role, named in (("feature", features), ("id", ids), ("drop", drops)) for column in named
     ]
     result = onboard(
-        Path(data),
+        data,
         label=label,
         wishes=Wishes(
             roles=_checked_roles(told),
@@ -250,9 +250,14 @@ def doctor() -> None:
 
 
 def _settings(config: Path, overrides: tuple[str, ...]) -> Settings:
+    """Read the settings, and the schema against them: TFX, which takes long, is not imported for a slip in either."""
     from config.load import load_settings
+    from config.schema import check_schema, read_schema
 
-    return load_settings(config, overrides)
+    settings = load_settings(config, overrides)
+    if settings.schema_file:
+        check_schema(read_schema(settings.schema_file), settings)
+    return settings
 
 
 def _command(config: Path, options: dict[str, tuple[str, ...]]) -> str:

@@ -71,7 +71,7 @@ def plain_settings(settings: Settings) -> dict[str, Any]:
     unfair = {
         "data.classes": not settings.data.is_binary,
         "data.format": settings.data.format != "csv",
-        "data.source": not settings.data.source.is_file(),
+        "data.source": not (isinstance(settings.data.source, Path) and settings.data.source.is_file()),
         "split.group_by": settings.split.group_by is not None,
         "categorical": bool(settings.categorical),
         "model.class_weights": settings.model.class_weights != "none",

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 MISSING_CODE = -(2**63)  # of an integer code; exact as a double too. Numbers have NaN, text the empty text
 
 NULL_TEXTS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?")  # mean: missing, unless settings differ
-DECIMAL_COMMA = r"^\s*([+-]?[0-9]+),([0-9]+)\s*$"
+DECIMAL_COMMA = r"^\s*([+-]?[0-9]+),([0-9]+(?:[eE][+-]?[0-9]+)?)\s*$"
 
 
 def with_point(text: str) -> str:

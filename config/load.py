@@ -49,7 +49,9 @@ def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
     except ValidationError as error:
         problems = [_place_and_sentence(problem, file, places) for problem in error.errors()]
         raise ConfigError("the configuration is not valid:\n  " + "\n  ".join(problems), fix=REFERENCE) from None
-    source = _absolute(settings.data.source, ("data", "source"), file, places)
+    source = settings.data.source
+    if isinstance(source, Path):
+        source = _absolute(source, ("data", "source"), file, places)
     schema = settings.schema_file and _absolute(settings.schema_file, ("schema",), file, places)
     if schema and not schema.is_file():
         raise ConfigError(
@@ -79,9 +81,8 @@ def settings_yaml(values: Mapping[str, Any]) -> str:
 
 
 def _placeless(settings: Settings) -> Settings:
-    data = settings.data.model_copy(update={"source": Path(settings.data.source.name)})
     schema = settings.schema_file and Path(settings.schema_file.name)
-    return settings.model_copy(update={"data": data, "schema_file": schema})
+    return settings.model_copy(update={"data": settings.data.without_place(), "schema_file": schema})
 
 
 def _read(file: Path) -> tuple[dict[str, Any], Places]:

@@ -49,6 +49,11 @@ MISTAKES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("", "", ("modell.epochs=20",)),
 )
 WIDTH = 118
+PATTERNS = {  # by how a pattern begins: what it means
+    "^[a-z]": "lower-case letters, digits and _, at most 63, a letter first",
+    "^http": "URL",
+    "^[0-9a-f]": "64 hexadecimal digits",
+}
 Notes = Mapping[str, Sequence[str]]
 
 
@@ -152,7 +157,7 @@ def _wanted(field: Any) -> str:
     if kind in ("integer", "number"):
         return kind + _range(field)
     if "pattern" in field:
-        return "lower-case letters, digits and _, at most 63, a letter first"
+        return next(words for start, words in PATTERNS.items() if field["pattern"].startswith(start))
     if field.get("maxLength") == 1:
         return "one character"
     return {"boolean": "true or false", "null": "none"}.get(str(kind), "path" if field.get("format") else "text")

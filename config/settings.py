@@ -12,11 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from common.tables.cleaning import Cleaning, Decimal, Thousands
 from common.tables.dates import Order
+from common.tables.remote import URL, name_of
 from common.text import NULL_TEXTS, nearest
 from config.derived import parse
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(gt=0)]
+Url = Annotated[str, Field(pattern=URL)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Severity = Literal["error", "warn", "ignore"]
 LOSSES = frozenset({"log_loss", "brier"})  # metrics of which less is better
@@ -44,9 +46,12 @@ class Frozen(BaseModel):
 class DataSettings(Frozen):
     """Where the examples come from and what is to be predicted."""
 
-    source: Path = Field(
-        description="File, folder or glob of the examples, relative to the YAML file. "
+    source: Path | Url = Field(
+        description="File, folder or glob of the examples, relative to the YAML file, or the URL of one file. "
         "`{SPAN}`, `{VERSION}` and `{YYYY}-{MM}-{DD}` pick the newest, as in TFX."
+    )
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = Field(
+        None, description="Of the file at a URL: another one is refused, and this one is fetched once."
     )
     format: Literal["csv", "parquet", "tfrecord"] = Field("csv", description="How the examples are stored.")
     label: str = Field(min_length=1, description="Column to predict.")
@@ -85,6 +90,8 @@ class DataSettings(Frozen):
         for key, label in (*((f"label_map.{old}", new) for old, new in self.label_map.items()), *self._merged):
             if label not in self.classes:
                 raise ValueError(f"{key}: should be one of the classes {', '.join(self.classes)}, got {label}")
+        if isinstance(self.source, str) and self.sha256 is None:
+            raise ValueError(f"source: a URL needs data.sha256; local_runner.py init {self.source} writes both")
         if self.decimal == self.thousands:
             raise ValueError(f"thousands: cannot be the same as decimal, got {self.thousands}")
         if self.label in self.ignore:
@@ -94,6 +101,21 @@ class DataSettings(Frozen):
     @property
     def _merged(self) -> list[tuple[str, str]]:
         return [("merge_rare_classes", self.merge_rare_classes)] if self.merge_rare_classes is not None else []
+
+    def class_of(self, text: str) -> str:
+        """Return the class that a label stands for; the empty text is none."""
+        label = self.cleaning.of_labels(self.label, self.classes, self.label_map).text(self.label, text)
+        is_listed = not label or label in self.classes or self.merge_rare_classes is None
+        return label if is_listed else str(self.merge_rare_classes)
+
+    @property
+    def source_name(self) -> str:
+        """The source without what comes before its name."""
+        return self.source.name if isinstance(self.source, Path) else name_of(self.source)
+
+    def without_place(self) -> DataSettings:
+        """Return them without the place of the source: nothing that a run does depends on it."""
+        return self.model_copy(update={"source": Path(self.source_name)})
 
     @property
     def cleaning(self) -> Cleaning:

@@ -236,7 +236,7 @@ def _for_training(settings: Settings) -> Settings:
     return Settings(
         name=settings.name,
         seed=settings.model_seed,
-        data=settings.data.model_copy(update={"source": Path(settings.data.source.name)}),
+        data=settings.data.without_place(),
         split=settings.split.model_copy(update={"seed": settings.split_seed}),
         categorical=settings.categorical,
         dates=settings.dates,
@@ -274,7 +274,7 @@ def _without_display(settings: Settings) -> Settings:
             "beam_args": (),
             "data_gate": DataGateSettings(),
             "schema_file": settings.schema_file and Path(settings.schema_file.name),
-            "data": settings.data.model_copy(update={"source": Path(settings.data.source.name)}),
+            "data": settings.data.without_place(),
             "tuner": settings.tuner if settings.tuner.enabled else TunerSettings(),
         }
     )

@@ -175,3 +175,18 @@ def test_predict_scores_test_rows_alike_by_each_signature(pipeline_run: Any, sta
     assert len(cells) == 5
     assert all(row[1] in ("B", "M") for row in cells)
     assert all(len(set(row[2:])) == 1 and len(row) == 5 for row in cells)
+
+
+def test_a_slip_against_the_schema_is_told_before_tfx_is_imported(tmp_path: Path) -> None:
+    code = (
+        "import sys, local_runner\n"
+        "try:\n"
+        f"    local_runner.main(['run', {str(ROOT / 'config' / 'iris')!r}, '--set', 'categorical=[petal_length]'])\n"
+        "except SystemExit as end:\n"
+        "    print(end.code, [m for m in ('tfx', 'tensorflow', 'apache_beam') if m in sys.modules])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "2 []\n"
+    assert "categorical: 'petal_length' is not an INT column" in done.stderr

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -48,6 +48,15 @@ class Cleaning:
     def takes_points(self) -> bool:
         """Whether a number that Arrow reads as it stands is the one meant: 1.234 may be one thousand and more."""
         return self.thousands != "." and not self.null_numbers
+
+    def of_labels(self, label: str, classes: Collection[str], label_map: Mapping[str, str]) -> Cleaning:
+        """Return how labels are cleaned: a class may be called `None` or `NA`."""
+        nulls = tuple(text for text in self.null_values if text not in classes)
+        return Cleaning(trim=self.trim, null_values=nulls, spellings={label: label_map})
+
+    def written(self, number: float | int) -> str:
+        """Return a number as `number` reads it."""
+        return str(number).replace(".", self.decimal)
 
     def texts(self, column: str, texts: Any) -> Any:
         """Return an Arrow array of texts as the values of a text column; null is missing."""

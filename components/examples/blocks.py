@@ -68,9 +68,7 @@ class ReadRequest(Frozen):
 
     @cached_property
     def label_cleaning(self) -> Cleaning:
-        """How labels are cleaned: a class may be called `None` or `NA`."""
-        nulls = tuple(text for text in self.null_values if text not in self.classes)
-        return Cleaning(trim=self.trim, null_values=nulls, spellings={self.label: self.label_map})
+        return self.cleaning.of_labels(self.label, self.classes, self.label_map)
 
 
 def read_request(settings: Settings, schema: schema_pb2.Schema | None) -> ReadRequest:

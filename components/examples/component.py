@@ -22,6 +22,8 @@ from tfx.types import standard_component_specs as keys
 from tfx.utils import proto_utils
 
 from common.files import write_text
+from common.paths import var_root
+from common.tables.remote import fetch
 from common.tables.splitting import Digest
 from components.examples.blocks import (
     ReadRequest,
@@ -37,7 +39,7 @@ from components.examples.sources import base_and_pattern, open_source
 from components.examples.writing import SplitWriter
 from components.names import TEST_FROM
 from config.schema import read_schema
-from config.settings import Settings
+from config.settings import DataSettings, Settings
 
 _log = logging.getLogger(__name__)
 
@@ -106,7 +108,7 @@ def count_rows(settings: Settings) -> tuple[dict[str, int], dict[str, int]]:
     """Read all rows as a run would and return how many each split and each class gets. Raises DataError."""
     schema = read_schema(settings.schema_file) if settings.schema_file else None
     request = read_request(settings, schema)
-    base, pattern = base_and_pattern(settings.data.source, settings.data.format)
+    base, pattern = base_and_pattern(_local_source(settings.data), settings.data.format)
     source = open_source([Path(file) for file in fileio.glob(str(base / pattern))], str(base / pattern), request)
     weights = settings.split.weights
     assign, _ = dealing(source, request, list(weights.values()))
@@ -118,6 +120,13 @@ def count_rows(settings: Settings) -> tuple[dict[str, int], dict[str, int]]:
     counts = dict(zip(weights, rows.tolist(), strict=True))
     check_totals(classes, counts, request)
     return counts, {name: classes[name] for name in settings.data.classes}
+
+
+def _local_source(data: DataSettings) -> Path:
+    """Return where the source lies on this machine, once it is fetched. Raises DataError."""
+    if isinstance(data.source, Path):
+        return data.source
+    return fetch(data.source, var_root() / "sources", data.sha256).path
 
 
 def pack_request(request: ReadRequest) -> example_gen_pb2.CustomConfig:
@@ -139,7 +148,7 @@ def make_example_gen(settings: Settings, schema: schema_pb2.Schema | None) -> Fi
     Column types come from the curated schema where it knows them, else from all values of the column. The settings
     that the Examples do not depend on are not among the execution properties, so that TFX's cache survives them.
     """
-    base, pattern = base_and_pattern(settings.data.source, settings.data.format)
+    base, pattern = base_and_pattern(_local_source(settings.data), settings.data.format)
     weights = settings.split.weights
     splits = [example_gen_pb2.SplitConfig.Split(name=name, hash_buckets=w) for name, w in weights.items()]
     return FileBasedExampleGen(

@@ -92,7 +92,7 @@ def gather(
         label=data.label,
         classes=data.classes,
         positive=data.positive_class if data.is_binary else None,
-        source=data.source.name,
+        source=data.source_name,
         source_digest=examples.get_string_custom_property("source_digest"),
         settings_hash=settings_hash,
         seed=settings.seed,

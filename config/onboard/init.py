@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from common.errors import ConfigError, DataError
 from common.files import write_text
+from common.paths import var_root
 from common.tables.cleaning import Cleaning
 from common.tables.columns import FLOAT32_LIMIT
 from common.tables.dates import EXAMPLES, PATTERNS, Order, is_date, orders_of
 from common.tables.dialect import BLANKS_BETWEEN_COLUMNS
+from common.tables.remote import URL, fetch, name_of
 from common.text import NULL_TEXTS, nearest
 from config.load import CONFIG_NAME, load_settings
 from config.onboard.guesses import choose_objective, deals_rows, why_ignored
@@ -42,7 +44,7 @@ class Wishes:
 
 
 def onboard(
-    path: Path,
+    data: Path | str,
     *,
     label: str,
     wishes: Wishes = Wishes(),
@@ -50,15 +52,18 @@ def onboard(
     out: Path = Path("config"),
     force: bool = False,
 ) -> OnboardResult:
-    """Write `<out>/<name>/pipeline.yaml` and `schema.pbtxt` for a table with a class label.
+    """Write `<out>/<name>/pipeline.yaml` and `schema.pbtxt` for a table with a class label. `data` may be a URL.
 
     Raises DataError if the file cannot be learned from, ConfigError if a wish does not fit it.
     """
-    folder = out / _name(name, path)
+    url = str(data) if re.match(URL, str(data)) else None
+    folder = out / _name(name, Path(name_of(url) if url else data))
     targets = (folder / CONFIG_NAME, folder / SCHEMA_NAME)
     if not force and (existing := [str(target) for target in targets if target.exists()]):
         raise ConfigError("refusing to overwrite", got=", ".join(existing), fix="--force, or another --name")
-    raw = read_table(path)
+    fetched = fetch(url, var_root() / "sources") if url else None
+    raw = read_table(fetched.path if fetched else Path(data))
+    raw = replace(raw, url=url, sha256=fetched.sha256) if fetched else raw
     _check_columns(raw, label, wishes)
     result = _described(raw, folder, label, wishes)
     write_text(result.schema, result.contract_text())

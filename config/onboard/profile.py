@@ -78,6 +78,8 @@ class RawTable:
     delimiter: str
     has_unnamed: bool
     file: CsvFile | None = None
+    url: str | None = None  # where it was fetched from
+    sha256: str | None = None
 
     def texts(self, name: str) -> Any:
         """Return a column as texts, a Parquet null as the empty one."""
@@ -196,7 +198,7 @@ def _as_numbers(texts: pa.ChunkedArray, cleaning: Cleaning, role: Role | None) -
 
 
 def _is_whole(numbers: Any) -> bool:
-    return bool(pc.all(pc.equal(pc.floor(numbers), numbers)).as_py())
+    return pa.types.is_integer(numbers.type) or bool(pc.all(pc.equal(pc.floor(numbers), numbers)).as_py())
 
 
 def _is_finite(numbers: Any) -> bool:

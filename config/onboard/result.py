@@ -88,7 +88,7 @@ class OnboardResult:
 
     def settings_text(self) -> str:
         data: dict[str, Any] = {
-            "source": Path(os.path.relpath(self.raw.path.resolve(), self.folder.resolve())).as_posix(),
+            **self._source(),
             **({"format": "parquet"} if self.raw.format == "parquet" else {}),
             "label": self.label,
             "classes": list(self.classes),
@@ -122,6 +122,11 @@ class OnboardResult:
             "docs/configuration.md."
         )
         return pipeline_text(head, values, self.notes())
+
+    def _source(self) -> dict[str, str]:
+        if self.raw.url and self.raw.sha256:
+            return {"source": self.raw.url, "sha256": self.raw.sha256}
+        return {"source": Path(os.path.relpath(self.raw.path.resolve(), self.folder.resolve())).as_posix()}
 
     def _short(self, key: str, value: Any) -> str:
         why = " ".join(self.why_cleaned[key])

@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 
 from common.errors import ConfigError, DataError
 from common.tables.csv_file import CsvFile
-from common.text import with_point
 from config.schema import Feature
 from config.settings import Settings
 from monitoring.collect.rows import Content, LabelledRow, content
@@ -42,30 +41,42 @@ class CsvExamples:
         self._data, self._features = settings.data, features
 
     def contents(self, path: Path) -> Iterator[tuple[Content, str]]:
-        file = CsvFile(path, self._data.delimiter)
+        file = self._file(path)
         for line, values in file.rows():
             row = dict(zip(file.dialect.columns, values, strict=False))
             try:
                 cells = {feature.name: self._value(row[feature.name], feature) for feature in self._features}
-                yield content(cells, self._features), row[self._data.label]
+                yield content(cells, self._features), self._data.class_of(row[self._data.label])
             except (KeyError, ValueError) as error:
                 raise DataError(
                     f"{path}:{line} is no example", got=error, fix="correct it, as a run would ask"
                 ) from None
 
     def write(self, path: Path, rows: Sequence[LabelledRow], like: Path) -> None:
-        columns = [name for name in CsvFile(like, self._data.delimiter).dialect.names if name]
+        columns = [name for name in self._file(like).dialect.names if name]
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, delimiter=self._data.delimiter, lineterminator="\n")
             writer.writerow(columns)
             for row in rows:
                 cells: Mapping[str, Any] = {**row.values, self._data.label: row.label}
-                writer.writerow(["" if cells.get(name) is None else cells[name] for name in columns])
+                writer.writerow([self._text(cells.get(name)) for name in columns])
+
+    def _file(self, path: Path) -> CsvFile:
+        file = CsvFile(path, self._data.delimiter)
+        if self._data.trim:
+            file.dialect = file.dialect.trimmed({self._data.label, *(feature.name for feature in self._features)})
+        return file
 
     def _value(self, text: str, feature: Feature) -> Any:
-        if text in self._data.null_values:
-            return None
-        return text if feature.dtype == "string" else float(with_point(text.strip()))
+        if feature.dtype == "string":
+            return self._data.cleaning.text(feature.name, text) or None
+        number = self._data.cleaning.number(text)
+        return float(number) if number else None
+
+    def _text(self, value: Any) -> str:
+        if value is None:
+            return ""
+        return self._data.cleaning.written(value) if isinstance(value, int | float) else str(value)
 
 
 class ParquetExamples:

@@ -45,19 +45,19 @@ class Spans:
     files: str
 
     @staticmethod
-    def of(source: Path) -> Spans:
-        """Understand `data.source`. Raises ConfigError unless each span is a folder of its own."""
-        source = Path(os.path.normpath(source))  # for people to read; a link stays a link
-        folder = source.parent
-        is_plain = len(_SPAN.findall(str(source))) == 1 and not _OTHERS.search(str(source))
-        if not (is_plain and _SPAN.search(folder.name) and any(letter in source.name for letter in "*?")):
+    def of(source: Path | str) -> Spans:
+        """Understand `data.source`. Raises ConfigError unless each span is a folder of its own on this machine."""
+        place = Path(os.path.normpath(source))  # for people to read; a link stays a link
+        folder = place.parent
+        is_plain = isinstance(source, Path) and len(_SPAN.findall(str(place))) == 1 and not _OTHERS.search(str(place))
+        if not (is_plain and _SPAN.search(folder.name) and any(letter in place.name for letter in "*?")):
             raise ConfigError(
                 "data.source does not name a folder of files for each span",
-                got=source,
+                got=place,
                 wanted="such as ../../data/NAME/span-{SPAN}/*.csv",
                 fix="put the file you have into span-1, and change data.source",
             )
-        return Spans(folder.parent, folder.name, source.name)
+        return Spans(folder.parent, folder.name, place.name)
 
     def numbers(self) -> list[int]:
         """Return the spans that there are, in rising order."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import re
 import runpy
+from pathlib import Path
 
 import pytest
 
@@ -100,8 +101,8 @@ def test_what_is_shipped_fits_its_schema_and_tells_its_licence(name: str) -> Non
     assert settings.schema_file is not None
     check_schema(read_schema(settings.schema_file), settings)
     assert settings.card.citation
-    assert "**Licence.**" in (settings.data.source.parent / "README.md").read_text(encoding="utf-8")
-    with settings.data.source.open(encoding="utf-8", newline="") as file:
+    assert "**Licence.**" in (Path(settings.data.source).parent / "README.md").read_text(encoding="utf-8")
+    with Path(settings.data.source).open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     for column, shown in settings.features.items():
         if shown.values:

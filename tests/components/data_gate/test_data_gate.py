@@ -72,7 +72,7 @@ def gate_executions(folder: Path) -> list[Any]:
 def faulty(tmp_path_factory) -> Path:
     """Return a folder with data that hold: a negative radius, an unknown column, two rows with missing texture."""
     folder = tmp_path_factory.mktemp("faulty")
-    with load_settings(CONFIG).data.source.open(encoding="utf-8", newline="") as file:
+    with Path(load_settings(CONFIG).data.source).open(encoding="utf-8", newline="") as file:
         rows = [*csv.DictReader(file)]
     rows[3]["radius_mean"] = "-5"
     rows[5]["texture_mean"] = rows[8]["texture_mean"] = ""

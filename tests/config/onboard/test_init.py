@@ -76,7 +76,7 @@ def test_iris_has_everything_to_run(init: Init) -> None:
     assert settings.name == "iris"
     assert settings.data.classes == ("setosa", "versicolor", "virginica")
     assert settings.data.positive is None
-    assert settings.data.source.samefile(result.config.parents[2] / "toy.csv")
+    assert Path(settings.data.source).samefile(result.config.parents[2] / "toy.csv")
     assert settings.split.test * 150 / 100 >= 30
     assert not settings.evaluation.thresholds, "none that does not follow from the data"
     assert settings.evaluation.when_plain_is_better == "refuse"
@@ -91,7 +91,7 @@ def test_breast_cancer_comes_out_as_the_curated_one(tmp_path: Path) -> None:
     result = onboard(CSV, label="diagnosis", out=tmp_path)
     written, curated = load_settings(result.config), load_settings(ROOT / "config" / "breast_cancer")
     assert (written.name, written.data.classes, written.data.positive) == ("breast_cancer", ("B", "M"), "M")
-    assert written.data.source.samefile(curated.data.source)
+    assert Path(written.data.source).samefile(curated.data.source)
     assert written.split == curated.split
     assert result.ignored == {}
     assert curated.schema_file is not None

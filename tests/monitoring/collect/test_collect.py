@@ -17,12 +17,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from common.errors import ConfigError, DataError
+from common.records.labels import Feedback
 from common.tables.splitting import Splitter
 from config.load import load_settings
-from config.schema import model_features, read_schema
+from config.schema import Feature, model_features, read_schema
 from config.settings import Settings
 from monitoring.cli import main
 from monitoring.collect.examples import examples_of
+from monitoring.collect.rows import LabelledRow
 from monitoring.collect.spans import Spans, write_dvc_pointers
 from tests.support.drift import Watched
 from tests.support.programs import program
@@ -386,3 +388,19 @@ def test_a_schema_is_a_must(hospital: Hospital) -> None:
     text = (hospital.config / "pipeline.yaml").read_text().replace("schema: schema.pbtxt\n", "")
     (hospital.config / "pipeline.yaml").write_text(text)
     assert hospital.collect().exit_code == ConfigError.exit_code
+
+
+def test_numbers_and_labels_are_collected_as_the_file_writes_them(tmp_path: Path) -> None:
+    cleaning = {"delimiter": ";", "decimal": ",", "thousands": ".", "label_map": {"ja": "yes"}}
+    data = {"source": "x.csv", "label": "outcome", "classes": ["no", "yes"], **cleaning}
+    settings = Settings.model_validate({"name": "patients", "data": data})
+    features = [Feature("size", "numeric", "float", True), Feature("kind", "categorical", "string", False)]
+    like, path = tmp_path / "like.csv", tmp_path / "new.csv"
+    like.write_text("size;kind;outcome \n1.234,5; a ;ja\n7;?;no\n", encoding="utf-8")
+    examples = examples_of(settings, features)
+    assert [*examples.contents(like)] == [((1234.5, "a"), "yes"), ((7.0, None), "no")]
+    told = Feedback(AT, "request", 0, 1, "yes", "ann")
+    values = {"size": 1.234, "kind": None}
+    examples.write(path, [LabelledRow(("request", 0), AT, 1, values, told, is_synthetic=False)], like)
+    assert path.read_text(encoding="utf-8") == "size;kind;outcome\n1,234;;yes\n"
+    assert [*examples.contents(path)] == [((np.float32(1.234), None), "yes")]
