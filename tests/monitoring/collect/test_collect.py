@@ -401,6 +401,6 @@ def test_numbers_and_labels_are_collected_as_the_file_writes_them(tmp_path: Path
     assert [*examples.contents(like)] == [((1234.5, "a"), "yes"), ((7.0, None), "no")]
     told = Feedback(AT, "request", 0, 1, "yes", "ann")
     values = {"size": 1.234, "kind": None}
-    examples.write(path, [LabelledRow(("request", 0), AT, 1, values, told, is_synthetic=False)], like)
+    examples.write(path, [LabelledRow(("request", 0), AT, 1, values, told)], like)
     assert path.read_text(encoding="utf-8") == "size;kind;outcome\n1,234;;yes\n"
     assert [*examples.contents(path)] == [((np.float32(1.234), None), "yes")]
