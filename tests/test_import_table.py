@@ -26,7 +26,7 @@ ROOMS = ("common", "config", "components", "pipeline", "serving", "webapp", "mon
         ("serving/cli.py", "import monitoring.cli", "nothing imports monitoring"),
         ("serving/registry/queue.py", "import mlflow", "MLflow stays with its replayer"),
         ("webapp/http/metrics.py", "import webapp.predict.predictor", "no circles"),
-        ("common/files.py", "import common.tables.columns\nimport common.cli", None),
+        ("common/files.py", "import common.draw.svg\nimport common.cli", None),
     ],
     ids=["common", "webapp", "tensorflow", "monitoring", "page", "watched", "mlflow", "circle", "allowed"],
 )
