@@ -10,6 +10,7 @@ import json
 import logging
 import threading
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -209,9 +210,13 @@ class Catalog:
         return models(self._serving)
 
     def versions(self, model: str) -> list[int]:
-        if model not in self.models():
+        numbers: list[int] = []
+        if model not in (".", "..") and Path(model).name == model:
+            with suppress(DataError):  # a folder that cannot be read is no model
+                numbers = versions(self._serving / model)
+        if not numbers:
             raise self._unknown(model)
-        return versions(self._serving / model)
+        return numbers
 
     def default(self, preferred: str) -> str:
         """Return the model that a request means which names none: the preferred, else the only one.

@@ -103,7 +103,8 @@ class ModelView:
     title: str
     description: str
     state: State | None
-    versions: tuple[VersionView, ...]  # newest first
+    count: int  # of versions
+    versions: tuple[VersionView, ...]  # newest first; in a list of models only those that are released
     history: tuple[Entry, ...]  # newest first
     trouble: str = ""
     task: str = ""  # what it tells, and by how much
@@ -132,15 +133,16 @@ def rolled_back(history: Iterable[Entry]) -> dict[int, str]:
     return times
 
 
-def model_view(services: Services, name: str) -> ModelView:
+def model_view(services: Services, name: str, *, only_released: bool = False) -> ModelView:
     numbers = services.catalog.versions(name)
     state, trouble = _state(services, name)
     loading, unreached = _loading(services, name)
     written = reports(services.settings.var, name)
-    versions = tuple(_version(services, name, number, state, loading, written) for number in reversed(numbers))
+    shown = [n for n in reversed(numbers) if not only_released or (state and state.roles(n))]
+    versions = tuple(_version(services, name, number, state, loading, written) for number in shown)
     title, description, task = _titled(services, name, state.stable if state else numbers[-1])
     history = tuple(reversed(Store(services.settings.serving, name).history()))
-    return ModelView(name, title, description, state, versions, history, trouble or unreached, task)
+    return ModelView(name, title, description, state, len(numbers), versions, history, trouble or unreached, task)
 
 
 def _state(services: Services, name: str) -> tuple[State | None, str]:
@@ -279,7 +281,8 @@ blueprint.add_app_template_filter(change_told, "change")
 @blueprint.get("/models")
 @requires(Role.VIEWER)
 def page() -> str:
-    return render_template("models.html", models=[model_view(services(), name) for name in services().catalog.models()])
+    names = services().catalog.models()
+    return render_template("models.html", models=[model_view(services(), name, only_released=True) for name in names])
 
 
 @blueprint.get("/models/<model>")
