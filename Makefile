@@ -94,7 +94,7 @@ screenshots: setup ## Take the pictures of the web app for the documentation; ne
 	$(PY) -m serving start --rest-port 0 --grpc-port 0 --run "$(PY) -m tests.support.web.screenshots"
 
 bench: setup ## Run every benchmark
-	for name in pipeline examples quality serving release webapp; do $(PY) -m bench.$$name; done
+	for name in pipeline examples datasets serving release webapp; do $(PY) -m bench.$$name; done
 
 clean: ## Remove caches; models and runs in var/ stay
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*

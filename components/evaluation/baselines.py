@@ -93,7 +93,7 @@ def compare(
     """
     if len(np.unique(train.classes)) < 2 or not len(evaluation.classes) or not len(test.classes):
         return ()
-    encode = _encoder(train)
+    encode = encoder(train)
     x_train, x_eval, x_test = encode(train), encode(evaluation), encode(test)
     rng = np.random.default_rng(settings.seed)
     baselines = []
@@ -176,7 +176,7 @@ def _estimators(seed: int) -> Sequence[tuple[str, Any, int]]:
     )
 
 
-def _encoder(train: Table) -> Any:
+def encoder(train: Table) -> Any:
     """Return what turns a Table into a matrix: z-scores and missing flags, and one column for each common text."""
     known = ~np.isnan(train.numbers)
     count = np.maximum(known.sum(axis=0), 1)

@@ -104,12 +104,17 @@ def write_splits(
     return written, digest.hexdigest()
 
 
-def count_rows(settings: Settings) -> tuple[dict[str, int], dict[str, int]]:
-    """Read all rows as a run would and return how many each split and each class gets. Raises DataError."""
+def open_examples(settings: Settings) -> tuple[Source, ReadRequest]:
+    """Open what `data.source` names as a run does, spans apart. Raises DataError."""
     schema = read_schema(settings.schema_file) if settings.schema_file else None
     request = read_request(settings, schema)
     base, pattern = base_and_pattern(_local_source(settings.data), settings.data.format)
-    source = open_source([Path(file) for file in fileio.glob(str(base / pattern))], str(base / pattern), request)
+    return open_source([Path(file) for file in fileio.glob(str(base / pattern))], str(base / pattern), request), request
+
+
+def count_rows(settings: Settings) -> tuple[dict[str, int], dict[str, int]]:
+    """Read all rows as a run would and return how many each split and each class gets. Raises DataError."""
+    source, request = open_examples(settings)
     weights = settings.split.weights
     assign, _ = dealing(source, request, list(weights.values()))
     classes: Counter[str] = Counter()

@@ -27,6 +27,7 @@ CANNOT_BE_HAD = {
     "dvc": "it does not fit into this environment; see dvc.org",
     "Docker's engine": "nothing answers `docker info`",
     "tensorflow_model_server": "it has to be on PATH",
+    "a package index with the zoo's packages": "the versions in tests/zoo/requirements.txt",
     "a small disk of its own": "mounting one needs root and the right to mount",
 }
 ALL_ARE_THERE = "VOUCH_NO_SKIP"  # set where .ci/packages were installed: to skip is to fail

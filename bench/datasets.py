@@ -1,0 +1,235 @@
+"""How good the recipe is on a table, next to plain models on the same folds, in pairs.
+
+Run: `python -m bench.datasets config/heart_disease config/iris --repeats 5 --folds 5`. With `--zoo` the zoo's tables,
+real ones that Python packages ship, are measured, too, with what `init` writes for each.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from bench import zoo
+from bench.report import finish, parser, positive, say, start, table
+from components.evaluation.baselines import encoder
+from components.evaluation.bounds import Rows, evaluate
+from components.evaluation.calibration import calibration_on_test
+from components.table import Table
+from config.load import load_settings
+from config.schema import model_features, read_schema
+from config.settings import Settings
+
+Array = NDArray[Any]
+METRICS = ("auc", "accuracy", "log_loss")
+NETWORK, LOGISTIC, BOOSTING, FOREST = "network", "logistic regression", "gradient boosting", "random forest"
+BEHIND_LOGISTIC = 0.005  # AUC that the network may be below logistic regression
+BARS = {"breast_cancer": {"auc": 0.990, "accuracy": 0.965}}  # of the network's means; accuracy at 0.5
+SHIPPED = ("config/breast_cancer", "config/heart_disease", "config/iris")
+
+
+@dataclass(frozen=True)
+class Score:
+    """What one model showed on one held-out fold. `calibration_error` is None where there are too few rows for it."""
+
+    table: str
+    model: str
+    fold: int
+    auc: float
+    accuracy: float
+    log_loss: float
+    calibration_error: float | None = None
+    seconds: float = 0.0
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parser("datasets", __doc__)
+    options.add_argument("configs", nargs="*", type=Path, default=[Path(each) for each in SHIPPED])
+    options.add_argument("--zoo", action="store_true", help="the zoo's tables, too")
+    options.add_argument("--set", action="append", default=[], dest="overrides", help="such as model.epochs=20")
+    options.add_argument("--repeats", type=positive, default=5, help="(%(default)s)")
+    options.add_argument("--folds", type=positive, default=2, help="(%(default)s)")
+    options.add_argument(
+        "--most-rows", type=positive, default=20_000, help="of a table, the rest left out (%(default)s)"
+    )
+    options.add_argument("--seed", type=int, default=1000, help="of folds and networks (%(default)s)")
+    given = options.parse_args(arguments)
+    scores: list[Score] = []
+    with tempfile.TemporaryDirectory() as folder:
+        configs = [*given.configs, *(zoo.configured(Path(folder)) if given.zoo else ())]
+        for config in configs:
+            settings = load_settings(config, given.overrides)
+            began, rows = time.monotonic(), read_table(settings)
+            chosen = np.random.default_rng(given.seed).permutation(len(rows.classes))[: given.most_rows]
+            scores += cross_validate(settings, some(rows, chosen), given.repeats, given.folds, given.seed)
+            say(f"{settings.name}: {len(chosen)} rows, {time.monotonic() - began:.0f} s")
+    missed = [g.table for g in gaps(scores, LOGISTIC, given.folds) if g.upper < -BEHIND_LOGISTIC]
+    for name, bars in BARS.items():
+        own = [s for s in scores if (s.table, s.model) == (name, NETWORK)]
+        missed += [name for m, bar in bars.items() if own and np.mean([getattr(s, m) for s in own]) < bar]
+    numbers = {
+        "repeats": given.repeats,
+        "folds": given.folds,
+        "seed": given.seed,
+        "scores": [asdict(s) for s in scores],
+    }
+    finish(tables(scores, given.folds), numbers, given.out, passed=not missed)
+
+
+def read_table(settings: Settings) -> Table:
+    """Return all rows as a run would read them: numbers, then derived features, and texts."""
+    import tensorflow as tf
+
+    from components.examples.blocks import labelled_blocks
+    from components.examples.component import open_examples
+    from components.features.derived import derive
+
+    assert settings.schema_file is not None
+    batches = [block.batch for block in labelled_blocks(*open_examples(settings))]
+    features = model_features(read_schema(settings.schema_file), settings)
+    columns = {
+        f.name: np.concatenate([np.array(batch.column(f.name).to_pylist(), object) for batch in batches])
+        for f in features
+    }
+
+    def numbers(name: str) -> Array:
+        return np.array([np.nan if v is None else float(v) for v in columns[name]])
+
+    def texts(name: str) -> Array:
+        return np.array(["" if v is None else str(v) for v in columns[name]], object)
+
+    derived = derive(settings.derived, lambda n: tf.constant(numbers(n)), lambda n: tf.constant(texts(n).tolist()))
+    numeric = [numbers(f.name) for f in features if f.kind == "numeric"]
+    categorical = [texts(f.name) for f in features if f.kind == "categorical"]
+    labels = np.concatenate([np.array(batch.column(settings.data.label).to_pylist(), object) for batch in batches])
+    index = {name: i for i, name in enumerate(settings.data.classes)}
+    numeric += [values.numpy() for values in derived.values()]
+    return Table(
+        np.stack(numeric, axis=1) if numeric else np.zeros((len(labels), 0)),
+        np.stack(categorical, axis=1) if categorical else np.zeros((len(labels), 0), object),
+        np.array([index[label] for label in labels], np.int64),
+    )
+
+
+def some(rows: Table, chosen: Array) -> Table:
+    return Table(rows.numbers[chosen], rows.texts[chosen], rows.classes[chosen])
+
+
+def cross_validate(settings: Settings, rows: Table, repeats: int, folds: int, seed: int) -> Iterator[Score]:
+    """Yield each model's score on each held-out fold. All models see the same folds.
+
+    The network carves its eval rows (early stopping, temperature) out of the training fold in the split's proportions;
+    the rivals, which need none, get the whole training fold.
+    """
+    from sklearn.model_selection import RepeatedStratifiedKFold, train_test_split
+
+    splitter = RepeatedStratifiedKFold(n_splits=folds, n_repeats=repeats, random_state=seed)
+    eval_share = settings.split.eval / (settings.split.train + settings.split.eval)
+    for fold, (known, held_out) in enumerate(splitter.split(rows.numbers, rows.classes)):
+        train, tuned = train_test_split(known, test_size=eval_share, stratify=rows.classes[known], random_state=fold)
+        parts = [some(rows, chosen) for chosen in (train, tuned, held_out)]
+        began = time.perf_counter()
+        probabilities = _network(settings, parts, seed + fold)
+        yield _score(settings, NETWORK, fold, parts[2].classes, probabilities, time.perf_counter() - began)
+        encode = encoder(whole := some(rows, known))
+        for name, rival in _rivals(seed).items():
+            began = time.perf_counter()
+            rival.fit(encode(whole), whole.classes)
+            probabilities = rival.predict_proba(encode(parts[2]))
+            yield _score(settings, name, fold, parts[2].classes, probabilities, time.perf_counter() - began)
+
+
+def _network(settings: Settings, parts: Sequence[Table], seed: int) -> Array:
+    """Train the recipe as Trainer does on `parts` (train, eval, test); return `[rows, classes]` for test."""
+    import keras
+
+    from components.evaluation.calibration import fit_calibration
+    from components.features.transform import NUMERIC
+    from components.training.models import dense
+
+    keras.utils.clear_session()
+    train, tuned, _ = parts
+    encode, recipe, classes = encoder(train), settings.model, len(settings.data.classes)
+    features = [{NUMERIC: encode(part).astype(np.float32)} for part in parts]
+    network = dense.build_model(recipe, features[0][NUMERIC].shape[1], (), classes, seed)
+    dense.fit(
+        network,
+        dense.dataset_in_memory(features[0], train.classes, recipe.batch_size, seed, training=True),
+        dense.dataset_in_memory(features[1], tuned.classes, len(tuned.classes), seed, training=False),
+        recipe,
+        train_rows=len(train.classes),
+    )
+    network = dense.before_activation(network)
+    logits = [np.asarray(network(part, training=False)) for part in features[1:]]
+    said = fit_calibration(logits[0], tuned.classes).probabilities(logits[1])
+    return np.concatenate([1 - said, said], axis=1) if said.shape[1] == 1 else said
+
+
+def _rivals(seed: int) -> dict[str, Any]:
+    from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+    from sklearn.linear_model import LogisticRegression
+
+    return {
+        LOGISTIC: LogisticRegression(max_iter=2000),
+        FOREST: RandomForestClassifier(300, random_state=seed),
+        BOOSTING: HistGradientBoostingClassifier(random_state=seed),
+    }
+
+
+def _score(settings: Settings, model: str, fold: int, true: Array, probabilities: Array, seconds: float) -> Score:
+    positive_class = 1 if settings.data.is_binary else None
+    rows = Rows(true, probabilities.argmax(axis=1), probabilities, positive_class)
+    values = {name: m.value for name, m in evaluate(rows, METRICS, confidence=0.95, samples=2, seed=0).items()}
+    calibration = calibration_on_test(rows, confidence=0.95, seed=0)
+    error = calibration.error if calibration else None
+    return Score(settings.name, model, fold, **values, seconds=seconds, calibration_error=error)
+
+
+@dataclass(frozen=True)
+class Gap:
+    """By how much more AUC the network has than a rival on the same folds, with 95 % bounds."""
+
+    table: str
+    value: float
+    lower: float
+    upper: float
+
+
+def gaps(scores: Sequence[Score], rival: str, folds: int) -> Iterator[Gap]:
+    """Yield each table's gap. Folds share rows: the variance is Nadeau and Bengio's (2003) corrected one."""
+    for name in dict.fromkeys(score.table for score in scores):
+        ours, others = (np.array([s.auc for s in scores if (s.table, s.model) == (name, m)]) for m in (NETWORK, rival))
+        each = ours - others
+        error = np.sqrt((1 / len(each) + 1 / (folds - 1)) * each.var(ddof=1)) if len(each) > 1 else np.nan
+        step = stats.t.ppf(0.975, max(len(each) - 1, 1)) * error
+        yield Gap(name, float(each.mean()), float(each.mean() - step), float(each.mean() + step))
+
+
+def tables(scores: Sequence[Score], folds: int) -> str:
+    """Return Markdown: means over folds by table and model, and the paired gaps."""
+    lines = []
+    for name in dict.fromkeys(score.table for score in scores):
+        for model in dict.fromkeys(score.model for score in scores):
+            group = [s for s in scores if (s.table, s.model) == (name, model)]
+            means = [f"{np.mean([getattr(s, m) for s in group]):.4f}" for m in METRICS]
+            errors = [s.calibration_error for s in group if s.calibration_error is not None]
+            told = f"{np.mean(errors):.3f}" if errors else ""
+            lines.append((name, model, *means, told, f"{np.median([s.seconds for s in group]):.1f}"))
+    titles = ("table", "model", *(m.replace("_", " ") for m in METRICS), "calibration error", "s a fold")
+    pairs = [
+        (f"{g.table}, {rival}", f"{g.value:+.4f} ({g.lower:+.4f} to {g.upper:+.4f})")
+        for rival in (LOGISTIC, FOREST, BOOSTING)
+        for g in gaps(scores, rival, folds)
+    ]
+    return "\n\n".join([table(titles, lines), table(("network's AUC less that of", "mean (95 %)"), pairs)])
+
+
+if __name__ == "__main__":
+    start(main)
