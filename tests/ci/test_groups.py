@@ -13,7 +13,7 @@ import pytest
 from tests.support.paths import ROOT
 from tests.support.programs import program
 
-ALL = ["bench", "ci", "components", "deploy", "monitoring", "notebooks", "pipeline", "serving", "webapp"]
+ALL = ["bench", "ci", "components", "deploy", "monitoring", "notebooks", "pipeline", "serving", "webapp", "zoo"]
 
 
 def groups(*paths: str, root: Path = ROOT) -> list[str]:
@@ -34,6 +34,7 @@ def groups(*paths: str, root: Path = ROOT) -> list[str]:
         ("tests/pipeline/test_end_to_end.py", ["pipeline"]),
         (".ci/setup", ["ci"]),
         (".github/workflows/ci.yml", ["ci"]),
+        ("config/onboard/init.py", ["pipeline", "zoo"]),
         ("common/paths.py", ALL),
         ("requirements.txt", ALL),
         ("tests/conftest.py", ALL),
