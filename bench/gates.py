@@ -355,9 +355,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--seeds", type=positive, default=40, help="(%(default)s)")
     options.add_argument("--worse-seeds", type=positive, default=40, help="of these, how many with worse models, too")
     options.add_argument("--scratch", type=Path, default=Path("var/bench/gates"), help="what models said (%(default)s)")
+    options.add_argument("--only", default="", help="the problems whose name begins so, such as noisy")
     given = options.parse_args(arguments)
     kept, seen = Kept(given.scratch), list[Outcome]()
-    for problem in problems():
+    for problem in (each for each in problems() if each.name.startswith(given.only)):
         for seed in range(given.seeds):
             started = time.monotonic()
             steps = WORSE if seed < given.worse_seeds else ()

@@ -188,7 +188,7 @@ def _chart(axes: Any, chart: Chart) -> None:
     if chart.diagonal:
         axes.plot((chart.x.low, chart.x.high), (chart.y.low, chart.y.high), color=SOFT, linewidth=1, linestyle=":")
     for line, colour in zip(chart.lines, PALETTE, strict=False):
-        x, y = zip(*line.points, strict=True)
+        x, y = zip(*line.points, strict=True) if line.points else ((), ())  # a class without a test row has none
         axes.plot(x, y, color=colour, linewidth=2, clip_on=False, label=_dollarless(line.name))
     for name, place in chart.rules.items():
         axes.axvline(place, color=INK, linewidth=1, linestyle="--", label=_dollarless(name))

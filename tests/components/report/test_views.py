@@ -254,3 +254,13 @@ def test_the_card_names_who_stands_behind_the_model(make_facts: Any) -> None:
     assert yaml.safe_load(head)["license"] == "cc-by-4.0"
     assert "- Owner: Ward 7\n- Contact: ward7@example.org\n- Licence: CC-BY-4.0\n" in body.replace("\\", "")
     assert "Owner" not in render_card(make_facts())
+
+
+def test_a_class_without_a_test_row_leaves_its_curves_out(make_facts: Any, tmp_path: Path) -> None:
+    """Rare classes of small tables have none by chance; the picture was not drawn then, after the push."""
+    facts = make_facts(("a", "b", "c"))
+    absent = class_curves("c", np.zeros(100, bool), np.full(100, 0.1))
+    facts = make_facts(("a", "b", "c"), curves=(*facts.curves[:2], absent))
+    write_png(facts, tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").stat().st_size > 10_000
+    assert "c" in render_html(facts)
