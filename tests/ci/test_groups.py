@@ -13,7 +13,19 @@ import pytest
 from tests.support.paths import ROOT
 from tests.support.programs import program
 
-ALL = ["bench", "ci", "components", "deploy", "monitoring", "notebooks", "pipeline", "serving", "webapp", "zoo"]
+ALL = [
+    "bench",
+    "ci",
+    "components",
+    "config",
+    "deploy",
+    "monitoring",
+    "notebooks",
+    "pipeline",
+    "serving",
+    "webapp",
+    "zoo",
+]
 
 
 def groups(*paths: str, root: Path = ROOT) -> list[str]:
@@ -34,7 +46,7 @@ def groups(*paths: str, root: Path = ROOT) -> list[str]:
         ("tests/pipeline/test_end_to_end.py", ["pipeline"]),
         (".ci/setup", ["ci"]),
         (".github/workflows/ci.yml", ["ci"]),
-        ("config/onboard/init.py", ["pipeline", "zoo"]),
+        ("config/onboard/init.py", ["config", "pipeline", "zoo"]),
         ("common/paths.py", ALL),
         ("requirements.txt", ALL),
         ("tests/conftest.py", ALL),
