@@ -212,7 +212,7 @@ class Catalog:
     def versions(self, model: str) -> list[int]:
         numbers: list[int] = []
         if model not in (".", "..") and Path(model).name == model:
-            with suppress(DataError):  # a folder that cannot be read is no model
+            with suppress(DataError, ValueError):  # a folder that cannot be read is no model, nor a name with a NUL
                 numbers = versions(self._serving / model)
         if not numbers:
             raise self._unknown(model)
