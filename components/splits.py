@@ -12,8 +12,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 
+from common.tables.dates import Order
 from common.text import MISSING_CODE
 from components.features.derived import derive
+from components.features.transform import DATE_PARTS, date_parts
 from components.names import TEST_FROM
 from components.table import Table
 from config.schema import Feature, group_column, model_features, read_schema
@@ -73,7 +75,10 @@ def some_rows(files: Sequence[str], rows: int) -> list[bytes]:
 
 
 class SplitTables:
-    """Parse an Examples artifact's splits into tables of raw values, derived features behind the other numbers."""
+    """Parse an Examples artifact's splits into tables of raw values.
+
+    The parts of dates and derived features stand behind the other numbers, so that plain models read them, too.
+    """
 
     def __init__(
         self,
@@ -82,13 +87,14 @@ class SplitTables:
         label: str,
         classes: Sequence[str],
         group: Feature | None = None,
+        dates: Mapping[str, Order] = MappingProxyType({}),
         derived: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.features, self.class_names = features, classes
         self._examples, self._label, self._group = examples, label, group
         self._numbers = [f for f in features if f.kind == "numeric"]
         self._texts = [f for f in features if f.kind == "categorical"]
-        self._derived = derived
+        self._dates, self._derived = dates, derived
         self._spec = {f.name: _column(f) for f in features} | {label: tf.io.FixedLenFeature([], tf.string, "")}
         if group:
             self._spec[group.name] = _column(group)
@@ -98,14 +104,15 @@ class SplitTables:
     def of(examples: str | Path, schema: str | Path, settings: Settings) -> SplitTables:
         """Return the tables of what the model reads. `examples`, `schema`: the artifacts' URIs."""
         known = read_schema(Path(schema) / "schema.pbtxt")
-        features, group = model_features(known, settings), group_column(known, settings)
-        return SplitTables(examples, features, settings.data.label, settings.data.classes, group, settings.derived)
+        features, group, data = model_features(known, settings), group_column(known, settings), settings.data
+        return SplitTables(examples, features, data.label, data.classes, group, settings.dates, settings.derived)
 
     def read(self, split: str, rows: int, most: int) -> Table:
         """Return a split's rows, evenly thinned to at most `most` of its `rows`."""
         every = max(1, -(-rows // most))
         parts = [self._table(batch) for batch in self._serialized(split, every)]
-        return Table.joined(parts, len(self._numbers) + len(self._derived), len(self._texts))
+        numbers = len(self._numbers) + DATE_PARTS * len(self._dates) + len(self._derived)
+        return Table.joined(parts, numbers, len(self._texts))
 
     def batches(self, split: str, every: int = 1) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
         """Yield serialized rows and their classes, of each `every` rows the first."""
@@ -131,7 +138,10 @@ class SplitTables:
         numbers = [_numbers(parsed[feature.name], feature) for feature in self._numbers]
         by_name = {feature.name: feature for feature in self.features}
         derived = derive(self._derived, lambda n: _numbers(parsed[n], by_name[n]), lambda n: parsed[n])
-        columns = [*numbers, *(values.numpy() for values in derived.values())]
+        dates = [
+            part for name, order in sorted(self._dates.items()) for part in date_parts(_as_text(parsed[name]), order)
+        ]
+        columns = [*numbers, *(values.numpy() for values in (*dates, *derived.values()))]
         texts = np.zeros((len(batch), len(self._texts)), object)
         for i, feature in enumerate(self._texts):
             texts[:, i] = [
@@ -146,6 +156,10 @@ def _numbers(values: NDArray[Any], feature: Feature) -> NDArray[np.float64]:
     """Return `[rows] float64`, NaN where missing."""
     numbers = values.astype(np.float64)
     return np.where(values == MISSING_CODE, np.nan, numbers) if feature.dtype == "int" else numbers
+
+
+def _as_text(values: NDArray[Any]) -> tf.Tensor:
+    return tf.constant(values) if values.dtype == object else tf.as_string(values)
 
 
 def _column(feature: Feature) -> tf.io.FixedLenFeature:

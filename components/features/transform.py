@@ -14,6 +14,7 @@ from components.features.derived import derive
 
 NUMERIC = "numeric"
 CATEGORICAL = "categorical"
+DATE_PARTS = 4  # that a date becomes
 VOCABULARY = "vocabulary_{}"  # the file of a column of `categorical`, by its number
 _BLANKS = r"[\s\v\p{Z}\x{85}\x1c-\x1f]+"  # as Python's strip has them
 _BLANKS_AROUND = rf"^{_BLANKS}|{_BLANKS}$"

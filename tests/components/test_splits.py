@@ -71,3 +71,18 @@ def test_a_few_rows_are_spread_over_the_split(pipeline_run: Any) -> None:
     assert [few[0], few[-1]] == [everything[0], everything[-1]]
     assert len({*few}) == 5
     assert some_rows(files, len(everything)) == everything
+
+
+@pytest.mark.slow
+def test_the_parts_of_dates_stand_behind_the_numbers(tmp_path: Path) -> None:
+    """Plain models read a date as a text of its own otherwise, and are no match where dates matter."""
+    from components.splits import SplitTables
+    from tests.support.pipeline.tiny import tiny_settings, tiny_table, write_examples, write_schema
+
+    rows = tiny_table(3) | {"colour": ["2026-11-30", "", "1969-12-31"]}
+    write_examples(tmp_path / "examples", rows, 3)
+    write_schema(tmp_path / "schema")
+    settings = tiny_settings().model_copy(update={"dates": {"colour": "ymd"}})
+    numbers = SplitTables.of(tmp_path / "examples", tmp_path / "schema", settings).read("test", 3, 3).numbers
+    np.testing.assert_array_equal(numbers[[0, 2], -4:], [[2026, 11, 0, 20787], [1969, 12, 2, -1]])
+    assert np.isnan(numbers[1, -4:]).all()

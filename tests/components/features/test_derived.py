@@ -51,7 +51,7 @@ def test_tables_of_rows_hold_them_behind_the_other_numbers(tmp_path: Any) -> Non
     rows = tiny_table(50)
     write_examples(tmp_path / "examples", rows, 50)
     write_schema(tmp_path / "schema")
-    extra = {"both": "signal + noise", "is_red": 'colour == "red"'}
+    extra: dict[str, str] = {"both": "signal + noise", "is_red": 'colour == "red"'}
     settings = tiny_settings().model_copy(update={"derived": extra})
     table = SplitTables.of(tmp_path / "examples", tmp_path / "schema", settings).read("test", 50, 50)
     plain = SplitTables.of(tmp_path / "examples", tmp_path / "schema", tiny_settings()).read("test", 50, 50)
