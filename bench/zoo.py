@@ -109,7 +109,7 @@ def fetch(folder: Path) -> None:
 
 
 def configured(folder: Path) -> Iterator[Path]:
-    """Yield the configuration that `init` writes for each table; it is refused none."""
+    """Yield the folder of the configuration that `init` writes for each table."""
     fetch(folder / "packages")
     for name, table in TABLES.items():
         source = folder / f"{name}.csv"

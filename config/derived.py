@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol
 
 from common.text import nearest
 
-LONGEST = 500
+LONGEST, DEEPEST = 500, 100  # characters; operations within one another, far from where Python would give up
 FUNCTIONS = {  # name: least and most arguments
     "abs": (1, 1),
     "bucket": (2, 50),
@@ -79,7 +79,7 @@ def parse(source: str) -> Expression:
     reader = _Reader()
     try:
         node = reader.read(ast.parse(source.strip(), mode="eval").body)
-    except (RecursionError, MemoryError):
+    except MemoryError:
         raise ValueError("is nested too deeply") from None
     except SyntaxError as error:
         at = f" at character {error.offset}" if error.offset else ""
@@ -110,13 +110,22 @@ def problems(derived: Mapping[str, Expression], kinds: Mapping[str, str], label:
 
 
 class _Reader:
-    """Turn Python's syntax tree into nodes, refusing all that is not of the language."""
+    """Turn Python's syntax tree into nodes, refusing all that is not of the language. A truth may stand for 1 or 0."""
 
     def __init__(self) -> None:
         self.numbers: set[str] = set()
         self.texts: set[str] = set()
+        self._depth = 0
 
     def read(self, node: ast.expr) -> _Node:
+        self._depth += 1
+        if self._depth > DEEPEST:
+            raise ValueError("is nested too deeply")
+        read = self._read(node)
+        self._depth -= 1
+        return read
+
+    def _read(self, node: ast.expr) -> _Node:
         match node:
             case ast.Constant(value=bool()):
                 raise _refused(node, "True and False are not of the language; compare with 0 or 1")
@@ -129,13 +138,13 @@ class _Reader:
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
                 return self._call(node, name, arguments)
             case ast.UnaryOp(op=ast.USub(), operand=operand):
-                inner = self._number(operand)
+                inner = self.read(operand)
                 return _Node("number", lambda ops: ops.binary("-", ops.constant(0.0), inner.compute(ops)))
             case ast.UnaryOp(op=ast.Not(), operand=operand):
                 truth = self._truth(operand)
                 return _Node("truth", lambda ops: ops.binary("-", ops.constant(1.0), truth.compute(ops)))
             case ast.BinOp(left=left, op=operator, right=right) if type(operator) in _BINARY:
-                sign, a, b = _BINARY[type(operator)], self._number(left), self._number(right)
+                sign, a, b = _BINARY[type(operator)], self.read(left), self.read(right)
                 return _Node("number", lambda ops: ops.binary(sign, a.compute(ops), b.compute(ops)))
             case ast.Compare():
                 return self._comparison(node)
@@ -144,7 +153,7 @@ class _Reader:
                 truths = [self._truth(value) for value in values]
                 return _Node("truth", lambda ops: ops.call(function, [t.compute(ops) for t in truths]))
             case ast.IfExp(test=test, body=body, orelse=orelse):
-                condition, yes, no = self._truth(test), self._number(body), self._number(orelse)
+                condition, yes, no = self._truth(test), self.read(body), self.read(orelse)
                 return _Node(
                     "number", lambda ops: ops.choose(condition.compute(ops), yes.compute(ops), no.compute(ops))
                 )
@@ -153,10 +162,6 @@ class _Reader:
     def _column(self, name: str) -> _Node:
         self.numbers.add(name)
         return _Node("number", lambda ops: ops.number(name))
-
-    def _number(self, node: ast.expr) -> _Node:
-        """Read what has to be a number; a truth counts as 1 or 0."""
-        return self.read(node)
 
     def _truth(self, node: ast.expr) -> _Node:
         read = self.read(node)
@@ -173,7 +178,7 @@ class _Reader:
         if not least <= len(arguments) <= most:
             wanted = str(least) if least == most else f"{least} or more"
             raise _refused(node, f"{name} takes {wanted} values, got {len(arguments)}")
-        inner = [self._number(argument) for argument in arguments]
+        inner = [self.read(argument) for argument in arguments]
         if name == "bucket":
             edges = [a.value for a in arguments[1:] if isinstance(a, ast.Constant) and isinstance(a.value, int | float)]
             if len(edges) != len(arguments) - 1 or edges != sorted(set(edges)):
@@ -196,7 +201,7 @@ class _Reader:
         sign = _COMPARED[type(operator)]
         texts = [s for s in (left, right) if isinstance(s, ast.Constant) and isinstance(s.value, str)]
         if not texts:
-            a, b = self._number(left), self._number(right)
+            a, b = self.read(left), self.read(right)
             return _Node("truth", lambda ops: ops.compare(sign, a.compute(ops), b.compute(ops)))
         other = left if texts[0] is right else right
         match other:

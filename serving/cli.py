@@ -337,14 +337,14 @@ def sync(edge: Edge, configs: Path, again: bool, as_json: bool) -> None:
 
     MLflow is at $MLFLOW_TRACKING_URI, else in var/mlflow. Exit code 1 if something is left, or was moved by hand.
     """
-    from serving import tracking
+    from serving.mlflow_sync import show_sync, sync
     from serving.registry.queue import Queue
 
     if again:
         Queue(edge.root).try_again()
     with _context(edge) as context:
-        report = tracking.sync(context, configs)
-    is_told = tracking.show_sync(report, edge.root, as_json)
+        report = sync(context, configs)
+    is_told = show_sync(report, edge.root, as_json)
     click.get_current_context().exit(0 if is_told else 1)
 
 
@@ -356,7 +356,7 @@ def registry_status(edge: Edge, as_json: bool) -> None:
 
     Exit code 1 if there is anything.
     """
-    from serving.tracking import show_status
+    from serving.mlflow_sync import show_status
 
     click.get_current_context().exit(0 if show_status(edge.root, as_json) else 1)
 
@@ -366,7 +366,7 @@ def registry_status(edge: Edge, as_json: bool) -> None:
 @click.pass_obj
 def open_registry(edge: Edge, port: int) -> None:
     """Open MLflow's page over var/mlflow; Ctrl-C ends it."""
-    from serving.tracking import open_page
+    from serving.mlflow_sync import open_page
 
     open_page(edge.root, port)
 

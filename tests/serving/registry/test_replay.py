@@ -17,11 +17,11 @@ from click.testing import CliRunner, Result
 
 from common.errors import EnvironmentProblem, GateRefused
 from serving.cli import main
+from serving.mlflow_sync import follows, labels_of, released_labels, sync
 from serving.registry.queue import MAX_ATTEMPTS, Queue
 from serving.registry.replay import MlflowDown, Report, replay, without_secrets
 from serving.release import commands as release
 from serving.repository.manifest import Manifest
-from serving.tracking import follows, labels_of, released_labels, sync
 from tests.support.serving.memory_server import MemoryServer, memory_context
 from tests.support.serving.tracked import DIGEST, FACTS, released, run_ended
 from tests.support.serving.versions import bare_version, copy_version, tiny_files, wrong_golden

@@ -19,10 +19,10 @@ import pytest
 import requests
 
 from serving.launch.backends import free
+from serving.mlflow_sync import sync
 from serving.registry.queue import Queue
 from serving.registry.replay import mlflow_environment
 from serving.release import commands as release
-from serving.tracking import sync
 from tests.support.pipeline.runs import PipelineRun
 from tests.support.serving.memory_server import MemoryServer, memory_context
 from tests.support.serving.versions import copy_version, tiny_files
