@@ -59,8 +59,11 @@ def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
             got=schema,
             wanted="a schema.pbtxt, or no `schema` key: then one is inferred at each run",
         )
-    data = settings.data.model_copy(update={"source": source})
-    return settings.model_copy(update={"data": data, "schema_file": schema})
+    changed: dict[str, Any] = {"data": settings.data.model_copy(update={"source": source}), "schema_file": schema}
+    if weights := settings.model.weights_file:
+        place = _absolute(weights, ("model", "weights"), file, places)
+        changed["model"] = settings.model.model_copy(update={"weights": str(place)})
+    return settings.model_copy(update=changed)
 
 
 def settings_hash(settings: Settings) -> str:
@@ -82,7 +85,9 @@ def settings_yaml(values: Mapping[str, Any]) -> str:
 
 def _placeless(settings: Settings) -> Settings:
     schema = settings.schema_file and Path(settings.schema_file.name)
-    return settings.model_copy(update={"data": settings.data.without_place(), "schema_file": schema})
+    weights = settings.model.weights_file
+    model = settings.model.model_copy(update={"weights": weights.name}) if weights else settings.model
+    return settings.model_copy(update={"data": settings.data.without_place(), "schema_file": schema, "model": model})
 
 
 def _read(file: Path) -> tuple[dict[str, Any], Places]:

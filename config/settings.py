@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,6 +24,12 @@ Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Severity = Literal["error", "warn", "ignore"]
 LOSSES = frozenset({"log_loss", "brier"})  # metrics of which less is better
 ClassName = Annotated[str, Field(min_length=1, max_length=60)]
+IMAGE_BYTES = "image_bytes"  # what the model of images reads
+IMAGE_GROUP, IMAGE_PATH, IMAGE_HASH = "group", "path", "sha256"
+IMAGE_STATISTICS = ("brightness", "contrast", "saturation", "sharpness", "red", "green", "blue")
+IMAGE_HEADER = ("width", "height", "aspect", "file_bytes", "has_exif", "border_red", "border_green", "border_blue")
+# what stands beside each picture in the Examples: for the data gate, plain models and drift, not for the network
+IMAGE_FACTS = (IMAGE_GROUP, IMAGE_PATH, IMAGE_HASH, "near", "histogram", *IMAGE_STATISTICS, *IMAGE_HEADER)
 
 
 class Frozen(BaseModel):
@@ -53,8 +60,10 @@ class DataSettings(Frozen):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = Field(
         None, description="Of the file at a URL: another one is refused, and this one is fetched once."
     )
-    format: Literal["csv", "parquet", "tfrecord"] = Field("csv", description="How the examples are stored.")
-    label: str = Field(min_length=1, description="Column to predict.")
+    format: Literal["csv", "parquet", "tfrecord", "images"] = Field(
+        "csv", description="How the examples are stored; `images`: a folder of pictures for each class, at any depth."
+    )
+    label: str = Field(min_length=1, description="Column to predict. With images it need not be given.")
     classes: tuple[str, ...] = Field(
         min_length=2, description="All label values as text, in the order of the model's probabilities."
     )
@@ -78,6 +87,13 @@ class DataSettings(Frozen):
     merge_rare_classes: str | None = Field(
         None, description="The class of every label that `classes` does not list; else an unknown one stops the run."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _label_of_images(cls, values: Any) -> Any:
+        """Give the label of images, which stands in no file, a name."""
+        is_unnamed = isinstance(values, dict) and values.get("format") == "images" and values.get("label") is None
+        return {**values, "label": "label"} if is_unnamed else values
 
     @model_validator(mode="after")
     def _check(self) -> DataSettings:
@@ -120,6 +136,10 @@ class DataSettings(Frozen):
     @property
     def cleaning(self) -> Cleaning:
         return Cleaning(self.trim, self.decimal, self.thousands, self.percent, self.null_values, self.spellings)
+
+    @property
+    def is_images(self) -> bool:
+        return self.format == "images"
 
     @property
     def is_binary(self) -> bool:
@@ -230,9 +250,66 @@ class DataGateSettings(Frozen):
         return "info" if severity == "ignore" else severity
 
 
-class ModelSettings(Frozen):
-    """Architecture and training of the dense network."""
+class ImageSettings(Frozen):
+    """Pictures: what is read of them, and what the network sees. Only with `data.format: images`."""
 
+    size: Annotated[int, Field(ge=16, le=512)] = Field(
+        64, description="Width and height in pixels that each picture is resized to, in the exported graph."
+    )
+    augmentation: Literal["none", "shift", "flip"] = Field(
+        "flip",
+        description="Of training pictures alone: `shift` moves, zooms and brightens them a little, `flip` mirrors them "
+        "besides.",
+    )
+    bad_files: Literal["skip", "refuse"] = Field(
+        "skip", description="Files that are broken, cut off, too large or no pictures: leave out and list, or stop."
+    )
+    group: str | None = Field(
+        None,
+        description="Pattern (regular expression) on a picture's path below `data.source`; what its first group holds "
+        "names pictures that belong together, for `split.group_by: group`.",
+    )
+    none_of_these: Probability | None = Field(
+        None, description="Below this probability of the likeliest class a picture is called none of these."
+    )
+
+    @field_validator("group")
+    @classmethod
+    def _check_pattern(cls, pattern: str | None) -> str | None:
+        try:
+            groups = re.compile(pattern).groups if pattern else 1
+        except re.error as error:
+            raise ValueError(f"group: {pattern!r} is no regular expression: {error}") from None
+        if groups != 1:
+            raise ValueError(f"group: should hold one pair of brackets, as in '^(.+)_', got {pattern}")
+        return pattern
+
+
+WEIGHTS = {  # beside a path: what each kind of network can start from
+    "dense": ("none",),
+    "cnn": ("none",),
+    "mobilenet_v2": ("none",),
+    "efficientnet_lite0": ("none", "imagenet"),
+}
+
+
+class ModelSettings(Frozen):
+    """Architecture and training of the network."""
+
+    kind: Literal["dense", "cnn", "mobilenet_v2", "efficientnet_lite0"] = Field(
+        "dense", description="Architecture: `dense` for tables, each other one for images."
+    )
+    weights: str = Field(
+        "none",
+        min_length=1,
+        description="What training starts from: `none` (at random), `imagenet` (efficientnet_lite0 alone; see "
+        "docs/images.md), or, but for cnn, the path of a file `.weights.h5` or `.npz`, relative to the YAML file.",
+    )
+    fine_tune_epochs: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="With weights: after `epochs` of the head alone, so many of the whole network at a tenth of the "
+        "learning rate.",
+    )
     hidden_units: tuple[Positive, ...] = Field((256, 128, 64, 32), min_length=1, description="Width of each layer.")
     activation: Literal["relu", "gelu", "selu", "tanh", "elu", "silu"] = Field("relu", description="Of hidden layers.")
     batch_normalization: bool = Field(True, description="Normalize each hidden layer's output over the batch.")
@@ -260,6 +337,26 @@ class ModelSettings(Frozen):
     seed: Seed | None = Field(
         None, description="Of initial weights, shuffling and tuning alone; without it `seed`. It deals no row anew."
     )
+
+    @model_validator(mode="after")
+    def _check(self) -> ModelSettings:
+        named = WEIGHTS[self.kind]
+        if self.weights not in named and not (self.weights_file and self.takes_path):
+            allowed = " or ".join([*named, *(["a path"] if self.takes_path else [])])
+            raise ValueError(f"weights: {self.kind} starts from {allowed}, got {self.weights}")
+        if self.fine_tune_epochs and self.weights == "none":
+            raise ValueError("fine_tune_epochs: is for a network with weights; train longer by epochs")
+        return self
+
+    @property
+    def takes_path(self) -> bool:
+        """Whether weights of a file fit the network."""
+        return self.kind in ("mobilenet_v2", "efficientnet_lite0")
+
+    @property
+    def weights_file(self) -> Path | None:
+        """The file of weights, if they come from one that somebody named."""
+        return None if self.weights in ("none", "imagenet") else Path(self.weights)
 
 
 class TunerSettings(Frozen):
@@ -451,6 +548,7 @@ class Settings(Frozen):
         "parts, `{admitted: ymd}`.",
     )
     vocabulary_size: Positive = Field(1000, description="At most so many values of a text feature are told apart.")
+    image: ImageSettings = ImageSettings()
     model: ModelSettings = ModelSettings()
     tuner: TunerSettings = TunerSettings()
     operating_point: OperatingPointSettings = OperatingPointSettings.model_validate({})
@@ -462,6 +560,9 @@ class Settings(Frozen):
         default_factory=dict,
         description="What people call each of `data.classes`, at most 60 letters. Pages show it; the API and CSV files "
         "keep the class.",
+    )
+    class_info: dict[str, str] = Field(
+        default_factory=dict, description="A sentence or two on each of `data.classes`, which the page of images shows."
     )
     features: dict[str, FeatureDisplay] = Field(default_factory=dict, description="Display names, units and groups.")
     card: CardSettings = CardSettings()
@@ -501,11 +602,47 @@ class Settings(Frozen):
             raise ValueError(f"dates: {both[0]!r} stands in categorical, too; leave it out of one of the two")
         return self
 
+    @model_validator(mode="after")
+    def _check_images(self) -> Settings:
+        if not self.data.is_images:
+            if self.model.kind != "dense":
+                raise ValueError(f"model.kind: {self.model.kind} is for data.format: images; tables take dense")
+            if self.image != ImageSettings():
+                raise ValueError("image: is for data.format: images")
+            return self
+        if self.model.kind == "dense":
+            kinds = ", ".join(kind for kind in WEIGHTS if kind != "dense")
+            raise ValueError(f"model.kind: dense is for tables; images take {kinds}")
+        for_tables = {
+            "schema": self.schema_file,
+            "categorical": self.categorical,
+            "derived": self.derived,
+            "dates": self.dates,
+            "features": self.features,
+            "data.ignore": self.data.ignore,
+            "evaluation.slices": self.evaluation.slices,
+            "tuner.enabled": self.tuner.enabled,
+            "split.time": self.split.time,
+        }
+        for key, value in for_tables.items():
+            if value:
+                raise ValueError(f"{key}: is for tables; leave it out with data.format: images")
+        if isinstance(self.data.source, str):
+            raise ValueError("data.source: images are read from a folder, not from a URL")
+        if self.split.group_by not in (None, IMAGE_GROUP) or (self.image.group is None) != (
+            self.split.group_by is None
+        ):
+            raise ValueError(
+                f"split.group_by: with images it is {IMAGE_GROUP}, and image.group says how; both or neither"
+            )
+        return self
+
     @property
     def no_features(self) -> frozenset[str]:
         """Columns that the model does not read: the label, those that rows are dealt by, and ignored ones."""
         dealing = {column for column in (self.split.group_by, self.split.time) if column}
-        return frozenset({self.data.label, *dealing, *self.data.ignore})
+        beside = IMAGE_FACTS if self.data.is_images else ()
+        return frozenset({self.data.label, *dealing, *self.data.ignore, *beside})
 
     @property
     def split_seed(self) -> int:
@@ -518,9 +655,10 @@ class Settings(Frozen):
     @model_validator(mode="after")
     def _check_class_names(self) -> Settings:
         classes = self.data.classes
-        for label in self.class_names:
-            if label not in classes:
-                raise ValueError(f"class_names: {label!r} should be one of the classes {', '.join(classes)}")
+        for key, labels in (("class_names", self.class_names), ("class_info", self.class_info)):
+            for label in labels:
+                if label not in classes:
+                    raise ValueError(f"{key}: {label!r} should be one of the classes {', '.join(classes)}")
         if len({self.class_names.get(label, label) for label in classes}) != len(classes):
             raise ValueError("class_names: two classes cannot be called the same")
         return self

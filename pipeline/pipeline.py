@@ -242,6 +242,7 @@ def _for_training(settings: Settings) -> Settings:
         dates=settings.dates,
         derived=settings.derived,
         vocabulary_size=settings.vocabulary_size,
+        image=settings.image.model_copy(update={"none_of_these": None}),
         model=settings.model,
         operating_point=settings.operating_point,
         evaluation=EvaluationSettings(metrics=("auc",)),  # the default holds metrics that are for two classes only
@@ -251,7 +252,7 @@ def _for_training(settings: Settings) -> Settings:
 
 def _for_evaluation(about_model: Settings) -> Settings:
     """Return the settings with all that cannot change how a given model is judged at its default."""
-    others = {"model": ModelSettings(), "tuner": TunerSettings(), "probe": ProbeSettings()}
+    others = {"model": ModelSettings(kind=about_model.model.kind), "tuner": TunerSettings(), "probe": ProbeSettings()}
     return about_model.model_copy(update=others)
 
 
@@ -268,6 +269,7 @@ def _without_display(settings: Settings) -> Settings:
             "description": "",
             "features": {},
             "class_names": {},
+            "class_info": {},
             "card": CardSettings(),
             "showcase": ShowcaseSettings(),
             "registry": RegistrySettings(),

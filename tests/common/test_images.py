@@ -9,7 +9,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.images import FORMATS, MAX_BYTES, ImageProblem, encoded, plain_bytes, read_header, thumbnail, upright
+from common.images import (
+    FORMATS,
+    MAX_BYTES,
+    ImageProblem,
+    encoded,
+    plain_bytes,
+    read_header,
+    statistics,
+    thumbnail,
+    upright,
+)
+from config.settings import IMAGE_STATISTICS
 
 
 def picture(width: int = 40, height: int = 24) -> Image.Image:
@@ -181,3 +192,11 @@ def test_500_fuzzed_pictures_are_read_or_refused():
         except ImageProblem as problem:
             outcomes.add(problem.kind)
     assert outcomes >= {"RGB", "BROKEN", "NOT_AN_IMAGE"}
+
+
+def test_statistics_have_the_names_that_the_settings_list():
+    grey = statistics(Image.new("RGB", (300, 200), (100, 100, 100)))
+    assert tuple(grey) == IMAGE_STATISTICS
+    assert grey["brightness"] == pytest.approx(100, abs=0.1)
+    assert grey["contrast"] == grey["saturation"] == grey["sharpness"] == pytest.approx(0, abs=0.01)
+    assert statistics(Image.new("RGB", (1, 1), "red"))["red"] == 255

@@ -132,7 +132,7 @@ def test_a_section_whose_keys_are_commented_out_is_the_default(file: Path) -> No
             id="unknown in a key of one's own",
         ),
         pytest.param("epochs: 20", "Epochs: 20", ["did you mean 'epochs'?"], id="capitals"),
-        pytest.param("epochs: 20", "zzz: 20", ["unknown key 'model.zzz' (known here: hidden_units"], id="nothing near"),
+        pytest.param("epochs: 20", "zzz: 20", ["unknown key 'model.zzz' (known here: kind"], id="nothing near"),
         pytest.param(
             "epochs: 20",
             "epochs: 0",

@@ -78,3 +78,62 @@ def test_an_unknown_key_is_refused_even_when_empty() -> None:
 def test_impossible_values_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         make(**changes)
+
+
+IMAGES: dict[str, Any] = {
+    "name": "flowers",
+    "data": {"source": "photos", "format": "images", "classes": ["daisy", "rose", "tulip"]},
+    "model": {"kind": "cnn"},
+    "evaluation": {"metrics": ["auc", "accuracy"]},
+}
+
+
+def test_images_need_no_label():
+    assert Settings.model_validate(IMAGES).data.label == "label"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"model": {"kind": "dense"}}, "model.kind: dense is for tables; images take cnn"),
+        ({"model": {"kind": "cnn", "weights": "imagenet"}}, "weights: cnn starts from none, got imagenet"),
+        ({"model": {"kind": "cnn", "weights": "a.weights.npz"}}, "weights: cnn starts from none, got a.weights.npz"),
+        ({"model": {"kind": "mobilenet_v2", "weights": "imagenet"}}, "mobilenet_v2 starts from none or a path, got"),
+        ({"model": {"kind": "cnn", "fine_tune_epochs": 3}}, "fine_tune_epochs: is for a network with weights"),
+        ({"dates": {"taken": "ymd"}}, "dates: is for tables"),
+        ({"schema": "schema.pbtxt"}, "schema: is for tables"),
+        ({"tuner": {"enabled": True}}, "tuner.enabled: is for tables"),
+        ({"split": {"group_by": "patient"}}, "split.group_by: with images it is group"),
+        ({"image": {"group": "^(.+)_"}}, "split.group_by: with images it is group"),
+        ({"image": {"group": "^[a-"}}, "is no regular expression"),
+        ({"image": {"group": "^a"}}, "should hold one pair of brackets"),
+        ({"class_info": {"oak": "A tree."}}, "class_info: 'oak' should be one of the classes"),
+    ],
+)
+def test_what_does_not_go_with_images_is_refused_by_name(changes, told):
+    with pytest.raises(ValidationError) as refused:
+        Settings.model_validate(IMAGES | changes)
+    assert told in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"kind": "efficientnet_lite0", "weights": "imagenet", "fine_tune_epochs": 2},
+        {"kind": "efficientnet_lite0", "weights": "own.weights.npz"},
+        {"kind": "mobilenet_v2", "weights": "own.weights.npz"},
+        {"kind": "mobilenet_v2"},
+    ],
+)
+def test_right_pairs_of_network_and_weights_are_taken(model):
+    assert Settings.model_validate(IMAGES | {"model": model}).model.kind == model["kind"]
+
+
+def test_a_table_takes_neither_an_image_network_nor_its_settings():
+    table = {"name": "t", "data": {"source": "t.csv", "label": "y", "classes": ["a", "b"]}}
+    for change, told in (
+        ({"model": {"kind": "cnn"}}, "model.kind: cnn is for"),
+        ({"image": {"size": 32}}, "image: is"),
+    ):
+        with pytest.raises(ValidationError, match=told):
+            Settings.model_validate(table | change)
