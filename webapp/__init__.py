@@ -46,6 +46,7 @@ def make_services(settings: WebSettings) -> Services:
     from webapp.auth.accounts import Accounts
     from webapp.bulk.jobs import Jobs
     from webapp.http.metrics import Metrics
+    from webapp.images.decoding import Decoders
     from webapp.migrations import migrate, take_over
     from webapp.models.catalog import Catalog
     from webapp.models.releases import Router
@@ -63,7 +64,9 @@ def make_services(settings: WebSettings) -> Services:
     take_over(database, settings.predictions)
     accounts = Accounts(database)
     jobs = Jobs(settings, database, predictor)
-    return Services(settings, client, catalog, router, predictor, log, database, accounts, metrics, Kept(), jobs)
+    return Services(
+        settings, client, catalog, router, predictor, log, database, accounts, metrics, Kept(), jobs, Decoders()
+    )
 
 
 def _from_environment() -> WebSettings:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # every room may ask for the services, and they are made of t
     from webapp.auth.accounts import Accounts
     from webapp.bulk.jobs import Jobs
     from webapp.http.metrics import Metrics
+    from webapp.images.decoding import Decoders
     from webapp.models.catalog import Catalog
     from webapp.models.releases import Router
     from webapp.predict.log_writer import PredictionLog
@@ -63,8 +64,10 @@ class Services:
     metrics: Metrics
     kept: Kept
     jobs: Jobs
+    decoders: Decoders
 
     def close(self) -> None:
+        self.decoders.close()
         self.jobs.close()
         self.log.close()
         self.database.close()

@@ -13,11 +13,13 @@ from sqlalchemy import URL
 
 from common.errors import ConfigError
 from common.paths import WEB_PAGE, var_root
+from common.records import images
 from common.records.database import database_url
 from config.settings import Frozen
 
 PREFIX = "VOUCH_"
 WEAK_SECRET_BYTES = 32
+UPLOADS = ("/api/v1/predict/csv", "/api/v1/predict/image", "/api/v1/jobs")
 LISTS = ("trusted_hosts", "metrics_networks")
 Positive = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -69,9 +71,16 @@ class WebSettings(Frozen):
         description="Path under which a proxy has the app, such as `/vouch`, if it does not send X-Forwarded-Prefix.",
     )
     max_body_bytes: Positive = Field(1 << 20, description="Of a JSON request or a form.")
-    max_upload_bytes: Positive = Field(64 << 20, description="Of an uploaded CSV.")
+    max_upload_bytes: Positive = Field(64 << 20, description="Of an uploaded CSV, or of all pictures of a request.")
     max_rows: Positive = Field(1000, description="Of one JSON request.")
     max_upload_rows: Positive = Field(200_000, description="Of one uploaded CSV.")
+    max_images: Positive = Field(16, description="Pictures of one request.")
+    max_image_bytes: Positive = Field(10 << 20, description="Of one picture.")
+    collect_images: bool = Field(
+        True,
+        description="Keep pictures that were predicted under var/collected, for labelling and retraining, as long as "
+        "the prediction log keeps what was said of them. off: opt out.",
+    )
     max_depth: Positive = Field(8, description="Nesting of a JSON request.")
     max_waiting: Positive = Field(
         32,
@@ -87,7 +96,7 @@ class WebSettings(Frozen):
     rate_limit: str = Field("600 per minute", description="For each user, or address, over all but health.")
     login_rate_limit: str = Field("10 per minute", description="Login attempts for each address.")
     log_predictions: bool = Field(True, description="Keep every prediction under var/predictions. off: opt out.")
-    log_retention_days: Positive = Field(90, description="Predictions older than this are removed.")
+    log_retention_days: Positive = Field(90, description="Predictions, and pictures, older than this are removed.")
     log_queue_rows: Positive = Field(
         200_000, description="Rows that may wait to be written; more are dropped, counted."
     )
@@ -156,7 +165,7 @@ class WebSettings(Frozen):
         return self
 
     def body_limit_bytes(self, path: str) -> int:
-        is_upload = path.startswith("/batch/") or path in ("/api/v1/predict/csv", "/api/v1/jobs")
+        is_upload = path.startswith("/batch/") or path in UPLOADS or _sends_images(path)
         return self.max_upload_bytes if is_upload else self.max_body_bytes
 
     @property
@@ -168,9 +177,17 @@ class WebSettings(Frozen):
         return self.var / "predictions"
 
     @property
+    def collected(self) -> Path:
+        return self.var / images.FOLDER
+
+    @property
     def database(self) -> URL:
         told = self.database_url.get_secret_value()
         return database_url(told) if told else URL.create("sqlite", database=str(self.var / "webapp.sqlite"))
+
+
+def _sends_images(path: str) -> bool:
+    return path.startswith("/predict/") and path.endswith("/images")
 
 
 def read_settings(environment: Mapping[str, str] = os.environ, **overrides: Any) -> WebSettings:

@@ -47,6 +47,7 @@ ROUTES = {
     ("POST", "/api/v1/predict"): VIEWER,
     ("GET", "/api/v1/predict/by-index/<i>"): VIEWER,
     ("POST", "/api/v1/predict/csv"): VIEWER,
+    ("POST", "/api/v1/predict/image"): VIEWER,
     ("GET", "/batch/<model>"): VIEWER,
     ("POST", "/batch/<model>"): VIEWER,
     ("GET", "/batch/<model>/jobs/<job_id>"): VIEWER,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from webapp.api import csv, login, models, openapi, predict, ready_requests
+from webapp.api import csv, images, login, models, openapi, predict, ready_requests
 from webapp.api.routes import blueprint
 
-__all__ = ["blueprints", "csv", "login", "models", "openapi", "predict", "ready_requests"]
+__all__ = ["blueprints", "csv", "images", "login", "models", "openapi", "predict", "ready_requests"]
 blueprints = (blueprint,)

@@ -26,6 +26,7 @@ _BRACKETS = bytes.maketrans(b"{}", b"[]")
 _ALL_BUT_BRACKETS = bytes(sorted(set(range(256)) - set(b"[]{}")))
 _KEYS = ("model", "reference", "row", "rows", "sticky")
 JSON, CSV, MULTIPART = "application/json", "text/csv", "multipart/form-data"
+IMAGES = ("image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp", "application/octet-stream")
 _CHARSETS = ("utf-8", "utf8")
 Body = TypeVar("Body", bound=BaseModel)
 

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from common.errors import VouchError
-from webapp.api.body import CSV, JSON, MULTIPART
+from webapp.api.body import CSV, IMAGES, JSON, MULTIPART
 from webapp.api.models import default_model, request_schema, row_name, row_schema, shown_version
 from webapp.api.predict import PREDICT_REQUEST
 from webapp.api.routes import ATTRIBUTE, Operation, Parameter, answer, blueprint
@@ -32,6 +32,7 @@ from webapp.services import Services, services
 from webapp.types import Role
 
 REFERENCE = "#/components/schemas/{model}"
+IMAGE_MODELS = "x-models"  # of an operation on pictures: who answers it
 DOCUMENT, TOKEN = "openapi", "token"
 REFUSALS = {
     400: "Something in the request breaks a rule; `errors` names each field, the rule, what was got and an example.",
@@ -82,8 +83,9 @@ def _document(
     app: Flask, app_services: Services, default: str | None, model_versions: list[ModelVersion]
 ) -> dict[str, Any]:
     operations = [*_declared(app)]
-    rows = {row_name(version.model): row_schema(version) for version in model_versions}
-    body = request_schema(model_versions, default, app_services.settings.max_rows)
+    of_rows = [version for version in model_versions if not version.reads_images]
+    rows = {row_name(version.model): row_schema(version) for version in of_rows}
+    body = request_schema(of_rows, default, app_services.settings.max_rows)
     document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": "Vouch", "version": "1", "description": ABOUT},
@@ -105,6 +107,8 @@ def _document(
         }
     for path, method, operation, view in operations:
         described = _operation(operation, view, is_guarded=app_services.settings.auth)
+        if IMAGES[0] in operation.takes:
+            described[IMAGE_MODELS] = [version.model for version in model_versions if version.reads_images]
         document["paths"].setdefault(path, {})[method] = described
     return document
 
@@ -167,6 +171,11 @@ def _content(operation: Operation) -> dict[str, Any]:
             }
         },
     }
+    if IMAGES[0] in operation.takes:
+        picture = {"type": "string", "format": "binary", "description": "A picture."}
+        several = {"type": "array", "items": picture, "minItems": 1}
+        form = {"type": "object", "required": ["file"], "properties": {"file": several}}
+        kinds = {MULTIPART: {"schema": form}, **{kind: {"schema": picture} for kind in IMAGES}}
     if operation.takes:
         return {kind: kinds[kind] for kind in operation.takes}
     return {JSON: {"schema": _reference(operation.body)}}

@@ -10,7 +10,8 @@ from urllib.parse import urlencode
 
 from flask import Response, current_app, request
 
-from webapp.api.openapi import openapi
+from webapp.api.body import IMAGES
+from webapp.api.openapi import IMAGE_MODELS, openapi
 from webapp.api.routes import blueprint
 from webapp.auth import requires
 from webapp.services import services
@@ -18,6 +19,7 @@ from webapp.types import Role
 
 POSTMAN_SCHEMA = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
 JSON, CSV = "application/json", "text/csv"
+PICTURE = "picture.jpg"
 TOKEN = {"Authorization": "Bearer {{token}}"}
 
 
@@ -32,10 +34,11 @@ class Ready:
     query: dict[str, str]
     headers: dict[str, str]
     body: str = ""
+    file: str = ""  # on the reader's machine: sent as the body
 
     @property
     def url(self) -> str:
-        return "{{baseUrl}}" + self.path + (f"?{urlencode(self.query)}" if self.query else "")
+        return "{{baseUrl}}" + self.path + (f"?{urlencode(self.query, safe='{}')}" if self.query else "")
 
 
 def ready_requests(document: dict[str, Any]) -> Iterator[Ready]:
@@ -55,6 +58,11 @@ def ready_requests(document: dict[str, Any]) -> Iterator[Ready]:
                     name = schema.get("title", operation["summary"]) if len(alternatives) > 1 else operation["summary"]
                     place = path.replace("{name}", models[0] if models else "{{model}}")
                     yield Ready(name, path=place, query={}, body=body, **_with(base, {"Content-Type": JSON}))
+                continue
+            if IMAGE_MODELS in operation:
+                for model in operation[IMAGE_MODELS] or ["{{model}}"]:
+                    name, kind = f"{operation['summary']} ({model})", {"Content-Type": IMAGES[0]}
+                    yield Ready(name, path=path, query={"model": model}, file=PICTURE, **_with(base, kind))
                 continue
             for model in models if of_model else [""]:
                 place = path.replace("{name}", model).replace("{i}", "0").replace("{job_id}", "{{jobId}}")
@@ -116,6 +124,8 @@ def postman(document: dict[str, Any], base_url: str) -> dict[str, Any]:
             "url": each.url,
             "header": [{"key": key, "value": value} for key, value in each.headers.items()],
         }
+        if each.file:
+            item["body"] = {"mode": "file", "file": {"src": each.file}}
         if each.body:
             item["body"] = {"mode": "raw", "raw": each.body}
         folders.setdefault(each.folder, []).append({"name": each.name, "request": item})
@@ -132,7 +142,9 @@ def http_file(document: dict[str, Any], base_url: str) -> str:
     for each in ready_requests(document):
         lines = [f"### {each.folder}: {each.name}", f"{each.method} {each.url}"]
         lines += [f"{key}: {value}" for key, value in each.headers.items()]
-        parts.append("\n".join([*lines, "", each.body.rstrip("\n")]).rstrip("\n") + "\n")
+        parts.append(
+            "\n".join([*lines, "", f"< ./{each.file}" if each.file else each.body.rstrip("\n")]).rstrip("\n") + "\n"
+        )
     return "\n".join(parts)
 
 

@@ -108,6 +108,35 @@ class Predictions(Answered):
     predictions: list[Prediction]
 
 
+class ClassShare(Given):
+    """A class and its probability."""
+
+    label: str
+    probability: Probability
+
+
+class ImagePrediction(Given):
+    """The answer to one picture."""
+
+    file: str = Field(description="What the file was called.")
+    width: int = Field(ge=0, description="Of the picture as it came, upright.")
+    height: int = Field(ge=0)
+    sha256: str = Field(description="Of the picture as it was predicted, which the prediction log has in its place.")
+    label: str = Field(description="The likeliest class.")
+    confidence: Probability = Field(description="Of the label.")
+    none_of_these: bool = Field(description="The confidence is so low that it may be none of the classes.")
+    info: str = Field(description="What there is to say of the class; may be empty.")
+    top: list[ClassShare] = Field(description="The three likeliest classes.")
+    probabilities: dict[str, Probability] = Field(description="By class.")
+
+
+class ImagePredictions(Answered):
+    """Predictions, one a picture, in the order in which they were sent."""
+
+    kept: bool = Field(description="Whether the pictures are kept for labelling and retraining.")
+    predictions: list[ImagePrediction]
+
+
 class HeldOut(Answered):
     """A row that the model never saw in training, and what it says of it."""
 

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from common.errors import ConfigError, DataError
+from common.records.images import IMAGE_INPUT
 from common.tables.cleaning import Cleaning
 from common.tables.dates import Order
 from config import schema
@@ -115,6 +116,12 @@ class ModelNotNamed(ModelNotFound):
     http_status = 400
 
 
+class WrongKind(DataError):
+    """A model of rows was asked for what one of pictures does, or the other way round."""
+
+    http_status = 400
+
+
 class NothingPushed(ModelNotFound):
     """There is no model to ask; there may be one later."""
 
@@ -177,7 +184,27 @@ class ModelVersion:
     has_packed: bool  # all fields are quantities: a row is one line of a float32 matrix
     class_names: Mapping[str, str]  # what people call a class; one that is not there: as it is
     cleaning: Cleaning  # how the training data's texts were read
+    class_info: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of pictures: what there is to say of one
+    none_below: float | None = None  # of pictures: less confident answers are none of the classes
     derived: Mapping[str, str] = dataclasses.field(default_factory=dict)  # what it computes from the fields, and how
+
+    @property
+    def reads_images(self) -> bool:
+        return [(field.name, field.dtype) for field in self.fields] == [(IMAGE_INPUT, "string")]
+
+    def refuse_images(self) -> None:
+        """Raise WrongKind for what only tables have."""
+        if self.reads_images:
+            raise WrongKind(
+                f"{self.model} reads pictures, not rows",
+                wanted="a picture",
+                fix=f"POST /api/v1/predict/image?model={self.model}, or the page Predict",
+            )
+
+    def require_images(self) -> None:
+        """Raise WrongKind for a model of rows."""
+        if not self.reads_images:
+            raise WrongKind(f"{self.model} reads rows, not pictures", wanted="rows", fix="POST /api/v1/predict")
 
     @cached_property
     def by_name(self) -> dict[str, Field]:

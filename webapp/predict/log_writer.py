@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from common.logs import Sparse
+from common.records import images
 from common.records.files import INPUT, META, column, day_folder, with_facts, write
 from common.records.upkeep import Upkeep, look_after
 from config.schema import read_schema
@@ -130,6 +131,8 @@ class PredictionLog:
             if time.monotonic() >= upkeep_at and not queue.is_closed:
                 upkeep = Upkeep(datetime.now(timezone.utc), self._settings.log_retention_days)
                 self._guarded(partial(look_after, self._settings.predictions, upkeep), rows=0)
+                kept_until = upkeep.now.date(), upkeep.retention_days
+                self._guarded(partial(images.remove_before, self._settings.collected, *kept_until), rows=0)
                 upkeep_at = time.monotonic() + UPKEEP_EVERY_S
 
     @staticmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import VouchError
+from common.records.images import IMAGE_INPUT
 from common.text import MISSING_CODE
 from serving.client.errors import BadAnswer, ModelNotFound, ModelServerDown
 from serving.client.types import DEFAULT_SIGNATURE, ModelClient, Outputs, VersionSpec
@@ -61,6 +63,7 @@ class Predictor:
 
         def attempt(choice: Choice) -> tuple[ModelVersion, Choice, Checked, Scored]:
             model_version = self._catalog.model_version(model, choice.version)
+            model_version.refuse_images()
             checked = check_rows(model_version, rows)
             return model_version, choice, checked, self.predict_columns(model_version, checked.columns)
 
@@ -74,6 +77,31 @@ class Predictor:
             choice.route,
             model_version.threshold,
             _outcomes(model_version, scored, checked),
+            request_info.request_id,
+            latency_s,
+        )
+
+    def predict_images(self, model: str, images: Sequence[bytes], request_info: RequestInfo) -> Answer:
+        """Return the answers to pictures that TensorFlow reads. They are logged by their SHA-256. Raises as `predict`,
+        and WrongKind.
+        """
+        started = time.perf_counter()
+
+        def attempt(choice: Choice) -> tuple[ModelVersion, Choice, Scored]:
+            model_version = self._catalog.model_version(model, choice.version)
+            model_version.require_images()
+            return model_version, choice, self.predict_columns(model_version, {IMAGE_INPUT: list(images)})
+
+        model_version, choice, scored = self.routed(model, request_info, attempt)
+        latency_s = time.perf_counter() - started
+        logged = {IMAGE_INPUT: [hashlib.sha256(image).hexdigest() for image in images]}
+        self.record(model_version, choice, request_info, (logged, scored), latency_s)
+        return Answer(
+            model,
+            model_version.version,
+            choice.route,
+            model_version.threshold,
+            _outcomes(model_version, scored, Checked({}, [()] * len(images))),
             request_info.request_id,
             latency_s,
         )
@@ -103,6 +131,7 @@ class Predictor:
 
         def attempt(choice: Choice) -> tuple[ModelVersion, Choice]:
             model_version = self._catalog.model_version(model, choice.version)
+            model_version.refuse_images()
             states = self._client.status(model, VersionSpec(version=choice.version))
             if not any(status.version == choice.version and status.state == "AVAILABLE" for status in states):
                 raise ModelNotFound("the version is not loaded", got=", ".join(status.state for status in states))

@@ -1,7 +1,7 @@
 """Pushed versions made by hand: all that the web app reads of one, and no SavedModel that TensorFlow could load.
 
 Three models: `cells` (numbers only, two classes), `patients` (numbers, text, codes, gaps; two classes) and `flowers`
-(numbers, three classes). `webapp_root` in conftest.py has one version of each, stable.
+(numbers, three classes). `webapp_root` in conftest.py has one version of each, stable. `garden` reads pictures.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ import numpy as np
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
+from common.records.images import IMAGE_INPUT
 from serving.release.servers import write_config
 from serving.release.state import Record, State, Store
 from serving.repository.drift_reference import Categories, DriftReference, Numbers
 from serving.repository.layout import DRIFT_REFERENCE, EVALUATION, EXTRA, MANIFEST, SCHEMA, STATISTICS, TRAINING
 from serving.repository.manifest import GateVerdict, Manifest, checksums
+from tests.support.web.pictures import COLOURS, as_golden, picture
 
 BLESSED = {
     "evaluation": GateVerdict(
@@ -124,6 +126,12 @@ def flowers() -> Made:
     return Made("flowers", columns, [names[k] for k in kind], names)
 
 
+def garden() -> Made:
+    """Pictures of one colour; three classes. It is no part of `made`: tests that mean it make it."""
+    pictures = [as_golden(picture(COLOURS[number % 3])) for number in range(ROWS)]
+    return Made("garden", {IMAGE_INPUT: pictures}, [COLOURS[number % 3] for number in range(ROWS)], COLOURS)
+
+
 def make_version(serving: Path, made: Made, version: int, metrics: Mapping[str, Any] | None = None) -> Path:
     """Write a version folder, whole, with a manifest."""
     folder = serving / made.name / str(version)
@@ -135,7 +143,8 @@ def make_version(serving: Path, made: Made, version: int, metrics: Mapping[str, 
     (folder / TRAINING).write_text(json.dumps(_training(made)), encoding="utf-8")
     (folder / EVALUATION).write_text(json.dumps({"overall": {"rows": 60, "auc": [0.97, 0.93, 0.99]}}))
     _write_golden(folder, made)
-    _write_showcase(folder, made)
+    if IMAGE_INPUT not in made.columns:
+        _write_showcase(folder, made)
     manifest = Manifest(
         made.name,
         version,
@@ -210,7 +219,8 @@ def _schema(made: Made) -> schema_pb2.Schema:
 def _statistics(made: Made) -> statistics_pb2.DatasetFeatureStatisticsList:
     found = statistics_pb2.DatasetFeatureStatisticsList()
     dataset = found.datasets.add(num_examples=ROWS)
-    for name, values in [*made.columns.items(), ("outcome", made.labels)]:
+    columns = {name: values for name, values in made.columns.items() if name != IMAGE_INPUT}
+    for name, values in [*columns.items(), ("outcome", made.labels)]:
         there = [value for value in values if value is not None]
         feature = dataset.features.add()
         feature.path.step.append(name)
@@ -236,9 +246,10 @@ def _statistics(made: Made) -> statistics_pb2.DatasetFeatureStatisticsList:
 
 def _drift_reference(made: Made) -> DriftReference:
     texts = {name for name in made.columns if name in made.categorical or isinstance(made.first(name), str)}
+    columns = {name: values for name, values in made.columns.items() if name != IMAGE_INPUT}
     numbers = {
         name: Numbers.of(np.array([np.nan if value is None else value for value in values], float))
-        for name, values in made.columns.items()
+        for name, values in columns.items()
         if name not in texts
     }
     categories = {

@@ -66,6 +66,7 @@ def test_there_are_the_routes_that_were_asked_for(document: dict[str, Any]) -> N
     assert {f"{method} {path.removeprefix('/api/v1')}" for path, method, _ in operations(document)} == {
         "POST /predict",
         "POST /predict/csv",
+        "POST /predict/image",
         "GET /predict/by-index/{i}",
         "POST /jobs",
         "GET /jobs/{job_id}",

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-FROM_ANSWERS = {"{{jobId}}", "request_id"}  # what only another request's answer can give
+FROM_ANSWERS = {"{{jobId}}", "request_id", "predict/image"}  # what another answer, or a file, has to give
 CHANGES_RELEASES = ("promote", "canary", "rollback", "forget")
 
 

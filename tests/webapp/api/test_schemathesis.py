@@ -32,6 +32,7 @@ def api_schema(demo: Flask) -> Any:
 OPERATIONS = [
     ("POST", "/predict"),
     ("POST", "/predict/csv"),
+    ("POST", "/predict/image"),
     ("GET", "/predict/by-index/{i}"),
     ("POST", "/jobs"),
     ("GET", "/jobs/{job_id}"),
@@ -51,8 +52,12 @@ OPERATIONS = [
 
 
 WITHOUT_INPUT = {"/models", "/auth/validate"}  # nothing about them can be wrong
-# The document cannot say which texts are the CSV that is wanted; a job tells only when it is scored.
-UNCHECKED = {"/predict/csv": [positive_data_acceptance], "/jobs": [positive_data_acceptance, negative_data_rejection]}
+# The document cannot say which texts are the CSV, or bytes the picture, that is wanted; a job tells when it is scored.
+UNCHECKED = {
+    "/predict/csv": [positive_data_acceptance],
+    "/predict/image": [positive_data_acceptance],
+    "/jobs": [positive_data_acceptance, negative_data_rejection],
+}
 EACH = [
     pytest.param(method, path, mode, id=f"{method} {path} {mode}")
     for method, path in OPERATIONS

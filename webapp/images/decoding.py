@@ -1,0 +1,173 @@
+"""Have pictures decoded by processes of little power, a few at a time, each for a bounded time.
+
+A process is started with the first picture and kept, for to start one takes ten times as long as to read a picture. One
+that is late, or gone, is replaced.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from webapp.http.admission import NoRoom
+from webapp.images.frames import Ended, receive, send
+from webapp.predict.validation import shown
+from webapp.types import InvalidInput, Problem
+
+ROOT = Path(__file__).resolve().parents[2]
+AT_ONCE = 2  # a worker's; each may take child.MEMORY_BYTES
+READ_S = 15.0
+WAIT_S = 10.0  # for a process that is free
+END_S = 5.0
+BAD_REQUEST, TOO_LARGE, WRONG_TYPE = 400, 413, 415
+STATUSES = {
+    "FILE_TOO_LARGE": TOO_LARGE,
+    "TOO_MANY_PIXELS": TOO_LARGE,
+    "TOO_SLOW": TOO_LARGE,
+    "NOT_AN_IMAGE": WRONG_TYPE,
+}
+EXAMPLE = "a JPEG or PNG file"
+
+
+class RefusedImage(InvalidInput):
+    """A file that is no picture, or none that can be read. The status says which."""
+
+    def __init__(self, kind: str, rule: str, got: str) -> None:
+        super().__init__([Problem("file", rule, got, EXAMPLE)], "the picture cannot be read")
+        self.http_status = STATUSES.get(kind, BAD_REQUEST)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as the model sees it and as it may be kept: upright RGB, PNG or JPEG of our own, without EXIF.
+
+    `width` and `height` are those of what was sent, `preview` a small JPEG.
+    """
+
+    data: bytes
+    preview: bytes
+    width: int
+    height: int
+    sha256: str
+
+
+@dataclass
+class Child:
+    """A process that decodes."""
+
+    process: subprocess.Popen[bytes]
+    connection: socket.socket
+
+    def end(self) -> None:
+        self.connection.close()
+        self.process.kill()
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(END_S)
+
+
+class Decoders:
+    """Safe between threads. Nothing is started before the first picture."""
+
+    def __init__(self, at_once: int = AT_ONCE, read_s: float = READ_S) -> None:
+        self._read_s = read_s
+        self._free: queue.LifoQueue[Child | None] = queue.LifoQueue()
+        for _ in range(at_once):
+            self._free.put(None)
+
+    def picture(self, data: bytes) -> Picture:
+        """Raises RefusedImage; NoRoom if too many wait."""
+        head, parts = self._ask({}, data)
+        if len(parts) != 2:
+            raise _broken("no picture came of it")
+        plain, preview = parts
+        return Picture(
+            plain, preview, int(head.get("width", 0)), int(head.get("height", 0)), hashlib.sha256(plain).hexdigest()
+        )
+
+    def occluded(self, picture: Picture, cells: int) -> list[bytes]:
+        """Return the picture and its copies, each with one cell of `cells` × `cells` grey. Raises as `picture`."""
+        _, parts = self._ask({"cells": cells}, picture.data)
+        if len(parts) != cells * cells + 1:
+            raise _broken("no picture came of it")
+        return parts
+
+    def close(self) -> None:
+        """End the processes that are free; one at work ends with its socket, when this process does."""
+        with suppress(queue.Empty):
+            while True:
+                if child := self._free.get_nowait():
+                    child.end()
+
+    def _ask(self, head: dict[str, Any], body: bytes) -> tuple[dict[str, Any], list[bytes]]:
+        with self.lent() as child:
+            deadline_s = time.monotonic() + self._read_s
+            send(child.connection, head, body, deadline_s)
+            answer, content = receive(child.connection, deadline_s)
+        if "kind" in answer:
+            wanted = f": {answer['wanted']}" if answer.get("wanted") else ""
+            raise RefusedImage(str(answer["kind"]), f"{answer.get('what')}{wanted}", shown(answer.get("got")))
+        return answer, _parts(answer, content)
+
+    @contextmanager
+    def lent(self) -> Iterator[Child]:
+        """Lend a process. Whatever goes wrong meanwhile ends it, and another is started for the next."""
+        try:
+            child = self._free.get(timeout=WAIT_S)
+        except queue.Empty:
+            raise NoRoom("too many pictures wait to be read", fix="try again in a minute") from None
+        try:
+            child = child if child and child.process.poll() is None else _started()
+            yield child
+        except BaseException as error:
+            if child:
+                child.end()
+            child = None
+            if isinstance(error, TimeoutError):
+                raise RefusedImage(
+                    "TOO_SLOW", "must be read in a moment", f"nothing after {self._read_s:g} s"
+                ) from None
+            if isinstance(error, Ended | OSError):
+                raise _broken("its decoder gave up") from None
+            raise
+        finally:
+            self._free.put(child)
+
+
+def _parts(answer: dict[str, Any], content: bytes) -> list[bytes]:
+    """Return what the sizes in a process's answer say is in it; nothing of an answer that contradicts itself."""
+    sizes = answer.get("sizes")
+    if not isinstance(sizes, list) or not all(isinstance(size, int) and size >= 0 for size in sizes):
+        return []
+    parts, start = [], 0
+    for size in sizes:
+        parts.append(content[start : start + size])
+        start += size
+    return parts if start == len(content) else []
+
+
+def _broken(got: str) -> RefusedImage:
+    return RefusedImage("BROKEN", "must be a picture that can be read", got)
+
+
+def _started() -> Child:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "webapp.images.child"],
+            cwd=ROOT,
+            env={"OPENBLAS_NUM_THREADS": "1"},
+            stdin=theirs.fileno(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    return Child(process, ours)
