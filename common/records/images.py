@@ -17,7 +17,6 @@ from pathlib import Path
 
 from common.records.files import replacing
 
-IMAGE_INPUT = "image_bytes"  # the one input of a model that reads pictures
 FOLDER = "collected"
 PNG = b"\x89PNG"
 

@@ -75,6 +75,8 @@ ROUTES = {
     ("GET", "/monitoring"): VIEWER,
     ("GET", "/predict/<model>"): VIEWER,
     ("POST", "/predict/<model>"): VIEWER,
+    ("GET", "/predict/<model>/images"): VIEWER,
+    ("POST", "/predict/<model>/images"): VIEWER,
     ("POST", "/predict/<model>/paste"): VIEWER,
     ("GET", "/readyz"): PUBLIC,
     ("GET", "/static/<path:filename>"): PUBLIC,

@@ -21,7 +21,6 @@ from pydantic import ValidationError
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from common.errors import ConfigError, DataError
-from common.records.images import IMAGE_INPUT
 from common.tables.cleaning import Cleaning
 from common.tables.dates import Order
 from config import schema
@@ -184,13 +183,10 @@ class ModelVersion:
     has_packed: bool  # all fields are quantities: a row is one line of a float32 matrix
     class_names: Mapping[str, str]  # what people call a class; one that is not there: as it is
     cleaning: Cleaning  # how the training data's texts were read
+    reads_images: bool = False  # by the one input IMAGE_BYTES
     class_info: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of pictures: what there is to say of one
     none_below: float | None = None  # of pictures: less confident answers are none of the classes
     derived: Mapping[str, str] = dataclasses.field(default_factory=dict)  # what it computes from the fields, and how
-
-    @property
-    def reads_images(self) -> bool:
-        return [(field.name, field.dtype) for field in self.fields] == [(IMAGE_INPUT, "string")]
 
     def refuse_images(self) -> None:
         """Raise WrongKind for what only tables have."""
@@ -311,6 +307,9 @@ class Catalog:
             has_packed=all(field.kind == "numeric" for field in fields),
             cleaning=trained.data.cleaning,
             class_names=shown.class_names,
+            reads_images=trained.data.is_images,
+            class_info=shown.class_info,
+            none_below=trained.image.none_of_these,
             derived=trained.derived,
         )
 

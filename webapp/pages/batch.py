@@ -32,7 +32,7 @@ LOOK_AGAIN_S = 2
 @blueprint.route("/batch/<model>", methods=["GET", "POST"])
 @requires(Role.VIEWER)
 def page(model: str) -> AnyResponse:
-    model_version = frame.form_version(model)
+    model_version = frame.rows_version(model)
     if request.method == "GET":
         return make_response(_page(model_version))
     sent = request.files.get("file")
@@ -53,7 +53,7 @@ def page(model: str) -> AnyResponse:
 def job(model: str, job_id: str) -> Response:
     """Show how far an upload is, or what came of it, to the one who sent it."""
     job = services().jobs.find(job_id, identity().name)
-    response = make_response(_page(frame.form_version(model), job))
+    response = make_response(_page(frame.rows_version(model), job))
     if job.is_open:
         response.headers["Refresh"] = str(LOOK_AGAIN_S)
     return response
@@ -62,7 +62,7 @@ def job(model: str, job_id: str) -> Response:
 @blueprint.get("/batch/<model>/template.csv")
 @requires(Role.VIEWER)
 def template(model: str) -> Response:
-    model_version, file = frame.form_version(model), io.StringIO()
+    model_version, file = frame.rows_version(model), io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([safe_text(field.name) for field in model_version.fields])
     for row in _example_rows(model_version):

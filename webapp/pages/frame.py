@@ -23,6 +23,7 @@ PAGES = (
     ("history.page", "History", True),
     ("monitoring.page", "Monitoring", False),
 )
+OF_ROWS = ("by_index.page", "batch.page")
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,13 @@ def form_version(model: str) -> ModelVersion:
     return services().catalog.model_version(model, services().router.fallback(model).version)
 
 
+def rows_version(model: str) -> ModelVersion:
+    """Return the same for what only models of rows have. Raises WrongKind, too."""
+    model_version = form_version(model)
+    model_version.refuse_images()
+    return model_version
+
+
 def asked(source: Source, reference: str = "") -> RequestInfo:
     """Return who asks for a prediction from a page. `reference`: the asker's own name for the case."""
     who = identity()
@@ -67,11 +75,19 @@ def is_partial() -> bool:
 def _navigation() -> list[Entry]:
     named = (request.view_args or {}).get("model")
     model = named if named in services().catalog.models() else opening_model()
+    missing = OF_ROWS if model and _reads_images(model) else ()
     return [
         Entry(str(title), url_for(endpoint, model=model) if is_per_model else url_for(endpoint), _is_here(endpoint))
         for endpoint, title, is_per_model in PAGES
-        if model or not is_per_model
+        if (model or not is_per_model) and endpoint not in missing
     ]
+
+
+def _reads_images(model: str) -> bool:
+    try:
+        return form_version(model).reads_images
+    except VouchError:
+        return False
 
 
 def _is_here(endpoint: str) -> bool:

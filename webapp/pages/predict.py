@@ -17,7 +17,7 @@ from webapp.auth import requires
 from webapp.http.errors import page_with
 from webapp.insight.cases import example_rows
 from webapp.models.catalog import Field, ModelVersion
-from webapp.pages import frame
+from webapp.pages import frame, pictures
 from webapp.pages.result import Result, result_of
 from webapp.predict.validation import parse_text
 from webapp.services import services
@@ -58,16 +58,27 @@ def home() -> AnyResponse:
 @requires(Role.VIEWER)
 def page(model: str) -> Response:
     model_version = frame.form_version(model)
+    if request.method == "GET" and model_version.reads_images:
+        return pictures.form_page(model_version)
+    model_version.refuse_images()
     if request.method == "GET":
         return make_response(_page(model_version, Case(_example_texts(model_version, request.args.get("example", "")))))
     case = _decide(model_version, request.form)
     return page_with(_page(model_version, case), case.failure, 400 if case.problems else 200)
 
 
+@blueprint.route("/predict/<model>/images", methods=["GET", "POST"])
+@requires(Role.VIEWER)
+def images(model: str) -> Response:
+    model_version = frame.form_version(model)
+    model_version.require_images()
+    return pictures.form_page(model_version) if request.method == "GET" else pictures.answered_page(model_version)
+
+
 @blueprint.post("/predict/<model>/paste")
 @requires(Role.VIEWER)
 def paste(model: str) -> Response:
-    model_version, pasted = frame.form_version(model), request.form.get("pasted", "")
+    model_version, pasted = frame.rows_version(model), request.form.get("pasted", "")
     try:
         return make_response(_page(model_version, Case(pasted_texts(model_version, pasted))))
     except DataError as error:

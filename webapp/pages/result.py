@@ -138,7 +138,7 @@ class Pick:
 @blueprint.get("/by-index/<model>")
 @requires(Role.VIEWER)
 def page(model: str) -> Response:
-    model_version = frame.form_version(model)
+    model_version = frame.rows_version(model)
     showcase = showcase_of(model_version)
     if showcase is None or not len(showcase.test):
         return make_response(render_template("by_index.html", model_version=model_version, pick=None))

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.errors import VouchError
-from common.records.images import IMAGE_INPUT
 from common.text import MISSING_CODE
+from config.settings import IMAGE_BYTES
 from serving.client.errors import BadAnswer, ModelNotFound, ModelServerDown
 from serving.client.types import DEFAULT_SIGNATURE, ModelClient, Outputs, VersionSpec
 from webapp.http.metrics import Metrics
@@ -90,11 +90,11 @@ class Predictor:
         def attempt(choice: Choice) -> tuple[ModelVersion, Choice, Scored]:
             model_version = self._catalog.model_version(model, choice.version)
             model_version.require_images()
-            return model_version, choice, self.predict_columns(model_version, {IMAGE_INPUT: list(images)})
+            return model_version, choice, self.predict_columns(model_version, {IMAGE_BYTES: list(images)})
 
         model_version, choice, scored = self.routed(model, request_info, attempt)
         latency_s = time.perf_counter() - started
-        logged = {IMAGE_INPUT: [hashlib.sha256(image).hexdigest() for image in images]}
+        logged = {IMAGE_BYTES: [hashlib.sha256(image).hexdigest() for image in images]}
         self.record(model_version, choice, request_info, (logged, scored), latency_s)
         return Answer(
             model,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from common.records.images import IMAGE_INPUT
+from config.settings import IMAGE_BYTES
 from tests.support.web.pictures import likeness
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ Mood = Literal[
 
 def probabilities_of(made: Made, columns: Mapping[str, Sequence[Any]]) -> NDArray[np.float32]:
     """Return [rows, classes]: the nearer a row's numbers to the mean of a class, the likelier the class."""
-    if IMAGE_INPUT in made.columns:
-        return likeness([base64.b64decode(value["b64"]) for value in columns[IMAGE_INPUT]])
+    if IMAGE_BYTES in made.columns:
+        return likeness([base64.b64decode(value["b64"]) for value in columns[IMAGE_BYTES]])
     numbers = [name for name in made.columns if isinstance(made.first(name), float)]
     train = np.array([[np.nan if v is None else v for v in made.columns[name]] for name in numbers], float).T
     given = np.array([[np.nan if v is None else float(v) for v in columns[name]] for name in numbers]).T

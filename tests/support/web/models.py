@@ -17,7 +17,7 @@ import numpy as np
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
-from common.records.images import IMAGE_INPUT
+from config.settings import IMAGE_BYTES
 from serving.release.servers import write_config
 from serving.release.state import Record, State, Store
 from serving.repository.drift_reference import Categories, DriftReference, Numbers
@@ -54,6 +54,7 @@ class Made:
     categorical: tuple[str, ...] = ()
     domains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     minimum: Mapping[str, float] = field(default_factory=dict)
+    threshold_of_none: float | None = None  # of pictures
 
     @property
     def is_packed(self) -> bool:
@@ -129,7 +130,13 @@ def flowers() -> Made:
 def garden() -> Made:
     """Pictures of one colour; three classes. It is no part of `made`: tests that mean it make it."""
     pictures = [as_golden(picture(COLOURS[number % 3])) for number in range(ROWS)]
-    return Made("garden", {IMAGE_INPUT: pictures}, [COLOURS[number % 3] for number in range(ROWS)], COLOURS)
+    return Made(
+        "garden",
+        {IMAGE_BYTES: pictures},
+        [COLOURS[number % 3] for number in range(ROWS)],
+        COLOURS,
+        threshold_of_none=0.5,
+    )
 
 
 def make_version(serving: Path, made: Made, version: int, metrics: Mapping[str, Any] | None = None) -> Path:
@@ -143,7 +150,7 @@ def make_version(serving: Path, made: Made, version: int, metrics: Mapping[str, 
     (folder / TRAINING).write_text(json.dumps(_training(made)), encoding="utf-8")
     (folder / EVALUATION).write_text(json.dumps({"overall": {"rows": 60, "auc": [0.97, 0.93, 0.99]}}))
     _write_golden(folder, made)
-    if IMAGE_INPUT not in made.columns:
+    if IMAGE_BYTES not in made.columns:
         _write_showcase(folder, made)
     manifest = Manifest(
         made.name,
@@ -182,6 +189,10 @@ def _operating_point(made: Made) -> dict[str, Any] | None:
 def _training(made: Made) -> dict[str, Any]:
     data = {"source": f"{made.name}.csv", "label": "outcome", "classes": list(made.classes), "positive": made.positive}
     settings = {"name": made.name, "data": data, "categorical": list(made.categorical), "schema": "schema.pbtxt"}
+    if IMAGE_BYTES in made.columns:
+        image = {"none_of_these": made.threshold_of_none} if made.threshold_of_none else {}
+        settings = {"name": made.name, "data": data | {"format": "images"}, "model": {"kind": "cnn"}, "image": image}
+        settings["class_info"] = {"green": "As grass is."}
     if len(made.classes) > 2:
         settings["evaluation"] = {"metrics": ["auc", "accuracy"]}
     return {
@@ -219,7 +230,7 @@ def _schema(made: Made) -> schema_pb2.Schema:
 def _statistics(made: Made) -> statistics_pb2.DatasetFeatureStatisticsList:
     found = statistics_pb2.DatasetFeatureStatisticsList()
     dataset = found.datasets.add(num_examples=ROWS)
-    columns = {name: values for name, values in made.columns.items() if name != IMAGE_INPUT}
+    columns = {name: values for name, values in made.columns.items() if name != IMAGE_BYTES}
     for name, values in [*columns.items(), ("outcome", made.labels)]:
         there = [value for value in values if value is not None]
         feature = dataset.features.add()
@@ -246,7 +257,7 @@ def _statistics(made: Made) -> statistics_pb2.DatasetFeatureStatisticsList:
 
 def _drift_reference(made: Made) -> DriftReference:
     texts = {name for name in made.columns if name in made.categorical or isinstance(made.first(name), str)}
-    columns = {name: values for name, values in made.columns.items() if name != IMAGE_INPUT}
+    columns = {name: values for name, values in made.columns.items() if name != IMAGE_BYTES}
     numbers = {
         name: Numbers.of(np.array([np.nan if value is None else value for value in values], float))
         for name, values in columns.items()

@@ -13,13 +13,20 @@ from numpy.typing import NDArray
 from PIL import Image
 
 COLOURS = ("blue", "green", "red")  # the classes
-SHARPNESS = 6.0
+SHARPNESS = 40.0
 RGB = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220), "grey": (128, 128, 128)}
 
 
 def picture(colour: str = "red", size: tuple[int, int] = (64, 48), kind: str = "JPEG", **options: Any) -> bytes:
     """Return a file with a picture of one colour."""
     return saved(Image.new("RGB", size, RGB[colour]), kind, **options)
+
+
+def spotted(colour: str, row: int, column: int, cells: int) -> bytes:
+    """Return a grey picture with one cell of a colour."""
+    image = Image.new("RGB", (20 * cells, 20 * cells), RGB["grey"])
+    image.paste(RGB[colour], (20 * column, 20 * row, 20 * (column + 1), 20 * (row + 1)))
+    return saved(image)
 
 
 def saved(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:

@@ -10,8 +10,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from common.records.files import INPUT
-from common.records.images import IMAGE_INPUT
 from common.records.reader import ALL, Reader
+from config.settings import IMAGE_BYTES
 from tests.support.web.apps import App
 from tests.support.web.fake_model_server import FakeModelServer
 from tests.support.web.pictures import kept_files, picture
@@ -29,7 +29,7 @@ def sent(client: FlaskClient, *files: tuple[str, bytes], query: str = "") -> Any
 def logged(services: Services) -> list[tuple[Any, ...]]:
     assert services.log.flush(10)
     reader = Reader(services.settings.predictions / "garden", ALL)
-    return reader.query(f'SELECT request_id, label, reference, "{INPUT}{IMAGE_INPUT}" FROM passing')
+    return reader.query(f'SELECT request_id, label, reference, "{INPUT}{IMAGE_BYTES}" FROM passing')
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
