@@ -47,7 +47,7 @@ test-all: $(if $(GROUP),setup,test) ## Every test, or what `make test` leaves ou
 test-fast: setup ## The tests that need no TensorFlow graph: under a minute
 	$(PY) -m pytest -m "not slow and not exhaustive" $(IN_WORKERS)
 
-COVERED = serving/release components/pusher components/evaluation webapp/auth
+COVERED = serving/release components/pusher components/evaluation components/tasks webapp/auth
 coverage: setup ## How much of each room the tests run, by branches; and of the rooms where it should be 95 %
 	rm -f .coverage .coverage.*
 	$(PY) -m pytest -m "not exhaustive" $(IN_WORKERS) --cov --cov-report=term

@@ -88,7 +88,7 @@ def check(evidence: Evidence, columns: Columns, settings: DataGateSettings, seed
     may_be_ids = {n: column for n, column in scan.sample.items() if n != columns.label and n not in columns.dates}
     findings += id_features(may_be_ids, settings.id_uniqueness, text_uniqueness(train))
     findings += constant_features(train, features) + coarse_floats(train, features)
-    findings += repeated_rows(scan, features, columns.label)
+    findings += repeated_rows(scan, features, columns.label, is_number=not columns.classes)
     rows = scan.rows.get(TRAIN, 0)
     if scan.sampled_rows < rows:
         text = f"Leaks and ids were looked for in {scan.sampled_rows} of {rows} train rows, drawn at random"

@@ -93,7 +93,7 @@ def showcase(tables: SplitTables, rows: Mapping[str, int], most: Mapping[str, in
             for feature in tables.features:
                 values = next(numbers if feature.kind == "numeric" else texts)
                 columns[feature.name] = [_json_value(value, feature) for value in values]
-            labels = [tables.class_names[i] for i in table.classes]
+            labels = tables.task.texts(table.targets)
         samples[split] = {"rows": rows[split], "columns": columns, "labels": labels}
     return json.dumps(samples, ensure_ascii=False, allow_nan=False) + "\n"
 
