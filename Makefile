@@ -75,6 +75,7 @@ lock: setup ## Refresh the locks from pyproject.toml (UPGRADE=--upgrade: newer v
 	$(COMPILE) --group pyproject.toml:mlflow -c requirements.txt -o requirements-mlflow.txt
 	$(COMPILE) --group pyproject.toml:dev -c requirements.txt -c requirements-mlflow.txt -o requirements-dev.txt
 	$(COMPILE) --group pyproject.toml:web -c requirements.txt -o webapp/requirements.txt
+	$(COMPILE) --group pyproject.toml:monitoring -c requirements.txt -o monitoring/requirements.txt
 
 docs: setup ## Write the references of configuration and settings
 	$(PY) -m config.reference >docs/.configuration.md
@@ -87,7 +88,7 @@ mlflow: setup ## Tell MLflow of runs and releases, and open its page (MLFLOW_POR
 	@$(PY) -m serving registry sync || echo "not everything could be told: see above"
 	@$(PY) -m serving registry open --port $(or $(MLFLOW_PORT),5000)
 
-monitor: setup ## Prometheus and Alertmanager beside a running demo, with the shipped rules (RECEIVER=slack); Ctrl-C ends them
+monitor: setup ## Prometheus, Alertmanager and a watcher beside a running demo, with the shipped rules (RECEIVER=slack); Ctrl-C ends them
 	@$(PY) -m monitoring.stack $(if $(RECEIVER),--receiver $(RECEIVER))
 
 screenshots: setup ## Take the pictures of the web app for the documentation; needs a pushed model and chromium
