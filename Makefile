@@ -9,7 +9,7 @@ STARTED := $(shell date +%s)
 unexport PYTHONDONTWRITEBYTECODE
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help setup doctor demo test test-all test-fast coverage mutants lint format lock docs mlflow monitor screenshots bench clean distclean
+.PHONY: help setup doctor demo test test-all test-fast coverage mutants lint format lock docs mlflow monitor weights screenshots bench clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +30,7 @@ define \n
 endef
 demo: setup ## Data to a page that predicts; Ctrl-C ends it [MODEL=iris|… | DATA=file.csv LABEL=column] [ONCE=1: ends by itself]
 	$(if $(DATA),@rm -rf $(OWN) && $(PY) local_runner.py init "$(DATA)" $(if $(LABEL),--label "$(LABEL)") --out $(OWN))
+	$(if $(DATA),,$(if $(filter flowers all,$(MODEL)),@$(PY) data/flowers/draw.py))
 	$(foreach config,$(if $(DATA),$(OWN)/*,$(if $(filter all,$(MODEL)),$(EVERY),config/$(MODEL))),@$(PY) local_runner.py run $(config)$(\n)	)
 	@echo "pushed $$(($$(date +%s) - $(STARTED))) s after the start, set-up included"
 	@$(PY) -m serving start --sample 10 --run "$(PY) -m webapp $(if $(ONCE),--once)"
@@ -47,7 +48,7 @@ test-all: $(if $(GROUP),setup,test) ## Every test, or what `make test` leaves ou
 test-fast: setup ## The tests that need no TensorFlow graph: under a minute
 	$(PY) -m pytest -m "not slow and not exhaustive" $(IN_WORKERS)
 
-COVERED = serving/release components/pusher components/evaluation components/tasks webapp/auth
+COVERED = serving/release components/pusher components/evaluation webapp/auth
 coverage: setup ## How much of each room the tests run, by branches; and of the rooms where it should be 95 %
 	rm -f .coverage .coverage.*
 	$(PY) -m pytest -m "not exhaustive" $(IN_WORKERS) --cov --cov-report=term
@@ -75,7 +76,6 @@ lock: setup ## Refresh the locks from pyproject.toml (UPGRADE=--upgrade: newer v
 	$(COMPILE) --group pyproject.toml:mlflow -c requirements.txt -o requirements-mlflow.txt
 	$(COMPILE) --group pyproject.toml:dev -c requirements.txt -c requirements-mlflow.txt -o requirements-dev.txt
 	$(COMPILE) --group pyproject.toml:web -c requirements.txt -o webapp/requirements.txt
-	$(COMPILE) --group pyproject.toml:monitoring -c requirements.txt -o monitoring/requirements.txt
 
 docs: setup ## Write the references of configuration and settings
 	$(PY) -m config.reference >docs/.configuration.md
@@ -88,8 +88,11 @@ mlflow: setup ## Tell MLflow of runs and releases, and open its page (MLFLOW_POR
 	@$(PY) -m serving registry sync || echo "not everything could be told: see above"
 	@$(PY) -m serving registry open --port $(or $(MLFLOW_PORT),5000)
 
-monitor: setup ## Prometheus, Alertmanager and a watcher beside a running demo, with the shipped rules (RECEIVER=slack); Ctrl-C ends them
+monitor: setup ## Prometheus and Alertmanager beside a running demo, with the shipped rules (RECEIVER=slack); Ctrl-C ends them
 	@$(PY) -m monitoring.stack $(if $(RECEIVER),--receiver $(RECEIVER))
+
+weights: setup ## Fetch EfficientNet-Lite0's weights of ImageNet (17 MB) into var/weights/, for `model.weights: imagenet`
+	@$(PY) -m components.training.models.weights
 
 screenshots: setup ## Take the pictures of the web app for the documentation; needs a pushed model and chromium
 	$(PY) -m serving start --rest-port 0 --grpc-port 0 --run "$(PY) -m tests.support.web.screenshots"

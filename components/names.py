@@ -27,6 +27,9 @@ REPORT_TYPE = "Report"
 # Beside the splits of examples that were dealt by time: when the test split begins, a number
 TEST_FROM = "test_from"
 
+# Beside the splits of pictures: what reading noticed of their folder
+PICTURES_SEEN = "pictures.json"
+
 # Files of a report
 HTML, JSON, XLSX, PNG, CARD = "report.html", "report.json", "report.xlsx", "report.png", "model_card.md"
 SETTINGS = "settings.yaml"

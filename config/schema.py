@@ -12,9 +12,9 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from common.errors import ConfigError
 from common.text import nearest
 from config.derived import parse, problems
-from config.settings import Settings
+from config.settings import IMAGE_BYTES, IMAGE_HEADER, IMAGE_HISTOGRAM, IMAGE_STATISTICS, IMAGE_TEXTS, Settings
 
-Kind = Literal["numeric", "categorical"]
+Kind = Literal["numeric", "categorical", "image"]
 UNUSED_STAGES = (schema_pb2.DEPRECATED, schema_pb2.DISABLED, schema_pb2.PLANNED, schema_pb2.DEBUG_ONLY)
 
 
@@ -37,6 +37,33 @@ def read_schema(path: Path) -> schema_pb2.Schema:
         raise ConfigError(f"cannot read the schema {path}", got=error.strerror) from None
     except text_format.ParseError as error:
         raise ConfigError(f"{path} is not a schema: {error}", wanted="a TensorFlow Metadata Schema as text") from None
+
+
+def image_schema(settings: Settings) -> schema_pb2.Schema:
+    """Return the schema of pictures, which is the same for all: their bytes, the label, and what stands beside them.
+
+    Bytes have no presence: the statistics pass them over, and would call them missing.
+    """
+    schema = schema_pb2.Schema()
+    schema.feature.add(name=IMAGE_BYTES, type=schema_pb2.BYTES).image_domain.SetInParent()
+    label = schema.feature.add(name=settings.data.label, type=schema_pb2.BYTES)
+    label.string_domain.value.extend(settings.data.classes)
+    for name in IMAGE_TEXTS:
+        schema.feature.add(name=name, type=schema_pb2.BYTES)
+    for name in (*IMAGE_STATISTICS, *IMAGE_HEADER, IMAGE_HISTOGRAM):
+        schema.feature.add(name=name, type=schema_pb2.FLOAT)
+    for feature in schema.feature[1:]:
+        feature.presence.min_fraction = 1.0
+    return schema
+
+
+def served_schema(schema: schema_pb2.Schema, settings: Settings) -> schema_pb2.Schema:
+    """Return what of a schema concerns whoever asks the model: of pictures their bytes and the label."""
+    if not settings.data.is_images:
+        return schema
+    served = schema_pb2.Schema()
+    served.feature.extend(f for f in schema.feature if f.name in (IMAGE_BYTES, settings.data.label))
+    return served
 
 
 def model_features(schema: schema_pb2.Schema, settings: Settings) -> tuple[Feature, ...]:
@@ -95,33 +122,20 @@ def check_schema(schema: schema_pb2.Schema, settings: Settings) -> None:
                 wanted="BYTES, or INT for dates such as 20261130",
                 fix="correct either file",
             )
-    _check_label(schema, columns[label], settings)
+    known = {domain.name: tuple(domain.value) for domain in schema.string_domain}
+    domain = known.get(columns[label].domain, tuple(columns[label].string_domain.value))
+    if columns[label].type != schema_pb2.BYTES or (domain and set(domain) != set(settings.data.classes)):
+        raise ConfigError(
+            f"the schema and data.classes disagree about the label {label!r}",
+            got=f"{schema_pb2.FeatureType.Name(columns[label].type)} {', '.join(domain)}",
+            wanted=f"BYTES with the values {', '.join(settings.data.classes)}",
+        )
     features = model_features(schema, settings)
     kinds = {feature.name: "text" if feature.dtype == "string" else "number" for feature in features}
     if wrong := problems({name: parse(source) for name, source in settings.derived.items()}, kinds, label):
         raise ConfigError("derived features do not fit the schema:\n  " + "\n  ".join(wrong))
     if not features:
         raise ConfigError("the schema leaves the model no feature to read", fix="look at `ignore` and lifecycle_stage")
-
-
-def _check_label(schema: schema_pb2.Schema, column: schema_pb2.Feature, settings: Settings) -> None:
-    label = settings.data.label
-    if settings.data.is_regression:
-        if column.type != schema_pb2.FLOAT:
-            raise ConfigError(
-                f"the schema and data.task disagree about the label {label!r}",
-                got=schema_pb2.FeatureType.Name(column.type),
-                wanted="FLOAT, for a number is predicted",
-            )
-        return
-    known = {domain.name: tuple(domain.value) for domain in schema.string_domain}
-    domain = known.get(column.domain, tuple(column.string_domain.value))
-    if column.type != schema_pb2.BYTES or (domain and set(domain) != set(settings.data.classes)):
-        raise ConfigError(
-            f"the schema and data.classes disagree about the label {label!r}",
-            got=f"{schema_pb2.FeatureType.Name(column.type)} {', '.join(domain)}",
-            wanted=f"BYTES with the values {', '.join(settings.data.classes)}",
-        )
 
 
 def _feature(feature: schema_pb2.Feature, domains: dict[str, tuple[str, ...]], is_code: bool) -> Feature:
@@ -133,10 +147,16 @@ def _feature(feature: schema_pb2.Feature, domains: dict[str, tuple[str, ...]], i
     is_code = is_code or (feature.HasField("int_domain") and feature.int_domain.is_categorical)
     return Feature(
         name=feature.name,
-        kind="categorical" if dtype == "string" or is_code else "numeric",
+        kind=_kind(feature, is_text_or_code=dtype == "string" or is_code),
         dtype=dtype,
         required=feature.presence.min_fraction >= 1.0,
         values=domains.get(feature.domain, tuple(feature.string_domain.value)),
         minimum=domain.min if bounded and domain.HasField("min") else None,
         maximum=domain.max if bounded and domain.HasField("max") else None,
     )
+
+
+def _kind(feature: schema_pb2.Feature, *, is_text_or_code: bool) -> Kind:
+    if feature.HasField("image_domain"):
+        return "image"
+    return "categorical" if is_text_or_code else "numeric"

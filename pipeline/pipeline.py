@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from google.protobuf import text_format
+from tensorflow_data_validation import StatsOptions
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx.components import ExampleValidator, SchemaGen, StatisticsGen, Trainer, Transform, Tuner
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
@@ -29,8 +30,9 @@ from components.probe.component import ServingProbe
 from components.pusher.component import AtomicPusher
 from components.report.component import RunReport
 from config.load import settings_hash
-from config.schema import check_schema, model_features, read_schema
+from config.schema import check_schema, image_schema, model_features, read_schema
 from config.settings import (
+    IMAGE_FACTS,
     CardSettings,
     DataGateSettings,
     EvaluationSettings,
@@ -71,14 +73,12 @@ def create_pipeline(
     `override` is the reason given for going on in spite of data errors, `command` what the report names to repeat it,
     `weights_of` a version whose weights are taken instead of training any.
     """
-    curated = read_schema(settings.schema_file) if settings.schema_file else None
-    if curated:
-        check_schema(curated, settings)
+    curated = _curated_schema(settings)
     about_model = _without_display(settings)
     for_training = _for_training(settings)
 
     examples = make_example_gen(settings, curated)
-    statistics = StatisticsGen(examples=examples.outputs["examples"])
+    statistics = StatisticsGen(examples=examples.outputs["examples"], stats_options=_stats_options(settings))
     if curated:
         schema: Any = ImportSchemaGen(schema_file=str(_without_ignored(curated, settings, paths.pipeline)))
     else:
@@ -106,8 +106,7 @@ def create_pipeline(
     transform = Transform(
         examples=examples.outputs["examples"],
         schema=schema.outputs["schema"],
-        preprocessing_fn="components.features.transform.preprocessing_fn",
-        custom_config=_about_features(settings, curated),
+        **_features(settings, curated),
         splits_config=transform_pb2.SplitsConfig(analyze=TRAIN, transform=TRAIN),
         materialize=False,
         disable_statistics=True,
@@ -198,6 +197,24 @@ def create_pipeline(
     )
 
 
+def _curated_schema(settings: Settings) -> schema_pb2.Schema | None:
+    """Return the schema that somebody wrote, or the one of pictures. Raises ConfigError where it does not fit."""
+    if settings.data.is_images:
+        return image_schema(settings)
+    if settings.schema_file is None:
+        return None
+    curated = read_schema(settings.schema_file)
+    check_schema(curated, settings)
+    return curated
+
+
+def _stats_options(settings: Settings) -> StatsOptions | None:
+    """Let the statistics pass over the bytes of pictures: they would be kept as values."""
+    if not settings.data.is_images:
+        return None
+    return StatsOptions(feature_allowlist=[settings.data.label, *IMAGE_FACTS])
+
+
 def _without_ignored(curated: schema_pb2.Schema, settings: Settings, root: Path) -> Path:
     """Return a copy without ignored columns, which the rows do not have: TFX would ask for those that are required.
 
@@ -211,6 +228,15 @@ def _without_ignored(curated: schema_pb2.Schema, settings: Settings, root: Path)
     if not copy.is_file():
         write_text(copy, text)
     return copy
+
+
+def _features(settings: Settings, curated: schema_pb2.Schema | None) -> dict[str, Any]:
+    """Return what makes features of the columns, and what it is told."""
+    if settings.data.is_images:
+        function = "components.features.pixels.preprocessing_fn"
+        return {"preprocessing_fn": function, "custom_config": {"size": settings.image.size}}
+    about = _about_features(settings, curated)
+    return {"preprocessing_fn": "components.features.transform.preprocessing_fn", "custom_config": about}
 
 
 def _about_features(settings: Settings, curated: schema_pb2.Schema | None) -> dict[str, Any]:
@@ -233,7 +259,6 @@ def _for_training(settings: Settings) -> Settings:
 
     Its cache follows from it, as does what a model says it was made by: whatever is not listed here retrains nothing.
     """
-    metric = "r2" if settings.data.is_regression else "auc"
     return Settings(
         name=settings.name,
         seed=settings.model_seed,
@@ -246,7 +271,7 @@ def _for_training(settings: Settings) -> Settings:
         image=settings.image.model_copy(update={"none_of_these": None}),
         model=settings.model,
         operating_point=settings.operating_point,
-        evaluation=EvaluationSettings(metrics=(metric,), change_metric=metric),  # the default is for two classes only
+        evaluation=EvaluationSettings(metrics=("auc",)),  # the default holds metrics that are for two classes only
         probe=ProbeSettings(golden_rows=settings.probe.golden_rows),
     )
 

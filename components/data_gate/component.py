@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,13 @@ from common.errors import GateRefused
 from components.artifacts import OwnComponent, VerdictArtifact, channels, parameters
 from components.data_gate.checks.anomalies import not_finite, schema_anomalies
 from components.data_gate.checks.ids_constants import coarse_floats, constant_features, id_features, text_uniqueness
+from components.data_gate.checks.images import header_leaks, picture_files
 from components.data_gate.checks.label_leak import label_leaks
 from components.data_gate.checks.losses_overlaps import group_overlaps, repeated_rows, row_losses, row_overlaps
 from components.data_gate.checks.splits import class_shares, features_set_aside, split_sizes, splits_without_values
 from components.data_gate.judge import RawFinding, export, judge, locate, name_files
-from components.data_gate.scan import TRAIN, Columns, Scan, read_blocks, scan_rows
+from components.data_gate.scan import TRAIN, Block, Columns, Scan, read_blocks, scan_rows
+from components.examples.seen import Seen, read_seen
 from components.names import DATA_VERDICT
 from components.splits import read_anomalies, read_statistics, split_files
 from components.verdict import Verdict
@@ -40,6 +43,7 @@ class Evidence:
     statistics: Mapping[str, Statistics]
     anomalies: Mapping[str, anomalies_pb2.Anomalies]
     schema: schema_pb2.Schema
+    pictures: Seen | None = None
 
 
 class Executor(BaseExecutor):
@@ -51,9 +55,10 @@ class Executor(BaseExecutor):
         columns = Columns.model_validate_json(exec_properties["columns"])
         inputs = {key: artifact_utils.get_single_instance(artifacts) for key, artifacts in input_dict.items()}
         files = {split: split_files(inputs["examples"].uri, split) for split in _splits(inputs["examples"])}
-        evidence = _gather(files, inputs, columns, exec_properties["seed"])
+        blocks = partial(read_blocks, files, pictures=columns.pictures)
+        evidence = _gather(blocks(), [*files], inputs, columns, exec_properties["seed"])
         findings = check(evidence, columns, settings, exec_properties["seed"])
-        located = locate(read_blocks(files), findings, settings.max_exported_rows)
+        located = locate(blocks(), findings, settings.max_exported_rows)
         names = name_files(located)
         verdict = judge(located, names, settings, evidence.scan.rows, exec_properties["override"].strip())
 
@@ -70,25 +75,21 @@ class Executor(BaseExecutor):
 def check(evidence: Evidence, columns: Columns, settings: DataGateSettings, seed: int) -> list[RawFinding]:
     scan = evidence.scan
     features = columns.features(evidence.schema)
-    train = evidence.statistics.get(TRAIN, Statistics())
     counted = {split: statistics.rows for split, statistics in evidence.statistics.items()}
     findings = row_losses(evidence.written, counted, scan.rows)
     anomalies = schema_anomalies(evidence.anomalies, evidence.schema, columns.ignore)
     # a schema inferred from train is nobody's contract: what eval and test have besides need not stop a run
     findings += anomalies if columns.has_schema else [replace(finding, usual="warn") for finding in anomalies]
-    findings += features_set_aside(columns.set_aside(evidence.schema), columns)
-    findings += not_finite(scan.not_finite)
     findings += split_sizes(scan, columns) + class_shares(scan, columns)
-    findings += splits_without_values(evidence.statistics, columns)
     findings += row_overlaps(scan.content, features, columns.split)
     if columns.group_by:
         findings += group_overlaps(scan.groups, columns.group_by)
-    findings += label_leaks(scan.sample, columns.label, settings.leak_score, seed)
-    # dates may well differ in every row: the model reads their parts
-    may_be_ids = {n: column for n, column in scan.sample.items() if n != columns.label and n not in columns.dates}
-    findings += id_features(may_be_ids, settings.id_uniqueness, text_uniqueness(train))
-    findings += constant_features(train, features) + coarse_floats(train, features)
-    findings += repeated_rows(scan, features, columns.label, is_number=not columns.classes)
+    findings += repeated_rows(scan, features, columns.label)
+    if evidence.pictures is None:
+        findings += _check_columns(evidence, columns, settings, seed)
+    else:
+        findings += picture_files(evidence.pictures)
+        findings += header_leaks(scan.sample, columns.label, settings.leak_score, seed)
     rows = scan.rows.get(TRAIN, 0)
     if scan.sampled_rows < rows:
         text = f"Leaks and ids were looked for in {scan.sampled_rows} of {rows} train rows, drawn at random"
@@ -96,19 +97,36 @@ def check(evidence: Evidence, columns: Columns, settings: DataGateSettings, seed
     return findings
 
 
-def _gather(files: Mapping[str, Sequence[str]], inputs: Mapping[str, Any], columns: Columns, seed: int) -> Evidence:
+def _check_columns(evidence: Evidence, columns: Columns, settings: DataGateSettings, seed: int) -> list[RawFinding]:
+    """Look at each column of a table by itself."""
+    scan, features = evidence.scan, columns.features(evidence.schema)
+    train = evidence.statistics.get(TRAIN, Statistics())
+    findings = features_set_aside(columns.set_aside(evidence.schema), columns)
+    findings += not_finite(scan.not_finite)
+    findings += splits_without_values(evidence.statistics, columns)
+    findings += label_leaks(scan.sample, columns.label, settings.leak_score, seed)
+    # dates may well differ in every row: the model reads their parts
+    may_be_ids = {n: column for n, column in scan.sample.items() if n != columns.label and n not in columns.dates}
+    findings += id_features(may_be_ids, settings.id_uniqueness, text_uniqueness(train))
+    return findings + constant_features(train, features) + coarse_floats(train, features)
+
+
+def _gather(
+    blocks: Iterable[Block], splits: Sequence[str], inputs: Mapping[str, Any], columns: Columns, seed: int
+) -> Evidence:
     examples, statistics, anomalies = inputs["examples"], inputs["statistics"], inputs["anomalies"]
-    keys = ("rows_in", *(f"rows_{split}" for split in files))
+    keys = ("rows_in", *(f"rows_{split}" for split in splits))
     written = {key: examples.get_int_custom_property(key) for key in keys if examples.has_custom_property(key)}
     by_split = {split: read_statistics(statistics.uri, split) for split in _splits(statistics)}
-    expected = {split: written.get(f"rows_{split}", by_split.get(split, Statistics()).rows) for split in files}
+    expected = {split: written.get(f"rows_{split}", by_split.get(split, Statistics()).rows) for split in splits}
     curated = io_utils.SchemaReader().read(io_utils.get_only_uri_in_dir(inputs["schema"].uri))
     return Evidence(
-        scan=scan_rows(read_blocks(files), columns, columns.features(curated), expected, seed),
+        scan=scan_rows(blocks, columns, columns.features(curated), expected, seed, sampled=columns.sampled(curated)),
         written=written,
         statistics=by_split,
         anomalies={split: read_anomalies(anomalies.uri, split) for split in _splits(anomalies)},
         schema=curated,
+        pictures=read_seen(examples.uri) if columns.pictures else None,
     )
 
 

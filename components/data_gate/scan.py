@@ -15,9 +15,10 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from common.tables.splitting import Hashes, row_hashes
 from config.schema import UNUSED_STAGES
-from config.settings import Frozen, Settings, SplitSettings
+from config.settings import IMAGE_BYTES, IMAGE_HASH, IMAGE_HEADER, IMAGE_HISTOGRAM, Frozen, Settings, SplitSettings
 
 BATCH_ROWS = 8192
+BATCH_PICTURES = 256
 SAMPLE_ROWS = 50_000
 TRAIN = "train"
 
@@ -36,8 +37,11 @@ class Block:
         return self.batch.column(index) if index >= 0 else pa.nulls(self.batch.num_rows)
 
 
-def read_blocks(files: Mapping[str, Sequence[str]]) -> Iterator[Block]:
-    """Read all rows of each split's files in a fixed order. Columns have the types they were written with."""
+def read_blocks(files: Mapping[str, Sequence[str]], *, pictures: bool = False) -> Iterator[Block]:
+    """Read all rows of each split's files in a fixed order. Columns have the types they were written with.
+
+    Of `pictures` the bytes are left out.
+    """
     from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder  # the checks do without TensorFlow
 
     from components.splits import records
@@ -45,10 +49,12 @@ def read_blocks(files: Mapping[str, Sequence[str]]) -> Iterator[Block]:
     decoder = ExamplesToRecordBatchDecoder()
     for split, paths in files.items():
         first_row = 0
-        for serialized in records(paths).batch(BATCH_ROWS).prefetch(1).as_numpy_iterator():
+        batch_rows = BATCH_PICTURES if pictures else BATCH_ROWS
+        for serialized in records(paths).batch(batch_rows).prefetch(1).as_numpy_iterator():
             lists = decoder.DecodeBatch(serialized.tolist())
-            columns = [flat(column) for column in lists.columns]
-            yield Block(split, first_row, pa.RecordBatch.from_arrays(columns, lists.schema.names))
+            names = [name for name in lists.schema.names if not pictures or name not in (IMAGE_BYTES, IMAGE_HISTOGRAM)]
+            columns = [flat(lists.column(lists.schema.get_field_index(name))) for name in names]
+            yield Block(split, first_row, pa.RecordBatch.from_arrays(columns, names))
             first_row += len(serialized)
 
 
@@ -82,6 +88,7 @@ class Columns(Frozen):
     dates: frozenset[str] = frozenset()
     split: SplitSettings = SplitSettings()
     has_schema: bool = True
+    pictures: bool = False
 
     @staticmethod
     def of(settings: Settings) -> Columns:
@@ -93,7 +100,8 @@ class Columns(Frozen):
             left_out=settings.no_features,
             dates=frozenset(settings.dates),
             split=settings.split,
-            has_schema=settings.schema_file is not None,
+            has_schema=settings.schema_file is not None or data.is_images,
+            pictures=data.is_images,
         )
 
     @property
@@ -101,11 +109,18 @@ class Columns(Frozen):
         return self.split.group_by
 
     def features(self, schema: schema_pb2.Schema) -> tuple[str, ...]:
+        """Return the columns that the model reads; in place of a picture's bytes their hash."""
+        if self.pictures:
+            return (IMAGE_HASH,)
         return tuple(
             feature.name
             for feature in schema.feature
             if feature.name not in self.left_out and feature.lifecycle_stage not in UNUSED_STAGES
         )
+
+    def sampled(self, schema: schema_pb2.Schema) -> tuple[str, ...]:
+        """Return the columns that may tell too much of the label."""
+        return IMAGE_HEADER if self.pictures else self.features(schema)
 
     def set_aside(self, schema: schema_pb2.Schema) -> tuple[tuple[str, str], ...]:
         """Return the columns that the schema keeps from the model, and the stage that it gives them."""
@@ -139,10 +154,12 @@ def scan_rows(
     expected: Mapping[str, int],
     seed: int,
     sample_rows: int = SAMPLE_ROWS,
+    sampled: Sequence[str] | None = None,
 ) -> Scan:
     """Read all rows once. Beyond `sample_rows` expected training rows, each is sampled with the same probability.
 
-    `expected` holds the rows of each split as counted before. The sample holds features and label.
+    `expected` holds the rows of each split as counted before. The sample holds the label and the features, or the
+    columns of `sampled`.
     """
     kinds = ("content", "labels", "groups")
     hashes: dict[str, dict[str, list[Hashes]]] = {kind: {split: [] for split in expected} for kind in kinds}
@@ -164,7 +181,8 @@ def scan_rows(
         kind: {split: np.concatenate([*parts, np.zeros(0, np.uint64)]) for split, parts in splits.items()}
         for kind, splits in hashes.items()
     }
-    sample = {name: _joined([block.column(name) for block in kept]) for name in (*features, columns.label) if kept}
+    names = (*(features if sampled is None else sampled), columns.label)
+    sample = {name: _joined([block.column(name) for block in kept]) for name in names if kept}
     return Scan(**joined, not_finite=not_finite, sample=sample)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,16 +21,21 @@ from common.tables.columns import ARROW_TYPES, DTYPES, Dtype, as_texts, decoded
 from common.tables.csv_file import LISTED, Fault
 from common.tables.dialect import BLANKS_BETWEEN_COLUMNS, check_distinct
 from common.text import nearest
-from config.settings import Frozen, Settings
+from config.settings import IMAGE_HASH, IMAGE_NEAR, Frozen, Settings
+
+
+class ImageRequest(Frozen):
+    """How to read pictures. `listing`: of the folder, so that the cache knows when a file of it has changed."""
+
+    group: str | None = None
+    bad_files: Literal["skip", "refuse"] = "skip"
+    listing: str = ""
 
 
 class ReadRequest(Frozen):
-    """How to read the rows. `columns` holds the types that the curated schema fixes, in the order of their names.
+    """How to read the rows. `columns` holds the types that the curated schema fixes, in the order of their names."""
 
-    Without `classes` the label is a number.
-    """
-
-    format: Literal["csv", "parquet", "tfrecord"]
+    format: Literal["csv", "parquet", "tfrecord", "images"]
     label: str
     classes: tuple[str, ...]
     group_by: str | None = None
@@ -49,17 +54,15 @@ class ReadRequest(Frozen):
     merge_rare_classes: str | None = None
     columns: dict[str, Dtype]
     seed: int
+    images: ImageRequest = ImageRequest()
 
     @property
     def texts(self) -> frozenset[str]:
         """Columns that are text whatever the data look like."""
-        label = {self.label} if self.classes else set()
-        return frozenset(label | ({self.group_by} if self.group_by else set()))
+        return frozenset({self.label} | ({self.group_by} if self.group_by else set()))
 
     def known_dtype(self, column: str) -> Dtype | None:
         """Return the type a column must have, or None if the data decide."""
-        if column == self.label and not self.classes:
-            return "float"
         return "string" if column in self.texts else self.columns.get(column)
 
     @property
@@ -77,15 +80,16 @@ class ReadRequest(Frozen):
         return self.cleaning.of_labels(self.label, self.classes, self.label_map)
 
 
-def read_request(settings: Settings, schema: schema_pb2.Schema | None) -> ReadRequest:
+def read_request(settings: Settings, schema: schema_pb2.Schema | None, listing: str = "") -> ReadRequest:
+    """`listing`: of a folder of pictures, whose columns need no schema."""
     dtypes: dict[int, Dtype] = {schema_pb2.INT: "int", schema_pb2.FLOAT: "float"}
-    columns = {feature.name: dtypes.get(feature.type, "string") for feature in schema.feature} if schema else {}
     data = settings.data
+    columns = {feature.name: dtypes.get(feature.type, "string") for feature in schema.feature} if schema else {}
     return ReadRequest(
         format=data.format,
         label=data.label,
         classes=tuple(sorted(data.classes)),
-        group_by=settings.split.group_by,
+        group_by=IMAGE_NEAR if data.is_images else settings.split.group_by,
         by=settings.split.by,
         time=settings.split.time,
         ignore=tuple(sorted(data.ignore)),
@@ -101,6 +105,7 @@ def read_request(settings: Settings, schema: schema_pb2.Schema | None) -> ReadRe
         merge_rare_classes=data.merge_rare_classes,
         columns=dict(sorted(columns.items())),
         seed=settings.split_seed,
+        images=ImageRequest(group=settings.image.group, bad_files=settings.image.bad_files, listing=listing),
     )
 
 
@@ -129,6 +134,21 @@ class Block:
         return source.places(
             self.file, [self.first_row + (r if self.rows is None else int(self.rows[r])) for r in rows]
         )
+
+    def identity(self, request: ReadRequest) -> pa.RecordBatch:
+        """Return the columns that tell the rows from others: all, or the hashes of pictures and their labels."""
+        if request.format != "images":
+            return self.batch
+        return self.narrowed((IMAGE_HASH, request.label)).batch
+
+    def narrowed(self, columns: Collection[str]) -> Block:
+        """Return the block with such columns alone. Raises DataError where one is no longer read."""
+        names = self.batch.schema.names
+        if gone := sorted(set(columns) - set(names)):
+            raise DataError(f"rows were dealt by {', '.join(gone)}, which are no longer read")
+        kept = [name for name in names if name in columns]
+        batch = pa.RecordBatch.from_arrays([self.batch.column(name) for name in kept], kept)
+        return Block(batch, self.file, self.first_row)
 
     def labelled(self, request: ReadRequest) -> Block:
         """Return it without the rows that have no label, if those are to be left out."""
@@ -168,7 +188,7 @@ def to_common(batch: pa.RecordBatch, dtypes: dict[str, Dtype], request: ReadRequ
 
 def _common(name: str, column: Any, dtype: Dtype, request: ReadRequest) -> Any:
     column = decoded(column)
-    if name == request.label and request.classes:
+    if name == request.label:
         return _labels(column, request)
     if dtype == "string":
         return request.cleaning.texts(name, as_texts(column))
@@ -242,7 +262,7 @@ def check_names(names: Sequence[str], file: Path, request: ReadRequest) -> None:
             raise DataError(
                 f"{file}: there is no column {column!r}", got=", ".join(names), wanted=f"{key}: {column}", fix=hint
             )
-    if not set(names) - request.texts - {request.label, request.time} - set(request.ignore):
+    if not set(names) - request.texts - {request.time} - set(request.ignore):
         raise DataError(
             f"{file}: there is no column to learn from",
             got=", ".join(names),
@@ -265,16 +285,11 @@ def check_same_names(names_by_file: dict[Path, frozenset[str]]) -> None:
 
 
 def count_labels(block: Block, source: Source, request: ReadRequest) -> Counter[str]:
-    """Return how many rows each class has, nothing of numbers.
-
-    Raises DataError naming rows without a known label or a group.
-    """
+    """Return how many rows each class has. Raises DataError naming rows without a known label or a group."""
     labels = block.batch.column(request.label)
-    _refuse_missing(block, source, request.label, "label", "data.classes" if request.classes else "data.label")
+    _refuse_missing(block, source, request.label, "label", "data.classes")
     if request.group_by:
         _refuse_missing(block, source, request.group_by, "group", "split.group_by")
-    if not request.classes:
-        return Counter()
     counts = Counter({pair["values"]: pair["counts"] for pair in pc.value_counts(labels).to_pylist()})
     if unknown := sorted(set(counts) - set(request.classes)):
         is_unknown = pc.invert(pc.is_in(labels, value_set=pa.array(request.classes, pa.string())))
@@ -328,7 +343,7 @@ def check_totals(classes: Mapping[str, int], splits: Mapping[str, int], request:
             "there are no rows", wanted="labelled examples", fix="export them again, or correct data.source"
         )
     present = sorted(name for name, count in classes.items() if count)
-    if request.classes and len(present) < 2:
+    if len(present) < 2:
         raise DataError(
             f"label {request.label!r} has one class only, so there is nothing to tell apart",
             got=f"{rows} rows of {present[0]!r}",

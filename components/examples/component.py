@@ -35,9 +35,10 @@ from components.examples.blocks import (
     reconcile,
 )
 from components.examples.dealing import Origin, dealing
+from components.examples.images import ImageSource, listing_digest
 from components.examples.sources import base_and_pattern, open_source
 from components.examples.writing import SplitWriter
-from components.names import TEST_FROM
+from components.names import PICTURES_SEEN, TEST_FROM
 from config.schema import read_schema
 from config.settings import DataSettings, Settings
 
@@ -88,17 +89,20 @@ def write_splits(
     digest = Digest()
     classes: Counter[str] = Counter()
     read = unlabelled = 0
-    with SplitWriter([folder / f"Split-{name}" for name in weights]) as writer:
+    pictures = isinstance(source, ImageSource)
+    with SplitWriter([folder / f"Split-{name}" for name in weights], pictures=pictures) as writer:
         for read_block in source.blocks():
             read += read_block.batch.num_rows
             block = read_block.labelled(request)
             unlabelled += read_block.batch.num_rows - block.batch.num_rows
             classes += count_labels(block, source, request)
-            digest.add(block.batch)
+            digest.add(block.identity(request))
             writer.write(block.batch, assign(block))
         written = dict(zip(weights, writer.close(), strict=True))
     if unlabelled:
         _log.warning("%d of %d rows have no label and are left out (data.drop_unlabelled)", unlabelled, read)
+    if isinstance(source, ImageSource):
+        write_text(folder / PICTURES_SEEN, source.seen.text())
     reconcile(read, {**written, "without a label": unlabelled}, source.independent_count())
     check_totals(classes, written, request)
     return written, digest.hexdigest()
@@ -153,13 +157,15 @@ def make_example_gen(settings: Settings, schema: schema_pb2.Schema | None) -> Fi
     Column types come from the curated schema where it knows them, else from all values of the column. The settings
     that the Examples do not depend on are not among the execution properties, so that TFX's cache survives them.
     """
-    base, pattern = base_and_pattern(_local_source(settings.data), settings.data.format)
+    source = _local_source(settings.data)
+    base, pattern = base_and_pattern(source, settings.data.format)
+    listing = listing_digest(source) if settings.data.is_images else ""
     weights = settings.split.weights
     splits = [example_gen_pb2.SplitConfig.Split(name=name, hash_buckets=w) for name, w in weights.items()]
     return FileBasedExampleGen(
         input_base=str(base),
         input_config=example_gen_pb2.Input(splits=[example_gen_pb2.Input.Split(name="all", pattern=pattern)]),
         output_config=example_gen_pb2.Output(split_config=example_gen_pb2.SplitConfig(splits=splits)),
-        custom_config=pack_request(read_request(settings, schema)),
+        custom_config=pack_request(read_request(settings, schema, listing)),
         custom_executor_spec=ExecutorClassSpec(ExampleGenExecutor),
     )

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 from tfx.dsl.io import fileio
 
@@ -70,15 +69,16 @@ def in_test_then(
     assign, _ = dealing(source, origin.request, list(now.weights.values()))
     read, parts = Digest(), []
     for block in labelled_blocks(source, origin.request):
-        read.add(block.batch)
+        read.add(block.identity(origin.request))
         parts.append(assign(block))
     if read.hexdigest() != origin.digest:
         raise DataError("the source holds other rows than those of this run")
     test = list(now.weights).index("test")
     is_test = np.concatenate(parts) == test
 
-    split = then.split
-    how = {"by": split.by, "time": split.time, "group_by": split.group_by, "seed": then.split_seed}
+    split, is_images = then.split, then.data.is_images
+    group_by = origin.request.group_by if is_images else split.group_by
+    how = {"by": split.by, "time": split.time, "group_by": group_by, "seed": then.split_seed}
     request = origin.request.model_copy(update=how)
     source = origin.open(request)
     if test_from is not None:
@@ -88,14 +88,5 @@ def in_test_then(
         ]
     else:
         assign, _ = dealing(source, request, list(split.weights.values()))
-        parts = [assign(_narrowed(block, columns)) for block in labelled_blocks(source, request)]
+        parts = [assign(block.narrowed(columns)) for block in labelled_blocks(source, request)]
     return np.asarray((np.concatenate(parts) == test)[is_test])
-
-
-def _narrowed(block: Block, columns: Collection[str]) -> Block:
-    """Return the block with such columns alone. Raises DataError where one is no longer read."""
-    names = block.batch.schema.names
-    if gone := sorted(set(columns) - set(names)):
-        raise DataError(f"rows were dealt by {', '.join(gone)}, which are no longer read")
-    kept = [name for name in names if name in columns]
-    return Block(pa.RecordBatch.from_arrays([block.batch.column(n) for n in kept], kept), block.file, block.first_row)

@@ -32,12 +32,13 @@ from components.examples.blocks import (
     value_fault,
     widest,
 )
+from components.examples.images import ImageSource
 
 BLOCK_BYTES = 2**20  # bounds memory: Arrow reads up to 32 blocks ahead
 _PLAIN = {"int": re.compile(r"-?\d{1,18}"), "float": re.compile(r"-?\d{1,30}(\.\d+)?")}
 _log = logging.getLogger(__name__)
 BATCH_ROWS = 8192
-_WHOLE_FOLDER = {"csv": "*.csv", "parquet": "*.parquet", "tfrecord": "*"}
+_WHOLE_FOLDER = {"csv": "*.csv", "parquet": "*.parquet", "tfrecord": "*", "images": "*"}
 _WILD = "*?[{"
 
 
@@ -55,6 +56,8 @@ def base_and_pattern(source: Path, data_format: str) -> tuple[Path, str]:
 
 def open_source(files: Sequence[Path], pattern: str, request: ReadRequest) -> Source:
     """Return the reader for files. Raises DataError if there are none or their columns are wrong."""
+    if request.format == "images" and files:
+        return ImageSource(files[0].parent, request)
     data_files = sorted(file for file in files if file.is_file() and not file.name.startswith((".", "_")))
     if not data_files:
         raise DataError(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
 SHARD_ROWS = 100_000
+SHARD_PICTURES = 2_000
 _PREFIX = "data_tfrecord"  # as TFX names them
 _COMPRESSION_LEVEL = 1  # 3 % larger than the default level, several times faster
 
@@ -21,8 +22,9 @@ _COMPRESSION_LEVEL = 1  # 3 % larger than the default level, several times faste
 class SplitWriter:
     """Encode blocks and write them in the order given; compression runs beside reading. Use as a context."""
 
-    def __init__(self, folders: Sequence[Path]) -> None:
-        self._shards = [_Shards(folder) for folder in folders]
+    def __init__(self, folders: Sequence[Path], *, pictures: bool = False) -> None:
+        shard_rows = SHARD_PICTURES if pictures else SHARD_ROWS
+        self._shards = [_Shards(folder, shard_rows) for folder in folders]
         self._encoder = RecordBatchToExamplesEncoder()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="examples-writer")
         self._pending: Future[None] | None = None
@@ -57,9 +59,9 @@ class SplitWriter:
 class _Shards:
     """The files of one split, each with a bounded number of rows."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, shard_rows: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
+        self._folder, self._shard_rows = folder, shard_rows
         self._files: list[Path] = []
         self._writer: Any = None
         self.rows = 0
@@ -67,7 +69,7 @@ class _Shards:
     def write(self, examples: Sequence[bytes]) -> None:
         if not examples:
             return
-        if self.rows >= SHARD_ROWS * len(self._files):
+        if self.rows >= self._shard_rows * len(self._files):
             self._begin()
         for example in examples:
             self._writer.write(example)
@@ -94,6 +96,8 @@ def _as_lists(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _as_list(column: Any) -> Any:
+    if pa.types.is_list(column.type):
+        return column
     if pa.types.is_string(column.type):
         column = column.cast(pa.binary())
     if column.null_count == 0:

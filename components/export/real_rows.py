@@ -12,13 +12,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from common.images import thumbnail
 from common.text import MISSING_CODE
 from components.splits import SplitTables
 from config.schema import Feature
+from config.settings import IMAGE_BYTES
 from serving.repository.contents import Inputs, plain
 from serving.repository.layout import DEFAULT_SIGNATURE, EXAMPLES_SIGNATURE, EXTRA, PACKED_SIGNATURE
 
 WARMUP_NAME = "tf_serving_warmup_requests"
+MOST_PICTURES = 100  # of a split
 MOST_VALUES = 1_000_000  # of a split, so that wide rows do not make a file that no page can read
 
 
@@ -64,6 +67,8 @@ def write_warmup(model_folder: Path, model_name: str, inputs: dict[str, Any], dt
 def _value(example: Any, feature: Feature) -> Any:
     kind = example.features.feature[feature.name]
     values = kind.int64_list.value or kind.float_list.value or kind.bytes_list.value
+    if feature.kind == "image":
+        return {"b64": base64.b64encode(values[0]).decode()}
     if not values:
         missing_number = MISSING_CODE if feature.kind == "categorical" else float("nan")
         return "" if feature.dtype == "string" else missing_number
@@ -93,9 +98,24 @@ def showcase(tables: SplitTables, rows: Mapping[str, int], most: Mapping[str, in
             for feature in tables.features:
                 values = next(numbers if feature.kind == "numeric" else texts)
                 columns[feature.name] = [_json_value(value, feature) for value in values]
-            labels = tables.task.texts(table.targets)
+            labels = [tables.class_names[i] for i in table.classes]
         samples[split] = {"rows": rows[split], "columns": columns, "labels": labels}
     return json.dumps(samples, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def picture_showcase(tables: SplitTables, rows: Mapping[str, int], most: Mapping[str, int]) -> str:
+    """Return the same of pictures, as JPEGs of at most 224 pixels in base64, without EXIF."""
+    samples = {}
+    for split, wanted in most.items():
+        limit = min(wanted, MOST_PICTURES)
+        pictures, labels = [], []
+        for batch, classes in tables.batches(split, max(1, -(-rows[split] // limit))) if limit else ():
+            parsed = tf.io.parse_example(batch, {IMAGE_BYTES: tf.io.FixedLenFeature([], tf.string)})
+            for data, index in zip(parsed[IMAGE_BYTES].numpy(), classes, strict=True):
+                pictures.append({"b64": base64.b64encode(thumbnail(data, 224)).decode()})
+                labels.append(tables.class_names[index])
+        samples[split] = {"rows": rows[split], "columns": {IMAGE_BYTES: pictures}, "labels": labels}
+    return json.dumps(samples, ensure_ascii=False) + "\n"
 
 
 def _json_value(value: Any, feature: Feature) -> Any:

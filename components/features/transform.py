@@ -14,6 +14,7 @@ from components.features.derived import derive
 
 NUMERIC = "numeric"
 CATEGORICAL = "categorical"
+PIXELS = "pixels"
 DATE_PARTS = 4  # that a date becomes
 VOCABULARY = "vocabulary_{}"  # the file of a column of `categorical`, by its number
 _BLANKS = r"[\s\v\p{Z}\x{85}\x1c-\x1f]+"  # as Python's strip has them
@@ -171,6 +172,8 @@ class TransformGraph(tf.Module):
 
     @tf.autograph.experimental.do_not_convert
     def __call__(self, raw: dict[str, Any]) -> dict[str, tf.Tensor]:
-        """Return `numeric` and `categorical`, as far as there are such columns."""
+        """Return `numeric` and `categorical`, as far as there are such columns, or `pixels` as bytes."""
         transformed = self._apply.apply_transform_model(raw)
+        if PIXELS in transformed:
+            return {PIXELS: tf.cast(transformed[PIXELS], tf.uint8)}
         return {key: transformed[key] for key in (NUMERIC, CATEGORICAL) if key in transformed}

@@ -20,13 +20,13 @@ from tfx.utils import path_utils
 from components.artifacts import OwnComponent, VerdictArtifact, channels, parameters
 from components.evaluation.verdict import OVERALL, SliceMetrics, read_metrics
 from components.export.drift_reference import drift_reference
-from components.export.real_rows import showcase
+from components.export.real_rows import picture_showcase, showcase
 from components.names import IS_NEW, PUSHED, VERSION
 from components.pusher.push import push
 from components.splits import SplitTables, written_rows
 from components.verdict import Verdict
 from config.load import settings_hash, settings_values, settings_yaml
-from config.schema import read_schema
+from config.schema import read_schema, served_schema
 from config.settings import Settings, ShowcaseSettings
 from serving.repository.layout import DRIFT_REFERENCE, EVALUATION, SCHEMA, SETTINGS, SHOWCASE, STATISTICS, TRAINING
 from serving.repository.manifest import Manifest
@@ -75,7 +75,7 @@ class Executor(BaseExecutor):
             data_digest=data_digest,
             settings_hash=settings_hash(settings),
             metrics=next(s.values for s in metrics if s.name == OVERALL),
-            operating_point=training.get("operating_point"),
+            operating_point=training["operating_point"],
             verdicts={
                 "evaluation": evaluation.for_manifest(),
                 "serving": Verdict.read(Path(uris["verdict"])).for_manifest(),
@@ -89,10 +89,11 @@ class Executor(BaseExecutor):
         tables = SplitTables.of(uris["examples"], uris["schema"], settings)
         rows = written_rows(input_dict["examples"][0])
         extra[DRIFT_REFERENCE] = drift_reference(tables, rows["train"], Path(uris["evaluation"])).text()
+        is_images = settings.data.is_images
         limits = ShowcaseSettings.model_validate_json(exec_properties["showcase"])
         if limits.train_rows or limits.test_rows:
             most = {"train": limits.train_rows, "test": limits.test_rows}
-            extra[SHOWCASE] = showcase(tables, rows, most)
+            extra[SHOWCASE] = picture_showcase(tables, rows, most) if is_images else showcase(tables, rows, most)
         pushed = push(model, Path(exec_properties["base"]), manifest, extra)
         output.set_int_custom_property(PUSHED, 1)
         output.set_int_custom_property(VERSION, pushed.version)
@@ -111,7 +112,9 @@ def _extra(uris: Mapping[str, str], settings: Settings, metrics: Sequence[SliceM
     trained = json.loads((Path(path_utils.serving_model_path(uris["model"])) / TRAINING).read_text(encoding="utf-8"))
     return {
         SETTINGS: settings_yaml(settings_values(settings) | {"model": trained["settings"]["model"]}),
-        SCHEMA: text_format.MessageToString(read_schema(Path(uris["schema"]) / "schema.pbtxt")),
+        SCHEMA: text_format.MessageToString(
+            served_schema(read_schema(Path(uris["schema"]) / "schema.pbtxt"), settings)
+        ),
         STATISTICS: (Path(uris["statistics"]) / "Split-train" / "FeatureStats.pb").read_bytes(),
         EVALUATION: json.dumps({s.name: {"rows": s.rows, **s.values} for s in metrics}, indent=2) + "\n",
     }

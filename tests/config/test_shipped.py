@@ -14,7 +14,8 @@ from config.settings import Settings
 from tests.support.paths import ROOT
 
 DATA = ROOT / "data" / "breast_cancer"
-SHIPPED = ("breast_cancer", "heart_disease", "iris")
+TABLES = ("breast_cancer", "heart_disease", "iris")
+SHIPPED = (*TABLES, "flowers")
 FOLDER = ROOT / "config" / "breast_cancer"
 
 
@@ -95,7 +96,7 @@ def test_comments_state_todays_ranges_and_defaults(name: str) -> None:
     assert given > 20
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", TABLES)
 def test_what_is_shipped_fits_its_schema_and_tells_its_licence(name: str) -> None:
     settings = load_settings(ROOT / "config" / name)
     assert settings.schema_file is not None

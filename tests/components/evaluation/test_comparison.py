@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.evaluation.bounds import difference
-from components.tasks.rows import Rows
+from components.evaluation.bounds import Rows, difference
 from tests.support.pipeline.tiny import save_model, tiny_settings, tiny_table, write_examples, write_schema
 
 ROWS = 600

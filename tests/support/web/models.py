@@ -298,8 +298,7 @@ def _write_golden(folder: Path, made: Made) -> None:
     if made.is_packed:
         inputs["serving_packed"] = {"features": [list(row.values()) for row in rows]}
     probabilities = probabilities_of(made, columns)
-    outputs = {"probabilities": probabilities.tolist(), "label": labels_of(made, probabilities)}
-    golden = {"inputs": inputs, "outputs": outputs}
+    golden = {"inputs": inputs, "probabilities": probabilities.tolist(), "labels": labels_of(made, probabilities)}
     (folder / EXTRA / "golden.json").write_text(json.dumps(golden), encoding="utf-8")
 
 

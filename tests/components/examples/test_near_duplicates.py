@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance
+
+from common.images import upright
+from components.examples.near_duplicates import Look, near_pairs, together
+from tests.support.pictures import as_bytes, picture
+
+
+def looks(*images: Image.Image) -> list[Look]:
+    return [Look.of(image) for image in images]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda image: upright(as_bytes(image, "JPEG", quality=60)),
+        lambda image: image.resize((60, 60)),
+        lambda image: ImageEnhance.Brightness(image).enhance(1.01),
+    ],
+    ids=["saved again", "resized", "a little brighter"],
+)
+def test_a_picture_that_was_saved_otherwise_is_nearly_the_same(changed):
+    image = picture("red", 1, side=120)
+    assert together(looks(image, changed(image)), ["", ""]).tolist() == [0, 0]
+
+
+def test_other_pictures_are_not():
+    images = [picture(colour, number) for colour in ("red", "blue") for number in range(100)]
+    assert not [*near_pairs(looks(*images))]
+
+
+def test_one_hash_is_not_enough():
+    dark, light = Image.new("RGB", (32, 32), (10, 10, 10)), Image.new("RGB", (32, 32), (200, 200, 200))
+    first, second = looks(dark, light)
+    assert first.bits == second.bits
+    assert not [*near_pairs([first, second])]
+
+
+def test_groups_join_what_they_share():
+    a, b, c = (picture("red", number) for number in range(3))
+    assert together(looks(a, b, a, c, b), ["", "one", "", "one", ""]).tolist() == [0, 1, 0, 1, 1]
+
+
+def test_many_equal_pictures_are_one_group():
+    assert set(together(looks(*[picture("red", 1)] * 300), [""] * 300)) == {0}
+
+
+def test_no_pictures_make_no_groups():
+    assert together([], []).dtype == np.int64
