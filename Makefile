@@ -48,7 +48,7 @@ test-all: $(if $(GROUP),setup,test) ## Every test, or what `make test` leaves ou
 test-fast: setup ## The tests that need no TensorFlow graph: under a minute
 	$(PY) -m pytest -m "not slow and not exhaustive" $(IN_WORKERS)
 
-COVERED = serving/release components/pusher components/evaluation webapp/auth
+COVERED = serving/release components/pusher components/evaluation components/tasks webapp/auth
 coverage: setup ## How much of each room the tests run, by branches; and of the rooms where it should be 95 %
 	rm -f .coverage .coverage.*
 	$(PY) -m pytest -m "not exhaustive" $(IN_WORKERS) --cov --cov-report=term
@@ -76,6 +76,7 @@ lock: setup ## Refresh the locks from pyproject.toml (UPGRADE=--upgrade: newer v
 	$(COMPILE) --group pyproject.toml:mlflow -c requirements.txt -o requirements-mlflow.txt
 	$(COMPILE) --group pyproject.toml:dev -c requirements.txt -c requirements-mlflow.txt -o requirements-dev.txt
 	$(COMPILE) --group pyproject.toml:web -c requirements.txt -o webapp/requirements.txt
+	$(COMPILE) --group pyproject.toml:monitoring -c requirements.txt -o monitoring/requirements.txt
 
 docs: setup ## Write the references of configuration and settings
 	$(PY) -m config.reference >docs/.configuration.md
@@ -88,7 +89,7 @@ mlflow: setup ## Tell MLflow of runs and releases, and open its page (MLFLOW_POR
 	@$(PY) -m serving registry sync || echo "not everything could be told: see above"
 	@$(PY) -m serving registry open --port $(or $(MLFLOW_PORT),5000)
 
-monitor: setup ## Prometheus and Alertmanager beside a running demo, with the shipped rules (RECEIVER=slack); Ctrl-C ends them
+monitor: setup ## Prometheus, Alertmanager and a watcher beside a running demo, with the shipped rules (RECEIVER=slack); Ctrl-C ends them
 	@$(PY) -m monitoring.stack $(if $(RECEIVER),--receiver $(RECEIVER))
 
 weights: setup ## Fetch EfficientNet-Lite0's weights of ImageNet (17 MB) into var/weights/, for `model.weights: imagenet`

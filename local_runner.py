@@ -160,6 +160,9 @@ def set_operating_point(
 @main.command()
 @click.argument("data")
 @click.option("--label", required=True, help="Column to predict.")
+@click.option(
+    "--task", type=click.Choice(["classification", "regression"]), help="Default: by what the label looks like."
+)
 @click.option("--positive", help="Binary labels: the class whose probability is reported.")
 @click.option("--class", "classes", multiple=True, metavar="TEXT", help="Label that is a class, as NA: North America.")
 @click.option("--map-label", "label_map", multiple=True, metavar="OLD=NEW", help="Label that is another class.")
@@ -190,7 +193,7 @@ def init(
     force: bool,
     **wishes: Any,
 ) -> None:
-    """Write pipeline.yaml and schema.pbtxt for DATA, a table with a class label: a file or a URL.
+    """Write pipeline.yaml and schema.pbtxt for DATA, a table with a label: a file or a URL.
 
     CSV in any dialect, gzipped or not, Parquet, or an Excel workbook. What is guessed is said, and stands in the file.
     """

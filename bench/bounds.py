@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from components.evaluation.bounds import Rows, evaluate
+from components.evaluation.bounds import evaluate
+from components.tasks.rows import Rows
 from config.settings import LOSSES
 
 METRICS = ("accuracy", "recall", "precision", "specificity", "f1", "auc", "average_precision", "log_loss", "brier")

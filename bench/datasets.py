@@ -20,9 +20,10 @@ from scipy import stats
 from bench import zoo
 from bench.report import finish, parser, positive, say, start, table
 from components.evaluation.baselines import encoder
-from components.evaluation.bounds import Rows, evaluate
+from components.evaluation.bounds import evaluate
 from components.evaluation.calibration import calibration_on_test
 from components.table import Table
+from components.tasks.rows import Rows
 from config.load import load_settings
 from config.schema import model_features, read_schema
 from config.settings import Settings
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for config in configs:
             settings = load_settings(config, given.overrides)
             began, rows = time.monotonic(), read_table(settings)
-            chosen = np.random.default_rng(given.seed).permutation(len(rows.classes))[: given.most_rows]
+            chosen = np.random.default_rng(given.seed).permutation(len(rows.targets))[: given.most_rows]
             scores += cross_validate(settings, some(rows, chosen), given.repeats, given.folds, given.seed)
             say(f"{settings.name}: {len(chosen)} rows, {time.monotonic() - began:.0f} s")
     missed = [g.table for g in gaps(scores, LOGISTIC, given.folds) if g.upper < -BEHIND_LOGISTIC]
@@ -119,7 +120,7 @@ def read_table(settings: Settings) -> Table:
 
 
 def some(rows: Table, chosen: Array) -> Table:
-    return Table(rows.numbers[chosen], rows.texts[chosen], rows.classes[chosen])
+    return Table(rows.numbers[chosen], rows.texts[chosen], rows.targets[chosen])
 
 
 def cross_validate(settings: Settings, rows: Table, repeats: int, folds: int, seed: int) -> Iterator[Score]:
@@ -132,43 +133,44 @@ def cross_validate(settings: Settings, rows: Table, repeats: int, folds: int, se
 
     splitter = RepeatedStratifiedKFold(n_splits=folds, n_repeats=repeats, random_state=seed)
     eval_share = settings.split.eval / (settings.split.train + settings.split.eval)
-    for fold, (known, held_out) in enumerate(splitter.split(rows.numbers, rows.classes)):
-        train, tuned = train_test_split(known, test_size=eval_share, stratify=rows.classes[known], random_state=fold)
+    for fold, (known, held_out) in enumerate(splitter.split(rows.numbers, rows.targets)):
+        train, tuned = train_test_split(known, test_size=eval_share, stratify=rows.targets[known], random_state=fold)
         parts = [some(rows, chosen) for chosen in (train, tuned, held_out)]
         began = time.perf_counter()
         probabilities = _network(settings, parts, seed + fold)
-        yield _score(settings, NETWORK, fold, parts[2].classes, probabilities, time.perf_counter() - began)
+        yield _score(settings, NETWORK, fold, parts[2].targets, probabilities, time.perf_counter() - began)
         encode = encoder(whole := some(rows, known))
         for name, rival in _rivals(seed).items():
             began = time.perf_counter()
-            rival.fit(encode(whole), whole.classes)
+            rival.fit(encode(whole), whole.targets)
             probabilities = rival.predict_proba(encode(parts[2]))
-            yield _score(settings, name, fold, parts[2].classes, probabilities, time.perf_counter() - began)
+            yield _score(settings, name, fold, parts[2].targets, probabilities, time.perf_counter() - began)
 
 
 def _network(settings: Settings, parts: Sequence[Table], seed: int) -> Array:
     """Train the recipe as Trainer does on `parts` (train, eval, test); return `[rows, classes]` for test."""
     import keras
 
-    from components.evaluation.calibration import fit_calibration
     from components.features.transform import NUMERIC
+    from components.tasks import task_of
+    from components.tasks.calibration import fit_calibration
     from components.training.models import dense
 
     keras.utils.clear_session()
     train, tuned, _ = parts
-    encode, recipe, classes = encoder(train), settings.model, len(settings.data.classes)
+    encode, recipe, task = encoder(train), settings.model, task_of(settings.data)
     features = [{NUMERIC: encode(part).astype(np.float32)} for part in parts]
-    network = dense.build_model(recipe, features[0][NUMERIC].shape[1], (), classes, seed)
+    network = dense.build_model(recipe, features[0][NUMERIC].shape[1], (), task, seed)
     dense.fit(
         network,
-        dense.dataset_in_memory(features[0], train.classes, recipe.batch_size, seed, training=True),
-        dense.dataset_in_memory(features[1], tuned.classes, len(tuned.classes), seed, training=False),
+        dense.dataset_in_memory(features[0], train.targets, recipe.batch_size, seed, training=True),
+        dense.dataset_in_memory(features[1], tuned.targets, len(tuned.targets), seed, training=False),
         recipe,
-        train_rows=len(train.classes),
+        train_rows=len(train.targets),
     )
     network = dense.before_activation(network)
     logits = [np.asarray(network(part, training=False)) for part in features[1:]]
-    said = fit_calibration(logits[0], tuned.classes).probabilities(logits[1])
+    said = fit_calibration(logits[0], tuned.targets).probabilities(logits[1])
     return np.concatenate([1 - said, said], axis=1) if said.shape[1] == 1 else said
 
 

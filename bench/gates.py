@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from bench.report import finish, parser, positive, say, start, table
-from components.evaluation.bounds import Rows, evaluate
-from components.evaluation.operating_point import choose_threshold, decide
+from components.evaluation.bounds import evaluate
 from components.table import Table
+from components.tasks.operating_point import choose_threshold, decide
+from components.tasks.rows import Rows
 from config.load import load_settings
 from config.onboard.guesses import training
-from config.settings import Settings
+from config.settings import DataSettings, Settings
 
 Array = NDArray[Any]
 SHARES = (0.64, 0.16, 0.20)
@@ -156,8 +157,9 @@ def train(problem: Problem, data: Data, step: Step, seed: int) -> Model:
     """Train as Trainer does: z-scores, the recipe, the temperature, the operating point."""
     import keras
 
-    from components.evaluation.calibration import fit_calibration
     from components.features.transform import NUMERIC
+    from components.tasks import task_of
+    from components.tasks.calibration import fit_calibration
     from components.training.models import dense
 
     keras.utils.clear_session()
@@ -173,7 +175,8 @@ def train(problem: Problem, data: Data, step: Step, seed: int) -> Model:
     labels = y_train.copy()
     flip = rng.random(len(labels)) < step.flipped
     labels[flip] = (labels[flip] + rng.integers(1, problem.classes, flip.sum())) % problem.classes
-    network = dense.build_model(recipe, x_train.shape[1], (), problem.classes, seed)
+    task = task_of(DataSettings(source=Path(), label="y", classes=tuple(map(str, range(problem.classes)))))
+    network = dense.build_model(recipe, x_train.shape[1], (), task, seed)
     dense.fit(
         network,
         dense.dataset_in_memory(features(x_train), labels, recipe.batch_size, seed, training=True),

@@ -19,6 +19,7 @@ from components.features.derived import derive
 from components.features.transform import DATE_PARTS, date_parts
 from components.names import TEST_FROM
 from components.table import Table
+from components.tasks import Task, task_of
 from config.schema import Feature, group_column, model_features, read_schema
 from config.settings import IMAGE_HISTOGRAM, IMAGE_STATISTICS, Settings
 from serving.repository.contents import FILE_NAME as STATISTICS_FILE
@@ -87,21 +88,20 @@ class SplitTables:
         examples: str | Path,
         features: Sequence[Feature],
         label: str,
-        classes: Sequence[str],
+        task: Task,
         group: Feature | None = None,
         dates: Mapping[str, Order] = MappingProxyType({}),
         derived: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        self.features, self.class_names = features, classes
+        self.features, self.task = features, task
         self._examples, self._label, self._group = examples, label, group
         self._batch_rows = BATCH
         self._numbers = [f for f in features if f.kind == "numeric"]
         self._texts = [f for f in features if f.kind == "categorical"]
         self._dates, self._derived = dates, derived
-        self._spec = {f.name: _column(f) for f in features} | {label: tf.io.FixedLenFeature([], tf.string, "")}
+        self._spec = {f.name: _column(f) for f in features} | {label: task.label_column}
         if group:
             self._spec[group.name] = _column(group)
-        self._index = {name.encode(): i for i, name in enumerate(classes)}
 
     @staticmethod
     def of(examples: str | Path, schema: str | Path, settings: Settings) -> SplitTables:
@@ -110,7 +110,7 @@ class SplitTables:
         if settings.data.is_images:
             return ImageTables(examples, group_column(known, settings), settings)
         features, group, data = model_features(known, settings), group_column(known, settings), settings.data
-        return SplitTables(examples, features, data.label, data.classes, group, settings.dates, settings.derived)
+        return SplitTables(examples, features, data.label, task_of(data), group, settings.dates, settings.derived)
 
     def read(self, split: str, rows: int, most: int) -> Table:
         """Return a split's rows, evenly thinned to at most `most` of its `rows`."""
@@ -122,21 +122,17 @@ class SplitTables:
     def _width(self) -> int:
         return len(self._numbers) + DATE_PARTS * len(self._dates) + len(self._derived)
 
-    def batches(self, split: str, every: int = 1) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
-        """Yield serialized rows and their classes, of each `every` rows the first."""
+    def batches(self, split: str, every: int = 1) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+        """Yield serialized rows and their targets, of each `every` rows the first."""
         spec = {self._label: self._spec[self._label]}
         for batch in self._serialized(split, every):
-            yield batch, self.classes(tf.io.parse_example(batch, spec)[self._label].numpy())
+            yield batch, self.task.targets(tf.io.parse_example(batch, spec)[self._label].numpy())
 
     def groups(self, batch: NDArray[Any]) -> NDArray[Any] | None:
         """Return the value of each serialized row in the column whose rows stay together, if there is one."""
         if self._group is None:
             return None
         return tf.io.parse_example(batch, {self._group.name: _column(self._group)})[self._group.name].numpy()
-
-    def classes(self, labels: NDArray[Any]) -> NDArray[np.int64]:
-        """Return the index of each label, `[rows] object` of bytes."""
-        return np.array([self._index[name] for name in labels], np.int64)
 
     def _serialized(self, split: str, every: int) -> Iterator[NDArray[Any]]:
         rows = records(split_files(self._examples, split)).shard(every, 0)
@@ -158,7 +154,7 @@ class SplitTables:
             ]
         groups = parsed[self._group.name] if self._group else None
         stacked = np.stack(columns, axis=1) if columns else np.zeros((len(batch), 0))
-        return Table(stacked, texts, self.classes(parsed[self._label]), groups)
+        return Table(stacked, texts, self.task.targets(parsed[self._label]), groups)
 
 
 class ImageTables(SplitTables):
@@ -166,7 +162,7 @@ class ImageTables(SplitTables):
 
     def __init__(self, examples: str | Path, group: Feature | None, settings: Settings) -> None:
         statistics = [Feature(name, "numeric", "float", required=True) for name in IMAGE_STATISTICS]
-        super().__init__(examples, statistics, settings.data.label, settings.data.classes, group)
+        super().__init__(examples, statistics, settings.data.label, task_of(settings.data), group)
         self._batch_rows = BATCH_PICTURES
 
     @property

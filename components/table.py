@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Table:
-    """Rows as read: `[rows, n] float64` numbers with NaN for missing, `[rows, k] object` texts, `[rows]` classes.
+    """Rows as read: `[rows, n] float64` numbers with NaN for missing, `[rows, k] object` texts, `[rows]` targets, class
+    indices or numbers.
 
     `groups [rows]`: the values of the column whose rows stay together, if there is one.
     """
 
     numbers: NDArray[np.float64]
     texts: NDArray[Any]
-    classes: NDArray[np.int64]
+    targets: NDArray[Any]
     groups: NDArray[Any] | None = None
 
     @staticmethod
@@ -30,6 +31,6 @@ class Table:
         return Table(
             np.concatenate([part.numbers for part in parts]),
             np.concatenate([part.texts for part in parts]),
-            np.concatenate([part.classes for part in parts]),
+            np.concatenate([part.targets for part in parts]),
             None if parts[0].groups is None else np.concatenate([part.groups for part in parts]),
         )

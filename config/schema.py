@@ -122,20 +122,33 @@ def check_schema(schema: schema_pb2.Schema, settings: Settings) -> None:
                 wanted="BYTES, or INT for dates such as 20261130",
                 fix="correct either file",
             )
-    known = {domain.name: tuple(domain.value) for domain in schema.string_domain}
-    domain = known.get(columns[label].domain, tuple(columns[label].string_domain.value))
-    if columns[label].type != schema_pb2.BYTES or (domain and set(domain) != set(settings.data.classes)):
-        raise ConfigError(
-            f"the schema and data.classes disagree about the label {label!r}",
-            got=f"{schema_pb2.FeatureType.Name(columns[label].type)} {', '.join(domain)}",
-            wanted=f"BYTES with the values {', '.join(settings.data.classes)}",
-        )
+    _check_label(schema, columns[label], settings)
     features = model_features(schema, settings)
     kinds = {feature.name: "text" if feature.dtype == "string" else "number" for feature in features}
     if wrong := problems({name: parse(source) for name, source in settings.derived.items()}, kinds, label):
         raise ConfigError("derived features do not fit the schema:\n  " + "\n  ".join(wrong))
     if not features:
         raise ConfigError("the schema leaves the model no feature to read", fix="look at `ignore` and lifecycle_stage")
+
+
+def _check_label(schema: schema_pb2.Schema, column: schema_pb2.Feature, settings: Settings) -> None:
+    label = settings.data.label
+    if settings.data.is_regression:
+        if column.type != schema_pb2.FLOAT:
+            raise ConfigError(
+                f"the schema and data.task disagree about the label {label!r}",
+                got=schema_pb2.FeatureType.Name(column.type),
+                wanted="FLOAT, for a number is predicted",
+            )
+        return
+    known = {domain.name: tuple(domain.value) for domain in schema.string_domain}
+    domain = known.get(column.domain, tuple(column.string_domain.value))
+    if column.type != schema_pb2.BYTES or (domain and set(domain) != set(settings.data.classes)):
+        raise ConfigError(
+            f"the schema and data.classes disagree about the label {label!r}",
+            got=f"{schema_pb2.FeatureType.Name(column.type)} {', '.join(domain)}",
+            wanted=f"BYTES with the values {', '.join(settings.data.classes)}",
+        )
 
 
 def _feature(feature: schema_pb2.Feature, domains: dict[str, tuple[str, ...]], is_code: bool) -> Feature:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -22,7 +22,26 @@ Positive = Annotated[int, Field(gt=0)]
 Url = Annotated[str, Field(pattern=URL)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Severity = Literal["error", "warn", "ignore"]
-LOSSES = frozenset({"log_loss", "brier"})  # metrics of which less is better
+LOSSES = frozenset({"log_loss", "brier", "rmse", "mae"})  # metrics of which less is better
+MetricName = Literal[
+    "auc",
+    "average_precision",
+    "precision",
+    "recall",
+    "specificity",
+    "f1",
+    "binary_accuracy",
+    "accuracy",
+    "log_loss",
+    "brier",
+    "rmse",
+    "mae",
+    "r2",
+    "example_count",
+]
+METRICS: tuple[str, ...] = get_args(MetricName)
+OF_NUMBERS = ("rmse", "mae", "r2")  # metrics of a model that predicts numbers
+Tolerance = Annotated[float, Field(ge=0.0)]
 ClassName = Annotated[str, Field(min_length=1, max_length=60)]
 IMAGE_BYTES = "image_bytes"  # what the model of images reads
 IMAGE_GROUP, IMAGE_PATH, IMAGE_HASH, IMAGE_NEAR, IMAGE_HISTOGRAM = "group", "path", "sha256", "near", "histogram"
@@ -65,8 +84,13 @@ class DataSettings(Frozen):
         "csv", description="How the examples are stored; `images`: a folder of pictures for each class, at any depth."
     )
     label: str = Field(min_length=1, description="Column to predict. With images it need not be given.")
+    task: Literal["classification", "regression"] = Field(
+        "classification", description="Whether the label is one of `classes` or a number."
+    )
     classes: tuple[str, ...] = Field(
-        min_length=2, description="All label values as text, in the order of the model's probabilities."
+        (),
+        description="All label values as text, at least two, in the order of the model's probabilities. None with "
+        "`task: regression`.",
     )
     positive: str | None = Field(
         None, description="Binary only: the class whose probability is reported. Default: the last of `classes`."
@@ -98,6 +122,10 @@ class DataSettings(Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> DataSettings:
+        if self.is_regression:
+            self._check_no_classes()
+        elif len(self.classes) < 2:
+            raise ValueError("classes: name at least two, or say task: regression if the label is a number")
         if len(set(self.classes)) != len(self.classes):
             raise ValueError(f"classes: must be distinct, got {', '.join(self.classes)}")
         if self.positive is not None and self.positive not in self.classes:
@@ -114,6 +142,16 @@ class DataSettings(Frozen):
         if self.label in self.ignore:
             raise ValueError(f"ignore: the label {self.label!r} cannot be ignored")
         return self
+
+    def _check_no_classes(self) -> None:
+        given = {
+            "classes": self.classes,
+            "positive": self.positive,
+            "label_map": self.label_map,
+            "merge_rare_classes": self.merge_rare_classes,
+        }
+        if named := [key for key, value in given.items() if value]:
+            raise ValueError(f"{named[0]}: is for classes, and with task: regression the label is a number")
 
     @property
     def _merged(self) -> list[tuple[str, str]]:
@@ -141,6 +179,10 @@ class DataSettings(Frozen):
     @property
     def is_images(self) -> bool:
         return self.format == "images"
+
+    @property
+    def is_regression(self) -> bool:
+        return self.task == "regression"
 
     @property
     def is_binary(self) -> bool:
@@ -337,6 +379,14 @@ class ModelSettings(Frozen):
         20, description="Epochs without a better eval loss before stopping; the best weights are kept. 0: never stop."
     )
     class_weights: Literal["none", "balanced"] = Field("none", description="`balanced` weighs rare classes up.")
+    loss: Literal["squared", "huber"] = Field(
+        "squared",
+        description="Regression only, of the label in standard deviations: `huber` counts errors beyond one of them "
+        "linearly, so that outliers weigh less.",
+    )
+    interval: Annotated[float, Field(ge=0.5, lt=1.0)] = Field(
+        0.9, description="Regression only: the share of true values that prediction intervals are made to hold."
+    )
     steps_per_execution: Positive = Field(64, description="Training steps in one call into the graph; speed only.")
     in_memory_limit_mb: Positive = Field(
         1024, description="Transformed examples up to this size are trained from memory, larger ones streamed."
@@ -424,39 +474,29 @@ class Slice(Frozen):
 class EvaluationSettings(Frozen):
     """What a model must show on the test split before it may be served."""
 
-    metrics: tuple[
-        Literal[
-            "auc",
-            "average_precision",
-            "precision",
-            "recall",
-            "specificity",
-            "f1",
-            "binary_accuracy",
-            "accuracy",
-            "log_loss",
-            "brier",
-            "example_count",
-        ],
-        ...,
-    ] = Field(
+    metrics: tuple[MetricName, ...] = Field(
         ("auc", "precision", "recall", "binary_accuracy", "example_count"),
-        description="Reported for each slice. Multi-class: auc is one-versus-rest, the rest are macro averages.",
+        description="Reported for each slice. Multi-class: auc is one-versus-rest, the rest are macro averages. "
+        "Regression: rmse, mae, r2 and example_count, which are its default.",
     )
     thresholds: dict[str, Annotated[float, Field(ge=0.0)]] = Field(
         default_factory=dict,
-        description="Metric: least value of its lower confidence bound on the whole test split; of log_loss and brier "
-        "the most of the upper one. None need be given: plain models and the blessed one are measure enough.",
+        description="Metric: least value of its lower confidence bound on the whole test split; of log_loss, brier, "
+        "rmse and mae the most of the upper one. None need be given: plain models and the blessed one are measure "
+        "enough.",
     )
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = Field(0.95, description="Of the one-sided lower bounds.")
     bootstrap_samples: Positive = Field(2000, description="Resamplings behind the bounds.")
-    change_metric: str = Field("auc", description="Metric on which a candidate must not fall behind the blessed model.")
-    change_margin: Probability = Field(0.005, description="By how much it may fall behind and still be called equal.")
+    change_metric: str = Field(
+        "auc",
+        description="Metric on which a candidate must not fall behind the blessed model. Default with regression: r2.",
+    )
+    change_margin: Tolerance = Field(0.005, description="By how much it may fall behind and still be called equal.")
     when_not_comparable: Literal["decide_without", "refuse"] = Field(
         "decide_without",
         description="Where no blessed model can be compared fairly: all else decides, or nothing passes.",
     )
-    plain_margin: Probability = Field(
+    plain_margin: Tolerance = Field(
         0.02, description="By how much of `change_metric` the best plain model may be better and still be called equal."
     )
     when_plain_is_better: Literal["warn", "refuse"] = Field(
@@ -588,6 +628,30 @@ class Settings(Frozen):
         point = {"objective": "recall_at_least", "at_least": evaluation["target_recall"]}
         return {**values, "evaluation": others, "operating_point": point}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _judge_numbers_as_numbers(cls, values: Any) -> Any:
+        """Let `evaluation` default to metrics of numbers with `task: regression`."""
+        data, given = (values.get(key) for key in ("data", "evaluation")) if isinstance(values, dict) else (None, None)
+        is_regression = data.is_regression if isinstance(data, DataSettings) else _task_of(data) == "regression"
+        if not is_regression or not isinstance(given, dict | None):
+            return values
+        return {
+            **values,
+            "evaluation": {"metrics": [*OF_NUMBERS, "example_count"], "change_metric": "r2"} | (given or {}),
+        }
+
+    @model_validator(mode="after")
+    def _check_metrics(self) -> Settings:
+        wanted = {*OF_NUMBERS} if self.data.is_regression else {*METRICS} - {*OF_NUMBERS}
+        for metric in self.evaluation.metrics:
+            if metric not in wanted | {"example_count"}:
+                known = ", ".join(name for name in METRICS if name in wanted)
+                raise ValueError(f"evaluation.metrics: {metric} is not for {self.data.task}; take of {known}")
+        if self.data.is_regression and self.model.class_weights != "none":
+            raise ValueError("model.class_weights: is for classes, and with task: regression the label is a number")
+        return self
+
     @model_validator(mode="after")
     def _check(self) -> Settings:
         if "binary_accuracy" in self.evaluation.metrics and not self.data.is_binary:
@@ -669,3 +733,7 @@ class Settings(Frozen):
         if len({self.class_names.get(label, label) for label in classes}) != len(classes):
             raise ValueError("class_names: two classes cannot be called the same")
         return self
+
+
+def _task_of(data: Any) -> Any:
+    return data.get("task") if isinstance(data, dict) else None

@@ -5,26 +5,33 @@ from __future__ import annotations
 import re
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from common.cli import Group
 from common.errors import DataError
-from common.paths import WEB_PAGE, var_root
+from common.paths import MODEL_SERVER_GRPC, WATCHER, WEB_PAGE, var_root
 
 if TYPE_CHECKING:
     from common.records.drift import DriftReport
+    from monitoring.watch.views import Round
 
 ALARM_EXIT_CODE = 6
 DEFAULT_PERIOD = timedelta(days=30)
-UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+UNITS = {
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+    "w": timedelta(weeks=1),
+}
 MODEL = click.argument("model")
 JSON = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 
 
 def _as_duration(_context: click.Context, _param: click.Parameter, value: str) -> timedelta:
-    match = re.fullmatch(r"([1-9]\d{0,4})([mhdw])", value)
+    match = re.fullmatch(r"([1-9]\d{0,4})([smhdw])", value)
     if not match:
         raise click.BadParameter(f"{value!r} is no length of time; wanted such as 90m, 12h, 1d or 2w")
     return int(match[1]) * UNITS[match[2]]
@@ -67,9 +74,8 @@ def drift(
     with exit code 6. Without --from, --to and --route the web page shows the outcome.
     """
     from common.files import write_text
-    from common.records.drift import DriftReport
     from monitoring.drift.report import render_html
-    from monitoring.drift.timeline import Places, examine, latest_window
+    from monitoring.drift.timeline import Places, examine, latest_report, latest_window
     from monitoring.drift.window import Span
     from monitoring.feedback import reading
     from serving.repository.layout import model_folder
@@ -81,7 +87,7 @@ def drift(
     since = start.replace(tzinfo=timezone.utc) if start else until - DEFAULT_PERIOD
     if since >= until:
         raise click.UsageError("--from must be before --to")
-    earlier = DriftReport.latest(var, model) if is_kept else None
+    earlier = latest_report(var, model) if is_kept else None
     with reading(var) as connection:
         report = examine(
             places, Span(since, until), length, now=now, route=route or "", earlier=earlier, connection=connection
@@ -103,6 +109,85 @@ def drift(
             got=f"{states} from {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC",
             fix="take a longer --window, or wait for more predictions",
         )
+
+
+@main.command()
+@click.option(
+    "--interval",
+    callback=_as_duration,
+    default="5m",
+    show_default=True,
+    help="From one round to the next: 30s, 5m, 1h.",
+)
+@click.option(
+    "--window", "length", callback=_as_duration, default="1d", show_default=True, help="Length of each of 30 windows."
+)
+@click.option("--once", is_flag=True, help="One round, without metrics.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address of the metrics.")
+@click.option("--port", default=WATCHER, show_default=True, help="Port of the metrics; 0: any that is free.")
+@click.option(
+    "--grpc",
+    envvar="VOUCH_MODEL_SERVER_GRPC",
+    default=f"127.0.0.1:{MODEL_SERVER_GRPC}",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="gRPC address of the model server, or several divided by commas ($VOUCH_MODEL_SERVER_GRPC).",
+)
+@click.option(
+    "--configs",
+    envvar="VOUCH_MODELS",
+    type=click.Path(path_type=Path),
+    default=Path(__file__).resolve().parent.parent / "config",
+    help="Folder of the models' settings ($VOUCH_MODELS).  [default: config/]",
+)
+@JSON
+def watch(
+    interval: timedelta, length: timedelta, once: bool, host: str, port: int, grpc: str, configs: Path, as_json: bool
+) -> None:
+    """Examine every model at an interval, tell MLflow what waits for it, and tell Prometheus what is seen.
+
+    One watches; a second one waits until the first is gone. The metrics are at /metrics, for this machine and who sends
+    VOUCH_METRICS_TOKEN. With --json each round is a line. --once ends with 6 if there is an alarm, 3 if a model could
+    not be examined.
+    """
+    import signal
+
+    from monitoring.watch.observe import Site
+    from monitoring.watch.server import Access
+    from monitoring.watch.watcher import Watch, forever
+    from monitoring.watch.watcher import once as go_once
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    plan = Watch(Site(var_root(), configs, length), grpc, interval.total_seconds(), host, port)
+    show = _Shown(as_json)
+    if not once:
+        forever(plan, Access.read(), lambda line: click.echo(line, err=True), show.round)
+    finished = go_once(plan)
+    show.round(finished)
+    if any(version.alarms for view in finished.models for version in view.versions):
+        click.get_current_context().exit(ALARM_EXIT_CODE)
+    if any(view.problem for view in finished.models):
+        click.get_current_context().exit(DataError.exit_code)
+
+
+class _Shown:
+    """Prints rounds: all of each as JSON, or of each what is not as it was in the last one."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self._last: dict[str, str] = {}
+
+    def round(self, finished: Round) -> None:
+        from monitoring.watch.rounds import lines
+
+        if self._as_json:
+            click.echo(finished.text())
+            return
+        said = lines(finished)
+        for name, line in said.items():
+            if self._last.get(name) != line:
+                click.echo(f"{finished.started_at:%Y-%m-%d %H:%M:%S}  {line}")
+        self._last = said
 
 
 @main.command()
@@ -264,3 +349,7 @@ def _print(report: DriftReport) -> None:
     for alarm in report.alarms:
         windows = f"{alarm.windows} of the last {alarm.of} windows, since {alarm.since:%Y-%m-%d %H:%M}"
         click.secho(f"ALARM  {alarm.title} of version {alarm.version} has drifted in {windows}", fg="red")
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt

@@ -12,6 +12,7 @@ from sqlalchemy import URL, Connection, inspect
 from common.errors import ConfigError
 from common.records import labels
 from common.records.database import Database, database_url
+from common.variables import read_variable
 
 VARIABLE = "VOUCH_DATABASE_URL"
 
@@ -36,12 +37,8 @@ def reading(var: Path, environment: Mapping[str, str] = os.environ) -> Iterator[
 
 
 def _address(environment: Mapping[str, str]) -> URL | None:
+    address = read_variable(environment, VARIABLE)
     try:
-        address = environment.get(VARIABLE) or ""
-        if not address and (file := environment.get(f"{VARIABLE}_FILE")):
-            address = Path(file).read_text(encoding="utf-8").strip()
         return database_url(address) if address else None
-    except OSError as error:
-        raise ConfigError(f"cannot read the file that {VARIABLE}_FILE names", got=error) from None
     except ValueError as error:
         raise ConfigError(f"{VARIABLE} {error}") from None

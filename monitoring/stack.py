@@ -1,6 +1,6 @@
-"""Prometheus and Alertmanager beside a model server and a web app on this machine, with the shipped rules.
+"""Prometheus, Alertmanager and a watcher beside a model server and a web app on this machine, with the shipped rules.
 
-`python -m monitoring.stack`, or `make monitor`. Both run in the foreground, on loopback and on ports of their own, as
+`python -m monitoring.stack`, or `make monitor`. All run in the foreground, on loopback and on ports of their own, as
 children that end with this process; what they keep lies under `var/monitoring`.
 """
 
@@ -10,6 +10,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ import yaml
 from common.cli import Command
 from common.errors import ConfigError, EnvironmentProblem
 from common.files import write_text
-from common.paths import MODEL_SERVER_REST, WEB_PAGE, var_root
+from common.paths import MODEL_SERVER_REST, WATCHER, WEB_PAGE, var_root
 
 HERE = Path(__file__).resolve().parent
 MOUNTED = "/etc/alertmanager/"  # where the configuration finds templates and secrets in Compose
@@ -39,9 +40,10 @@ SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 @dataclass(frozen=True)
 class Stack:
-    """What to run. `model_server` and `webapp` are HOST:PORT; `faster` divides every interval of the configuration.
+    """What to run. `model_server`, `webapp` and `watcher` are HOST:PORT.
 
-    `receiver` is who gets the alerts, by default whom the configuration names.
+    `faster` divides every interval of the configuration. `receiver` is who gets the alerts, by default whom the
+    configuration names.
     """
 
     folder: Path
@@ -51,6 +53,7 @@ class Stack:
     alertmanager_port: int = ALERTMANAGER_PORT
     receiver: str = ""
     faster: float = 1.0
+    watcher: str = f"{HOST}:{WATCHER}"
 
     @property
     def prometheus(self) -> str:
@@ -66,6 +69,7 @@ def write_configs(stack: Stack) -> None:
     targets = {
         "model-server": stack.model_server,
         "webapp": stack.webapp,
+        "watch": stack.watcher,
         "prometheus": stack.prometheus,
         "alertmanager": stack.alertmanager,
     }
@@ -116,6 +120,14 @@ def run_alertmanager(stack: Stack) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def watching(stack: Stack) -> Iterator[None]:
+    """Run a watcher, too. Where another runs already it waits, and Prometheus reads that one."""
+    command = [sys.executable, "-m", "monitoring", "watch", "--port", stack.watcher.rpartition(":")[2]]
+    with _process(command, stack.folder / "watch.log"):
+        yield
+
+
 def _load(path: Path) -> Any:
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
@@ -163,13 +175,19 @@ def _program(name: str) -> str:
 
 @contextmanager
 def _running(command: list[str], address: str, log: Path) -> Iterator[None]:
+    with _process(command, log) as process:
+        _wait_ready(process, Path(command[0]).name, address, log)
+        yield
+
+
+@contextmanager
+def _process(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
-        _wait_ready(process, Path(command[0]).name, address, log)
-        yield
+        yield process
     finally:
         process.terminate()
         try:
@@ -211,7 +229,10 @@ def _wait_ready(process: subprocess.Popen[bytes], name: str, address: str, log: 
 @click.option("--prometheus-port", default=PROMETHEUS_PORT, show_default=True)
 @click.option("--alertmanager-port", default=ALERTMANAGER_PORT, show_default=True)
 def main(rest_url: str, web: str, receiver: str, prometheus_port: int, alertmanager_port: int) -> None:
-    """Run Prometheus and Alertmanager beside a running demo until Ctrl-C. Exit code 5: one of them will not start."""
+    """Run Prometheus, Alertmanager and a watcher beside a running demo until Ctrl-C.
+
+    Exit code 5: one of them will not start.
+    """
     signal.signal(signal.SIGTERM, _interrupt)
     stack = Stack(
         var_root() / "monitoring",
@@ -222,8 +243,8 @@ def main(rest_url: str, web: str, receiver: str, prometheus_port: int, alertmana
         receiver,
     )
     try:
-        with run(stack, click.echo):
-            click.echo(f"they read {stack.model_server} and {stack.webapp}; Ctrl-C ends them")
+        with run(stack, click.echo), watching(stack):
+            click.echo(f"they read {stack.model_server}, {stack.webapp} and the watcher; Ctrl-C ends them")
             signal.pause()
     except KeyboardInterrupt:
         click.echo("stopped")

@@ -259,6 +259,7 @@ def _for_training(settings: Settings) -> Settings:
 
     Its cache follows from it, as does what a model says it was made by: whatever is not listed here retrains nothing.
     """
+    metric = "r2" if settings.data.is_regression else "auc"
     return Settings(
         name=settings.name,
         seed=settings.model_seed,
@@ -271,7 +272,7 @@ def _for_training(settings: Settings) -> Settings:
         image=settings.image.model_copy(update={"none_of_these": None}),
         model=settings.model,
         operating_point=settings.operating_point,
-        evaluation=EvaluationSettings(metrics=("auc",)),  # the default holds metrics that are for two classes only
+        evaluation=EvaluationSettings(metrics=(metric,), change_metric=metric),  # the default is for two classes only
         probe=ProbeSettings(golden_rows=settings.probe.golden_rows),
     )
 

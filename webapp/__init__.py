@@ -88,9 +88,10 @@ def _blueprints() -> list[Blueprint]:
     from webapp.http.health import blueprint as health
     from webapp.pages.batch import blueprint as batch
     from webapp.pages.history import blueprint as history
+    from webapp.pages.labelling import blueprint as labelling
     from webapp.pages.models import blueprint as models
     from webapp.pages.monitoring import blueprint as monitoring
     from webapp.pages.predict import blueprint as predict
     from webapp.pages.result import blueprint as by_index
 
-    return [predict, by_index, batch, models, history, monitoring, account, *api, health]
+    return [predict, by_index, batch, models, history, labelling, monitoring, account, *api, health]

@@ -15,6 +15,7 @@ from common.errors import ConfigError
 from common.paths import WEB_PAGE, var_root
 from common.records import images
 from common.records.database import database_url
+from common.variables import read_variable
 from config.settings import Frozen
 
 PREFIX = "VOUCH_"
@@ -197,7 +198,7 @@ def read_settings(environment: Mapping[str, str] = os.environ, **overrides: Any)
     """
     values: dict[str, Any] = {"var": var_root(), "models": Path(__file__).resolve().parent.parent / "config"}
     for key in WebSettings.model_fields:
-        text = _text(environment, PREFIX + key.upper())
+        text = read_variable(environment, PREFIX + key.upper())
         if text is not None:
             values[key] = [part.strip() for part in text.split(",") if part.strip()] if key in LISTS else text
     if "PORT" in environment:  # what Railway, Render, Cloud Run and Heroku say
@@ -209,18 +210,6 @@ def read_settings(environment: Mapping[str, str] = os.environ, **overrides: Any)
         raise ConfigError(
             "the web app's settings are not valid:\n  " + "\n  ".join(problems), fix="docs/web.md lists every variable"
         ) from None
-
-
-def _text(environment: Mapping[str, str], name: str) -> str | None:
-    if name in environment:
-        return environment[name]
-    file = environment.get(f"{name}_FILE")
-    if not file:
-        return None
-    try:
-        return Path(file).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the file that {name}_FILE names", got=f"{file}: {error}") from None
 
 
 def _sentence(problem: Any) -> str:

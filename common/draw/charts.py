@@ -97,6 +97,7 @@ class Chart:
     y: Axis
     lines: Sequence[Line] = ()
     bars: Sequence[Bars] = ()
+    dots: Sequence[Point] = ()
     marks: Sequence[Mark] = ()
     rules: Mapping[str, float] = field(default_factory=dict)
     diagonal: bool = False
@@ -105,7 +106,7 @@ class Chart:
 
     @property
     def is_empty(self) -> bool:
-        return not any(line.runs for line in self.lines) and not any(bars.bins for bars in self.bars)
+        return not any(line.runs for line in self.lines) and not any(bars.bins for bars in self.bars) and not self.dots
 
     def svg(self) -> Markup:
         symbols = list(_symbols(self))
@@ -121,6 +122,7 @@ class Chart:
             parts += _bars(self, number, bars, across, up)
         for number, line in enumerate(self.lines):
             parts += _line(number, line, across, up)
+        parts += [circle(across(x), up(y), 2, "chart-dot chart-fill--0") for x, y in self.dots]
         parts += [_rule(self, number, across, up) for number in range(len(self.rules))]
         parts += [circle(across(mark.x), up(mark.y), 4.5, "chart-mark") for mark in self.marks if _is_known(mark)]
         if self.is_empty and self.nothing:

@@ -53,13 +53,12 @@ def images(base: Path) -> Iterator[KeptImage]:
                 yield KeptImage(day, path)
 
 
-def find(base: Path, sha256: str) -> KeptImage | None:
-    """Return a picture by its hash; None if it is not kept, or this is no hash."""
+def find(base: Path, sha256: str) -> Iterator[KeptImage]:
+    """Yield a picture by its hash, on each day on which it came; nothing if it is not kept, or this is no hash."""
     if len(sha256) == 64 and set(sha256) <= set("0123456789abcdef"):
         for day, folder in _days(base):
             for path in folder.glob(f"{sha256}.*"):
-                return KeptImage(day, path)
-    return None
+                yield KeptImage(day, path)
 
 
 def remove(base: Path, hashes: Collection[str]) -> int:

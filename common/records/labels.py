@@ -94,6 +94,13 @@ def between(connection: Connection, model: str, start: datetime, end: datetime) 
     return {(row.request_id, row.row): _feedback(row) for row in connection.execute(select(table).where(within))}
 
 
+def times(connection: Connection, model: str, start: datetime, end: datetime) -> list[tuple[float, float]]:
+    """Return when each label was told and when it was predicted, of predictions between two moments: since 1970."""
+    predicted = table.c.predicted
+    within = (table.c.model == model) & (predicted >= start.timestamp()) & (predicted < end.timestamp())
+    return [(told, made) for told, made in connection.execute(select(table.c.time, predicted).where(within))]
+
+
 def forget(connection: Connection, model: str, keys: Iterable[Key]) -> int:
     """Delete the true labels of some predictions; return how many there were."""
     wanted, gone = sorted(set(keys)), 0

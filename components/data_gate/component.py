@@ -84,7 +84,7 @@ def check(evidence: Evidence, columns: Columns, settings: DataGateSettings, seed
     findings += row_overlaps(scan.content, features, columns.split)
     if columns.group_by:
         findings += group_overlaps(scan.groups, columns.group_by)
-    findings += repeated_rows(scan, features, columns.label)
+    findings += repeated_rows(scan, features, columns.label, is_number=not columns.classes)
     if evidence.pictures is None:
         findings += _check_columns(evidence, columns, settings, seed)
     else:

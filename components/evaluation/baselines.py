@@ -12,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.files import write_text
-from components.evaluation.bounds import Difference, Metric, Rows, difference, evaluate
-from components.evaluation.operating_point import choose_threshold, decide
+from components.evaluation.bounds import Difference, Metric, difference, evaluate
 from components.splits import SPLITS, SplitTables
 from components.table import Table
+from components.tasks import task_of
+from components.tasks.rows import Answered
 from config.settings import LOSSES, Settings
 
 MAX_FIT_ROWS = 20_000
 MAX_SVM_ROWS = 5_000  # its time grows with the square of the rows
 MAX_CATEGORIES = 100  # commonest values of a text column that get a column of their own
-COMMONEST = "Always the commonest class"
 FILE_NAME = "plain_models.json"
 Floats = NDArray[np.float64]
 
@@ -32,6 +32,7 @@ class Baseline:
 
     `on_eval`: `change_metric` on eval, more is better, by which the best of them is told without a look at test.
     `behind`: how much better the network is by `change_metric` on the same test rows; None where that says nothing.
+    `is_constant`: it answers all rows alike.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Baseline:
     metrics: tuple[Metric, ...]
     on_eval: float | None = None
     behind: Difference | None = None
+    is_constant: bool = False
 
     def metric(self, name: str) -> Metric | None:
         return next((metric for metric in self.metrics if metric.name == name), None)
@@ -48,7 +50,7 @@ class Baseline:
 
 def best_of(baselines: Sequence[Baseline]) -> Baseline | None:
     """Return the plain model that was best on eval among those that the network can be compared with."""
-    fitted = [(b.on_eval, b) for b in baselines if b.behind and b.name != COMMONEST and b.on_eval is not None]
+    fitted = [(b.on_eval, b) for b in baselines if b.behind and not b.is_constant and b.on_eval is not None]
     return max(fitted, key=lambda pair: pair[0], default=(0.0, None))[1]
 
 
@@ -71,7 +73,7 @@ def read_baselines(folder: Path) -> tuple[Baseline, ...]:
 
 
 def fit_baselines(
-    tables: SplitTables, written: dict[str, int], network: Rows, settings: Settings
+    tables: SplitTables, written: dict[str, int], network: Answered, settings: Settings
 ) -> tuple[Baseline, ...]:
     """Fit plain models on train and set the network beside them on test. `written`: the rows of each split.
 
@@ -84,49 +86,52 @@ def fit_baselines(
 
 
 def compare(
-    train: Table, evaluation: Table, test: Table, settings: Settings, network: Rows | None = None
+    train: Table, evaluation: Table, test: Table, settings: Settings, network: Answered | None = None
 ) -> tuple[Baseline, ...]:
     """Fit each plain model on train, choose its threshold on eval as the network's was, and judge it on test.
 
     Large splits are sampled with the run's seed; each says how many rows it saw. Nothing comes back where the train
     split has a single class or a split has no rows. `network`: what it says of the same test rows.
     """
-    if len(np.unique(train.classes)) < 2 or not len(evaluation.classes) or not len(test.classes):
+    if len(np.unique(train.targets)) < 2 or not len(evaluation.targets) or not len(test.targets):
         return ()
-    encode = encoder(train)
+    encode, task = encoder(train), task_of(settings.data)
     x_train, x_eval, x_test = encode(train), encode(evaluation), encode(test)
     rng = np.random.default_rng(settings.seed)
     baselines = []
-    for name, estimator, limit in _estimators(settings.seed):
-        rows = len(train.classes)
+    for name, estimator in task.plain_models(settings.seed):
+        rows, limit = len(train.targets), MAX_SVM_ROWS if name.startswith("SVM") else MAX_FIT_ROWS
         chosen = np.arange(rows) if rows <= limit else np.sort(rng.choice(rows, limit, replace=False))
-        if len(np.unique(train.classes[chosen])) < 2:
+        if len(np.unique(train.targets[chosen])) < 2:
             continue
-        estimator.fit(x_train[chosen], train.classes[chosen])
-        width = len(settings.data.classes)
-        on_eval, on_test = (_probabilities(estimator, x, width) for x in (x_eval, x_test))
-        threshold = None if name == COMMONEST else _threshold(on_eval, evaluation.classes, settings)
-        tuned, tested = _rows(evaluation, on_eval, threshold, settings), _rows(test, on_test, threshold, settings)
-        is_probability = hasattr(estimator, "predict_proba")  # a margin is none: its loss would say nothing
+        estimator.fit(x_train[chosen], train.targets[chosen])
+        threshold = task.plain_head(estimator, x_eval, evaluation.targets, settings)
+        tuned, tested = (
+            task.plain_rows(estimator, x, table.targets, threshold, _groups(table))
+            for x, table in ((x_eval, evaluation), (x_test, test))
+        )
+        # a margin is no probability: its loss would say nothing
+        has_losses = settings.data.is_regression or hasattr(estimator, "predict_proba")
         baselines.append(
             Baseline(
                 name,
                 len(chosen),
-                len(test.classes),
+                len(test.targets),
                 threshold,
-                bounded(tested, settings, is_probability=is_probability),
-                *_beside(tuned, tested, network, settings, is_probability=is_probability),
+                bounded(tested, settings, has_losses=has_losses),
+                *_beside(tuned, tested, network, settings, has_losses=has_losses),
+                is_constant=name == task.commonest,
             )
         )
     return tuple(baselines)
 
 
 def _beside(
-    tuned: Rows, tested: Rows, network: Rows | None, settings: Settings, *, is_probability: bool
+    tuned: Answered, tested: Answered, network: Answered | None, settings: Settings, *, has_losses: bool
 ) -> tuple[float | None, Difference | None]:
     """Return how good a plain model is on eval, and how much better the network is on the same test rows."""
     wanted = settings.evaluation
-    if network is None or (wanted.change_metric in LOSSES and not is_probability):
+    if network is None or (wanted.change_metric in LOSSES and not has_losses):
         return None, None
     [on_eval] = evaluate(tuned, [wanted.change_metric], confidence=0.5, samples=2, seed=0).values()
     found = difference(
@@ -140,7 +145,7 @@ def _beside(
     return None if np.isnan(on_eval.goodness) else on_eval.goodness, None if np.isnan(found.error) else found
 
 
-def bounded(rows: Rows, settings: Settings, *, is_probability: bool = True) -> tuple[Metric, ...]:
+def bounded(rows: Answered, settings: Settings, *, has_losses: bool = True) -> tuple[Metric, ...]:
     """Return the metrics that the network is judged by, with the same kind of bounds."""
     wanted = settings.evaluation
     values = evaluate(
@@ -151,29 +156,11 @@ def bounded(rows: Rows, settings: Settings, *, is_probability: bool = True) -> t
         seed=settings.seed,
     )
     unknown = (float("nan"),) * 3
-    return tuple(m if is_probability or m.name not in LOSSES else Metric(m.name, *unknown) for m in values.values())
+    return tuple(m if has_losses or m.name not in LOSSES else Metric(m.name, *unknown) for m in values.values())
 
 
-def _rows(table: Table, probabilities: Floats, threshold: float | None, settings: Settings) -> Rows:
-    positive = settings.data.positive_index if settings.data.is_binary else None
-    groups = None if table.groups is None else np.unique(table.groups, return_inverse=True)[1]
-    return Rows(table.classes, decide(probabilities, threshold, positive), probabilities, positive, groups)
-
-
-def _estimators(seed: int) -> Sequence[tuple[str, Any, int]]:
-    from sklearn.dummy import DummyClassifier
-    from sklearn.ensemble import HistGradientBoostingClassifier
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.svm import SVC
-    from sklearn.tree import DecisionTreeClassifier
-
-    return (
-        (COMMONEST, DummyClassifier(strategy="prior"), MAX_FIT_ROWS),
-        ("Logistic regression", LogisticRegression(max_iter=1000), MAX_FIT_ROWS),
-        ("Gradient boosting", HistGradientBoostingClassifier(random_state=seed), MAX_FIT_ROWS),
-        ("Decision tree", DecisionTreeClassifier(min_samples_leaf=5, random_state=seed), MAX_FIT_ROWS),
-        ("SVM (RBF kernel)", SVC(random_state=seed), MAX_SVM_ROWS),
-    )
+def _groups(table: Table) -> NDArray[np.int64] | None:
+    return None if table.groups is None else np.unique(table.groups, return_inverse=True)[1]
 
 
 def encoder(train: Table) -> Any:
@@ -195,25 +182,3 @@ def encoder(train: Table) -> Any:
         return np.concatenate([scores, missing[:, optional], *hot], axis=1).astype(np.float64)
 
     return encode
-
-
-def _probabilities(estimator: Any, x: Floats, classes: int) -> Floats:
-    """Return `[rows, classes]`; a margin is squashed, which keeps its order and so its AUC."""
-    if hasattr(estimator, "predict_proba"):
-        known = estimator.predict_proba(x)
-    else:
-        margin = np.clip(estimator.decision_function(x), -15, 15)
-        if margin.ndim == 1:
-            margin = np.stack([-margin / 2, margin / 2], axis=1)
-        known = np.exp(margin) / np.exp(margin).sum(axis=1, keepdims=True)
-    every = np.zeros((len(x), classes))
-    every[:, estimator.classes_] = known  # a class without a train row has no column
-    return every
-
-
-def _threshold(probabilities: Floats, true: NDArray[np.int64], settings: Settings) -> float | None:
-    if not settings.data.is_binary:
-        return None
-    positive = settings.data.positive_index
-    scores = probabilities[:, positive].astype(np.float32)
-    return choose_threshold(true == positive, scores, settings.operating_point).threshold

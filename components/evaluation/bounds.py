@@ -2,21 +2,20 @@
 
 A share of rows (accuracy, recall, precision, specificity, F1) has exact bounds (Clopper and Pearson 1934), an average
 of shares over classes those of Jeffreys' posterior; areas have the bootstrap's standard error on the log-odds scale,
-losses the studentized bootstrap (Efron and Tibshirani 1993). Where rows come in groups (`split.group_by`) whole groups
-are redrawn, and a share's rows count as the fewer that they are worth (Korn and Graubard 1998). How often each bound
-holds is measured by `python -m bench.bounds`.
+losses and errors the studentized bootstrap (Efron and Tibshirani 1993), R² the bootstrap of its unexplained share.
+Where rows come in groups (`split.group_by`) whole groups are redrawn, and a share's rows count as the fewer that they
+are worth (Korn and Graubard 1998). How often each bound holds is measured by `python -m bench.bounds`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
+from components.tasks.rows import Answered, AnyRows, Flags, Floats, Indices, NumberRows, Rows
 from config.settings import LOSSES
 from serving.repository.manifest import METRIC_TITLES
 
@@ -25,9 +24,6 @@ MOST_REDRAWN = 10_000  # rows or groups: of more, the error of so many is scaled
 POSTERIOR_DRAWS = 4000
 LEAST_PROBABILITY = 1e-7  # a float32 says nothing below
 FEW_MISTAKES = 5  # rows, or groups: below, a loss is bounded as if there may be more
-Floats = NDArray[np.float64]
-Indices = NDArray[np.int64]
-Flags = NDArray[np.bool_]
 Bounds = tuple[float, float, float]  # value, lower, upper
 UNDEFINED: Bounds = (float("nan"), float("nan"), float("nan"))
 
@@ -62,47 +58,9 @@ class Metric:
         return -self.value if self.name in LOSSES else self.value
 
 
-@dataclass(frozen=True)
-class Rows:
-    """What a model said of some rows: `[rows]` true and decided class indices, `[rows, classes]` probabilities.
-
-    `positive` is the class that binary metrics are about, None with more classes: then they are averages over the
-    classes that have rows. `groups [rows]` numbers from 0 what rows belong together, None where each is its own.
-    """
-
-    true: Indices
-    decided: Indices
-    probabilities: NDArray[np.floating[Any]]
-    positive: int | None = None
-    groups: Indices | None = None
-
-    def __len__(self) -> int:
-        return len(self.true)
-
-    @property
-    def ranked(self) -> Sequence[int]:
-        """The classes that metrics are about: the positive one, or each that has rows."""
-        return np.unique(self.true).tolist() if self.positive is None else (self.positive,)
-
-    @property
-    def unit(self) -> Indices:
-        """The group of each row, or the row itself."""
-        return np.arange(len(self)) if self.groups is None else self.groups
-
-    def some(self, units: int, rng: np.random.Generator) -> Flags | None:
-        """Return which rows are those of so many groups (or rows) at random, None if there are no more."""
-        known = np.unique(self.unit)
-        return None if len(known) <= units else np.isin(self.unit, rng.choice(known, units, replace=False))
-
-    def of(self, chosen: Flags | None) -> Rows:
-        """Return the chosen rows, all for None."""
-        if chosen is None:
-            return self
-        groups = None if self.groups is None else np.unique(self.groups[chosen], return_inverse=True)[1]
-        return Rows(self.true[chosen], self.decided[chosen], self.probabilities[chosen], self.positive, groups)
-
-
-def evaluate(rows: Rows, metrics: Sequence[str], *, confidence: float, samples: int, seed: int) -> dict[str, Metric]:
+def evaluate(
+    rows: Answered, metrics: Sequence[str], *, confidence: float, samples: int, seed: int
+) -> dict[str, Metric]:
     """Return each metric with its bounds. The metrics' names are those of `evaluation.metrics`."""
     return {
         metric: Metric(metric, *_bounds(rows, metric, confidence, samples, np.random.default_rng(seed)))
@@ -110,9 +68,12 @@ def evaluate(rows: Rows, metrics: Sequence[str], *, confidence: float, samples: 
     }
 
 
-def _bounds(rows: Rows, metric: str, confidence: float, samples: int, rng: np.random.Generator) -> Bounds:
+def _bounds(rows: Answered, metric: str, confidence: float, samples: int, rng: np.random.Generator) -> Bounds:
     if not len(rows):
         return UNDEFINED
+    if isinstance(rows, NumberRows):
+        return _bounded_error(rows, metric, confidence, samples, rng)
+    assert isinstance(rows, Rows)
     if metric in AREAS:
         return _bounded_area(rows, AREAS[metric], confidence, samples, rng)
     if metric in LOSSES:
@@ -131,7 +92,9 @@ class Difference:
     error: float
 
 
-def difference(rows: Rows, others: Rows, metric: str, *, confidence: float, samples: int, seed: int) -> Difference:
+def difference(
+    rows: AnyRows, others: AnyRows, metric: str, *, confidence: float, samples: int, seed: int
+) -> Difference:
     """Compare what two models said of the same rows, in the same order; more is better, of a loss, too.
 
     Both are valued on the same redraws of the rows (or groups), so that what is hard for both cancels out.
@@ -149,8 +112,11 @@ def difference(rows: Rows, others: Rows, metric: str, *, confidence: float, samp
     return Difference(sign * value, sign * value - step, sign * value + step, error)
 
 
-def _values(rows: Rows, metric: str, weights: Floats) -> Floats:
+def _values(rows: Answered, metric: str, weights: Floats) -> Floats:
     """Return a metric of `[samples]` redraws, of which `weights [samples, rows]` say how often each row is in."""
+    if isinstance(rows, NumberRows):
+        return _errors(rows, metric, weights)
+    assert isinstance(rows, Rows)
     if metric in AREAS:
         return _averaged(rows, AREAS[metric], weights)
     if metric in LOSSES:
@@ -224,7 +190,7 @@ def _averaged(rows: Rows, area: Callable[[Flags, Floats, Floats], Floats], weigh
     return np.mean(areas, axis=0)
 
 
-def _redraws(rows: Rows, samples: int, rng: np.random.Generator) -> Iterator[Floats]:
+def _redraws(rows: Answered, samples: int, rng: np.random.Generator) -> Iterator[Floats]:
     """Yield `[some samples, rows]`: how often each row is in a redraw of all groups."""
     units = len(np.unique(rows.unit))
     size = max(1, CHUNK_CELLS // len(rows))
@@ -297,6 +263,44 @@ def _mean_and_error(sums: Floats, units: int) -> tuple[Floats, Floats]:
     mean = total / rows
     spread = np.maximum(squared - 2 * mean * mixed + mean * mean * squared_rows, 0)
     return mean, np.sqrt(units / (units - 1) * spread) / rows
+
+
+# --- errors of numbers
+
+
+def _errors(rows: NumberRows, metric: str, weights: Floats) -> Floats:
+    if metric == "mae":
+        return _divide(weights @ np.abs(rows.errors), weights.sum(axis=1))
+    squared = _divide(weights @ rows.errors**2, weights.sum(axis=1))
+    return np.sqrt(squared) if metric == "rmse" else 1 - _unexplained(rows, weights)
+
+
+def _unexplained(rows: NumberRows, weights: Floats) -> Floats:
+    """Return the squared error as a share of that of the rows' own mean; NaN where they are all alike."""
+    rows_drawn = weights.sum(axis=1)
+    true = rows.true - rows.true.mean()  # so that large numbers lose no digits
+    spread = _divide(weights @ true**2, rows_drawn) - _divide(weights @ true, rows_drawn) ** 2
+    return _divide(_divide(weights @ rows.errors**2, rows_drawn), np.maximum(spread, 0.0))
+
+
+def _bounded_error(rows: NumberRows, metric: str, confidence: float, samples: int, rng: np.random.Generator) -> Bounds:
+    """Bound the root of a mean square by the mean square's bounds, and R² by the unexplained share's logarithm."""
+    if metric != "r2":
+        root = np.sqrt if metric == "rmse" else np.asarray
+        losses = rows.errors**2 if metric == "rmse" else np.abs(rows.errors)
+        value, lower, upper = (float(root(v)) for v in _bounded_mean(losses, rows.unit, confidence, samples, rng))
+        return value, lower, upper
+    unexplained = float(_unexplained(rows, np.ones((1, len(rows))))[0])
+    if not np.isfinite(unexplained):
+        return UNDEFINED
+    if unexplained == 0:
+        return 1.0, 1.0, 1.0
+    some = rows.of(rows.some(MOST_REDRAWN, rng))
+    redrawn = np.concatenate([_unexplained(some, weights) for weights in _redraws(some, samples, rng)])
+    units = len(np.unique(rows.unit))
+    shrink = np.sqrt(min(MOST_REDRAWN, units) / units)
+    step = stats.t.ppf(confidence, max(units - 1, 1)) * shrink * np.std(np.log(redrawn[redrawn > 0]))
+    return 1 - unexplained, float(1 - unexplained * np.exp(step)), float(1 - unexplained * np.exp(-step))
 
 
 # --- shares

@@ -1,8 +1,8 @@
-"""Probabilities that mean what they say: a temperature fitted on eval, and how far off they are on test.
+"""How far probabilities lie from what was seen on test.
 
-The temperature (Guo et al. 2017) is part of the exported graph. On test the expected calibration error is taken over
-bins of equal mass; binned errors of few rows are biased upwards (Roelofs et al. 2022), so the value is corrected and
-only its upper bound speaks for a model. Intercept and slope are Cox's (1958): 0 and 1 for probabilities that are true.
+The expected calibration error is taken over bins of equal mass; binned errors of few rows are biased upwards (Roelofs
+et al. 2022), so the value is corrected and only its upper bound speaks for a model. Intercept and slope are Cox's
+(1958): 0 and 1 for probabilities that are true.
 """
 
 from __future__ import annotations
@@ -12,56 +12,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import stats
 
-from components.evaluation.bounds import Rows
+from components.tasks.rows import Rows
 
 CALIBRATED_AT_MOST = 0.05  # expected calibration error, upper bound, of what may be called calibrated
-PRIOR_SPREAD = 0.5  # of the temperature's logarithm: rows that any temperature separates would drive it to 0
 LEAST_ROWS_A_BIN, BINS = 20, 15
 REDRAWS = 400
 Floats = NDArray[np.floating[Any]]
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What is done to logits before they become probabilities: `(logits - shift) / temperature`."""
-
-    temperature: float
-    shift: float = 0.0
-
-    def apply(self, logits: Any) -> Any:
-        """Return calibrated logits of an array or a tensor."""
-        return (logits - self.shift) / self.temperature
-
-    def probabilities(self, logits: Floats) -> Floats:
-        """Return `[rows, 1]`, the probability of label 1, or `[rows, classes]`."""
-        calibrated = self.apply(np.asarray(logits, np.float64))
-        if calibrated.shape[1] == 1:
-            return 1 / (1 + np.exp(-calibrated))
-        weights = np.exp(calibrated - calibrated.max(axis=1, keepdims=True))
-        return np.asarray(weights / weights.sum(axis=1, keepdims=True))
-
-
-AS_TRAINED = Calibration(1.0)
-
-
-def fit_calibration(logits: Floats, targets: NDArray[np.int64], shift: float = 0.0) -> Calibration:
-    """Return the temperature under which `[rows, 1 or classes]` logits tell the targets best; 1 without rows."""
-
-    def cost(log_temperature: float) -> float:
-        scaled = Calibration(float(np.exp(log_temperature)), shift).apply(np.asarray(logits, np.float64))
-        if scaled.shape[1] == 1:
-            loss = np.logaddexp(0, scaled[:, 0]) - targets * scaled[:, 0]
-        else:
-            top = scaled.max(axis=1)
-            loss = top + np.log(np.exp(scaled - top[:, None]).sum(axis=1)) - scaled[np.arange(len(scaled)), targets]
-        return float(loss.sum() + (log_temperature / PRIOR_SPREAD) ** 2 / 2)
-
-    if not len(targets):
-        return Calibration(1.0, shift)
-    best = optimize.minimize_scalar(cost, bounds=(-3.0, 3.0), method="bounded")
-    return Calibration(float(np.exp(best.x)), shift)
 
 
 @dataclass(frozen=True)

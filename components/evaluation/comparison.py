@@ -20,9 +20,10 @@ from scipy.stats import norm
 
 from common.errors import ConfigError, DataError, VouchError
 from components.evaluation.baselines import bounded
-from components.evaluation.bounds import Difference, Metric, Rows, difference, evaluate
+from components.evaluation.bounds import Difference, Metric, difference, evaluate
 from components.examples.dealing import Origin, in_test_then
 from components.splits import SplitTables
+from components.tasks.rows import Answered
 from config.settings import IMAGE_NEAR, Settings
 from serving.repository.layout import EXAMPLES_SIGNATURE, TRAINING
 from serving.repository.manifest import checksums, digest
@@ -84,6 +85,8 @@ def obstacle(candidate: Trained, baseline: Trained) -> str:
     own, other = candidate.settings.data, baseline.settings.data
     if other.label != own.label:
         return f"it predicts {other.label!r}"
+    if other.task != own.task:
+        return f"it is a {other.task}"
     if set(other.classes) != set(own.classes):
         return f"its classes are {', '.join(other.classes)}"
     if missing := sorted(baseline.features - candidate.features):
@@ -101,36 +104,36 @@ def dealt_otherwise(candidate: Trained, baseline: Trained) -> str:
     return ""
 
 
-def score(model: Path, tables: SplitTables, settings: Settings) -> Rows:
+def score(model: Path, tables: SplitTables, settings: Settings) -> Answered:
     """Return what an exported model, loaded as the model server loads it, says of the test rows.
 
     Its classes may stand in another order than the settings'. Raises StatusError where it cannot read the rows.
     """
-    known = Trained.of(model).settings.data.classes
+    task, known = tables.task, Trained.of(model).settings.data.classes
     order = [known.index(name) for name in settings.data.classes]
-    true, decided, probabilities, groups = [], [], [], []
+    true, groups = [], []
+    said: dict[str, list[NDArray[Any]]] = {name: [] for name in task.outputs}
     servable = Servable.load(model)
     try:
         [examples_input] = servable.signatures[EXAMPLES_SIGNATURE].inputs
-        for batch, classes in tables.batches("test"):
+        for batch, targets in tables.batches("test"):
             outputs = servable.run(EXAMPLES_SIGNATURE, {examples_input: batch})
-            true.append(classes)
-            decided.append(tables.classes(outputs["label"]))
-            probabilities.append(outputs["probabilities"][:, order])
-            if (values := tables.groups(batch)) is not None:
-                groups.append(values)
+            true.append(targets)
+            for name, values in said.items():
+                values.append(outputs[name][:, order] if outputs[name].ndim > 1 else outputs[name])
+            if (of_groups := tables.groups(batch)) is not None:
+                groups.append(of_groups)
     finally:
         servable.close()
-    positive = settings.data.positive_index if settings.data.is_binary else None
     if not true:
-        return Rows(np.zeros(0, int), np.zeros(0, int), np.zeros((0, len(order)), np.float32), positive)
+        return task.no_rows()
     numbered = np.unique(np.concatenate(groups), return_inverse=True)[1] if groups else None
-    return Rows(np.concatenate(true), np.concatenate(decided), np.concatenate(probabilities), positive, numbered)
+    return task.rows(np.concatenate(true), {name: np.concatenate(v) for name, v in said.items()}, numbered)
 
 
 def compare(
     candidate: Path,
-    rows: Rows,
+    rows: Answered,
     blessed: Sequence[Path],
     tables: SplitTables,
     settings: Settings,
@@ -142,7 +145,7 @@ def compare(
     """
     own, wanted = Trained.of(candidate), settings.evaluation
     obstacles: list[str] = []
-    best: tuple[float, Path, Rows, Rows] | None = None
+    best: tuple[float, Path, Answered, Answered] | None = None
     for model in blessed:
         try:
             baseline = Trained.of(model)
@@ -181,7 +184,7 @@ def fair_rows(own: Trained, baseline: Trained, settings: Settings, origin: Origi
     return fair
 
 
-def _goodness(rows: Rows, settings: Settings) -> float:
+def _goodness(rows: Answered, settings: Settings) -> float:
     wanted = settings.evaluation
     [metric] = evaluate(rows, [wanted.change_metric], confidence=wanted.confidence, samples=2, seed=0).values()
     return metric.goodness
@@ -194,7 +197,7 @@ def _in_words(error: Exception) -> str:
     return f"it {how} ({error})"
 
 
-def set_against(rows: Rows, others: Rows, settings: Settings, baseline: str = "") -> Comparison:
+def set_against(rows: Answered, others: Answered, settings: Settings, baseline: str = "") -> Comparison:
     """Compare what a candidate and a baseline say of the same test rows."""
     wanted = settings.evaluation
     found = difference(

@@ -18,7 +18,6 @@ from tfx.utils import path_utils
 from common.files import write_text
 from components.artifacts import OwnComponent, channels, parameters
 from components.evaluation.baselines import fit_baselines, write_baselines
-from components.evaluation.bounds import Rows
 from components.evaluation.comparison import compare, score
 from components.evaluation.looks import count, earlier_evaluations, record, sketch
 from components.evaluation.tfma_config import eval_config
@@ -26,6 +25,7 @@ from components.evaluation.verdict import judge, read_metrics
 from components.examples.dealing import Origin
 from components.names import SCORES
 from components.splits import SplitTables, written_rows
+from components.tasks.rows import Answered, Rows
 from config.settings import Settings
 from serving.repository.drift_reference import Scores
 from serving.repository.layout import TRAINING
@@ -104,14 +104,17 @@ class Executor(tfx_evaluator.Executor):
         training = json.loads((candidate / TRAINING).read_text(encoding="utf-8"))
         comparison = compare(candidate, rows, blessed, tables, settings, Origin.of(examples))
         point = training.get("operating_point")
-        verdict = judge(read_metrics(str(evaluation)), rows, comparison, baselines, point, settings, looks)
+        intervals = training.get("intervals")
+        verdict = judge(read_metrics(str(evaluation)), rows, comparison, baselines, point, settings, looks, intervals)
         verdict.write(evaluation)
         record(artifact_utils.get_single_instance(output_dict["evaluation"]), judged.id, verdict.passed, test_rows)
         _bless(artifact_utils.get_single_instance(output_dict["blessing"]), judged, verdict.passed)
 
 
-def _scores(rows: Rows, settings: Settings) -> Scores:
+def _scores(rows: Answered, settings: Settings) -> Scores:
     """Return them as the prediction log has them: of the positive class if there is one, else of the likeliest."""
+    if not isinstance(rows, Rows):
+        return Scores.of_numbers(rows.decided)
     of_class = rows.probabilities
     score = of_class.max(axis=1) if rows.positive is None else of_class[:, rows.positive]
     return Scores.of(rows.true, rows.decided, score, settings.data.classes)

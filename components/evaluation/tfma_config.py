@@ -11,8 +11,10 @@ import numpy as np
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.metrics import metric_types
 
-from components.evaluation.bounds import Rows, evaluate
-from config.settings import Settings
+from components.evaluation.bounds import evaluate
+from components.tasks import task_of
+from components.tasks.rows import Answered
+from config.settings import DataSettings, Settings
 from serving.repository.layout import EXAMPLES_SIGNATURE
 
 LOWER, UPPER = "_lower", "_upper"
@@ -24,12 +26,12 @@ GROUP_COUNT = "group_count"
 class BoundedMetrics(metric_types.Metric):
     """Compute metrics with one-sided confidence bounds as `<metric>`, `<metric>_lower` and `<metric>_upper`.
 
-    Reads the model's `probabilities` and `label` outputs, so that decisions are those of its operating point. Where
+    Reads the model's own outputs, so that decisions are those of its operating point. Where
     rows come in groups, `group_count` says how many.
     """
 
     def __init__(self, name: str = "bounded_metrics", **options: Any) -> None:
-        """`options`: classes, positive_index, group_by, metrics, confidence, samples and seed, from `eval_config`."""
+        """`options`: data, group_by, metrics, confidence, samples and seed, from `eval_config`."""
         super().__init__(_computations, name=name, **options)
 
     @property
@@ -40,11 +42,10 @@ class BoundedMetrics(metric_types.Metric):
 
 def _computations(
     name: str,
-    classes: Sequence[str],
     metrics: Sequence[str],
     model_names: Sequence[str] | None = None,
     *,
-    positive_index: int | None,
+    data: dict[str, Any],
     group_by: str | None,
     confidence: float,
     samples: int,
@@ -57,7 +58,7 @@ def _computations(
         metric_types.MetricComputation(
             keys=[_key(name, model_name) for name in names],
             preprocessors=[metric_types.FeaturePreprocessor(feature_keys=[group_by])] if group_by else None,
-            combiner=_CollectRows(model_name, classes, positive_index, group_by, options),
+            combiner=_CollectRows(model_name, data, group_by, options),
         )
         for model_name in model_names or [""]
     ]
@@ -71,16 +72,9 @@ def _key(name: str, model_name: str) -> metric_types.MetricKey:
 class _CollectRows(beam.CombineFn):
     """Collect what a model said of a slice's rows, and evaluate it: some 20 bytes a row, 4 a class, and its group."""
 
-    def __init__(
-        self,
-        model_name: str,
-        classes: Sequence[str],
-        positive_index: int | None,
-        group_by: str | None,
-        options: dict[str, Any],
-    ) -> None:
-        self._model_name, self._positive, self._group_by, self._options = model_name, positive_index, group_by, options
-        self._index = {name.encode(): i for i, name in enumerate(classes)}
+    def __init__(self, model_name: str, data: dict[str, Any], group_by: str | None, options: dict[str, Any]) -> None:
+        self._model_name, self._group_by, self._options = model_name, group_by, options
+        self._task = task_of(DataSettings.model_validate(data))
 
     def create_accumulator(self) -> tuple[list[Any], list[Any]]:
         return [], []
@@ -88,10 +82,9 @@ class _CollectRows(beam.CombineFn):
     def add_input(self, accumulator: tuple[list[Any], list[Any]], element: Any) -> tuple[list[Any], list[Any]]:
         blocks, waiting = accumulator
         outputs = element.get_predictions(self._model_name)
-        true = self._index[np.asarray(element.get_labels(self._model_name)).item()]
-        decided = self._index[np.asarray(outputs["label"]).item()]
+        true = np.asarray(element.get_labels(self._model_name)).item()
         group = str(np.asarray(element.get_features()[self._group_by]).item()) if self._group_by else ""
-        waiting.append((true, decided, group, np.asarray(outputs["probabilities"]).reshape(-1)))
+        waiting.append((true, group, *(np.asarray(outputs[name]).squeeze() for name in self._task.outputs)))
         return (_flush(blocks, waiting), []) if len(waiting) >= BATCH else accumulator
 
     def merge_accumulators(self, accumulators: Any) -> tuple[list[Any], list[Any]]:
@@ -107,25 +100,24 @@ class _CollectRows(beam.CombineFn):
             for metric, bounded in evaluate(rows, **self._options).items()
             for end, value in (("", bounded.value), (LOWER, bounded.lower), (UPPER, bounded.upper))
         }
-        if rows.groups is not None:
-            values[GROUP_COUNT] = float(len(np.unique(rows.groups)))
+        if rows.grouping is not None:
+            values[GROUP_COUNT] = float(len(np.unique(rows.grouping)))
         return {_key(name, self._model_name): value for name, value in values.items()}
 
-    def _rows(self, blocks: list[Any]) -> Rows:
+    def _rows(self, blocks: list[Any]) -> Answered:
         """Return all rows, in an order that does not depend on how Beam dealt them."""
         if not blocks:
-            return Rows(np.zeros(0, int), np.zeros(0, int), np.zeros((0, len(self._index))), self._positive)
-        true, decided, groups, probabilities = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
-        order = np.lexsort((*probabilities.T, groups, decided, true))
-        groups = np.unique(groups[order], return_inverse=True)[1] if self._group_by else None
-        return Rows(true[order], decided[order], probabilities[order], self._positive, groups)
+            return self._task.no_rows()
+        true, groups, *outputs = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+        numbered = np.unique(groups, return_inverse=True)[1] if self._group_by else None
+        named = dict(zip(self._task.outputs, outputs, strict=True))
+        return self._task.rows(self._task.targets(true), named, numbered).in_order()
 
 
 def _flush(blocks: list[Any], waiting: list[Any]) -> list[Any]:
     if not waiting:
         return blocks
-    true, decided, groups, probabilities = zip(*waiting, strict=True)
-    return [*blocks, (np.array(true), np.array(decided), np.array(groups), np.stack(probabilities))]
+    return [*blocks, tuple(np.stack(values) for values in zip(*waiting, strict=True))]
 
 
 def eval_config(settings: Settings, confidence: float) -> tfma.EvalConfig:
@@ -135,8 +127,7 @@ def eval_config(settings: Settings, confidence: float) -> tfma.EvalConfig:
     """
     evaluation = settings.evaluation
     options = {
-        "classes": settings.data.classes,
-        "positive_index": settings.data.positive_index if settings.data.is_binary else None,
+        "data": settings.data.without_place().model_dump(mode="json"),
         "group_by": settings.split.group_by,
         "metrics": [metric for metric in evaluation.metrics if metric != EXAMPLE_COUNT],
         "confidence": confidence,

@@ -11,17 +11,20 @@ import numpy as np
 import tensorflow_model_analysis as tfma
 
 from components.evaluation.baselines import Baseline, best_of
-from components.evaluation.bounds import Metric, Rows, evaluate
+from components.evaluation.bounds import Metric, evaluate
 from components.evaluation.calibration import CALIBRATED_AT_MOST, calibration_on_test
 from components.evaluation.comparison import Comparison
 from components.evaluation.looks import Looks
-from components.evaluation.operating_point import decide
 from components.evaluation.tfma_config import EXAMPLE_COUNT, GROUP_COUNT, LOWER, UPPER
+from components.tasks import Task, task_of
+from components.tasks.operating_point import decide
+from components.tasks.rows import Answered, NumberRows, Rows
 from components.verdict import Finding, Severity, Verdict
 from config.settings import LOSSES, EvaluationSettings, Settings
 
 OVERALL = "overall"
-CHANCE = 0.5  # AUC of a model that knows nothing
+CENTRAL = 0.99  # of the counts that intervals which keep their promise come to
+REDRAWS = 20_000
 SUMMED_UP = ("THRESHOLD_MET", "NOT_WORSE_THAN_BLESSED", "NO_BLESSED_MODEL", "NOT_COMPARABLE", "AS_GOOD_AS_PLAIN_MODELS")
 
 
@@ -59,31 +62,36 @@ def read_metrics(evaluation_uri: str) -> list[SliceMetrics]:
 
 def judge(
     parts: Sequence[SliceMetrics],
-    rows: Rows,
+    rows: Answered,
     comparison: Comparison,
     baselines: Sequence[Baseline],
     point: Mapping[str, Any] | None,
     settings: Settings,
     looks: Looks,
+    intervals: Mapping[str, Any] | None = None,
 ) -> Verdict:
     """Return the evaluation gate's verdict.
 
     It is on the metrics of the test split and its slices, `parts`, the whole first; on what the candidate says of the
     test `rows`, on the `comparison` with the models blessed before, and on plain models. `point`: the operating point
-    as the training left it. `looks`: who was judged on these rows before, which what must be shown pays for.
+    and `intervals` as the training left them. `looks`: who was judged on these rows before, which what must be shown
+    pays for.
     """
     if not parts or parts[0].name != OVERALL:
         sentence = "The test split holds no rows, so the model could not be evaluated."
         return Verdict("evaluation", False, sentence, (Finding("NO_TEST_ROWS", "error", sentence),))
     wanted, overall = settings.evaluation, parts[0]
     spent = wanted.model_copy(update={"confidence": looks.confidence(wanted.confidence)})
-    flawless = _flawless(rows, spent, settings.seed)
+    flawless, task = _flawless(rows, spent, settings.seed), task_of(settings.data)
     findings = [_against_threshold(overall, *asked, spent, baselines, flawless) for asked in wanted.thresholds.items()]
     findings += _against_slice_thresholds(parts[1:], spent)
-    findings += [_against_blessed(comparison, wanted), _against_chance(rows, spent, settings.seed)]
+    findings += [_against_blessed(comparison, wanted), _against_chance(rows, task, spent, settings.seed)]
     findings += _against_plain_models(baselines, wanted)
-    findings += _at_operating_point(rows, point, settings)
-    findings += _calibration(rows, settings)
+    if isinstance(rows, Rows):
+        findings += _at_operating_point(rows, point, settings)
+        findings += _calibration(rows, settings)
+    elif isinstance(rows, NumberRows) and intervals:
+        findings.append(_coverage(rows, intervals, settings.seed))
     findings += filter(None, [looks.finding(wanted.confidence)])
     failed = [finding for finding in findings if finding.severity == "error"]
     if failed:
@@ -122,11 +130,10 @@ def _against_threshold(
     return Finding("THRESHOLD_MISSED", "error", f"{sentence} {advice}".rstrip(), details=details)
 
 
-def _flawless(rows: Rows, wanted: EvaluationSettings, seed: int) -> dict[str, Metric]:
+def _flawless(rows: Answered, wanted: EvaluationSettings, seed: int) -> dict[str, Metric]:
     """Return what these rows could vouch for at most: the metrics of a model that makes no mistake on them."""
-    certain = np.eye(rows.probabilities.shape[1])[rows.true]
     return evaluate(
-        replace(rows, decided=rows.true, probabilities=certain),
+        rows.flawless(),
         list(wanted.thresholds),
         confidence=wanted.confidence,
         samples=wanted.bootstrap_samples,
@@ -208,18 +215,21 @@ def _gap(better_by: float) -> str:
     return f"{'better' if better_by >= 0 else 'worse'} by {abs(better_by):.4f}"
 
 
-def _against_chance(rows: Rows, wanted: EvaluationSettings, seed: int) -> Finding:
-    """A model must rank rows better than a coin does, whatever else is asked of it."""
-    [auc] = evaluate(rows, ["auc"], confidence=wanted.confidence, samples=wanted.bootstrap_samples, seed=seed).values()
-    details = {"metric": "auc", "value": auc.value, "lower": auc.lower, "least": CHANCE}
-    if auc.lower > CHANCE:
-        sentence = f"auc is {auc.value:.4f}, surely above {auc.lower:.4f}: better than chance."
+def _against_chance(rows: Answered, task: Task, wanted: EvaluationSettings, seed: int) -> Finding:
+    """A model must tell more of rows than a coin does, or their mean, whatever else is asked of it."""
+    name, least = task.chance_metric, task.chance
+    [shown] = evaluate(rows, [name], confidence=wanted.confidence, samples=wanted.bootstrap_samples, seed=seed).values()
+    details = {"metric": name, "value": shown.value, "lower": shown.lower, "least": least}
+    if shown.lower > least:
+        sentence = f"{name} is {shown.value:.4f}, surely above {shown.lower:.4f}: better than chance."
         return Finding("BETTER_THAN_CHANCE", "info", sentence, details=details)
-    if math.isnan(auc.value):
-        sentence = f"nothing tells it from chance: one class alone has rows among the {len(rows)} test rows."
+    if math.isnan(shown.value):
+        alike = "all labels are the same" if not task.classes else "one class alone has rows"
+        sentence = f"nothing tells it from chance: {alike} among the {len(rows)} test rows."
     else:
+        who = "always saying the mean has 0" if not task.classes else "a coin has 0.5"
         sentence = (
-            f"auc is {auc.value:.4f} on {len(rows)} rows, but surely only above {auc.lower:.4f}, and a coin has 0.5: "
+            f"{name} is {shown.value:.4f} on {len(rows)} rows, but surely only above {shown.lower:.4f}, and {who}: "
             "bring more test rows, or columns that say more."
         )
     return Finding("NO_BETTER_THAN_CHANCE", "error", sentence, details=details)
@@ -304,6 +314,33 @@ def _calibration(rows: Rows, settings: Settings) -> Iterator[Finding]:
         return
     sentence += f"it may be called calibrated up to {CALIBRATED_AT_MOST:g}."
     yield Finding("NOT_SHOWN_CALIBRATED", "info", sentence, details=asdict(found))
+
+
+def _coverage(rows: NumberRows, intervals: Mapping[str, Any], seed: int) -> Finding:
+    """Hold the share of test values inside their intervals against what was promised.
+
+    How many of a bin's test rows a conformal interval covers follows a beta-binomial law, by the eval rows that it was
+    made of (Vovk 2012): the count of all bins is told from what that law comes to in 99 of 100 draws.
+    """
+    promised, made_of = intervals["coverage"], intervals["rows"]
+    member = np.searchsorted(np.asarray(intervals["edges"]), rows.decided, side="right")
+    tested, rng = np.bincount(member, minlength=len(made_of)), np.random.default_rng(seed)
+    drawn = np.zeros(REDRAWS, np.int64)
+    for count, size in zip(tested.tolist(), made_of, strict=True):
+        rank = min(math.ceil((size + 1) * promised), size)
+        drawn += rng.binomial(count, rng.beta(max(rank, 1), max(size + 1 - rank, 1), REDRAWS))
+    low, high = np.quantile(drawn, [(1 - CENTRAL) / 2, (1 + CENTRAL) / 2]) / max(len(rows), 1)
+    seen = float(((rows.lower <= rows.true) & (rows.true <= rows.upper)).mean())
+    width = float((rows.upper - rows.lower).mean())
+    details = {"promised": promised, "seen": seen, "least": float(low), "most": float(high), "mean_width": width}
+    sentence = (
+        f"prediction intervals are {width:.4g} wide on the average and hold {seen:.1%} of the {len(rows)} test values; "
+        f"{promised:.0%} was promised, which comes to {low:.1%} to {high:.1%} in 99 of 100 draws of rows"
+    )
+    if low <= seen <= high:
+        return Finding("INTERVALS_HOLD", "info", f"{sentence}.", details=details)
+    sentence += ": eval and test rows differ, or the model follows eval too closely."
+    return Finding("INTERVALS_OFF", "warn", sentence, details=details)
 
 
 def _surely(wanted: EvaluationSettings) -> str:

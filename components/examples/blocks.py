@@ -33,7 +33,10 @@ class ImageRequest(Frozen):
 
 
 class ReadRequest(Frozen):
-    """How to read the rows. `columns` holds the types that the curated schema fixes, in the order of their names."""
+    """How to read the rows. `columns` holds the types that the curated schema fixes, in the order of their names.
+
+    Without `classes` the label is a number.
+    """
 
     format: Literal["csv", "parquet", "tfrecord", "images"]
     label: str
@@ -59,10 +62,13 @@ class ReadRequest(Frozen):
     @property
     def texts(self) -> frozenset[str]:
         """Columns that are text whatever the data look like."""
-        return frozenset({self.label} | ({self.group_by} if self.group_by else set()))
+        label = {self.label} if self.classes else set()
+        return frozenset(label | ({self.group_by} if self.group_by else set()))
 
     def known_dtype(self, column: str) -> Dtype | None:
         """Return the type a column must have, or None if the data decide."""
+        if column == self.label and not self.classes:
+            return "float"
         return "string" if column in self.texts else self.columns.get(column)
 
     @property
@@ -188,7 +194,7 @@ def to_common(batch: pa.RecordBatch, dtypes: dict[str, Dtype], request: ReadRequ
 
 def _common(name: str, column: Any, dtype: Dtype, request: ReadRequest) -> Any:
     column = decoded(column)
-    if name == request.label:
+    if name == request.label and request.classes:
         return _labels(column, request)
     if dtype == "string":
         return request.cleaning.texts(name, as_texts(column))
@@ -262,7 +268,7 @@ def check_names(names: Sequence[str], file: Path, request: ReadRequest) -> None:
             raise DataError(
                 f"{file}: there is no column {column!r}", got=", ".join(names), wanted=f"{key}: {column}", fix=hint
             )
-    if not set(names) - request.texts - {request.time} - set(request.ignore):
+    if not set(names) - request.texts - {request.label, request.time} - set(request.ignore):
         raise DataError(
             f"{file}: there is no column to learn from",
             got=", ".join(names),
@@ -285,11 +291,16 @@ def check_same_names(names_by_file: dict[Path, frozenset[str]]) -> None:
 
 
 def count_labels(block: Block, source: Source, request: ReadRequest) -> Counter[str]:
-    """Return how many rows each class has. Raises DataError naming rows without a known label or a group."""
+    """Return how many rows each class has, nothing of numbers.
+
+    Raises DataError naming rows without a known label or a group.
+    """
     labels = block.batch.column(request.label)
-    _refuse_missing(block, source, request.label, "label", "data.classes")
+    _refuse_missing(block, source, request.label, "label", "data.classes" if request.classes else "data.label")
     if request.group_by:
         _refuse_missing(block, source, request.group_by, "group", "split.group_by")
+    if not request.classes:
+        return Counter()
     counts = Counter({pair["values"]: pair["counts"] for pair in pc.value_counts(labels).to_pylist()})
     if unknown := sorted(set(counts) - set(request.classes)):
         is_unknown = pc.invert(pc.is_in(labels, value_set=pa.array(request.classes, pa.string())))
@@ -343,7 +354,7 @@ def check_totals(classes: Mapping[str, int], splits: Mapping[str, int], request:
             "there are no rows", wanted="labelled examples", fix="export them again, or correct data.source"
         )
     present = sorted(name for name, count in classes.items() if count)
-    if len(present) < 2:
+    if request.classes and len(present) < 2:
         raise DataError(
             f"label {request.label!r} has one class only, so there is nothing to tell apart",
             got=f"{rows} rows of {present[0]!r}",

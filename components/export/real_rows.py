@@ -98,7 +98,7 @@ def showcase(tables: SplitTables, rows: Mapping[str, int], most: Mapping[str, in
             for feature in tables.features:
                 values = next(numbers if feature.kind == "numeric" else texts)
                 columns[feature.name] = [_json_value(value, feature) for value in values]
-            labels = [tables.class_names[i] for i in table.classes]
+            labels = tables.task.texts(table.targets)
         samples[split] = {"rows": rows[split], "columns": columns, "labels": labels}
     return json.dumps(samples, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -108,12 +108,12 @@ def picture_showcase(tables: SplitTables, rows: Mapping[str, int], most: Mapping
     samples = {}
     for split, wanted in most.items():
         limit = min(wanted, MOST_PICTURES)
-        pictures, labels = [], []
-        for batch, classes in tables.batches(split, max(1, -(-rows[split] // limit))) if limit else ():
+        pictures: list[dict[str, str]] = []
+        labels: list[str] = []
+        for batch, targets in tables.batches(split, max(1, -(-rows[split] // limit))) if limit else ():
             parsed = tf.io.parse_example(batch, {IMAGE_BYTES: tf.io.FixedLenFeature([], tf.string)})
-            for data, index in zip(parsed[IMAGE_BYTES].numpy(), classes, strict=True):
-                pictures.append({"b64": base64.b64encode(thumbnail(data, 224)).decode()})
-                labels.append(tables.class_names[index])
+            pictures += [{"b64": base64.b64encode(thumbnail(d, 224)).decode()} for d in parsed[IMAGE_BYTES].numpy()]
+            labels += tables.task.texts(targets)
         samples[split] = {"rows": rows[split], "columns": {IMAGE_BYTES: pictures}, "labels": labels}
     return json.dumps(samples, ensure_ascii=False) + "\n"
 

@@ -10,30 +10,21 @@ import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 from common.text import MISSING_CODE
-from components.evaluation.calibration import AS_TRAINED, Calibration
 from components.features.transform import TransformGraph
+from components.tasks import Head
 from config.schema import Feature
 from serving.repository.layout import DEFAULT_SIGNATURE, EXAMPLES_SIGNATURE, PACKED_SIGNATURE
 
 
 class Scorer(tf.Module):
-    """Score raw rows: the transform graph, the network, its calibration and the operating point as one module.
+    """Score raw rows: the transform graph, the network and its head as one module.
 
     Keras 3 variables are held as plain `tf.Variable`s: the session loader restores only those it can reach
     as such (tensorflow/serving#2226, keras#19274).
     """
 
-    def __init__(
-        self,
-        network: Any,
-        transform_output: Any,
-        features: Sequence[Feature],
-        classes: Sequence[str],
-        positive_index: int | None,
-        threshold: float,
-        calibration: Calibration = AS_TRAINED,
-    ) -> None:
-        """`network` gives logits."""
+    def __init__(self, network: Any, transform_output: Any, features: Sequence[Feature], head: Head) -> None:
+        """`network` gives logits, `head` makes answers of them."""
         super().__init__(name="scorer")
         # a closure hides the Keras object from the module's tracking: only its plain variables are to be saved
         self._network: Callable[[Any], Any] = lambda inputs: network(inputs, training=False)
@@ -43,8 +34,7 @@ class Scorer(tf.Module):
         self._features = tuple(feature for feature in features if feature.name in spec)
         self._spec = {feature.name: spec[feature.name] for feature in self._features}
         self.examples_input = _free_name("examples", spec)
-        self._classes, self._positive_index, self._threshold = tuple(classes), positive_index, threshold
-        self._calibration = calibration
+        self._head = head
 
     @property
     def has_packed(self) -> bool:
@@ -113,15 +103,7 @@ class Scorer(tf.Module):
         return self.from_columns(columns)
 
     def _score(self, raw: dict[str, Any]) -> dict[str, tf.Tensor]:
-        logits = self._calibration.apply(tf.cast(self._network(self.transform(raw)), tf.float32))
-        classes = tf.constant(self._classes)
-        if self._positive_index is None:
-            scores = tf.nn.softmax(logits)
-            return {"probabilities": scores, "label": tf.gather(classes, tf.argmax(scores, axis=1))}
-        positive = tf.sigmoid(logits[:, 0])
-        pair = [positive, 1.0 - positive] if self._positive_index == 0 else [1.0 - positive, positive]
-        chosen = tf.where(positive >= self._threshold, self._positive_index, 1 - self._positive_index)
-        return {"probabilities": tf.stack(pair, axis=1), "probability": positive, "label": tf.gather(classes, chosen)}
+        return self._head.answers(tf.cast(self._network(self.transform(raw)), tf.float32))
 
     def _as_parsed(self, name: str, column: tf.Tensor) -> Any:
         """Return a dense column as `tf.io.parse_example` would have."""

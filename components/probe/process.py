@@ -30,7 +30,7 @@ _waiting: list[subprocess.Popen[str]] = []  # at most one, started by `warm_up` 
 
 @dataclass(frozen=True)
 class SignatureReport:
-    """What one signature did: largest difference of a probability, labels that differ, median time of one row."""
+    """What one signature did: largest difference of a number, labels that differ, median time of one row."""
 
     signature: str
     error: str | None = None
@@ -186,16 +186,10 @@ def _replay(servable: Any, signature: str, inputs: dict[str, list[Any]], golden:
             times_ms.append((time.perf_counter() - started) * 1000)
     except (StatusError, tf.errors.OpError, RuntimeError, ValueError, KeyError) as error:
         return SignatureReport(signature, error=_first_line(error))
-    wanted = np.asarray(golden.probabilities)
-    got = np.asarray(outputs["probabilities"])
-    if got.shape != wanted.shape:
-        return SignatureReport(signature, error=f"probabilities have the shape {got.shape}, wanted {wanted.shape}")
-    labels = [value.decode() for value in outputs["label"]]
     return SignatureReport(
         signature,
-        # NaN compares as no difference in max(): make it infinite
-        largest_difference=float(np.nan_to_num(np.abs(got - wanted), nan=np.inf).max()),
-        wrong_labels=sum(a != b for a, b in zip(labels, golden.labels, strict=True)),
+        largest_difference=golden.largest_difference(outputs),
+        wrong_labels=golden.wrong_texts(outputs),
         latency_ms=float(np.median(times_ms)),
     )
 

@@ -75,7 +75,7 @@ class Executor(BaseExecutor):
             data_digest=data_digest,
             settings_hash=settings_hash(settings),
             metrics=next(s.values for s in metrics if s.name == OVERALL),
-            operating_point=training["operating_point"],
+            operating_point=training.get("operating_point"),
             verdicts={
                 "evaluation": evaluation.for_manifest(),
                 "serving": Verdict.read(Path(uris["verdict"])).for_manifest(),

@@ -24,15 +24,17 @@ from common.errors import DataError
 from common.files import write_text
 from components.artifacts import OwnComponent, ReportArtifact, VerdictArtifact, channels, parameters, read_only_store
 from components.evaluation.baselines import read_baselines
-from components.evaluation.bounds import Metric, Rows
+from components.evaluation.bounds import Metric
 from components.evaluation.comparison import score
-from components.evaluation.operating_point import OperatingPoint
 from components.evaluation.verdict import OVERALL, SliceMetrics, read_metrics
 from components.names import CARD, EVALUATION_VERDICT, HTML, JSON, PNG, SETTINGS, XLSX
 from components.report import facts as f
 from components.report.figures import write_png
 from components.report.views import render_card, render_html, write_xlsx
 from components.splits import SPLITS, SplitTables, read_anomalies, read_statistics, written_rows
+from components.tasks import task_of
+from components.tasks.operating_point import OperatingPoint
+from components.tasks.rows import Answered, NumberRows, Rows
 from components.verdict import Verdict
 from config.load import settings_values, settings_yaml
 from config.schema import Feature
@@ -111,9 +113,9 @@ def gather(
         verdicts=(Verdict.read(uris["data_verdict"]), evaluation, Verdict.read(uris["serving_verdict"])),
         metrics=overall[0].metrics if overall else (),
         slices=tuple(_slice(s, None) for s in metrics if s.name != OVERALL),
-        operating_point=_operating_point(training["operating_point"], scored, settings),
-        confusion=f.confusion_matrix(scored, len(data.classes)),
-        curves=_curves(scored, settings),
+        test_rows=len(scored),
+        **_of_classes(training, scored, settings),
+        numbers=f.number_facts(scored) if isinstance(scored, NumberRows) else None,
         history=_history(training["history"]),
         network=_network(training, model, settings, uris.get("tuner_results")),
         baselines=read_baselines(uris["evaluation"]),
@@ -158,6 +160,17 @@ def _slice(metrics: SliceMetrics, evaluation: EvaluationSettings | None) -> f.Sl
     return f.SliceFacts(metrics.name, metrics.rows, bounded)
 
 
+def _of_classes(training: Mapping[str, Any], scored: Answered, settings: Settings) -> dict[str, Any]:
+    """Return what there is to say of a classifier's answers, nothing of numbers."""
+    if not isinstance(scored, Rows):
+        return {"operating_point": None, "confusion": (), "curves": ()}
+    return {
+        "operating_point": _operating_point(training["operating_point"], scored, settings),
+        "confusion": f.confusion_matrix(scored, len(settings.data.classes)),
+        "curves": _curves(scored, settings),
+    }
+
+
 def _curves(scored: Rows, settings: Settings) -> tuple[Any, ...]:
     data = settings.data
     ranked = [data.positive_index] if data.is_binary else range(len(data.classes))
@@ -183,11 +196,10 @@ def _history(values: Mapping[str, Sequence[float]]) -> f.History:
 
 def _network(training: Mapping[str, Any], model: Path, settings: Settings, tuner_results: Path | None) -> f.Network:
     trained, configured = training["settings"]["model"], settings.model.model_dump(mode="json")
-    outputs = 1 if settings.data.is_binary else len(settings.data.classes)
     tuned = {key: value for key, value in trained.items() if value != configured[key]} if settings.tuner.enabled else {}
     trials = json.loads((tuner_results / TUNER_RESULTS).read_text(encoding="utf-8")) if tuner_results else []
     trials = [{key: value for key, value in trial.items() if key != "trial_id"} for trial in trials]
-    widths = (*configured["hidden_units"], outputs)
+    widths = (*configured["hidden_units"], task_of(settings.data).width)
     return f.Network(widths, saved_widths(model), training["parameters"], tuned, tuple(trials))
 
 

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.evaluation.baselines import Baseline, best_of
-from components.evaluation.bounds import Metric, Rows, clopper_pearson
+from components.evaluation.bounds import Metric, clopper_pearson
+from components.tasks.rows import NumberRows, Rows
 from components.verdict import Verdict
 from serving.repository.manifest import METRIC_TITLES
 
@@ -123,6 +124,30 @@ def _calibration(is_own: NDArray[np.bool_], probability: NDArray[Any]) -> tuple[
 def _histogram(probability: NDArray[Any]) -> tuple[int, ...]:
     counts, _ = np.histogram(probability, bins=HISTOGRAM_BINS, range=(0.0, 1.0))
     return tuple(int(n) for n in counts)
+
+
+@dataclass(frozen=True)
+class NumberFacts:
+    """Evenly thinned test rows by rising prediction: `(predicted, true)`, and the interval around each.
+
+    `residuals`: bins of how much too high predictions are: low, high, rows.
+    """
+
+    points: Points
+    spans: Points
+    residuals: tuple[tuple[float, float, int], ...]
+
+
+def number_facts(scored: NumberRows) -> NumberFacts:
+    order = np.argsort(scored.decided, kind="stable")
+    chosen = order[np.unique(np.linspace(0, len(order) - 1, min(len(order), MAX_POINTS)).round().astype(int))]
+    rows = scored.of(chosen) if len(order) else scored
+    counts, edges = np.histogram(scored.errors, bins=HISTOGRAM_BINS)
+    return NumberFacts(
+        tuple(zip(rows.decided.tolist(), rows.true.tolist(), strict=True)),
+        tuple(zip(rows.lower.tolist(), rows.upper.tolist(), strict=True)),
+        tuple(zip(edges[:-1].tolist(), edges[1:].tolist(), counts.tolist(), strict=True)),
+    )
 
 
 @dataclass(frozen=True)
@@ -279,9 +304,11 @@ class Facts:
     verdicts: tuple[Verdict, ...]
     metrics: tuple[Metric, ...]
     slices: tuple[SliceFacts, ...]
+    test_rows: int
     operating_point: OperatingPointFacts | None
     confusion: tuple[tuple[int, ...], ...]  # true by decided class
     curves: tuple[ClassCurves, ...]
+    numbers: NumberFacts | None  # of a model that predicts numbers
     history: History
     network: Network
     baselines: tuple[Baseline, ...]
@@ -341,12 +368,16 @@ class Facts:
     @property
     def point_on_test(self) -> str:
         """What the gate said of the operating point: what was asked of it, and what test saw."""
-        said = [f.sentence for v in self.verdicts for f in v.findings if f.kind == "OPERATING_POINT"]
-        return said[0][:1].upper() + said[0][1:] if said else ""
+        return self._said("OPERATING_POINT")
 
     @property
-    def test_rows(self) -> int:
-        return sum(map(sum, self.confusion))
+    def intervals_on_test(self) -> str:
+        """What the gate said of prediction intervals: what was promised, and what test saw."""
+        return self._said("INTERVALS_HOLD", "INTERVALS_OFF")
+
+    def _said(self, *kinds: str) -> str:
+        said = [f.sentence for v in self.verdicts for f in v.findings if f.kind in kinds]
+        return said[0][:1].upper() + said[0][1:] if said else ""
 
     @property
     def test_size(self) -> str:

@@ -14,7 +14,13 @@ from components.report import figures
 from components.report.facts import HISTOGRAM_BINS, ClassCurves, Facts
 
 EVAL_PREFIX = "val_"
-HISTORY_TITLES = {"loss": "Loss", "auc": "AUC", "accuracy": "Accuracy", "binary_accuracy": "Accuracy"}
+HISTORY_TITLES = {
+    "mae": "Mean absolute error in deviations",
+    "loss": "Loss",
+    "auc": "AUC",
+    "accuracy": "Accuracy",
+    "binary_accuracy": "Accuracy",
+}
 WIDTH_PX, HEIGHT_PX, DPI = 1200, 640, 100
 INK, SOFT, LINE = "#1b2330", "#5b6676", "#dfe3e9"
 GREEN, RED = "#17703f", "#b3261e"
@@ -119,6 +125,47 @@ def _histogram(facts: Facts, curves: ClassCurves) -> Chart:
     )
 
 
+def predictions(facts: Facts) -> list[Chart]:
+    """Return what a model that predicts numbers said beside what is true, and how its errors are spread."""
+    if facts.numbers is None or not facts.numbers.points:
+        return []
+    points, residuals, spans = facts.numbers.points, facts.numbers.residuals, facts.numbers.spans
+    low, high = _whole_range([*(v for point in points for v in point), *(v for span in spans for v in span)])
+    places = sorted((x, *span) for (x, _), span in zip(points, spans, strict=True))
+    lower, upper = ([(x, span[end]) for x, *span in places] for end in (0, 1))
+    least, most = residuals[0][0], residuals[-1][1]
+    r2 = facts.metric("r2")
+    return [
+        Chart(
+            title=f"True and predicted {facts.label}",
+            description=f"{len(points)} of {facts.test_rows} test rows; on the diagonal they agree"
+            + (f", and R² is {r2.value:.3f}." if r2 else "."),
+            x=Axis("predicted", low, high, _short),
+            y=Axis("true", low, high, _short),
+            lines=[Line("interval: from", lower), Line("interval: to", upper)],
+            dots=points,
+            diagonal=True,
+        ),
+        Chart(
+            title="Residuals: predicted less true",
+            description=f"From {least:.4g} to {most:.4g}.",
+            x=Axis("predicted less true", least, most, _short),
+            y=Axis("test rows", 0, max(count for *_, count in residuals) * 1.05),
+            bars=[Bars("", residuals)],
+            rules={"none": 0.0} if least <= 0 <= most else {},
+        ),
+    ]
+
+
+def _short(value: float) -> str:
+    return f"{value:.4g}" if abs(value) < 1e5 else f"{value:.1e}"
+
+
+def _whole_range(values: Sequence[float]) -> tuple[float, float]:
+    margin = 0.03 * (max(values) - min(values)) or 0.5
+    return min(values) - margin, max(values) + margin
+
+
 def _bins(counts: Sequence[int]) -> list[tuple[float, float, float]]:
     return [(i / HISTOGRAM_BINS, (i + 1) / HISTOGRAM_BINS, count) for i, count in enumerate(counts)]
 
@@ -147,7 +194,7 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
 
 
 def write_png(facts: Facts, path: Path) -> None:
-    """Draw verdict, metrics, ROC, confusion matrix and learning curve."""
+    """Draw verdict, metrics, learning curve, and ROC with the confusion matrix or numbers with their residuals."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -155,8 +202,12 @@ def write_png(facts: Facts, path: Path) -> None:
     canvas = FigureCanvasAgg(figure)
     _words(figure, facts)
     left, middle, right = (figure.add_axes((x, 0.12, 0.25, 0.48)) for x in (0.065, 0.395, 0.72))
-    _chart(left, figures.roc(facts))
-    _confusion(middle, facts)
+    if shown := figures.predictions(facts):
+        for axes, chart in zip((left, middle), shown, strict=True):
+            _chart(axes, chart)
+    else:
+        _chart(left, figures.roc(facts))
+        _confusion(middle, facts)
     for chart in figures.learning_curves(facts)[:1]:
         _chart(right, chart)
     canvas.print_png(path)
@@ -190,6 +241,12 @@ def _chart(axes: Any, chart: Chart) -> None:
     for line, colour in zip(chart.lines, PALETTE, strict=False):
         x, y = zip(*line.points, strict=True) if line.points else ((), ())  # a class without a test row has none
         axes.plot(x, y, color=colour, linewidth=2, clip_on=False, label=_dollarless(line.name))
+    if chart.dots:
+        axes.plot(*zip(*chart.dots, strict=True), ".", color=PALETTE[0], markersize=3)
+    for bars in chart.bars:
+        axes.bar(
+            [low for low, *_ in bars.bins], [b[2] for b in bars.bins], [b[1] - b[0] for b in bars.bins], align="edge"
+        )
     for name, place in chart.rules.items():
         axes.axvline(place, color=INK, linewidth=1, linestyle="--", label=_dollarless(name))
     for mark in chart.marks:

@@ -41,6 +41,7 @@ def render_html(facts: Facts) -> str:
         learning=_drawn(figures.learning_curves(facts)),
         discrimination=_drawn([figures.roc(facts), figures.precision_recall(facts)]),
         calibration=_drawn(figures.calibrations(facts)),
+        predictions=figures.predictions(facts),
         histograms=figures.histograms(facts),
         scale_start=scale_start(facts.metrics),
         stage_seconds=sum(stage.seconds for stage in facts.stages),
@@ -87,11 +88,12 @@ def _card_head(facts: Facts) -> dict[str, Any]:
         if math.isfinite(metric.value)
     ]
     source = {"type": facts.source, "name": facts.source, "split": "test", "revision": facts.source_digest}
-    result = {"task": {"type": "tabular-classification"}, "dataset": source, "metrics": metrics}
+    task = "tabular-classification" if facts.classes else "tabular-regression"
+    result = {"task": {"type": task}, "dataset": source, "metrics": metrics}
     return {
         "library_name": "tf",
-        "pipeline_tag": "tabular-classification",
-        "tags": ["tabular-classification", "tfx", "tensorflow-serving"],
+        "pipeline_tag": task,
+        "tags": [task, "tfx", "tensorflow-serving"],
         "model_name": facts.model,
         **({"license": licence.lower()} if (licence := facts.card.get("licence")) else {}),
         "model-index": [{"name": facts.model, "results": [result]}],
@@ -201,10 +203,7 @@ def _sheets(facts: Facts) -> dict[str, Iterable[Row]]:
             ("Metric", "Value", "At least", "At most", "Asked", "Met"),
             *((m.title, m.value, m.lower, m.upper, m.asked, m.is_met) for m in facts.metrics),
         ],
-        "Confusion": [
-            ("True class", *(f"called {name}" for name in facts.classes)),
-            *((name, *row) for name, row in zip(facts.classes, facts.confusion, strict=True)),
-        ],
+        **_of_kind(facts),
         "Slices": [("Slice", "Rows", *names), *((s.name, s.rows, *_flat(s.metrics)) for s in facts.slices)],
         "Baselines": [
             ("Model", "Rows fitted", "Rows judged", "Threshold", *names, "Network better by", "at least", "at most"),
@@ -230,6 +229,19 @@ def _sheets(facts: Facts) -> dict[str, Iterable[Row]]:
             ("Gate", "Passed", "Severity", "Kind", "Feature", "Sentence"),
             *(row for v in facts.verdicts for row in _gate(v)),
         ],
+    }
+
+
+def _of_kind(facts: Facts) -> dict[str, Iterable[Row]]:
+    if facts.numbers:
+        rows = zip(facts.numbers.points, facts.numbers.spans, strict=True)
+        header = ("Predicted", "True", "Interval from", "Interval to")
+        return {"Predictions": [header, *((*point, *span) for point, span in rows)]}
+    return {
+        "Confusion": [
+            ("True class", *(f"called {name}" for name in facts.classes)),
+            *((name, *row) for name, row in zip(facts.classes, facts.confusion, strict=True)),
+        ]
     }
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 
 from common.errors import ConfigError, DataError
 from common.files import write_text
-from components.evaluation.calibration import AS_TRAINED, Calibration, fit_calibration
-from components.evaluation.operating_point import OperatingPoint, choose_threshold, decide
 from components.export.real_rows import inputs_of, write_warmup
 from components.export.signatures import Scorer
 from components.features.transform import NUMERIC, vocabulary_sizes
 from components.splits import BATCH_PICTURES, some_rows, test_begins
+from components.tasks import task_of
 from components.training.dataset import READ_BATCH, Split, SplitReader
 from components.training.models import dense as model
 from components.training.models import images
@@ -35,7 +34,7 @@ from serving.repository.layout import EXAMPLES_SIGNATURE, EXTRA
 TRAINING_FILE = "training.json"
 Floats = NDArray[np.floating[Any]]
 EVAL_BATCH = 4096
-SAME_WITHIN = 1e-4  # of a probability
+SAME_WITHIN = 1e-4  # of the largest answer
 
 
 def run_fn(fn_args: Any) -> None:
@@ -61,35 +60,24 @@ def run_fn(fn_args: Any) -> None:
             callback = keras.callbacks.LambdaCallback(on_epoch_end=_log_epoch)
             history = fit(network, train, evaluation, settings, [callback])
         _refuse_diverged(history, settings)
-    network = model.before_activation(network)
-    logits, targets = _scored(network, evaluation, settings)
-    calibration = fit_calibration(logits, targets, shift=_weight_shift(train, settings))
-    point = _operating_point(calibration.probabilities(logits), targets, settings)
+    network, task = model.before_activation(network), task_of(settings.data)
+    head = task.fit_head(*_scored(network, evaluation, train, settings), train.described, settings)
 
     folder = Path(fn_args.serving_model_dir)
-    scorer = Scorer(
-        network,
-        transform_output,
-        features,
-        settings.data.classes,
-        settings.data.positive_index if settings.data.is_binary else None,
-        point.threshold if point else 0.5,
-        calibration,
-    )
+    scorer = Scorer(network, transform_output, features, head)
     scorer.save(folder)
     rows = some_rows(matching(fn_args.eval_files), settings.probe.golden_rows)
-    scores = calibration.probabilities(network(reader.transform(rows), training=False).numpy())
-    _write_golden(folder, scorer, scores, rows, features, settings, point)
+    answers = head.in_process(network(reader.transform(rows), training=False).numpy())
+    _write_golden(folder, scorer, answers, rows, features, settings)
     facts = {
         "settings": json.loads(settings.model_dump_json(by_alias=True)),
         "architecture": [layer.units for layer in network.layers if isinstance(layer, keras.layers.Dense)],
         "parameters": int(network.count_params()),
         "rows": {"train": train.rows, "eval": evaluation.rows},
-        "class_counts": {"train": train.class_counts, "eval": evaluation.class_counts},
+        "labels": {"train": train.described.facts, "eval": evaluation.described.facts},
         "streamed": train.features is None,
-        "operating_point": asdict(point) if point else None,
         "weights_digest": _digest(network.variables),
-        "calibration": {**asdict(calibration), "rows": evaluation.rows},
+        **head.facts,
         "features": [feature.name for feature in features],
         "test_from": test_begins(matching(fn_args.eval_files)),
         "history": history,
@@ -134,40 +122,38 @@ def with_hyperparameters(settings: Settings, hyperparameters: dict[str, Any] | N
 def build(settings: Settings, transform_output: Any, features: Sequence[Feature]) -> Any:
     """Return the compiled network that fits the transform graph's outputs."""
     if settings.data.is_images:
-        return images.build_model(settings.model, settings.image.size, len(settings.data.classes), settings.model_seed)
+        return images.build_model(settings.model, settings.image.size, task_of(settings.data), settings.model_seed)
     categorical = sum(feature.kind == "categorical" and feature.name not in settings.dates for feature in features)
     spec = transform_output.transformed_feature_spec()
     return model.build_model(
         settings.model,
         numeric_width=int(spec[NUMERIC].shape[0]) if NUMERIC in spec else 0,
         vocabulary_sizes=vocabulary_sizes(transform_output, categorical),
-        classes=len(settings.data.classes),
+        task=task_of(settings.data),
         seed=settings.model_seed,
     )
 
 
 def fit(network: Any, train: Split, evaluation: Split, settings: Settings, callbacks: Sequence[Any]) -> dict[str, Any]:
     """Train from memory when the split fits, else from the stream, and return the history by epoch."""
-    weights = None
-    if settings.model.class_weights == "balanced":
-        weights = {_target(i, settings): w for i, w in enumerate(model.balanced_weights(train.class_counts))}
+    class_weight = task_of(settings.data).class_weight(train.described, settings.model)
     if settings.data.is_images:
         return images.fit(
             network,
-            dataset(train, settings, training=True),
-            dataset(train, settings, training=False),
-            dataset(evaluation, settings, training=False),
+            dataset(train, train, settings, training=True),
+            dataset(train, train, settings, training=False),
+            dataset(evaluation, train, settings, training=False),
             settings,
             train_rows=train.rows,
-            class_weight=weights,
+            class_weight=class_weight,
         )
     return model.fit(
         network,
-        dataset(train, settings, training=True),
-        dataset(evaluation, settings, training=False),
+        dataset(train, train, settings, training=True),
+        dataset(evaluation, train, settings, training=False),
         settings.model,
         train_rows=train.rows,
-        class_weight=weights,
+        class_weight=class_weight,
         callbacks=list(callbacks),
     )
 
@@ -178,26 +164,23 @@ def _log_epoch(epoch: int, values: dict[str, float]) -> None:
         tf.summary.scalar(f"epoch/{name}", value, step=epoch)
 
 
-def dataset(split: Split, settings: Settings, *, training: bool) -> Any:
-    """Return batches of a split, shuffled in training, from memory or the stream."""
+def dataset(split: Split, train: Split, settings: Settings, *, training: bool) -> Any:
+    """Return batches of a split as the network takes them, shuffled in training, from memory or the stream.
+
+    `train`: the training split, by which the labels of any are scaled.
+    """
     batch_size = settings.model.batch_size if training else BATCH_PICTURES if settings.data.is_images else EVAL_BATCH
-    positive = settings.data.positive_index if settings.data.is_binary else None
-    if split.features is not None and split.labels is not None:
-        labels = split.labels if positive is None else (split.labels == positive).astype(np.int64)
+    task = task_of(settings.data)
+    if split.features is not None and split.targets is not None:
+        labels = np.asarray(task.for_network(split.targets, train.described))
         return model.dataset_in_memory(split.features, labels, batch_size, settings.model_seed, training=training)
     stream = split.stream.unbatch()
     if training:
         stream = stream.shuffle(
             2_000 if settings.data.is_images else 50_000, seed=settings.model_seed, reshuffle_each_iteration=True
         )
-    if positive is not None:
-        stream = stream.map(lambda x, y: (x, tf.cast(y == positive, tf.int64)))
+    stream = stream.map(lambda x, y: (x, task.for_network(y, train.described)))
     return stream.batch(batch_size).prefetch(4)
-
-
-def _target(index: int, settings: Settings) -> int:
-    """Return what the network calls a class: for two classes, 1 is the positive one."""
-    return int(index == settings.data.positive_index) if settings.data.is_binary else index
 
 
 @dataclass(frozen=True)
@@ -235,60 +218,35 @@ class Earlier:
                 variable.assign(saved.get_tensor(f"network_variables/{i}/.ATTRIBUTES/VARIABLE_VALUE"))
         except (ValueError, tf.errors.NotFoundError):  # other shapes, or more of them
             raise problem from None
-        said = self.facts.get("calibration") or asdict(AS_TRAINED)
-        logits = model.before_activation(network)(reader.transform(rows), training=False).numpy()
-        scores = Calibration(said["temperature"], said["shift"]).probabilities(logits)
-        positive = self.facts["settings"]["data"]["positive"] or self.facts["settings"]["data"]["classes"][-1]
-        column = self.facts["settings"]["data"]["classes"].index(positive)
-        answers = np.asarray(golden.probabilities)
-        if np.abs(scores - (answers if scores.shape[1] > 1 else answers[:, [column]])).max() > SAME_WITHIN:
+        task = task_of(Settings.model_validate(self.facts["settings"]).data)
+        outputs = model.before_activation(network)(reader.transform(rows), training=False).numpy()
+        answers = task.head_of(self.facts).in_process(outputs)[task.main_output]
+        wanted = np.asarray(golden.outputs[task.main_output])
+        if np.abs(answers - wanted).max() > SAME_WITHIN * np.abs(wanted).max():
             raise problem
         return dict(self.facts["history"])
 
 
-def _scored(network: Any, evaluation: Split, settings: Settings) -> tuple[Floats, NDArray[np.int64]]:
-    """Return the eval rows' logits, `[rows, 1 or classes]`, and what the network calls their classes."""
-    logits, targets = [], []
-    for features, label in dataset(evaluation, settings, training=False):
-        logits.append(network(features, training=False).numpy().astype(np.float64))
-        targets.append(label.numpy().reshape(-1))
-    return np.concatenate(logits), np.concatenate(targets)
-
-
-def _weight_shift(train: Split, settings: Settings) -> float:
-    """Return by how much balanced class weights raise the logit of the positive class above its true one."""
-    if settings.model.class_weights != "balanced" or not settings.data.is_binary:
-        return 0.0
-    weights = model.balanced_weights(train.class_counts)
-    positive = settings.data.positive_index
-    return float(np.log(weights[positive] / weights[1 - positive]))
-
-
-def _operating_point(scores: Floats, targets: NDArray[np.int64], settings: Settings) -> OperatingPoint | None:
-    """Return the decision threshold of a binary model as the eval rows have it."""
-    if not settings.data.is_binary:
-        return None
-    return choose_threshold(targets == 1, scores[:, 0].astype(np.float32), settings.operating_point)
+def _scored(network: Any, evaluation: Split, train: Split, settings: Settings) -> tuple[Floats, NDArray[Any]]:
+    """Return what the network says of the eval rows, `[rows, 1 or classes]`, and the labels as it takes them."""
+    outputs, labels = [], []
+    for features, label in dataset(evaluation, train, settings, training=False):
+        outputs.append(network(features, training=False).numpy().astype(np.float64))
+        labels.append(label.numpy().reshape(-1))
+    return np.concatenate(outputs), np.concatenate(labels)
 
 
 def _write_golden(
     folder: Path,
     scorer: Scorer,
-    scores: Floats,
+    answers: Mapping[str, NDArray[Any]],
     rows: list[bytes],
     features: Sequence[Feature],
     settings: Settings,
-    point: OperatingPoint | None,
 ) -> None:
-    """Write golden rows with the answers of Transform and Keras in process, `scores`, not those of the export."""
-    positive = settings.data.positive_index if point else None
-    if point:
-        scores = np.stack([scores[:, 0] if i == positive else 1 - scores[:, 0] for i in (0, 1)], axis=1)
-    scores = scores.astype(np.float32)
-    chosen = decide(scores, point.threshold if point else None, positive)
-    classes = np.asarray(settings.data.classes)
+    """Write golden rows with the answers of Transform and Keras in process, not those of the export."""
     inputs = inputs_of(rows, features, scorer.has_packed, scorer.examples_input)
-    Golden(inputs, scores.tolist(), classes[chosen].tolist()).write(folder)
+    Golden(inputs, {name: values.tolist() for name, values in answers.items()}).write(folder)
     write_warmup(folder, settings.name, inputs, scorer.input_types())
 
 
@@ -297,7 +255,7 @@ def inputs(settings: Settings, schema_path: str, transform_output: Any) -> tuple
     known = transform_output.raw_feature_spec()
     features = tuple(f for f in model_features(read_schema(Path(schema_path)), settings) if f.name in known)
     batch = BATCH_PICTURES if settings.data.is_images else READ_BATCH
-    return features, SplitReader(transform_output, settings.data.label, settings.data.classes, batch)
+    return features, SplitReader(transform_output, settings.data.label, task_of(settings.data), batch)
 
 
 def matching(patterns: Sequence[str]) -> list[str]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from common.errors import ConfigError, DataError
 from common.files import write_text
@@ -19,7 +20,7 @@ from common.text import NULL_TEXTS, nearest
 from config.load import CONFIG_NAME, load_settings
 from config.onboard.guesses import choose_objective, deals_rows, why_ignored
 from config.onboard.hints import look_out
-from config.onboard.labels import choose_positive, read_labels, shortened
+from config.onboard.labels import choose_positive, is_quantity, read_labels, read_numbers, shortened
 from config.onboard.numbers import guess_writing, look_at_all, spellings, with_odd_texts
 from config.onboard.profile import Column, RawTable, Role, look, read_table
 from config.onboard.result import SCHEMA_NAME, OnboardResult
@@ -33,6 +34,7 @@ LEAST_GROUPS = 5
 class Wishes:
     """What the person said beside the label. `roles`: what columns are to be taken for."""
 
+    task: Literal["classification", "regression"] | None = None
     positive: str | None = None
     roles: Mapping[str, Role] = field(default_factory=dict)
     group_by: str | None = None
@@ -52,7 +54,7 @@ def onboard(
     out: Path = Path("config"),
     force: bool = False,
 ) -> OnboardResult:
-    """Write `<out>/<name>/pipeline.yaml` and `schema.pbtxt` for a table with a class label. `data` may be a URL.
+    """Write `<out>/<name>/pipeline.yaml` and `schema.pbtxt` for a table with a label. `data` may be a URL.
 
     Raises DataError if the file cannot be learned from, ConfigError if a wish does not fit it.
     """
@@ -73,13 +75,16 @@ def onboard(
 
 
 def _described(raw: RawTable, folder: Path, label: str, wishes: Wishes) -> OnboardResult:
-    labels = read_labels(raw, label, wishes.classes, wishes.label_map)
-    positive, why_positive = choose_positive(labels.classes, wishes.positive)
     names = [column for column in raw.table.column_names if column != label]
-    writing = guess_writing(raw, names, Cleaning())
+    number = _number(raw, label, wishes)
+    writing = guess_writing(raw, [*names, label] if number else names, Cleaning())
     columns = look_at_all(raw, names, writing.cleaning, wishes.roles)
+    number = number and look(label, raw.table[label], writing.cleaning)
+    labels = read_numbers(raw, number) if number else read_labels(raw, label, wishes.classes, wishes.label_map)
+    positive, why_positive = choose_positive(labels.classes, wishes.positive)
     # what means missing among numbers does so in all columns: they are looked at again
-    nulls = with_odd_texts(raw, [*columns.values()], writing.cleaning, labels.classes, wishes.nulls)
+    numbers = [*columns.values(), *([number] if number else [])]
+    nulls = with_odd_texts(raw, numbers, writing.cleaning, labels.classes, wishes.nulls)
     columns = look_at_all(raw, names, nulls.cleaning, wishes.roles)
     ignored = _ignored(raw, columns, wishes)
     features = [column for column in columns.values() if column.name not in (*ignored, wishes.group_by, wishes.time)]
@@ -115,6 +120,21 @@ def _described(raw: RawTable, folder: Path, label: str, wishes: Wishes) -> Onboa
         {name for name, role in roles.items() if role == "text"},
         look_out(raw, features, spelt.cleaning, roles),
     )
+
+
+def _number(raw: RawTable, label: str, wishes: Wishes) -> Column | None:
+    """Return what the label holds if it is a number to predict. Raises ConfigError if what was said is for classes."""
+    column = look(label, raw.table[label], guess_writing(raw, [label], Cleaning()).cleaning)
+    if wishes.task != "regression" and (wishes.task or not is_quantity(column)):
+        return None
+    said = {"--positive": wishes.positive, "--class": wishes.classes, "--map-label": wishes.label_map}
+    if options := [option for option, value in {**said, "--objective": wishes.objective}.items() if value]:
+        raise ConfigError(
+            f"{options[0]} is for classes, and {label!r} holds numbers to predict",
+            got=f"{column.distinct} distinct numbers",
+            fix="leave it out, or say --task classification",
+        )
+    return column
 
 
 def _ignored(raw: RawTable, columns: Mapping[str, Column], wishes: Wishes) -> dict[str, str]:

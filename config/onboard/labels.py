@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from common.errors import ConfigError, DataError
 from common.text import NULL_TEXTS, nearest
-from config.onboard.profile import RawTable
+from config.onboard.profile import Column, RawTable
 
 LEAST_ROWS_OF_CLASS = 5
 MOST_CLASSES = 50
+LEAST_QUANTITIES = 10  # so many numbers with fractions, and more, are rather amounts than codes
 NA_SHARE = 0.1  # from here on, NA is rather the name of a class than a gap
 OTHER = "other"
 POSITIVE_WORDS = frozenset(
@@ -32,6 +33,34 @@ class Labels:
     unlabelled: int
     merged_into: str | None
     notes: Mapping[str, Sequence[str]]  # sentences by setting
+    number: Column | None = None  # what the label holds where it is a number
+
+
+def is_quantity(column: Column) -> bool:
+    """Return whether a label is rather a number to predict than a code of classes."""
+    if column.type == "text":
+        return False
+    return column.distinct > MOST_CLASSES or (not column.is_whole and column.distinct > LEAST_QUANTITIES)
+
+
+def read_numbers(raw: RawTable, column: Column) -> Labels:
+    """Return what is to be learned of a label that is a number. Raises DataError if it cannot be learned."""
+    if column.type == "text":
+        odd = ", ".join(f"{text!r} ({raw.place(column.name, text)})" for text, _ in column.strange[:3])
+        raise DataError(
+            f"{raw.path}: {column.name!r} does not hold numbers",
+            got=odd or next((repr(text) for text in raw.counts(column.name) if text.strip()), "nothing"),
+            wanted="a number in every row",
+            fix="correct them, or leave the cell empty: those rows are left out",
+        )
+    if column.distinct < 2:
+        raise DataError(f"{raw.path}: every row has the same number in {column.name!r}", wanted="numbers to tell apart")
+    notes: dict[str, list[str]] = {
+        "data.task": [f"{column.distinct} numbers from {column.minimum:g} to {column.maximum:g}."]
+    }
+    if column.missing:
+        notes["data.drop_unlabelled"] = [f"{column.missing} rows hold no number for {column.name!r}: left out."]
+    return Labels({}, {}, column.missing, None, notes, column)
 
 
 def read_labels(raw: RawTable, label: str, given: Collection[str], given_map: Mapping[str, str]) -> Labels:
@@ -53,7 +82,7 @@ def read_labels(raw: RawTable, label: str, given: Collection[str], given_map: Ma
         shown = " or ".join(repr(text) if text else "nothing" for text in marks)
         place = min((raw.place(label, text) for text in raw.counts(label) if text.strip() in marks), key=len)
         notes["data.drop_unlabelled"] = [f"{unlabelled} rows hold {shown} for {label!r} ({place}): they are left out."]
-    _check_kind(raw, label, counts)
+    _check_count(raw, label, counts)
     if spelt := {**_number_forms(counts), **_spellings(counts)}:
         told = ", ".join(f"{old!r} ({counts[old]} rows) as {new!r}" for old, new in spelt.items())
         notes.setdefault("data.label_map", []).append(f"Taken for the same class: {told}.")
@@ -108,24 +137,14 @@ def _refuse_doubtful_na(raw: RawTable, label: str, counts: Mapping[str, int]) ->
     )
 
 
-def _check_kind(raw: RawTable, label: str, counts: Mapping[str, int]) -> None:
-    """Refuse quantities, and more classes than anybody tells apart."""
-    numbers = [_number(text) for text in counts]
-    is_numeric = None not in numbers
-    has_fractions = is_numeric and any(number != int(number) for number in numbers if number is not None)
-    if is_numeric and (len(counts) > MOST_CLASSES or (has_fractions and len(counts) > 10)):
-        raise DataError(
-            f"{raw.path}: {label!r} looks like a quantity; predicting those (regression) is not supported",
-            got=f"{len(counts)} distinct numbers",
-            wanted="classes",
-            fix="make classes of it (low, middle, high), or name another --label",
-        )
+def _check_count(raw: RawTable, label: str, counts: Mapping[str, int]) -> None:
+    """Refuse more classes than anybody tells apart."""
     if len(counts) > MOST_CLASSES:
         raise DataError(
             f"{raw.path}: {label!r} has too many classes",
             got=len(counts),
             wanted=f"at most {MOST_CLASSES}",
-            fix="merge rare ones (--map-label OLD=NEW), or name another --label",
+            fix="merge rare ones (--map-label OLD=NEW), name another --label, or say --task regression of numbers",
         )
 
 

@@ -21,6 +21,7 @@ from config.onboard.profile import FEW_VALUES, Column, RawTable
 from config.reference import flow, pipeline_text, schema_text
 
 SCHEMA_NAME = "schema.pbtxt"
+REGRESSION_DROPOUT = 0.1  # noise that dropout leaves in a prediction stays in it: no threshold takes it out
 FEW_CODES = range(3, 11)
 TYPES = {"int": schema_pb2.INT, "float": schema_pb2.FLOAT, "text": schema_pb2.BYTES}
 
@@ -76,7 +77,8 @@ class OnboardResult:
     def __str__(self) -> str:
         """Return a summary for the screen: files, what was guessed and why, what to do next."""
         notes, classes = self.notes(), ", ".join(f"{text} {count}" for text, count in self.classes.items())
-        lines = [f"{self.rows} rows, {len(self.columns)} features, classes: {classes}"]
+        predicted = f"classes: {classes}" if self.classes else f"a number to predict: {notes['data.task'][0]}"
+        lines = [f"{self.rows} rows, {len(self.columns)} features, {predicted}"]
         lines += [f"{key}: {self._short(key, value)}" for key, value in self._cleaned().items()]
         lines += [f"positive class: {self.positive}. {notes['data.positive'][0]}"] if self.positive else []
         lines += [self._dealing_note()] if self._dealing_note() else []
@@ -91,15 +93,13 @@ class OnboardResult:
             **self._source(),
             **({"format": "parquet"} if self.raw.format == "parquet" else {}),
             "label": self.label,
-            "classes": list(self.classes),
+            **({"classes": list(self.classes)} if self.classes else {"task": "regression"}),
         }
         data |= {"positive": self.positive} if self.positive is not None else {}
         data |= {"ignore": self.ignored} if self.ignored else {}
         data |= {"delimiter": self.raw.delimiter} if self.raw.delimiter != "," else {}
         data |= {key.removeprefix("data."): value for key, value in self._cleaned().items()}
         train, eval_, test = split_weights(self.rows)
-        metrics = ["auc", "precision", "recall"]
-        metrics += ["binary_accuracy", "example_count"] if self.positive is not None else ["accuracy", "example_count"]
         values = {
             "name": self.name,
             "title": _title(self.name),
@@ -110,18 +110,28 @@ class OnboardResult:
             "split": {"train": train, "eval": eval_, "test": test} | self._dealing(),
             "categorical": list(self.codes),
             **({"dates": dict(self.dates)} if self.dates else {}),
-            "model": {"hidden_units": [256, 128, 64, 32], "dropout": 0.3, **training(self.rows * train // 100)},
+            "model": {"hidden_units": [256, 128, 64, 32], **self._recipe(train)},
             **({"operating_point": {"objective": self.objective[0]}} if self.objective else {}),
-            "evaluation": {"metrics": metrics, "when_plain_is_better": "refuse"},
+            "evaluation": {"metrics": self._metrics(), "when_plain_is_better": "refuse"},
             "features": {column: _display(column) for column in self.features},
         }
+        kind = f"{len(self.classes)} classes" if self.classes else "a number to predict"
         head = (
             f"Written by `local_runner.py init` from {self.raw.path.name}: {self.rows} rows, "
-            f"{len(self.columns)} features, {len(self.classes)} classes.\n"
+            f"{len(self.columns)} features, {kind}.\n"
             "The brackets say what may stand there and what the default is. Keys not listed here have defaults: "
             "docs/configuration.md."
         )
         return pipeline_text(head, values, self.notes())
+
+    def _metrics(self) -> list[str]:
+        if not self.classes:
+            return ["rmse", "mae", "r2", "example_count"]
+        accuracy = "accuracy" if self.positive is None else "binary_accuracy"
+        return ["auc", "precision", "recall", accuracy, "example_count"]
+
+    def _recipe(self, train: int) -> dict[str, Any]:
+        return {"dropout": 0.3 if self.classes else REGRESSION_DROPOUT, **training(self.rows * train // 100)}
 
     def _source(self) -> dict[str, str]:
         if self.raw.url and self.raw.sha256:
@@ -151,7 +161,7 @@ class OnboardResult:
     def notes(self) -> dict[str, Sequence[str]]:
         shares = ", ".join(f"{text} {count} ({count / self.rows:.1%})" for text, count in self.classes.items())
         notes: dict[str, Sequence[str]] = {
-            "data.classes": [f"Rows: {shares}."],
+            "data.classes": [f"Rows: {shares}."] if shares else [],
             "data.positive": [self.why_positive] if self.positive is not None else [],
             "data.ignore": ["Take a column out of this list if the guess is wrong, and describe it in the schema."]
             if self.ignored
@@ -195,8 +205,9 @@ class OnboardResult:
             f"The contract for the data of {self.name}. Observed ranges stand in comments: make a domain of "
             "those\nthat must never be left (float_domain { min: 0 }), and rows outside stop at the data gate."
         )
-        label = schema_pb2.Feature(name=self.label, type=schema_pb2.BYTES)
-        label.string_domain.name, label.string_domain.value[:] = self.label, list(self.classes)
+        label = schema_pb2.Feature(name=self.label, type=schema_pb2.BYTES if self.classes else schema_pb2.FLOAT)
+        if self.classes:
+            label.string_domain.name, label.string_domain.value[:] = self.label, list(self.classes)
         described = [(_required(label), "What is predicted.")]
         if self.groups:
             group = _required(schema_pb2.Feature(name=self.groups.name, type=schema_pb2.BYTES))
@@ -245,6 +256,8 @@ def _required(feature: schema_pb2.Feature) -> schema_pb2.Feature:
 
 def _split_note(rows: int, classes: Mapping[str, int]) -> str:
     test = rows * split_weights(rows)[2] / 100
+    if not classes:
+        return f"About {test:.0f} rows are for the test: rows are dealt out by a hash, so the number varies a little."
     rarest = min(classes, key=lambda text: classes[text])
     return (
         f"About {test:.0f} rows are for the test, some {classes[rarest] * test / rows:.0f} of them of the rarest "

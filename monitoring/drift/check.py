@@ -18,6 +18,7 @@ LEAST_ROWS = 100
 MOST_DISTANCE = 0.15  # Wasserstein, in standard deviations
 MOST_VARIATION = 0.1  # total, of categories
 MOST_SHARE = 0.05  # by which the share of missing, unknown or outlying values may differ
+LIMITS = {"W1/σ": MOST_DISTANCE, "total variation": MOST_VARIATION, "share": MOST_SHARE}
 
 
 def check(reference: DriftReference, window: Window) -> tuple[Measurement, ...]:
@@ -37,6 +38,7 @@ def _measured(reference: DriftReference, window: Window) -> Iterator[Measurement
         yield from _of_category(INPUT + name, categories, window.categories[INPUT + name], window.rows)
     if reference.scores and reference.scores.score.rows:
         yield from _distribution(reference.scores.score, window.numbers[SCORE], SCORE)
+    if reference.scores and reference.scores.confusion:
         yield from _decisions(reference.scores, window.categories[LABEL])
         yield from _errors(reference.scores, window.labelled)
 
@@ -90,9 +92,10 @@ def _distribution(reference: Numbers, window: Numeric, column: str) -> Iterator[
     details = {
         "ks": difference.ks,
         "jensen_shannon": measures.jensen_shannon(*measures.binned(reference, window.values)),
-        "training_median": measures.median(reference),
-        "median": float(window.values[len(window.values) // 2]),
     }
+    for share, name in measures.QUANTILES.items():
+        details[f"training_{name}"] = measures.quantile(reference, share)
+        details[name] = float(window.values[int(share * len(window.values))])
     if reference.sigma > 0:
         size, measure, limit = difference.wasserstein / reference.sigma, "W1/σ", MOST_DISTANCE
     else:  # a constant: how many rows are something else

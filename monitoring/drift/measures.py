@@ -20,6 +20,7 @@ from serving.repository.drift_reference import Categories, Numbers
 LEAST_EXPECTED = 5.0  # rows in a cell, for the chi-squared approximation
 CONFIDENCE = 0.95
 WEAKEST = 0.1  # singular value of a confusion matrix that can be turned round
+QUANTILES = {0.05: "quantile_5", 0.5: "median", 0.95: "quantile_95"}
 BINS = 20  # of equal width over the training range, and one beyond each end
 Shares = NDArray[np.float64]
 
@@ -101,9 +102,9 @@ def compare_shares(count: int, rows: int, trained: int, trained_rows: int, *, on
     return min(1.0, more) if only_more else min(1.0, 2 * more, 2 * float(stats.binom.cdf(count, marked, share)))
 
 
-def share_bounds(count: int, rows: int) -> tuple[float, float]:
-    """Return between what a share lies with 95 % confidence (Clopper and Pearson 1934)."""
-    bounds = stats.binomtest(count, rows).proportion_ci(CONFIDENCE)
+def share_bounds(count: int, rows: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Return between what a share lies with this confidence (Clopper and Pearson 1934)."""
+    bounds = stats.binomtest(count, rows).proportion_ci(confidence)
     return float(bounds.low), float(bounds.high)
 
 
@@ -177,6 +178,6 @@ def _side_by_side(reference: Categories, counts: Mapping[str, int]) -> tuple[Sha
     return np.array([*trained, *([0] * len(new))], float), np.array([*window, *(counts[v] for v in new)], float)
 
 
-def median(reference: Numbers) -> float:
-    """Return the middle of the training values, to the width of an edge."""
-    return reference.edges[int(np.searchsorted(reference.up_to, reference.present / 2))]
+def quantile(reference: Numbers, share: float) -> float:
+    """Return the training value below which a share of them lies, to the width of an edge."""
+    return reference.edges[int(np.searchsorted(reference.up_to, reference.present * share))]

@@ -7,6 +7,7 @@ whoever watches for months is not woken by the one clean window in some hundred 
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ ALARM_WINDOWS, OF_WINDOWS = 2, 3
 MOST_KEPT = 500  # measurements of a window, so that a month of a wide table is a file that a page can read
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 SETTLED = timedelta(minutes=1)  # by then the log holds what was predicted
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,15 @@ def spans(start: datetime, end: datetime, length: timedelta) -> Iterator[Span]:
     while moment < end:
         yield Span(max(moment, start), min(moment + length, end))
         moment += length
+
+
+def latest_report(var: Path, model: str) -> DriftReport | None:
+    """Return what was kept of a model, for `examine` to go on from; None if it cannot be read: it is made anew then."""
+    try:
+        return DriftReport.latest(var, model)
+    except DataError as error:
+        log.warning("%s", error)
+        return None
 
 
 def examine(
@@ -145,8 +156,12 @@ def _checked(
 
 
 def _worth_keeping(measurements: Sequence[Measurement]) -> tuple[Measurement, ...]:
-    """Return all, or of a wide table the findings and what is closest to being one."""
-    nearest = sorted(measurements, key=lambda each: (not each.is_finding, -each.size / each.limit))[:MOST_KEPT]
+    """Return all, or of a wide table the errors, the findings and what is closest to being one."""
+
+    def rank(each: Measurement) -> tuple[bool, bool, float]:
+        return each.kind != "errors", not each.is_finding, -each.size / each.limit
+
+    nearest = sorted(measurements, key=rank)[:MOST_KEPT]
     kept = {(each.column, each.kind) for each in nearest}
     return tuple(each for each in measurements if (each.column, each.kind) in kept)
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from common.errors import DataError, GateRefused, VouchError
 from serving.client.errors import InvalidRequest, ModelNotFound
@@ -108,10 +105,10 @@ def replay_golden(client: ModelClient, base: Path, version: int) -> None:
             answer = client.predict(base.name, rows, VersionSpec(version=version), signature=signature)
         except (InvalidRequest, ModelNotFound) as error:
             raise _refused(base, version, f"it does not answer its golden rows by {signature}", error.got) from None
-        off = _largest_difference(answer.get("probabilities"), golden.probabilities)
+        off = golden.largest_difference(answer)
         if not off <= TOLERANCE:
             raise _refused(base, version, f"its answers by {signature} are wrong", f"off by {off:.1e}")
-        if answer.get("label") != golden.labels:
+        if golden.wrong_texts(answer):
             raise _refused(base, version, f"its answers by {signature} are wrong", "other labels")
 
 
@@ -121,13 +118,6 @@ def read_golden(base: Path, version: int) -> Golden:
         return Golden.read(base / str(version))
     except DataError as error:
         raise _refused(base, version, "it carries no golden rows", error.got) from None
-
-
-def _largest_difference(got: Any, wanted: Any) -> float:
-    got, wanted = np.asarray(got, dtype=object), np.asarray(wanted)
-    if got.shape != wanted.shape:
-        return float("inf")
-    return float(np.abs(got.astype(float) - wanted).max(initial=0.0))
 
 
 def _refused(base: Path, version: int, why: str, got: object) -> GateRefused:

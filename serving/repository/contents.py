@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from google.protobuf.message import DecodeError
 from pydantic import ConfigDict, TypeAdapter
 from tensorflow_metadata.proto.v0 import statistics_pb2
@@ -29,8 +32,7 @@ class Golden:
     __pydantic_config__ = ConfigDict(strict=True)
 
     inputs: Inputs
-    probabilities: list[list[float]]
-    labels: list[str]
+    outputs: dict[str, list[Any]]  # output: the answer to each row
 
     def write(self, folder: Path) -> None:
         """Write a version's golden rows. Missing numbers stand as NaN, which TF Serving's JSON allows."""
@@ -40,12 +42,51 @@ class Golden:
     def read(folder: Path) -> Golden:
         path = folder / GOLDEN
         try:
-            return _adapter().validate_json(path.read_bytes())
-        except (OSError, ValueError) as error:
+            values = json.loads(path.read_bytes())
+            if "probabilities" in values:  # as earlier releases wrote them
+                values["outputs"] = {"probabilities": values.pop("probabilities"), "label": values.pop("labels")}
+            return _adapter().validate_json(json.dumps(values))
+        except (OSError, ValueError, TypeError, KeyError) as error:
             raise DataError(f"no golden rows in {path}", got=error, fix="push the model again") from None
+
+    def largest_difference(self, answers: Mapping[str, Any]) -> float:
+        """Return how far numbers are from the wanted ones at most; of an output beyond 1 as a share of its largest.
+
+        Infinite where an output is not there, is of another shape, or is no number.
+        """
+        return max(
+            (_difference(answers.get(name), wanted) for name, wanted in self._outputs(is_text=False)), default=0.0
+        )
+
+    def wrong_texts(self, answers: Mapping[str, Any]) -> int:
+        """Return how many texts are others than the wanted ones."""
+        wrong = 0
+        for name, wanted in self._outputs(is_text=True):
+            got = [_text(value) for value in answers.get(name, ())]
+            wrong += sum(a != b for a, b in zip_longest(got, wanted))
+        return wrong
+
+    def _outputs(self, *, is_text: bool) -> Iterator[tuple[str, list[Any]]]:
+        for name, values in self.outputs.items():
+            if all(isinstance(value, str) for value in values) == is_text:
+                yield name, values
 
     def columns(self, signature: str) -> dict[str, list[Any]]:
         return {name: plain(values) for name, values in self.inputs[signature].items()}
+
+
+def _difference(got: Any, wanted: list[Any]) -> float:
+    try:
+        numbers, expected = np.asarray(got, np.float64), np.asarray(wanted, np.float64)
+    except (TypeError, ValueError):
+        return math.inf
+    if numbers.shape != expected.shape or not np.isfinite(numbers).all():
+        return math.inf
+    return float(np.abs(numbers - expected).max(initial=0.0) / np.abs(expected).max(initial=1.0))
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def plain(values: list[Any]) -> list[Any]:

@@ -120,6 +120,11 @@ class Scores:
         rows = (dict(zip(class_names, row, strict=True)) for row in table.tolist())
         return Scores(Numbers.of(score), dict(zip(class_names, rows, strict=True)))
 
+    @staticmethod
+    def of_numbers(predicted: NDArray[Any]) -> Scores:
+        """Summarize `[rows]` predicted numbers, of which there is no class."""
+        return Scores(Numbers.of(predicted), {})
+
     def text(self) -> str:
         return json.dumps(asdict(self), ensure_ascii=False) + "\n"
 

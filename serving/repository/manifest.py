@@ -31,6 +31,9 @@ METRIC_TITLES = {
     "binary_accuracy": "Accuracy",
     "log_loss": "Log loss",
     "brier": "Brier score",
+    "rmse": "RMSE",
+    "mae": "MAE",
+    "r2": "R²",
     "calibration_error": "Calibration error",  # in manifests of earlier releases
 }
 STAGING = ".incoming-"  # no number, so no model server takes it for a version

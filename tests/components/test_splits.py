@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from components.tasks.classification import Classification
 from config.schema import Feature
 
 pytestmark = pytest.mark.slow  # importing TensorFlow takes seconds
@@ -42,7 +43,7 @@ def tables(tmp_path: Path) -> Any:
         for row in ROWS:
             features = tf.train.Features(feature={key: feature(value) for key, value in row.items()})
             writer.write(tf.train.Example(features=features).SerializeToString())
-    return SplitTables(tmp_path, FEATURES, "y", ("B", "M"))
+    return SplitTables(tmp_path, FEATURES, "y", Classification(("B", "M"), 1))
 
 
 def test_values_come_back_and_missing_ones_are_told_apart(tables: Any) -> None:
@@ -50,16 +51,16 @@ def test_values_come_back_and_missing_ones_are_told_apart(tables: Any) -> None:
     np.testing.assert_array_equal(read.numbers, [[41, 1.5], [np.nan, 2.5], [-3, np.nan]])
     assert read.texts[:, 0].tolist() == ["blue", "grün", ""]
     assert read.texts[0, 1] == "7"
-    assert read.classes.tolist() == [0, 1, 1]
+    assert read.targets.tolist() == [0, 1, 1]
 
 
 def test_large_split_is_thinned_evenly(tables: Any) -> None:
-    assert tables.read("train", rows=3, most=2).classes.tolist() == [0, 1]  # every second row
+    assert tables.read("train", rows=3, most=2).targets.tolist() == [0, 1]  # every second row
 
 
 def test_split_without_files_has_no_rows(tables: Any) -> None:
     read = tables.read("test", rows=0, most=10)
-    assert (read.numbers.shape, read.texts.shape, read.classes.shape) == ((0, 2), (0, 2), (0,))
+    assert (read.numbers.shape, read.texts.shape, read.targets.shape) == ((0, 2), (0, 2), (0,))
 
 
 def test_a_few_rows_are_spread_over_the_split(pipeline_run: Any) -> None:

@@ -166,7 +166,7 @@ def test_a_section_whose_keys_are_commented_out_is_the_default(file: Path) -> No
         pytest.param(
             "[no, yes]",
             "[yes]",
-            ["pipeline.yaml:5: data.classes: should have at least 2 items, got [yes]"],
+            ["pipeline.yaml:5: data.classes: name at least two, or say task: regression if the label is a number"],
             id="one class",
         ),
         pytest.param(

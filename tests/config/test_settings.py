@@ -44,7 +44,7 @@ def test_an_unknown_key_is_refused_even_when_empty() -> None:
     ("changes", "message"),
     [
         pytest.param({"data": {"classes": ["a", "a"]}}, "classes: must be distinct", id="class twice"),
-        pytest.param({"data": {"classes": ["a"]}}, "at least 2 items", id="one class"),
+        pytest.param({"data": {"classes": ["a"]}}, "classes: name at least two", id="one class"),
         pytest.param({"data": {"positive": "c"}}, "positive: should be one of the classes a, b, got c", id="positive"),
         pytest.param({"data": {"classes": ["a", "b", "c"], "positive": "a"}}, "for two classes only", id="three"),
         pytest.param({"data": {"ignore": ["y"]}}, "ignore: the label", id="label ignored"),

@@ -211,6 +211,7 @@ def test_the_configuration_for_this_machine_is_the_shipped_one_with_other_places
     assert {job["job_name"]: job["static_configs"][0]["targets"] for job in prometheus["scrape_configs"]} == {
         "model-server": ["127.0.0.1:8501"],
         "webapp": ["127.0.0.1:8080"],
+        "watch": ["127.0.0.1:8091"],
         "prometheus": ["127.0.0.1:1"],
         "alertmanager": ["127.0.0.1:2"],
     }

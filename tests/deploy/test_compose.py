@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from monitoring.watch.server import Access
 from serving.client.types import Addresses
 from tests.support.paths import ROOT
 from tests.support.programs import skip_without
@@ -48,12 +49,12 @@ def test_ports_are_published_on_loopback_only(name: str) -> None:
     assert all(re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port) for port in SERVICES[name].get("ports", []))
 
 
-def test_the_model_server_is_reached_by_the_web_app_and_prometheus_only() -> None:
+def test_the_model_server_is_reached_by_the_web_app_the_watcher_and_prometheus_only() -> None:
     assert "ports" not in SERVICES["model-server"]
     assert SERVICES["model-server"]["networks"] == ["serving"]
     assert COMPOSE["networks"]["serving"]["internal"] is True
     others = {name for name, service in SERVICES.items() if "serving" in service["networks"]} - {"model-server"}
-    assert others == {"webapp", "prometheus"}
+    assert others == {"webapp", "watch", "prometheus"}
 
 
 def test_the_web_app_is_told_where_the_model_server_is_and_what_it_knows() -> None:
@@ -71,6 +72,20 @@ def test_the_web_app_is_told_where_the_model_server_is_and_what_it_knows() -> No
 def test_only_the_network_that_nothing_outside_comes_by_may_read_the_metrics() -> None:
     [subnet] = COMPOSE["networks"]["serving"]["ipam"]["config"]
     assert webapp_settings()["VOUCH_METRICS_NETWORKS"] == subnet["subnet"]
+
+
+def test_the_watcher_sees_what_the_web_app_writes_and_tells_it_to_prometheus_alone() -> None:
+    watch, webapp = SERVICES["watch"], SERVICES["webapp"]
+    for key in ("volumes", "user"):
+        assert watch[key] == webapp[key]
+    for name in ("VOUCH_VAR", "VOUCH_DATABASE_URL", "VOUCH_MODEL_SERVER_GRPC"):
+        assert watch["environment"][name] == webapp["environment"][name]
+    [subnet] = COMPOSE["networks"]["serving"]["ipam"]["config"]
+    access = Access.read(watch["environment"])
+    assert [access.allows(address, "") for address in (subnet["subnet"].replace(".0/24", ".9"), "10.0.0.1")] == [
+        True,
+        False,
+    ]
 
 
 def test_the_web_app_can_be_told_of_a_proxy_before_it() -> None:

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from prometheus_client.samples import Sample
 
+from monitoring.watch.metrics import FAMILIES
 from serving.server.core.metrics import CounterCell, HistogramCell, Metric, Registry, ServingMetrics
 from tests.support.paths import ROOT
 from tests.support.programs import program
@@ -87,9 +88,12 @@ def test_only_metrics_and_labels_that_the_model_server_has_are_asked_for(express
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
-def test_only_metrics_that_the_web_app_has_are_asked_for(expression: str) -> None:
-    known = {sample.name for family in Metrics().registry.collect() for sample in _possible(family)}
-    assert set(re.findall(r"vouch_\w+", expression)) <= known
+def test_only_metrics_and_labels_that_web_app_and_watcher_have_are_asked_for(expression: str) -> None:
+    web = {sample.name for family in Metrics().registry.collect() for sample in _possible(family)}
+    assert set(re.findall(r"vouch_\w+", expression)) <= web | {f"vouch_{name}" for name in FAMILIES}
+    for name, labels in re.findall(r"vouch_(\w+)\{([^}]*)\}", expression):
+        if name in FAMILIES:
+            assert set(re.findall(r"(\w+)(?:=|!=|=~|!~)\"", labels)) <= set(FAMILIES[name][1]) | {"instance"}
 
 
 def _possible(family: Any) -> Iterator[Any]:
@@ -103,7 +107,9 @@ def test_prometheus_finds_the_services_and_the_metrics() -> None:
     targets = {
         job["job_name"]: job["static_configs"][0]["targets"][0].partition(":")[0] for job in config["scrape_configs"]
     }
-    assert targets == {name: name for name in ("model-server", "webapp", "alertmanager")} | {"prometheus": "localhost"}
+    assert targets == {name: name for name in ("model-server", "webapp", "watch", "alertmanager")} | {
+        "prometheus": "localhost"
+    }
     assert set(targets) <= set(SERVICES)
     path = config["scrape_configs"][0]["metrics_path"]
     assert f'path: "{path}"' in (ROOT / "config" / "prometheus.config").read_text(encoding="utf-8")

@@ -88,8 +88,18 @@ def test_systemd_runs_the_web_app_on_the_same_models_and_keeps_its_secret() -> N
     assert read_settings({**given, "PORT": variables["PORT"]}).auth
 
 
+def test_systemd_runs_the_watcher_where_the_web_app_writes() -> None:
+    watch, webapp = ((DEPLOY / "systemd" / f"vouch-{name}.service").read_text("utf-8") for name in ("watch", "webapp"))
+    for line in ("User=vouch", "ReadWritePaths=/opt/vouch/var", "WorkingDirectory=/opt/vouch"):
+        assert f"\n{line}\n" in watch
+        assert f"\n{line}\n" in webapp
+    assert "VOUCH_VAR=/opt/vouch/var" in watch
+    assert "-m monitoring watch" in watch
+    assert "Restart=always" in watch, "it ends itself where it is stuck"
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["vouch-model-server", "vouch-webapp"])
+@pytest.mark.parametrize("name", ["vouch-model-server", "vouch-webapp", "vouch-watch"])
 def test_systemd_itself_understands_the_unit(check_with: Callable[..., str], tmp_path: Path, name: str) -> None:
     unit = tmp_path / f"{name}.service"
     text = (DEPLOY / "systemd" / unit.name).read_text(encoding="utf-8")

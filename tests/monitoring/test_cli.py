@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from common.records.drift import DriftReport
 from monitoring.cli import main
-from tests.support.drift import Watched, floats, patients, reference_of
+from tests.support.drift import Watched, patients, reference_of
 from tests.support.paths import ROOT
 
 HEAVY = ("tensorflow", "tfx", "pandas", "numpy", "scipy", "duckdb", "jinja2", "pyarrow")
@@ -33,12 +33,7 @@ def drift(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["drift", "patients", *arguments])
 
 
-def predict(watched: Watched, *, days_ago: int, by: float = 0.0) -> None:
-    columns = patients(300, days_ago, pressure=lambda values, _: floats(values + by))
-    watched.predict(columns, NOW - timedelta(days=days_ago))
-
-
-@pytest.mark.parametrize("arguments", [[], ["drift"]], ids=["all", "drift"])
+@pytest.mark.parametrize("arguments", [[], ["drift"], ["watch"]], ids=["all", "drift", "watch"])
 def test_help_is_quick_for_it_imports_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys; from monitoring.cli import main\n"
@@ -53,7 +48,7 @@ def test_help_is_quick_for_it_imports_nothing_heavy(arguments: list[str]) -> Non
 
 def test_clean_days_end_with_0_and_are_kept_for_the_page(watched: Watched) -> None:
     for days_ago in (1, 2, 3):
-        predict(watched, days_ago=days_ago)
+        watched.predict_day(days_ago)
     done = drift()
     assert done.exit_code == 0, done.output
     assert done.stdout.count("300 rows, no findings") == 3
@@ -64,7 +59,7 @@ def test_clean_days_end_with_0_and_are_kept_for_the_page(watched: Watched) -> No
 
 def test_an_alarm_ends_with_6_and_names_column_size_and_limit(watched: Watched) -> None:
     for days_ago in (1, 2):
-        predict(watched, days_ago=days_ago, by=15)
+        watched.predict_day(days_ago, by=15)
     done = drift()
     assert done.exit_code == 6
     assert re.search(r"pressure +distribution +W1/σ [\d.]+ > 0.15", done.stdout)
@@ -72,14 +67,14 @@ def test_an_alarm_ends_with_6_and_names_column_size_and_limit(watched: Watched) 
 
 
 def test_findings_of_one_window_are_no_alarm(watched: Watched) -> None:
-    predict(watched, days_ago=1, by=15)
+    watched.predict_day(1, by=15)
     done = drift()
     assert done.exit_code == 0
     assert "pressure" in done.stdout
 
 
 def test_as_json_it_says_all_that_was_measured(watched: Watched) -> None:
-    predict(watched, days_ago=1, by=15)
+    watched.predict_day(1, by=15)
     said = json.loads(drift("--json").stdout)
     [window] = said["windows"]
     [pressure] = [m for m in window["measurements"] if (m["column"], m["kind"]) == ("input.pressure", "distribution")]
@@ -87,8 +82,17 @@ def test_as_json_it_says_all_that_was_measured(watched: Watched) -> None:
     assert pressure["numbers"]["median"] > pressure["numbers"]["training_median"] + 10
 
 
+def test_a_kept_outcome_that_cannot_be_read_is_written_anew(watched: Watched) -> None:
+    watched.predict_day(1)
+    path = watched.var / "monitoring" / "patients" / "drift.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("{")
+    assert drift().exit_code == 0
+    assert DriftReport.latest(watched.var, "patients")
+
+
 def test_a_period_of_its_own_is_not_kept(watched: Watched) -> None:
-    predict(watched, days_ago=2)
+    watched.predict_day(2)
     assert drift("--from", f"{NOW - timedelta(days=4):%Y-%m-%d}").exit_code == 0
     assert DriftReport.latest(watched.var, "patients") is None
 
@@ -125,7 +129,7 @@ def test_an_unknown_model_ends_with_3_and_the_models_there_are(watched: Watched)
 
 
 def test_the_report_is_one_file_with_each_column_drawn(watched: Watched, tmp_path: Path) -> None:
-    predict(watched, days_ago=1, by=15)
+    watched.predict_day(1, by=15)
     assert drift("--html", str(tmp_path / "out" / "drift.html")).exit_code == 0
     page = (tmp_path / "out" / "drift.html").read_text(encoding="utf-8")
     assert re.findall(r'(?:src|href)="(?!data:)', page) == []

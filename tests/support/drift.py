@@ -91,6 +91,13 @@ class Watched:
             ),
         )
 
+    def predict_day(self, days_ago: float, by: float = 0.0, version: int = 1) -> datetime:
+        """Have 300 rows answered some days ago, whose pressure has moved by so much; return when."""
+        at = datetime.now(timezone.utc) - timedelta(days=days_ago)
+        columns = patients(300, int(10 * days_ago), pressure=lambda values, _: floats(values + by))
+        self.predict(columns, at, version)
+        return at
+
     def label(self, at: datetime, labels: Mapping[int, str], version: int = 1, who: str = "ann") -> None:
         """Tell the true labels of rows predicted together at a time, by their number."""
         with open_database(self.var / "webapp.sqlite").writing() as connection:

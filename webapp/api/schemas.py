@@ -302,6 +302,7 @@ class Forgotten(Given):
     predictions: int = Field(ge=0, description="Rows.")
     labels: int = Field(ge=0)
     uploads: int = Field(ge=0)
+    images: int = Field(ge=0, description="Pictures that were kept.")
 
 
 class Feedback(Sent):

@@ -17,12 +17,14 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from common.errors import DataError, VouchError
-from common.records import labels, upkeep
+from common.records import image_labels, images, labels, upkeep
 from common.records.database import Database
 from common.records.files import INPUT, META, end_of, start_of
+from common.records.image_labels import ImageLabel
 from common.records.labels import Feedback, Key
 from common.records.reader import ALL, Filters, Reader
 from common.tables.columns import safe_texts
+from config.settings import IMAGE_BYTES
 from webapp.predict.log_writer import FLUSH_EVERY_S
 from webapp.services import Services
 
@@ -80,6 +82,7 @@ class Forgotten:
     predictions: int
     labels: int
     uploads: int
+    images: int
 
 
 FIRST = Page()
@@ -143,6 +146,8 @@ class History:
         with self._services.database.writing() as connection:
             self._services.accounts.audit.append_in(connection, who, "feedback", detail)
             labels.keep(connection, logged.model, logged.time, feedback)
+            if sha256 := logged.inputs.get(IMAGE_BYTES):
+                image_labels.tell(connection, logged.model, ImageLabel(sha256, who, label, feedback.time))
         return feedback
 
     def forget(self, model: str, reference: str, who: str) -> Forgotten:
@@ -155,13 +160,26 @@ class History:
         keys = Reader(base, Filters(reference=reference)).query("SELECT request_id, row FROM passing")
         if not (reference and keys):
             raise PredictionNotFound("nothing is kept under this reference", fix="write it as it was sent")
+        hashes = self._images_of(base, reference)
         with app_services.database.writing() as connection:
             gone = labels.forget(connection, model, keys)
+            image_labels.forget(connection, model, hashes)
             uploads = app_services.jobs.remove(connection, model, (request_id for request_id, _ in keys))
+            removed = images.remove(app_services.settings.collected / model, hashes)
             detail = f"{model}: {len(keys)} predictions, {gone} true labels, {uploads} uploads"
+            detail += f", {removed} pictures" if removed else ""
             app_services.accounts.audit.append_in(connection, who, "reference deleted", detail)
         upkeep.forget(base, reference)  # last: by the predictions the rest is found, should it fail half way
-        return Forgotten(len(keys), gone, uploads)
+        return Forgotten(len(keys), gone, uploads, removed)
+
+    def _images_of(self, base: Path, reference: str) -> set[str]:
+        """Return the pictures that were predicted under this reference and no other."""
+        reader = Reader(base)
+        if INPUT + IMAGE_BYTES not in reader.schema.names:
+            return set()
+        mine = f"""SELECT "{INPUT}{IMAGE_BYTES}" FROM passing GROUP BY ALL
+            HAVING bool_and(reference IS NOT DISTINCT FROM $reference)"""
+        return {sha256 for (sha256,) in reader.query(mine, {"reference": reference})}
 
     def _with_feedback(self, model: str, rows: list[Logged]) -> list[Logged]:
         with self._services.database.reading() as connection:

@@ -11,7 +11,7 @@ from common.errors import EnvironmentProblem
 from common.records import labels
 from common.records.database import Database
 
-HEAD = "0002"  # the last step that this code knows
+HEAD = "0003"  # the last step that this code knows
 
 
 def revision(connection: Connection) -> str:

@@ -15,15 +15,17 @@ from webapp.models.catalog import ModelVersion
 from webapp.services import services
 from webapp.types import RequestInfo, Role, Source
 
+LABELLING = "labelling.page"
 PAGES = (
     ("predict.page", "Predict", True),
     ("by_index.page", "By index", True),
     ("batch.page", "Batch", True),
+    (LABELLING, "Label", True),
     ("models.page", "Models", False),
     ("history.page", "History", True),
     ("monitoring.page", "Monitoring", False),
 )
-OF_ROWS = ("by_index.page", "batch.page")
+OF_ROWS: tuple[str, ...] = ("by_index.page", "batch.page")
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,9 @@ def is_partial() -> bool:
 def _navigation() -> list[Entry]:
     named = (request.view_args or {}).get("model")
     model = named if named in services().catalog.models() else opening_model()
-    missing = OF_ROWS if model and _reads_images(model) else ()
+    missing = OF_ROWS if model and _reads_images(model) else (LABELLING,)
+    if identity().role < Role.OPERATOR:
+        missing += (LABELLING,)
     return [
         Entry(str(title), url_for(endpoint, model=model) if is_per_model else url_for(endpoint), _is_here(endpoint))
         for endpoint, title, is_per_model in PAGES

@@ -93,7 +93,10 @@ def feedback(model: str) -> AnyResponse:
 def forget(model: str) -> AnyResponse:
     """Delete all that is kept under one reference."""
     gone = History(services()).forget(model, request.form.get("reference", ""), identity().name)
-    told = f"{gone.predictions} predictions, {gone.labels} true labels and {gone.uploads} uploads are deleted."
+    pictures = f" and {gone.images} pictures" if gone.images else ""
+    told = (
+        f"{gone.predictions} predictions, {gone.labels} true labels and {gone.uploads} uploads{pictures} are deleted."
+    )
     flash(told, "pass")
     return redirect(url_for(".page", model=model), 303)
 
@@ -104,7 +107,8 @@ def forget(model: str) -> AnyResponse:
 def forget_here(model: str, reference: str) -> None:
     """Delete what is kept under one reference: predictions, true labels, uploads that mention it."""
     gone = History(services()).forget(model, reference, who_at_the_machine())
-    click.echo(f"deleted: {gone.predictions} predictions, {gone.labels} true labels, {gone.uploads} uploads")
+    pictures = f", {gone.images} pictures" if gone.images else ""
+    click.echo(f"deleted: {gone.predictions} predictions, {gone.labels} true labels, {gone.uploads} uploads{pictures}")
 
 
 @blueprint.get("/history/<model>/export.csv")

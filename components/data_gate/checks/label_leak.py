@@ -2,7 +2,8 @@
 
 Each feature is scored by itself: balanced accuracy, five-fold cross-validated, of the majority label of each value and,
 for numbers, of a small decision tree. Exact and renamed copies of the label score 1. Missing counts as a value of its
-own; and the rows that have a value are also scored apart, for a leak that only some rows show.
+own; and the rows that have a value are also scored apart, for a leak that only some rows show. Of a label that is a
+number the classes are its tenths.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ SLACK = 0.01  # a fold's tree may do a little better on its fifth than any tree 
 UNUSUAL = 0.97  # from here on a feature is told of, though it be no leak
 UNUSUAL_OF_FEW, FEW_ROWS = 0.9, 100  # looked into from here on where a class has so few rows
 CONFIDENCE = 0.95
+TENTHS = 10  # a label that is a number is told by these
 Codes = NDArray[np.int64]
 
 
@@ -34,6 +36,8 @@ def label_leaks(sample: Mapping[str, Any], label: str, threshold: float, seed: i
     if label not in sample:
         return []
     labels = encode(sample[label])
+    if pa.types.is_floating(sample[label].type):
+        labels = tenths(labels)
     random = np.random.default_rng(seed)
     kept = _usable(labels, random)
     labels = np.unique(labels[kept], return_inverse=True)[1].astype(np.int64)
@@ -55,6 +59,15 @@ def label_leaks(sample: Mapping[str, Any], label: str, threshold: float, seed: i
         elif score >= UNUSUAL or most >= threshold:
             findings.append(_possible_leak(name, label, score, most, len(rows)))
     return findings
+
+
+def tenths(ranks: Codes) -> Codes:
+    """Return to which tenth of the rows each rank of a number belongs; equal numbers go together, missing stays -1."""
+    known = ranks[ranks >= 0]
+    counts = np.bincount(known) if len(known) else np.zeros(1, np.int64)
+    middles = np.cumsum(counts) - counts / 2
+    of_rank = np.minimum(middles * TENTHS // max(len(known), 1), TENTHS - 1).astype(np.int64)
+    return np.where(ranks < 0, -1, of_rank[ranks])
 
 
 def encode(column: Any) -> Codes:

@@ -89,7 +89,8 @@ def group_overlaps(groups: Mapping[str, Hashes], group_by: str) -> list[RawFindi
     return findings
 
 
-def repeated_rows(scan: Scan, features: Sequence[str], label: str) -> list[RawFinding]:
+def repeated_rows(scan: Scan, features: Sequence[str], label: str, *, is_number: bool) -> list[RawFinding]:
+    """Find rows that repeat, and equal ones with another class; `is_number`: numbers differ where classes agree."""
     findings = []
     rows = {split: scan.content[split] + labels * _ODD for split, labels in scan.labels.items()}
     repeats = {split: len(hashes) - len(np.unique(hashes)) for split, hashes in rows.items()}
@@ -104,7 +105,7 @@ def repeated_rows(scan: Scan, features: Sequence[str], label: str) -> list[RawFi
     distinct = content[np.unique(np.concatenate([*rows.values()]), return_index=True)[1]]
     values, counts = np.unique(distinct, return_counts=True)
     contradicted = values[counts > 1]
-    if len(contradicted):
+    if len(contradicted) and not is_number:
         count = int(np.isin(content, contradicted).sum())
         findings.append(
             RawFinding(

@@ -11,6 +11,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from components.features.transform import CATEGORICAL, NUMERIC
+from components.tasks import Task
 from config.settings import ModelSettings
 
 History = dict[str, list[float]]  # metric: one value an epoch
@@ -18,7 +19,7 @@ Features = dict[str, NDArray[Any]]
 
 
 def build_model(
-    settings: ModelSettings, numeric_width: int, vocabulary_sizes: tuple[int, ...], classes: int, seed: int
+    settings: ModelSettings, numeric_width: int, vocabulary_sizes: tuple[int, ...], task: Task, seed: int
 ) -> keras.Model:
     """Return the compiled network; seeds Python, NumPy and TensorFlow on the way.
 
@@ -26,8 +27,8 @@ def build_model(
 
     Inputs, by name: `numeric [batch, numeric_width] float32` and `categorical [batch, k] int64`, each left out when
     it has no columns; an id equal to its vocabulary's size means out-of-vocabulary.
-    Output: `[batch, 1]`, the probability of label 1, for two classes, else `[batch, classes]`.
-    Labels are integers `[batch]`: for two classes 1 is the positive class, else the index of the class.
+    Output: `[batch, classes]` probabilities, for two classes `[batch, 1]`, that of label 1, for a number `[batch, 1]`,
+    in standard deviations. Labels `[batch]` are what `Task.for_network` makes of targets.
     """
     keras.utils.set_random_seed(seed)
     inputs: dict[str, Any] = {}
@@ -42,25 +43,23 @@ def build_model(
     x = columns[0] if len(columns) == 1 else keras.layers.Concatenate()(columns)
     for units in settings.hidden_units:
         x = _block(x, units, settings)
-    return with_head(inputs, x, settings, classes)
+    return with_head(inputs, x, settings, task)
 
 
-def with_head(inputs: Any, x: Any, settings: ModelSettings, classes: int) -> keras.Model:
-    """Return the compiled network that ends in the probabilities of classes."""
-    width, activation = (1, "sigmoid") if classes == 2 else (classes, "softmax")
-    logits = keras.layers.Dense(width, kernel_regularizer=_penalty(settings))(x)
-    outputs = keras.layers.Activation(activation)(logits)
-    return compiled(keras.Model(inputs, outputs), settings, classes)
+def with_head(inputs: Any, x: Any, settings: ModelSettings, task: Task) -> keras.Model:
+    """Return the compiled network that ends in what the task asks for."""
+    logits = keras.layers.Dense(task.width, kernel_regularizer=_penalty(settings))(x)
+    outputs = keras.layers.Activation(task.activation)(logits)
+    return compiled(keras.Model(inputs, outputs), settings, task)
 
 
-def compiled(model: keras.Model, settings: ModelSettings, classes: int) -> keras.Model:
+def compiled(model: keras.Model, settings: ModelSettings, task: Task) -> keras.Model:
     optimizers = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW, "sgd": keras.optimizers.SGD}
-    accuracy = keras.metrics.BinaryAccuracy if classes == 2 else keras.metrics.SparseCategoricalAccuracy
     model.compile(
         optimizer=optimizers[settings.optimizer](settings.learning_rate),
-        loss=_loss(settings, classes),
+        loss=task.loss(settings),
         # instances, and the optimizer built here: a variable born inside the first step makes TensorFlow trace it twice
-        metrics=[accuracy(name="accuracy")],
+        metrics=[task.training_metric()],
         steps_per_execution=settings.steps_per_execution,
         jit_compile=False,  # compiling takes longer than it saves on networks of this size
     )
@@ -69,7 +68,7 @@ def compiled(model: keras.Model, settings: ModelSettings, classes: int) -> keras
 
 
 def before_activation(model: keras.Model) -> keras.Model:
-    """Return the same network up to its logits, `[batch, 1]` or `[batch, classes]`: what calibration works on."""
+    """Return the same network up to its logits, `[batch, 1]` or `[batch, classes]`: what a head works on."""
     return keras.Model(model.inputs, model.layers[-1].input)
 
 
@@ -107,9 +106,9 @@ def fit(
 def dataset_in_memory(
     features: Features, labels: NDArray[Any], batch_size: int, seed: int, training: bool
 ) -> tf.data.Dataset:
-    """Return batches of `(features, labels [batch] int64)`; in training each epoch has an order of its own."""
+    """Return batches of `(features, labels [batch])`; in training each epoch has an order of its own."""
     rows = len(labels)
-    table = ({name: tf.constant(values) for name, values in features.items()}, tf.constant(labels, tf.int64))
+    table = ({name: tf.constant(values) for name, values in features.items()}, tf.constant(labels))
     # shuffling row numbers and gathering once a batch is twice as fast as moving rows one by one
     numbers = tf.data.Dataset.range(rows)
     if training:
@@ -117,11 +116,6 @@ def dataset_in_memory(
     return numbers.batch(batch_size).map(
         lambda chosen: tf.nest.map_structure(lambda column: tf.gather(column, chosen), table)
     )
-
-
-def balanced_weights(counts: Sequence[int]) -> list[float]:
-    """Return a weight for each class such that all classes together weigh the same, given their rows."""
-    return [sum(counts) / (len(counts) * max(count, 1)) for count in counts]
 
 
 def _block(x: Any, units: int, settings: ModelSettings) -> Any:
@@ -143,18 +137,6 @@ def _block(x: Any, units: int, settings: ModelSettings) -> Any:
 
 def _penalty(settings: ModelSettings) -> keras.regularizers.Regularizer | None:
     return keras.regularizers.L2(settings.l2) if settings.l2 else None
-
-
-def _loss(settings: ModelSettings, classes: int) -> Any:
-    """Return the cross-entropy of integer labels; Keras' sparse one knows no label smoothing."""
-    if classes == 2:
-        return keras.losses.BinaryCrossentropy(label_smoothing=settings.label_smoothing)
-
-    def cross_entropy(labels: Any, probabilities: Any) -> Any:
-        one_hot = keras.ops.one_hot(keras.ops.reshape(labels, [-1]), classes)
-        return keras.losses.categorical_crossentropy(one_hot, probabilities, label_smoothing=settings.label_smoothing)
-
-    return cross_entropy
 
 
 def learning_rate(settings: ModelSettings, epoch: int) -> float:

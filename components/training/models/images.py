@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from components.features.transform import PIXELS
+from components.tasks import Task, task_of
 from components.training.models import cnn, dense, efficientnet_lite0, mobilenet_v2
 from components.training.models.weights import load_weights
 from config.settings import ImageSettings, ModelSettings, Settings
@@ -28,7 +29,7 @@ BACKBONES: dict[str, Callable[[Any, ModelSettings], Any]] = {
 }
 
 
-def build_model(settings: ModelSettings, size: int, classes: int, seed: int) -> keras.Model:
+def build_model(settings: ModelSettings, size: int, task: Task, seed: int) -> keras.Model:
     """Return the compiled network; seeds Python, NumPy and TensorFlow on the way.
 
     Input: `pixels [batch, size, size, 3] uint8`. Output and labels as of the dense network. Weights, if any, are
@@ -44,7 +45,7 @@ def build_model(settings: ModelSettings, size: int, classes: int, seed: int) -> 
         for layer in network.layers:
             layer.trainable = False
     x = keras.layers.Dropout(settings.dropout)(x) if settings.dropout else x
-    return dense.with_head({PIXELS: pixels}, x, settings, classes)
+    return dense.with_head({PIXELS: pixels}, x, settings, task)
 
 
 def fit(
@@ -58,7 +59,7 @@ def fit(
     class_weight: dict[int, float] | None,
 ) -> dense.History:
     """Train the network and return the history by epoch. `shuffled`: batches of train; `train`, `eval_`: in order."""
-    recipe, classes = settings.model, len(settings.data.classes)
+    recipe, task = settings.model, task_of(settings.data)
     options: dict[str, Any] = {"train_rows": train_rows, "class_weight": class_weight}
     varied = shuffled.map(lambda x, y: ({PIXELS: augment(x[PIXELS], settings.image)}, y))
     if recipe.weights == "none":
@@ -71,7 +72,7 @@ def fit(
         layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
     slower = {"learning_rate": recipe.learning_rate * SLOWER, "epochs": recipe.fine_tune_epochs}
     tuning = recipe.model_copy(update=slower)
-    tuned = dense.fit(dense.compiled(network, tuning, classes), varied, eval_, tuning, **options)
+    tuned = dense.fit(dense.compiled(network, tuning, task), varied, eval_, tuning, **options)
     if not min(tuned["val_loss"]) < best:
         network.set_weights(weights)
     return {name: history[name] + tuned[name] for name in history}
@@ -81,12 +82,12 @@ def _fit_head(
     network: keras.Model, train: tf.data.Dataset, eval_: tf.data.Dataset, settings: Settings, options: dict[str, Any]
 ) -> dense.History:
     """Train the head alone, on embeddings that are computed once for all epochs."""
-    recipe, classes = settings.model, len(settings.data.classes)
+    recipe, task = settings.model, task_of(settings.data)
     embed = keras.Model(network.inputs, network.get_layer(EMBEDDING).output)
     (x, labels), (x_eval, labels_eval) = _embedded(embed, train), _embedded(embed, eval_)
     inputs = keras.Input((x.shape[1],), name=EMBEDDING)
     dropped = keras.layers.Dropout(recipe.dropout)(inputs) if recipe.dropout else inputs
-    head = dense.with_head({EMBEDDING: inputs}, dropped, recipe, classes)
+    head = dense.with_head({EMBEDDING: inputs}, dropped, recipe, task)
     batches = dense.dataset_in_memory({EMBEDDING: x}, labels, recipe.batch_size, settings.model_seed, training=True)
     held = dense.dataset_in_memory({EMBEDDING: x_eval}, labels_eval, 4096, settings.model_seed, training=False)
     history = dense.fit(head, batches, held, recipe, **options)

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from components.evaluation import baselines
-from components.evaluation.baselines import COMMONEST, best_of, compare, read_baselines, write_baselines
-from components.evaluation.bounds import Rows
+from components.evaluation.baselines import best_of, compare, read_baselines, write_baselines
 from components.table import Table
+from components.tasks.classification import Classification
+from components.tasks.rows import Rows
 from config.settings import Settings
 
 NAMES = ["Always the commonest class", "Logistic regression", "Gradient boosting", "Decision tree", "SVM (RBF kernel)"]
@@ -42,7 +43,7 @@ def test_every_plain_model_learns_what_is_plain(classes: int, missing: float) ->
     for baseline in found:
         metrics = {m.name: m for m in baseline.metrics}
         assert set(metrics) == {"auc", "recall", "accuracy"}
-        if baseline.name == COMMONEST:
+        if baseline.name == Classification.commonest:
             assert metrics["auc"].value == 0.5
             continue
         assert metrics["auc"].value > 0.93
@@ -91,7 +92,7 @@ def test_nothing_is_compared_on_a_single_class() -> None:
 
 def test_a_constant_and_an_empty_column_do_no_harm() -> None:
     splits = [table(rows, 0) for rows in (200, 60, 60)]
-    splits = [Table(t.numbers * [1, 0] + [0, np.nan], np.full((len(t.classes), 1), ""), t.classes) for t in splits]
+    splits = [Table(t.numbers * [1, 0] + [0, np.nan], np.full((len(t.targets), 1), ""), t.targets) for t in splits]
     train, evaluation, test = splits
     assert len(compare(train, evaluation, test, settings())) == 5
 
@@ -99,13 +100,13 @@ def test_a_constant_and_an_empty_column_do_no_harm() -> None:
 def test_the_network_is_set_beside_them_on_the_same_rows(tmp_path: Path) -> None:
     train, evaluation, test = table(300, 0), table(80, 1), table(200, 2)
     rng = np.random.default_rng(0)
-    yes = np.clip(0.5 + 0.2 * (2 * test.classes - 1) + rng.normal(0, 0.3, len(test.classes)), 0, 1)
-    weak = Rows(test.classes, (yes >= 0.5).astype(int), np.stack([1 - yes, yes], axis=1), 1)
+    yes = np.clip(0.5 + 0.2 * (2 * test.targets - 1) + rng.normal(0, 0.3, len(test.targets)), 0, 1)
+    weak = Rows(test.targets, (yes >= 0.5).astype(int), np.stack([1 - yes, yes], axis=1), 1)
     found = compare(train, evaluation, test, settings(), weak)
     best = best_of(found)
     assert best is not None
     assert best.behind is not None
-    assert best.name != COMMONEST
+    assert best.name != Classification.commonest
     assert best.behind.upper < 0, "the weak network is clearly worse"
     write_baselines(found, tmp_path)
     assert read_baselines(tmp_path) == found
@@ -114,7 +115,7 @@ def test_the_network_is_set_beside_them_on_the_same_rows(tmp_path: Path) -> None
 def test_the_loss_of_a_margin_is_no_measure_of_a_network() -> None:
     splits = table(300, 0), table(80, 1), table(90, 2)
     asked = settings(metrics=("log_loss", "auc"), change_metric="log_loss", thresholds={})
-    network = Rows(splits[2].classes, splits[2].classes, np.eye(2)[splits[2].classes], 1)
+    network = Rows(splits[2].targets, splits[2].targets, np.eye(2)[splits[2].targets], 1)
     by_name = {b.name: b for b in compare(*splits, asked, network)}
     assert by_name["SVM (RBF kernel)"].behind is None
     assert np.isnan(by_name["SVM (RBF kernel)"].metric("log_loss").value)  # type: ignore[union-attr]

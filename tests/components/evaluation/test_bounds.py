@@ -14,7 +14,8 @@ from sklearn.metrics import (
 )
 
 from bench.bounds import Table, coverage
-from components.evaluation.bounds import Metric, Rows, evaluate
+from components.evaluation.bounds import Metric, evaluate
+from components.tasks.rows import Rows
 
 METRICS = ("auc", "average_precision", "precision", "recall", "specificity", "f1", "accuracy", "log_loss", "brier")
 

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.evaluation.bounds import Rows
-from components.evaluation.calibration import calibration_on_test, fit_calibration
+from components.evaluation.calibration import calibration_on_test
+from components.tasks.calibration import fit_calibration
+from components.tasks.rows import Rows
 
 
 def sigmoid(x: Any) -> Any:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.evaluation.bounds import Rows, difference
+from components.evaluation.bounds import difference
+from components.tasks.rows import Rows
 from tests.support.pipeline.tiny import save_model, tiny_settings, tiny_table, write_examples, write_schema
 
 ROWS = 600

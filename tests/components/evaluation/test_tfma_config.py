@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 pytestmark = pytest.mark.slow
+DATA = {"source": "x.csv", "label": "y", "classes": ["no", "yes"]}
 OPTIONS: dict[str, Any] = {"metrics": ("auc", "accuracy"), "confidence": 0.95, "samples": 100, "seed": 1}
 
 
@@ -33,7 +34,7 @@ def rows() -> list[Any]:
 def combiners(names: Sequence[str], group_by: str | None = None) -> list[Any]:
     from components.evaluation.tfma_config import BoundedMetrics
 
-    metric = BoundedMetrics(classes=["no", "yes"], positive_index=1, group_by=group_by, **OPTIONS)
+    metric = BoundedMetrics(data=DATA, group_by=group_by, **OPTIONS)
     return [computation.combiner for computation in metric.computations(model_names=names)]
 
 

@@ -146,12 +146,12 @@ def judged(truth: float, **evaluation: Any) -> Any:
     import numpy as np
 
     from components.evaluation.baselines import compare
-    from components.evaluation.bounds import Rows
     from components.evaluation.bounds import evaluate as bounded
     from components.evaluation.comparison import Comparison
     from components.evaluation.looks import Looks
     from components.evaluation.verdict import OVERALL, SliceMetrics, judge
     from components.table import Table
+    from components.tasks.rows import Rows
 
     settings = tiny_settings(**evaluation)
     dealt = [tiny_table(rows, seed) for rows, seed in ((300, 4), (100, 5), (ROWS, 3))]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from components.names import SCORES
+from components.tasks.classification import Classification
 from config.schema import Feature
 from serving.repository.drift_reference import DriftReference, Scores
 from tests.support.pipeline.examples import write_split
@@ -32,7 +33,7 @@ def reference(examples: Path, evaluation: Path, rows: int = len(ROWS)) -> DriftR
     from components.export.drift_reference import drift_reference
     from components.splits import SplitTables
 
-    return drift_reference(SplitTables(examples, FEATURES, "y", ("B", "M")), rows, evaluation)
+    return drift_reference(SplitTables(examples, FEATURES, "y", Classification(("B", "M"), 1)), rows, evaluation)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from common.tables.cleaning import Cleaning
+from components.tasks import ClassHead, task_of
 from config.schema import Feature
 
 pytestmark = pytest.mark.slow
@@ -113,10 +114,10 @@ def export(features: list[Feature], label: str, folder: Path) -> Exported:
     data = {"source": "x.csv", "label": label, "classes": ["n", "y"]}
     chosen = Settings.model_validate({"name": "names", "data": data, "model": {"hidden_units": [8], "seed": 3}})
     network = trainer.build(chosen, transform_output, features)
-    scorer = Scorer(network, transform_output, features, ["n", "y"], 1, 0.5)
+    scorer = Scorer(network, transform_output, features, ClassHead(("n", "y"), 1))
     scorer.save(folder / "model")
     serialized = [tf.train.Example(features=as_features(row)).SerializeToString() for row in rows]
-    transformed = SplitReader(transform_output, label, ["n", "y"]).transform(serialized)
+    transformed = SplitReader(transform_output, label, task_of(chosen.data)).transform(serialized)
     scores = tf.sigmoid(network(transformed, training=False)).numpy()[:, 0]
     servable = Servable.load(folder / "model")
     inputs = inputs_of(serialized, features, scorer.has_packed, scorer.examples_input)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from components.tasks.classification import Classification
 from config.schema import Feature
 from tests.support.pipeline.examples import write_split
 
@@ -32,7 +33,7 @@ def read(examples: Path, rows: dict[str, int], features: Sequence[Feature] = FEA
     def refuse(name: str) -> None:
         raise AssertionError(f"{name} is not JSON")
 
-    tables = SplitTables(examples, features, "y", ("B", "M"))
+    tables = SplitTables(examples, features, "y", Classification(("B", "M"), 1))
     return json.loads(showcase(tables, rows, dict.fromkeys(rows, most)), parse_constant=refuse)
 
 

@@ -98,7 +98,7 @@ def in_process(mixed: Any, rows: list[bytes], settings: Any) -> Any:
     import tensorflow as tf
     import tensorflow_transform as tft
 
-    from components.evaluation.calibration import Calibration
+    from components.tasks.calibration import Calibration
     from components.training import trainer
     from components.training.models import dense
 
@@ -210,6 +210,7 @@ def test_text_without_a_domain_has_no_packed_form(mixed: Any, settings: Any, tmp
     import tensorflow_transform as tft
 
     from components.export.signatures import Scorer
+    from components.tasks import ClassHead, task_of
     from components.training import trainer
 
     transform_output = tft.TFTransformOutput(str(mixed.uri("Transform", "transform_graph")))
@@ -217,6 +218,6 @@ def test_text_without_a_domain_has_no_packed_form(mixed: Any, settings: Any, tmp
     features, _ = trainer.inputs(settings, schema, transform_output)
     free = [replace(feature, values=()) if feature.name == "town" else feature for feature in features]
     network = trainer.build(settings, transform_output, free)
-    positive = settings.data.positive_index if settings.data.is_binary else None
-    Scorer(network, transform_output, free, settings.data.classes, positive, 0.5).save(tmp_path)
+    task = task_of(settings.data)
+    Scorer(network, transform_output, free, ClassHead(task.classes, task.positive)).save(tmp_path)
     assert set(tf.saved_model.load(str(tmp_path)).signatures) == {"serving_default", "serving_examples"}

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from components.tasks import task_of
+
 pytestmark = pytest.mark.slow
 CUSTOM = {
     "left_out": ["label"],
@@ -250,7 +252,7 @@ def test_only_train_rows_are_looked_at(
     again = tft.TFTransformOutput(str(fit_again(pipeline_run, breast_cancer, splits, tmp_path)))
     rows = some_rows(pipeline_run.split("train"), 50)
     before, after = (
-        SplitReader(graph, breast_cancer.data.label, breast_cancer.data.classes).transform(rows)["numeric"]
+        SplitReader(graph, breast_cancer.data.label, task_of(breast_cancer.data)).transform(rows)["numeric"]
         for graph in (transform_output, again)
     )
     assert np.array_equal(before, after) == same

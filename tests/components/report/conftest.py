@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from components.evaluation.baselines import Baseline
-from components.evaluation.bounds import Difference, Metric, Rows
+from components.evaluation.bounds import Difference, Metric
 from components.report import facts as f
 from components.report.facts import class_curves, confusion_matrix, point_on_test
+from components.tasks.rows import Rows
 from components.verdict import Finding, Verdict
 from config.load import settings_values
 from config.settings import CardSettings, Settings
@@ -79,6 +80,8 @@ def make_facts() -> FactsMaker:
             "operating_point": point if is_binary else None,
             "confusion": confusion_matrix(scored, len(classes)),
             "curves": tuple(class_curves(classes[i], scored.true == i, scored.probabilities[:, i]) for i in ranked),
+            "test_rows": rows,
+            "numbers": None,
             "history": f.History(
                 {
                     "loss": [0.6, 0.3, 0.15, 0.1, 0.08],

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from components.evaluation.baselines import Baseline
-from components.evaluation.bounds import Difference, Metric, Rows
+from components.evaluation.bounds import Difference, Metric
 from components.report.facts import MAX_POINTS, class_curves, confusion_matrix, point_on_test
+from components.tasks.rows import Rows
 from components.verdict import Finding, Verdict
 
 TRUE = np.array([0, 0, 1, 1])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from components.evaluation.baselines import COMMONEST
+from components.tasks.classification import Classification
 from components.verdict import Verdict
 from config.load import load_settings
 from serving.repository.manifest import Manifest
@@ -87,7 +87,7 @@ def test_lineage_names_places_under_the_root_only(facts: dict[str, Any]) -> None
 def test_plain_models_stand_beside_the_network(facts: dict[str, Any]) -> None:
     for baseline in facts["baselines"]:
         assert [m["name"] for m in baseline["metrics"]] == [m["name"] for m in facts["metrics"]]
-        assert baseline["metrics"][0]["value"] > (0.4 if baseline["name"] == COMMONEST else 0.9)
+        assert baseline["metrics"][0]["value"] > (0.4 if baseline["name"] == Classification.commonest else 0.9)
     assert len(facts["baselines"]) == 5
     assert facts["comparison"]
 

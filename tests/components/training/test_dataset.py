@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from common.errors import DataError
+from components.tasks import task_of
+from components.tasks.classification import Classification
 
 pytestmark = pytest.mark.slow
 
@@ -15,23 +17,23 @@ pytestmark = pytest.mark.slow
 def reader(transform_output: Any, breast_cancer: Any) -> Any:
     from components.training.dataset import SplitReader
 
-    return SplitReader(transform_output, breast_cancer.data.label, breast_cancer.data.classes)
+    return SplitReader(transform_output, breast_cancer.data.label, task_of(breast_cancer.data))
 
 
 def test_a_split_that_fits_is_read_into_memory(reader: Any, pipeline_run: Any) -> None:
     split = reader.read(pipeline_run.split("eval"), limit_mb=1)
     assert split.features["numeric"].shape == (split.rows, 30)
-    assert np.bincount(split.labels).tolist() == list(split.class_counts)
+    assert np.bincount(split.targets).tolist() == list(split.described.counts)
 
 
 def test_beyond_the_limit_the_same_rows_are_streamed(reader: Any, pipeline_run: Any) -> None:
     whole = reader.read(pipeline_run.split("train"), limit_mb=1)
     streamed = reader.read(pipeline_run.split("train"), limit_mb=0)
-    assert (streamed.features, streamed.labels) == (None, None)
-    assert (streamed.rows, streamed.class_counts) == (whole.rows, whole.class_counts)
+    assert (streamed.features, streamed.targets) == (None, None)
+    assert (streamed.rows, streamed.described) == (whole.rows, whole.described)
     batches = list(streamed.stream.as_numpy_iterator())
     np.testing.assert_array_equal(np.concatenate([f["numeric"] for f, _ in batches]), whole.features["numeric"])
-    np.testing.assert_array_equal(np.concatenate([labels for _, labels in batches]), whole.labels)
+    np.testing.assert_array_equal(np.concatenate([labels for _, labels in batches]), whole.targets)
 
 
 def test_rows_are_those_that_were_written(reader: Any, pipeline_run: Any) -> None:
@@ -50,7 +52,7 @@ def test_an_unknown_label_is_refused(transform_output: Any, pipeline_run: Any) -
     from components.training.dataset import SplitReader
 
     with pytest.raises(DataError, match="no known label"):
-        SplitReader(transform_output, "diagnosis", ["B", "X"]).read(pipeline_run.split("eval"), 1)
+        SplitReader(transform_output, "diagnosis", Classification(("B", "X"), 1)).read(pipeline_run.split("eval"), 1)
 
 
 def test_a_few_rows_are_transformed_as_the_split_is(reader: Any, pipeline_run: Any) -> None:
@@ -67,4 +69,4 @@ def test_an_empty_file_has_no_rows(reader: Any, tmp_path: Path) -> None:
     with tf.io.TFRecordWriter(str(tmp_path / "empty.gz"), "GZIP"):
         pass
     split = reader.read([str(tmp_path / "empty.gz")], 1)
-    assert (split.rows, split.class_counts) == (0, (0, 0))
+    assert (split.rows, split.described.counts) == (0, (0, 0))

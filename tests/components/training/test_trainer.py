@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from common.errors import ConfigError
+from components.tasks import task_of
+from components.tasks.classification import Classes
 from config.settings import Settings
 from tests.support.paths import ROOT
 
@@ -132,7 +134,7 @@ def test_what_does_not_fit_in_memory_is_streamed_and_trained(
     assert streamed["streamed"]
     assert len(streamed["history"]["loss"]) == 5
     assert streamed["history"]["loss"][-1] < streamed["history"]["loss"][0]
-    assert sum(streamed["class_counts"]["train"]) == streamed["rows"]["train"] == 374
+    assert sum(streamed["labels"]["train"]) == streamed["rows"]["train"] == 374
 
 
 def test_tuned_values_override_the_settings(breast_cancer: Settings) -> None:
@@ -170,8 +172,8 @@ def mean_score_on_noise(settings: Settings) -> float:
     rows, rare = 1000, settings.data.positive_index
     labels = np.where(np.arange(rows) % 10 == 0, rare, 1 - rare).astype(np.int64)
     numbers = {"numeric": rng.normal(size=(rows, 3)).astype(np.float32)}
-    split = Split(tuple(np.bincount(labels).tolist()), numbers, labels, None)
-    network = model.build_model(settings.model, 3, (), 2, settings.seed)
+    split = Split(Classes(tuple(np.bincount(labels).tolist())), numbers, labels, None)
+    network = model.build_model(settings.model, 3, (), task_of(settings.data), settings.seed)
     trainer.fit(network, split, split, settings, [keras.callbacks.TerminateOnNaN()])
     return float(network(numbers, training=False).numpy().mean())
 

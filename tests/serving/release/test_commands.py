@@ -305,4 +305,4 @@ def test_a_pushed_model_can_be_released(hall: Hall, pipeline_run: Any) -> None:
     golden = json.loads((hall.base(model) / "2" / "assets.extra" / "golden.json").read_text())
     with closing(connect(hall.running.addresses)) as client:
         answer = client.predict(model, golden["inputs"]["serving_default"], VersionSpec(label="stable"))
-    assert answer["label"] == golden["labels"]
+    assert answer["label"] == golden["outputs"]["label"]

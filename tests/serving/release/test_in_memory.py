@@ -437,7 +437,7 @@ def test_a_version_that_a_server_never_saw_has_no_status(site: Site) -> None:
         ([[0.75 + TOLERANCE * 1.01, 0.25], [0.25, 0.75]], ["B", "M"], "off by 1.0e-05"),
         ([[0.75, 0.25]], ["B", "M"], "off by inf"),
         (None, ["B", "M"], "off by inf"),
-        ([[float("nan"), 0.25], [0.25, 0.75]], ["B", "M"], "off by nan"),
+        ([[float("nan"), 0.25], [0.25, 0.75]], ["B", "M"], "off by inf"),
         ([[0.75, 0.25], [0.25, 0.75]], ["B", "B"], "other labels"),
         ([[0.75, 0.25], [0.25, 0.75]], None, "other labels"),
         (InvalidRequest("no", got="no such signature"), None, "does not answer its golden rows by serving_default"),

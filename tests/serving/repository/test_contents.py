@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tensorflow_metadata.proto.v0 import statistics_pb2
@@ -13,15 +15,15 @@ from serving.repository.layout import GOLDEN
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     inputs = {"serving_default": {"x": [0.5, math.nan], "text": ["a", ""]}, "serving_examples": {"examples": []}}
-    golden = Golden(inputs, [[0.25, 0.75], [1.0, 0.0]], ["M", "B"])
+    golden = Golden(inputs, {"probabilities": [[0.25, 0.75], [1.0, 0.0]], "label": ["M", "B"]})
     golden.write(tmp_path)
     read = Golden.read(tmp_path)
     assert math.isnan(read.inputs["serving_default"]["x"][1])
-    assert (read.probabilities, read.labels) == (golden.probabilities, golden.labels)
+    assert read.outputs == golden.outputs
 
 
 def test_columns_are_as_a_client_sends_them(tmp_path: Path) -> None:
-    golden = Golden({"serving_examples": {"examples": [{"b64": "AP8="}]}}, [[1.0]], ["a"])
+    golden = Golden({"serving_examples": {"examples": [{"b64": "AP8="}]}}, {"probabilities": [[1.0]], "label": ["a"]})
     assert golden.columns("serving_examples") == {"examples": [b"\x00\xff"]}
 
 
@@ -56,3 +58,27 @@ def test_a_split_without_rows_has_no_statistics() -> None:
 def test_another_file_is_refused() -> None:
     with pytest.raises(DataError, match=r"FeatureStats\.pb"):
         parse_statistics(b"name,value\n")
+
+
+def test_golden_rows_of_earlier_releases_are_read(tmp_path: Path) -> None:
+    (tmp_path / GOLDEN).parent.mkdir(parents=True)
+    (tmp_path / GOLDEN).write_text(json.dumps({"inputs": {}, "probabilities": [[0.5, 0.5]], "labels": ["M"]}))
+    golden = Golden.read(tmp_path)
+    assert golden.outputs == {"probabilities": [[0.5, 0.5]], "label": ["M"]}
+
+
+@pytest.mark.parametrize(
+    ("answers", "difference", "wrong"),
+    [
+        ({"value": [100.0, 50.0], "label": ["a", "b"]}, 0.0, 0),
+        ({"value": [101.0, 50.0], "label": ["a", b"b"]}, 0.01, 0),
+        ({"value": [100.0, float("nan")], "label": ["a", "c"]}, math.inf, 1),
+        ({"value": [100.0], "label": ["a"]}, math.inf, 1),
+        ({"label": ["a", "b"]}, math.inf, 0),
+        ({"value": [100.0, 50.0]}, 0.0, 2),
+    ],
+)
+def test_answers_are_held_against_the_golden_ones(answers: dict[str, Any], difference: float, wrong: int) -> None:
+    golden = Golden({}, {"value": [100.0, 50.0], "label": ["a", "b"]})
+    assert golden.largest_difference(answers) == pytest.approx(difference)
+    assert golden.wrong_texts(answers) == wrong

@@ -76,8 +76,7 @@ def tiny_files(folder: Path) -> Path:
 def _with_golden(folder: Path) -> Path:
     golden = {
         "inputs": {"serving_default": {"x": [0.25, 0.75]}},
-        "probabilities": [[0.75, 0.25], [0.25, 0.75]],
-        "labels": ["B", "M"],
+        "outputs": {"probabilities": [[0.75, 0.25], [0.25, 0.75]], "label": ["B", "M"]},
     }
     (folder / "assets.extra").mkdir()
     (folder / "assets.extra" / "golden.json").write_text(json.dumps(golden))
@@ -89,7 +88,8 @@ def wrong_golden(folder: Path) -> None:
     """Make a version whose answers are not those it promises."""
     path = folder / "assets.extra" / "golden.json"
     golden = json.loads(path.read_text())
-    golden["probabilities"] = [[1 - p for p in row] for row in golden["probabilities"]]
+    outputs = golden["outputs"]
+    outputs["probabilities"] = [[1 - p for p in row] for row in outputs["probabilities"]]
     path.write_text(json.dumps(golden))
 
 

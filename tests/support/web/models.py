@@ -298,7 +298,8 @@ def _write_golden(folder: Path, made: Made) -> None:
     if made.is_packed:
         inputs["serving_packed"] = {"features": [list(row.values()) for row in rows]}
     probabilities = probabilities_of(made, columns)
-    golden = {"inputs": inputs, "probabilities": probabilities.tolist(), "labels": labels_of(made, probabilities)}
+    outputs = {"probabilities": probabilities.tolist(), "label": labels_of(made, probabilities)}
+    golden = {"inputs": inputs, "outputs": outputs}
     (folder / EXTRA / "golden.json").write_text(json.dumps(golden), encoding="utf-8")
 
 

@@ -83,3 +83,29 @@ def test_it_works_without_a_script(pictured: Site, open_page: Open, tmp_path: Pa
     page.locator("form#case button.primary").click()
     expect(page.locator(".verdict h2 strong")).to_have_text("green")
     expect(page.locator("#problems")).to_contain_text("b.svg: the file is not a picture")
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, pytest.param(PHONE, marks=pytest.mark.exhaustive)])
+def test_pictures_are_labelled_by_a_key_each(
+    pictured: Site, open_page: Open, check_accessible: Check, viewport: dict[str, int]
+) -> None:
+    page = open_page(f"{pictured.url}/predict/garden", viewport)
+    sizes = [(40 + number, viewport["width"] // 20) for number in range(4)]
+    choose(page, *((f"{number}.png", picture("red", size, "PNG")) for number, size in enumerate(sizes)))
+    page.locator("form#case button.primary").click()
+    expect(page.locator(".verdict")).to_have_count(4)
+    page.get_by_role("link", name="Label", exact=True).click()
+    check_accessible(page)
+    assert fits(page)
+    left = int(page.locator(".tally dd").first.inner_text())
+    for key in ("1", "3", "x"):
+        before = page.locator("[name=sha256]").input_value()
+        page.keyboard.press(key)
+        expect(page.locator("[name=sha256]")).not_to_have_value(before)
+    expect(page.locator(".tally dd").first).to_have_text(str(left - 3))
+    page.keyboard.press("u")
+    expect(page.locator(".tally dd").first).to_have_text(str(left - 2))
+    page.goto(f"{pictured.url}/label/garden")
+    before = page.locator("[name=sha256]").input_value()
+    page.keyboard.press("s")
+    expect(page.locator("[name=sha256]")).not_to_have_value(before)

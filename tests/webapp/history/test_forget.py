@@ -76,7 +76,7 @@ def test_an_operator_deletes_all_of_a_reference_on_its_page(here: Here) -> None:
 def test_a_program_deletes_all_of_a_reference(here: Here) -> None:
     client, services, base = here
     answer = client.post("/api/v1/models/cells/forget", json={"reference": SECRET})
-    assert answer.json == {"predictions": 2, "labels": 1, "uploads": 0}
+    assert answer.json == {"predictions": 2, "labels": 1, "uploads": 0, "images": 0}
     check_forgotten(services, base)
     assert client.post("/api/v1/models/cells/forget", json={"reference": SECRET}).status_code == 404
 

@@ -63,7 +63,7 @@ def test_a_group_in_two_splits(make_scan, make_block, patient, is_overlap):
 
 def test_repeats_and_contradictions(make_scan, make_block):
     train = {"a": [1.0, 1.0, 2.0, 2.0, 3.0], "y": ["0", "0", "0", "1", "1"]}
-    findings = {s.kind: s for s in repeated_rows(make_scan({"train": train}), ["a"], "y")}
+    findings = {s.kind: s for s in repeated_rows(make_scan({"train": train}), ["a"], "y", is_number=False)}
     assert findings["DUPLICATE_ROWS"].details == {"train": 1}
     assert findings["CONTRADICTORY_LABELS"].details == {"rows": 2, "patterns": 1}
     assert findings["CONTRADICTORY_LABELS"].where(make_block("train", train)).tolist() == [
@@ -79,5 +79,5 @@ def test_distinct_rows_are_clean(make_scan):
     random = np.random.default_rng(0)
     data = {s: {"a": random.normal(size=500), "y": ["0", "1"] * 250} for s in ("train", "eval", "test")}
     scan = make_scan(data)
-    assert repeated_rows(scan, ["a"], "y") == []
+    assert repeated_rows(scan, ["a"], "y", is_number=False) == []
     assert row_overlaps(scan.content, ["a"], SplitSettings()) == []

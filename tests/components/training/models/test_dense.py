@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from config.settings import ModelSettings
+from tests.support.tasks import BINARY, THREE_CLASSES, of_classes
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +33,7 @@ def table(classes: int = 2, noise: float = 0.5):
 
 def train(model, settings: ModelSettings, classes: int = 2, train_rows: int = ROWS, **options):
     features, labels = table(classes)
-    network = model.build_model(settings, WIDTH, (), classes, seed=7)
+    network = model.build_model(settings, WIDTH, (), of_classes(classes), seed=7)
     history = model.fit(
         network,
         model.dataset_in_memory(features, labels, settings.batch_size, 7, training=True),
@@ -50,7 +51,7 @@ def changed(**values: object) -> ModelSettings:
 
 def loss_untrained(model, settings: ModelSettings, classes: int = 2) -> float:
     features, labels = table(classes)
-    network = model.build_model(settings, WIDTH, (), classes, seed=7)
+    network = model.build_model(settings, WIDTH, (), of_classes(classes), seed=7)
     return float(network.evaluate(features, labels, verbose=0)[0])
 
 
@@ -86,19 +87,19 @@ def test_output_is_a_probability_for_each_row(model, classes, width):
 def test_settings_shape_the_architecture(model):
     import keras
 
-    network = model.build_model(ModelSettings(), 30, (), 2, seed=0)
+    network = model.build_model(ModelSettings(), 30, (), BINARY, seed=0)
     dense = [layer.units for layer in network.layers if isinstance(layer, keras.layers.Dense)]
     assert dense == [256, 128, 64, 32, 1]
     kinds = [type(layer).__name__ for layer in network.layers]
     assert kinds.count("BatchNormalization") == kinds.count("Dropout") == 4
-    plain = model.build_model(changed(batch_normalization=False, dropout=0.0), 30, (), 2, seed=0)
+    plain = model.build_model(changed(batch_normalization=False, dropout=0.0), 30, (), BINARY, seed=0)
     assert [type(layer).__name__ for layer in plain.layers] == ["InputLayer", "Dense", "Dense", "Dense", "Activation"]
 
 
 @pytest.mark.parametrize("width", [0, 2], ids=["categorical alone", "beside numeric"])
 def test_categorical_ids_are_one_hot_with_a_place_for_the_unknown(model, width):
     linear = changed(hidden_units=(4,), batch_normalization=False, dropout=0.0)
-    network = model.build_model(linear, width, (2, 3), 2, seed=0)
+    network = model.build_model(linear, width, (2, 3), BINARY, seed=0)
     kernel = network.layers[-3].get_weights()[0]
     assert kernel.shape == (width + 3 + 4, 4)
     ids = np.array([[0, 0], [2, 0], [2, 3]])  # [2, 3]: both out of vocabulary
@@ -126,7 +127,7 @@ print(test_dense.digest(model))
 
 
 def test_another_seed_is_another_network(model):
-    first, again, other = (model.build_model(QUICK, WIDTH, (), 2, seed).get_weights()[0] for seed in (1, 1, 2))
+    first, again, other = (model.build_model(QUICK, WIDTH, (), BINARY, seed).get_weights()[0] for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
 
@@ -183,11 +184,6 @@ def test_class_weights_move_the_probabilities(model):
     assert np.mean(weighted(features, training=False)) > np.mean(plain(features, training=False)) + 0.05
 
 
-def test_balanced_weights_make_classes_weigh_the_same(model):
-    weights = model.balanced_weights([90, 10])
-    assert weights[0] * 90 == pytest.approx(weights[1] * 10) == pytest.approx(50)
-
-
 @pytest.mark.parametrize(
     ("values", "classes"),
     [({"l2": 0.1}, 2), ({"l2": 0.1}, 3), ({"label_smoothing": 0.3}, 2), ({"label_smoothing": 0.3}, 3)],
@@ -201,7 +197,7 @@ def test_regularization_reaches_the_loss(model, values, classes):
 
 def test_multi_class_loss_is_the_sparse_cross_entropy(model):
     features, labels = table(3)
-    probabilities = np.asarray(model.build_model(QUICK, WIDTH, (), 3, seed=7)(features, training=False))
+    probabilities = np.asarray(model.build_model(QUICK, WIDTH, (), THREE_CLASSES, seed=7)(features, training=False))
     expected = -np.log(probabilities[np.arange(ROWS), labels]).mean()
     assert loss_untrained(model, QUICK, 3) == pytest.approx(expected, rel=1e-4)
 

@@ -8,6 +8,7 @@ import pytest
 
 from common.errors import ConfigError, DataError
 from config.settings import ImageSettings, ModelSettings
+from tests.support.tasks import of_classes
 
 pytestmark = pytest.mark.slow
 
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.slow
 def test_networks_have_their_size(kind, parameters):
     from components.training.models.images import build_model
 
-    network = build_model(ModelSettings(kind=kind), 32, 5, seed=1)
+    network = build_model(ModelSettings(kind=kind), 32, of_classes(5), seed=1)
     assert network.count_params() == parameters
     assert network({"pixels": np.zeros((2, 32, 32, 3), np.uint8)}).shape == (2, 5)
 
@@ -29,10 +30,10 @@ def test_weights_that_are_not_there_or_do_not_fit_are_refused(tmp_path: Path, mo
     monkeypatch.setenv("VOUCH_VAR", str(tmp_path))
     wanted = ModelSettings(kind="efficientnet_lite0", weights="imagenet")
     with pytest.raises(ConfigError, match="make weights"):
-        build_model(wanted, 32, 3, seed=1)
+        build_model(wanted, 32, of_classes(3), seed=1)
     np.savez(tmp_path / "odd.npz", other=np.zeros(3))
     with pytest.raises(ConfigError, match="do not fit efficientnet_lite0"):
-        build_model(wanted.model_copy(update={"weights": str(tmp_path / "odd.npz")}), 32, 3, seed=1)
+        build_model(wanted.model_copy(update={"weights": str(tmp_path / "odd.npz")}), 32, of_classes(3), seed=1)
 
 
 def test_weights_of_a_file_are_taken_and_frozen(tmp_path: Path):
@@ -41,10 +42,10 @@ def test_weights_of_a_file_are_taken_and_frozen(tmp_path: Path):
     from components.training.models.images import EMBEDDING, build_model
 
     recipe = ModelSettings(kind="mobilenet_v2")
-    first = build_model(recipe, 32, 3, seed=1)
+    first = build_model(recipe, 32, of_classes(3), seed=1)
     file = tmp_path / "own.weights.h5"
     keras.Model(first.inputs, first.get_layer(EMBEDDING).output).save_weights(file)
-    second = build_model(recipe.model_copy(update={"weights": str(file)}), 32, 3, seed=2)
+    second = build_model(recipe.model_copy(update={"weights": str(file)}), 32, of_classes(3), seed=2)
     stem, taken = (next(layer for layer in network.layers if layer.weights) for network in (first, second))
     assert np.array_equal(stem.get_weights()[0], taken.get_weights()[0])
     assert len(second.trainable_variables) == 2  # of the head

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import norm
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
-from components.evaluation.operating_point import choose_threshold, decide
+from components.tasks.operating_point import choose_threshold, decide
 from config.settings import OperatingPointSettings
 
 

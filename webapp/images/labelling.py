@@ -1,0 +1,168 @@
+"""Label pictures that were kept: which comes next, what people say of it, and what that makes of its predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+
+from sqlalchemy import Connection
+
+from common.errors import DataError, VouchError
+from common.records import image_labels, images, labels
+from common.records.files import INPUT, start_of
+from common.records.image_labels import Agreement, ImageLabel, agreement_of
+from common.records.images import KeptImage
+from common.records.labels import Feedback
+from common.records.reader import Filters, Reader
+from config.settings import IMAGE_BYTES
+from webapp.services import Services
+
+FLUSH_S = 2.0
+_PREDICTIONS = f"""
+    SELECT time, request_id, row, version, label, probability FROM passing
+    WHERE "{INPUT}{IMAGE_BYTES}" = $sha256 ORDER BY time DESC
+"""
+
+
+class NoSuchImage(VouchError):
+    """There is no such picture on disk."""
+
+    http_status = 404
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was said of a picture once."""
+
+    time: datetime
+    request_id: str
+    row: int
+    version: int
+    label: str
+    probability: float  # of the label: pictures have no positive class
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many pictures nobody has labelled, and of how many people contradict each other."""
+
+    unlabelled: int = 0
+    disputed: int = 0
+    labelled: int = 0
+
+
+@dataclass(frozen=True)
+class Task:
+    """The picture to look at, if there is one."""
+
+    counts: Counts
+    image: KeptImage | None = None
+    said: tuple[ImageLabel, ...] = ()
+    predictions: tuple[Prediction, ...] = field(default=())
+
+
+class Labelling:
+    """One model's pictures. Cheap to make."""
+
+    def __init__(self, app_services: Services, model: str) -> None:
+        self._services, self._model = app_services, model
+        self.base = app_services.settings.collected / model
+
+    def next(self, after: str = "", *, is_disputed: bool = False) -> Task:
+        """Return the first picture that nobody has labelled, or that is disputed; of those `after` a picture, by hash,
+        first.
+        """
+        with self._services.database.reading() as connection:
+            known = image_labels.of_model(connection, self._model)
+        unlabelled, disputed, labelled = [], [], 0
+        is_after, later = not after, None
+        for image in images.images(self.base):
+            agreement = agreement_of(known.get(image.sha256, ()))
+            is_wanted = agreement is None
+            if agreement is None:
+                unlabelled.append(image)
+            elif agreement.is_disputed:
+                disputed.append(image)
+            else:
+                labelled += 1
+            if is_disputed:
+                is_wanted = agreement is not None and agreement.is_disputed
+            if is_wanted and is_after and later is None:
+                later = image
+            is_after = is_after or image.sha256 == after
+        counts = Counts(len(unlabelled), len(disputed), labelled)
+        waiting = disputed if is_disputed else unlabelled
+        chosen = later or (waiting[0] if waiting else None)
+        return self._task(counts, chosen, tuple(known.get(chosen.sha256, ())) if chosen else ())
+
+    def one(self, sha256: str) -> Task:
+        """Return a picture whatever was said of it. Raises NoSuchImage."""
+        counts = self.next().counts
+        with self._services.database.reading() as connection:
+            said = image_labels.of_image(connection, self._model, sha256)
+        return self._task(counts, self.find(sha256), tuple(said))
+
+    def find(self, sha256: str) -> KeptImage:
+        """Raises NoSuchImage."""
+        if image := next(images.find(self.base, sha256), None):
+            return image
+        raise NoSuchImage("this picture is not kept", fix="it may have been deleted, or be too old")
+
+    def tell(self, sha256: str, label: str | None, classes: tuple[str, ...], who: str) -> Agreement | None:
+        """Write down what somebody says; None is a bad picture. Its predictions get the label that all agree on.
+
+        Raises NoSuchImage, and DataError for what is no class.
+        """
+        self.find(sha256)
+        if label is not None and label not in classes:
+            raise DataError(
+                "this is no class of the model", got=repr(label[:80]), wanted=f"one of {', '.join(classes)}"
+            )
+        predictions = tuple(self._predictions(sha256))
+        with self._services.database.writing() as connection:
+            said = ImageLabel(sha256, who, label, datetime.now(timezone.utc))
+            image_labels.tell(connection, self._model, said)
+            return self._agree(connection, sha256, predictions, who)
+
+    def take_back(self, who: str) -> str | None:
+        """Take back somebody's last word; return the picture that it was about."""
+        with self._services.database.writing() as connection:
+            sha256 = image_labels.take_back(connection, self._model, who)
+            if sha256:
+                self._agree(connection, sha256, tuple(self._predictions(sha256)), who)
+        return sha256
+
+    def _agree(
+        self, connection: Connection, sha256: str, predictions: tuple[Prediction, ...], who: str
+    ) -> Agreement | None:
+        agreement = agreement_of(image_labels.of_image(connection, self._model, sha256))
+        detail = f"{self._model}, picture {sha256[:12]}: {_words(agreement)}"
+        self._services.accounts.audit.append_in(connection, who, "picture labelled", detail)
+        labels.forget(connection, self._model, [(each.request_id, each.row) for each in predictions])
+        if agreement and agreement.label is not None:
+            for each in predictions:
+                told = datetime.now(timezone.utc)
+                feedback = Feedback(told, each.request_id, each.row, each.version, agreement.label, who)
+                labels.keep(connection, self._model, each.time, feedback)
+        return agreement
+
+    def _task(self, counts: Counts, image: KeptImage | None, said: tuple[ImageLabel, ...]) -> Task:
+        predictions = tuple(self._predictions(image.sha256)) if image else ()
+        return Task(counts, image, said, predictions)
+
+    def _predictions(self, sha256: str) -> Iterator[Prediction]:
+        """Yield what was predicted of a picture, the newest first. The log may be off, or lag behind."""
+        self._services.log.flush(FLUSH_S)
+        days = [image.day for image in images.find(self.base, sha256)]
+        filters = Filters(start=start_of(min(days))) if days else Filters()
+        reader = Reader(self._services.settings.predictions / self._model, filters)
+        if INPUT + IMAGE_BYTES in reader.schema.names:
+            for row in reader.query(_PREDICTIONS, {"sha256": sha256}):
+                yield Prediction(*row)
+
+
+def _words(agreement: Agreement | None) -> str:
+    if agreement is None:
+        return "nothing"
+    return "disputed" if agreement.is_disputed else "bad picture" if agreement.is_bad else str(agreement.label)
