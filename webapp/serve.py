@@ -84,6 +84,12 @@ def _ask(url: str) -> str:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
+def _said(prediction: dict[str, Any]) -> str:
+    if "value" in prediction:
+        return "{value:.5g}, {lower:.5g} to {upper:.5g}".format(**prediction)
+    return "{label} with {probability:.4f}".format(**prediction)
+
+
 def _asked_once(url: str) -> str:
     import requests
 
@@ -108,7 +114,7 @@ def _asked_once(url: str) -> str:
         first = predicted["prediction"]
         lines += [
             f"  page      {model}: {page.status_code}, {len(page.content)} bytes",
-            f"  API       row 0 of the test split: {first['label']} with {first['probability']:.4f}, "
+            f"  API       row 0 of the test split: {_said(first)}, "
             f"by version {predicted['version']}; it is {predicted['true_label']}",
         ]
     return "\n".join(lines)

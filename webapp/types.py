@@ -105,13 +105,25 @@ class RequestInfo:
 
 
 @dataclass(frozen=True)
+class Interval:
+    """Between what numbers the true one is promised to lie."""
+
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """The answer to one row. `probability`: of the positive class if there is one, else of the likeliest."""
+    """The answer to one row. `score`: the probability of the positive class if there is one, else of the likeliest.
+
+    Where a number is predicted, `score` is it, `label` its text, and there is an interval in place of probabilities.
+    """
 
     label: str
-    probability: float
+    score: float
     probabilities: Mapping[str, float]  # by class
     cautions: tuple[Caution, ...] = ()
+    interval: Interval | None = None
 
 
 @dataclass(frozen=True)
@@ -139,8 +151,9 @@ class LoggedBatch:
     latency_s: float
     columns: Mapping[str, Sequence[Any] | NDArray[Any]]  # feature: values; None or NaN: missing
     labels: Sequence[str]
-    probabilities: NDArray[np.float32]  # [rows, classes]
-    classes: tuple[str, ...]
+    probabilities: NDArray[np.float32]  # [rows, classes]; of numbers [rows, 2], the bounds
+    classes: tuple[str, ...]  # of numbers: what the bounds are called
     positive: str | None = None
     references: Sequence[str] = ()  # the asker's own names for the rows; empty: all have the request's
     first_row: int = 0  # its number in what was asked, which may come in several batches
+    values: NDArray[np.float64] | None = None  # the numbers predicted, where those are

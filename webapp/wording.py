@@ -64,6 +64,12 @@ def points(effect: float, digits: int = 1) -> str:
     return f"{sign}{abs(rounded):.{digits}f}"
 
 
+def signed(difference: float) -> str:
+    """Return a difference of two numbers with its sign."""
+    text = number(abs(difference))
+    return text if text == "0" else f"{'−' if difference < 0 else '+'}{text}"
+
+
 def sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}."
 
@@ -89,6 +95,7 @@ FILTERS = {
     "percent": percent,
     "probability": probability,
     "points": points,
+    "signed": signed,
     "called": lambda label, model_version: model_version.called(label),
     "words": prettified,
     "sentence": sentence,

@@ -49,11 +49,11 @@ META = pa.schema(
         pa.field("reference", pa.string()),  # the asker's own name for the case; old files lack it
         pa.field("latency_ms", pa.float64()),
         pa.field("label", pa.string()),
-        pa.field("probability", pa.float64()),  # of the positive class if there is one, else of the likeliest
-        pa.field("probabilities", pa.list_(pa.float32())),  # in the order of the classes in the file's metadata
+        pa.field("probability", pa.float64()),  # of the positive class, else of the likeliest; or a number
+        pa.field("probabilities", pa.list_(pa.float32())),  # in the order of the classes, or bounds, in the metadata
     ]
 )
-FACTS = b"vouch"  # key of the file's own metadata: JSON with `classes`, `positive`, `replaces`
+FACTS = b"vouch"  # key of the file's own metadata: JSON with `classes`, `positive`, `is_number`, `replaces`
 _NAME = re.compile(r"(\d{6}\.\d{6})-v(\d+)-(\d+)-(\d+)\.parquet")
 _STAMP = "%H%M%S.%f"
 _numbers = itertools.count()  # tell the files of one process apart

@@ -73,6 +73,7 @@ class Reader:
     stopped_at: datetime | None = None  # where that was; everything newer was read
     schema: pa.Schema = field(init=False)
     classes: dict[int, tuple[str, ...]] = field(init=False, default_factory=dict)  # of the probabilities, by version
+    of_numbers: set[int] = field(init=False, default_factory=set)  # versions that predict these, within bounds
 
     def __post_init__(self) -> None:
         """Look which files there are, and into the newest that can be read of each version."""
@@ -84,6 +85,8 @@ class Reader:
                 for path, facts in facts_of(self._connection, [file]).items():
                     samples.append(path)
                     self.classes[file.version] = tuple(facts.get("classes", ()))
+                    if facts.get("is_number"):
+                        self.of_numbers.add(file.version)
         columns = ", ".join(f'NULL::{_SQL_TYPES[column.type]} AS "{column.name}"' for column in META)
         source = f"UNION ALL BY NAME FROM {FILES}" if samples else ""
         sql = f"CREATE TEMP TABLE nothing AS FROM (SELECT {columns}) {source} LIMIT 0"

@@ -103,7 +103,7 @@ class Executor(BaseExecutor):
 
 def _identity(training: Mapping[str, Any], data_digest: str) -> str:
     """Return a digest of what a model is. Its files will not do: they hold the time it took, and numbers of nodes."""
-    parts = [data_digest, *(training[key] for key in ("weights_digest", "settings", "operating_point"))]
+    parts = [data_digest, *(training.get(key) for key in ("weights_digest", "settings", "operating_point"))]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

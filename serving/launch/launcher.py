@@ -241,7 +241,10 @@ def show_sample(running: Running, rows: int) -> None:
 
 
 def _texts(outputs: dict[str, list[Any]]) -> list[str]:
-    """Return label and probability of each row: of the positive class, or of the likeliest if there are more."""
+    """Return label and probability of each row, of the positive class or of the likeliest; or a number's interval."""
+    if "value" in outputs:
+        together = zip(outputs["value"], outputs["lower"], outputs["upper"], strict=True)
+        return [f"{value:.5g} ({lower:.5g} to {upper:.5g})" for value, lower, upper in together]
     scores = outputs.get("probability") or [max(row) for row in outputs["probabilities"]]
     return [f"{label} {score:.4f}" for label, score in zip(outputs["label"], scores, strict=True)]
 

@@ -75,6 +75,8 @@ def model(name: str) -> Response:
             **_summary(app_services, name).model_dump(),
             description=model_version.description,
             label=model_version.label,
+            task="regression" if model_version.predicts_numbers else "classification",
+            promised=model_version.promised,
             classes=list(model_version.classes),
             positive=model_version.positive,
             features=[_feature(rules) for rules in rules_of(model_version)],

@@ -27,7 +27,7 @@ from webapp.history.search import History
 from webapp.models.sample import showcase_of
 from webapp.predict.validation import shown
 from webapp.services import Services, services
-from webapp.types import Answer, InvalidInput, Problem, RequestInfo, Role, Source
+from webapp.types import Answer, InvalidInput, Outcome, Problem, RequestInfo, Role, Source
 
 TAG = "predictions"
 PREDICT_REQUEST = "PredictRequest"  # a schema that depends on the models
@@ -50,7 +50,7 @@ class NoSuchRow(VouchError):
     "POST", "/predict", Operation("Predict rows", TAG, Role.VIEWER, Predictions, body=PREDICT_REQUEST, refusals=(404,))
 )
 def predict() -> Response:
-    """Answer each row with a label and probabilities.
+    """Answer each row with a label and probabilities, or with a value and its interval.
 
     The body is `{"rows": [{…}, …]}` or `{"row": {…}}`, each with `model`, `sticky` and `reference` if wanted, or a
     bare row or a bare list of rows for VOUCH_MODEL, or for the only model; of several one must be named. Rows with the
@@ -133,11 +133,19 @@ def _document(reply: Answer) -> dict[str, Any]:
         "route": reply.route,
         "threshold": reply.threshold,
         "request_id": reply.request_id,
-        "predictions": [
-            {"label": o.label, "probability": o.probability, "probabilities": o.probabilities, "warnings": o.cautions}
-            for o in reply.outcomes
-        ],
+        "predictions": [_prediction(outcome) for outcome in reply.outcomes],
     }
+
+
+def _prediction(outcome: Outcome) -> dict[str, Any]:
+    said: dict[str, Any] = {
+        "label": outcome.label,
+        "probability": outcome.score,
+        "probabilities": outcome.probabilities,
+    }
+    if outcome.interval:
+        said = {"value": outcome.score, "lower": outcome.interval.lower, "upper": outcome.interval.upper}
+    return {**said, "warnings": outcome.cautions}
 
 
 @route(

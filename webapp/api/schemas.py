@@ -92,6 +92,15 @@ class Prediction(Given):
     warnings: list[Warning_]
 
 
+class NumberPrediction(Given):
+    """The answer to one row of a model that predicts numbers."""
+
+    value: float
+    lower: float = Field(description="From here on the true value is promised to lie, in the model's share of cases.")
+    upper: float = Field(description="Up to here.")
+    warnings: list[Warning_]
+
+
 class Answered(Given):
     """Who answered."""
 
@@ -105,7 +114,7 @@ class Answered(Given):
 class Predictions(Answered):
     """Predictions, one a row, in the order of the rows."""
 
-    predictions: list[Prediction]
+    predictions: list[Prediction] | list[NumberPrediction]
 
 
 class ClassShare(Given):
@@ -143,7 +152,7 @@ class HeldOut(Answered):
     index: int = Field(ge=0)
     rows: int = Field(ge=1, description="How many there are.")
     features: dict[str, Any]
-    prediction: Prediction
+    prediction: Prediction | NumberPrediction
     true_label: str
 
 
@@ -253,7 +262,9 @@ class ModelDetail(ModelSummary):
 
     description: str
     label: str = Field(description="What is predicted.")
-    classes: list[str]
+    task: Literal["classification", "regression"] = Field(description="Whether a class is predicted, or a number.")
+    promised: Probability | None = Field(description="Regression: the share of true values that intervals hold.")
+    classes: list[str] = Field(description="None where a number is predicted.")
     positive: str | None = Field(description="Two classes: the one whose probability is told.")
     features: list[FeatureItem]
     version_details: list[VersionItem]
@@ -313,7 +324,12 @@ class Feedback(Sent):
     row: Annotated[int, BeforeValidator(_whole)] = Field(
         0, ge=0, le=2**31 - 1, description="Which row of that request, from 0."
     )
-    label: str = Field(min_length=1, max_length=LABEL_LENGTH, description="One of the model's classes.", examples=["M"])
+    label: str = Field(
+        min_length=1,
+        max_length=LABEL_LENGTH,
+        description="One of the model's classes, or a number where it predicts those.",
+        examples=["M"],
+    )
 
 
 class FeedbackKept(Given):

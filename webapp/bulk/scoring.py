@@ -23,13 +23,15 @@ from webapp.bulk.csv_blocks import Block, CsvBlocks, InvalidFile, Limits
 from webapp.bulk.csv_columns import CheckedTable, check_table
 from webapp.models.catalog import ModelVersion
 from webapp.models.releases import Choice
-from webapp.predict.predictor import Predictor, Scored
+from webapp.predict.answers import BOUNDS, Scored
+from webapp.predict.predictor import Predictor
 from webapp.predict.validation import shown
 from webapp.types import MAX_PROBLEMS, REFERENCE_LENGTH, InvalidInput, Problem, RequestInfo
 
 CHUNK_ROWS = 8192
 IN_FLIGHT = 2  # the model server works on one while the next is made ready
 REFERENCE = "reference"
+NUMBER_COLUMNS = ("value", *BOUNDS)
 Report = Callable[[int, int, int], None]
 
 
@@ -202,7 +204,8 @@ class _Writer:
         self._is_number = {f.name for f in model_version.fields if f.dtype != "string" and is_plain}
         self._said = {name: safe_text(name) for name in model_version.classes}
         per_class = [f"probability_{name}" for name in model_version.classes] if model_version.positive is None else []
-        ours = ["label", "probability", *per_class, "version", "warnings"]
+        said = [*NUMBER_COLUMNS] if model_version.predicts_numbers else ["label", "probability", *per_class]
+        ours = [*said, "version", "warnings"]
         names = [*dialect.names, *(f"predicted_{name}" if name in dialect.names else name for name in ours)]
         self._write([self._quoted(safe_texts(pa.array([name], pa.string()))) for name in names])
 
@@ -211,11 +214,12 @@ class _Writer:
             column if name in self._is_number else self._quoted(safe_texts(column))
             for name, column in zip(chunk.table.column_names, chunk.table.columns, strict=True)
         ]
-        labels = self._quoted(pa.array([self._said[label] for label in scored.labels], pa.string()))
+        if not self._model_version.predicts_numbers:
+            columns.append(self._quoted(pa.array([self._said[label] for label in scored.labels], pa.string())))
         per_class = scored.probabilities.T if self._model_version.positive is None else ()
         version = np.full(len(scored.labels), self._model_version.version)
         numbers = [scored.scores(self._model_version), *per_class, version, chunk.cautions]
-        self._write([*columns, labels, *(pc.cast(pa.array(values), pa.string()) for values in numbers)])
+        self._write([*columns, *(pc.cast(pa.array(values), pa.string()) for values in numbers)])
 
     def _write(self, columns: list[Any]) -> None:
         lines = pc.binary_join_element_wise(*columns, self._delimiter)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -59,7 +60,15 @@ class Logged:
     probability: float  # of the positive class if there is one, else of the likeliest
     probabilities: dict[str, float]  # by class
     inputs: dict[str, Any]
+    is_number: bool = False  # then `probability` is the number, and `probabilities` hold its bounds
     feedback: Feedback | None = None
+
+    @property
+    def was_right(self) -> bool:
+        """Whether what turned out to be true is what was said, or lies in the interval that was."""
+        if self.feedback is None or not self.is_number:
+            return self.feedback is not None and self.feedback.label == self.label
+        return self.probabilities["lower"] <= float(self.feedback.label) <= self.probabilities["upper"]
 
     @property
     def key(self) -> tuple[str, int]:
@@ -133,9 +142,11 @@ class History:
     def tell(self, logged: Logged, label: str, who: str) -> Feedback:
         """Write down what a prediction's label really is; a later word goes before an earlier one.
 
-        Raises DataError for a label that is not a class.
+        Raises DataError for a label that is not a class, or no number where one was predicted.
         """
-        if label not in logged.probabilities:
+        if logged.is_number:
+            label = _as_number(label)
+        elif label not in logged.probabilities:
             raise DataError(
                 "this is no label of the model",
                 got=repr(label[:80]),
@@ -209,7 +220,21 @@ def _rows(reader: Reader, skip: int) -> Iterator[Logged]:
             for row in table.slice(first, TO_PYTHON_ROWS).to_pylist():
                 likely = dict(zip(reader.classes[row["version"]], row["probabilities"], strict=True))
                 features = {name.removeprefix(INPUT): row[name] for name in inputs}
-                yield Logged(**{name: row[name] for name in names}, probabilities=likely, inputs=features)
+                is_number = row["version"] in reader.of_numbers
+                yield Logged(
+                    **{name: row[name] for name in names}, probabilities=likely, inputs=features, is_number=is_number
+                )
+
+
+def _as_number(text: str) -> str:
+    """Return a true number as it is kept. Raises DataError."""
+    try:
+        number = float(text.strip())
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise DataError("this is no true value of a number", got=repr(text[:80]), wanted="a number, such as 151.5")
+    return f"{number!r}".removesuffix(".0")
 
 
 def export(database: Database, model: str, reader: Reader) -> Iterator[bytes]:

@@ -63,8 +63,12 @@ class Metrics:
         self.log_dropped = Counter("vouch_prediction_log_dropped_rows_total", "Rows the prediction log lost.", **mine)
 
     def predicted(
-        self, model: str, version: int, route: str, labels: Sequence[str], scores: NDArray[np.float32]
+        self, model: str, version: int, route: str, labels: Sequence[str] | None, scores: NDArray[np.float32]
     ) -> None:
+        """Count rows by label, and their scores; numbers, without labels, alone: each would be a series of its own."""
+        if labels is None:
+            self.predictions.labels(model, version, route, "").inc(len(scores))
+            return
         for label in set(labels):
             self.predictions.labels(model, version, route, label).inc(labels.count(label))
         histogram = self.scores.labels(model, version)

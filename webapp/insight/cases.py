@@ -27,6 +27,7 @@ FARTHEST = 10.0  # standard deviations; beyond, one odd value would hide all oth
 FEWEST_ROWS = 3
 NEAREST = 5
 BORDERLINE = "borderline"
+THIRDS = ("low", "middle", "high")
 MOST_CLASSES = 12  # that get a button
 PAUSE_S = 30.0
 log = logging.getLogger(__name__)
@@ -82,10 +83,14 @@ class Neighbour:
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """The plane. `points`: [rows, 2], `labels`: their true classes, `shares`: of the variance, along each axis."""
+    """The plane. `points`: [rows, 2], `labels`: their true ones, `shares`: of the variance, along each axis.
+
+    `kinds`: their classes, or thirds where the labels are numbers.
+    """
 
     points: Floats
     labels: tuple[str, ...]
+    kinds: tuple[str, ...]
     shares: tuple[float, float]
     encoder: Encoder
     encoded: Floats  # [rows, width]
@@ -123,10 +128,25 @@ def _fit(model_version: ModelVersion, sample: Sample) -> Projection:
     _, strengths, directions = np.linalg.svd(encoded - centre, full_matrices=False)
     variances, axes = np.zeros(2), np.zeros((2, len(centre)))  # a single feature spans no plane
     variances[: len(strengths)], axes[: len(directions)] = strengths[:2] ** 2, directions[:2]
-    axes *= _signs((encoded - centre) @ axes.T, sample.labels, model_version.positive or model_version.classes[-1])
+    kinds = kinds_of(model_version, sample)
+    axes *= _signs((encoded - centre) @ axes.T, kinds, model_version.positive or [*kind_names(model_version)][-1])
     first, second = variances / max(float((strengths**2).sum()), 1e-12)
     points = (encoded - centre) @ axes.T
-    return Projection(points, sample.labels, (float(first), float(second)), encoder, encoded, centre, axes)
+    return Projection(points, sample.labels, kinds, (float(first), float(second)), encoder, encoded, centre, axes)
+
+
+def kind_names(model_version: ModelVersion) -> dict[str, str]:
+    """Return what cases are told apart by, each with its name for people: classes, or thirds of a number's cases."""
+    if model_version.predicts_numbers:
+        return {third: f"{third} {model_version.label}" for third in THIRDS}
+    return {label: model_version.called(label) for label in model_version.classes}
+
+
+def kinds_of(model_version: ModelVersion, sample: Sample) -> tuple[str, ...]:
+    if not model_version.predicts_numbers:
+        return sample.labels
+    numbers = np.array([float(label) for label in sample.labels])
+    return tuple(THIRDS[i] for i in np.digitize(numbers, np.quantile(numbers, [1 / 3, 2 / 3])))
 
 
 def _signs(points: Floats, labels: tuple[str, ...], right: str) -> Floats:
@@ -147,7 +167,7 @@ class Example:
 
 
 def example_rows(services: Services, model_version: ModelVersion) -> tuple[Example, ...]:
-    """Return a typical row of each class and, where there is a threshold, the row whose probability is nearest to it.
+    """Return a typical row of each class, or third of numbers, and the row nearest to the threshold if there is one.
 
     Nothing comes back for a version without a showcase. While the model server does not answer there is no borderline
     row. Raises DataError if the showcase is broken.
@@ -157,7 +177,7 @@ def example_rows(services: Services, model_version: ModelVersion) -> tuple[Examp
         return ()
     sample = showcase.train
     numbers = {
-        f"typical-{label}": (f"Typical {model_version.called(label)}", i) for label, i in _typical(model_version)
+        f"typical-{kind}": (f"Typical {kind_names(model_version)[kind]}", i) for kind, i in _typical(model_version)
     }
     borderline = _borderline(services, model_version, sample)
     if borderline is not None:
@@ -167,16 +187,16 @@ def example_rows(services: Services, model_version: ModelVersion) -> tuple[Examp
 
 @lru_cache(KEPT_VERSIONS)
 def _typical(model_version: ModelVersion) -> list[tuple[str, int]]:
-    """Return each class with the number of its row nearest the mean of the class; a row with gaps only if all have."""
+    """Return each kind with the number of its row nearest the mean of the kind; a row with gaps only if all have."""
     showcase = showcase_of(model_version)
     if showcase is None:
         return []
     sample = showcase.train
     encoded = Encoder.fit(model_version.fields, sample.columns).encode(sample.columns, len(sample))
-    labels = np.array(sample.labels)
+    labels = np.array(kinds_of(model_version, sample))
     gaps = np.array([len(model_version.fields) - len(sample.row(i)) for i in range(len(sample))])
     rows = []
-    for label in model_version.classes[:MOST_CLASSES]:
+    for label in [*kind_names(model_version)][:MOST_CLASSES]:
         of_class = np.flatnonzero(labels == label)
         if len(of_class):
             distances = np.square(encoded[of_class] - encoded[of_class].mean(axis=0)).sum(axis=1)

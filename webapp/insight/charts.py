@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import accumulate
 
 import numpy as np
@@ -24,11 +25,13 @@ from common.draw.svg import (
     path,
     shape,
     text,
+    ticks,
 )
 from webapp import wording
 from webapp.insight.cases import Projection
 from webapp.insight.explain import Effect, Explanation
-from webapp.models.catalog import ModelVersion
+from webapp.models.catalog import ModelVersion, prettified
+from webapp.types import Interval
 
 MOST_BARS = 10
 BARS = (176.0, WIDTH - 54.0)  # of the waterfall: from where to where
@@ -55,10 +58,31 @@ def gauge(probability: float, threshold: float | None, label: str) -> Markup:
     return figure("gauge", 68, (f"Probability of {label}", described), parts)
 
 
-def waterfall(explanation: Explanation, label: str, most: int = MOST_BARS) -> Markup:
-    """Return the way from the usual case's probability to this one's; beyond `most` steps, the last is of all others.
+def span(value: float, interval: Interval, label: str, seen: tuple[float, float]) -> Markup:
+    """Return a predicted number in its interval. `seen`: from where to where the true ones of training lay."""
+    across = Scale(min(interval.lower, seen[0]), max(interval.upper, seen[1]), 10, WIDTH - 10)
+    left, right, at = (across(v) for v in (interval.lower, interval.upper, value))
+    parts = [
+        box(across(across.low), 26, across(across.high) - across(across.low), 16, "chart-track", 8),
+        box(left, 26, max(right - left, 2), 16, "chart-bar chart-bar--up", 4),
+        path([(at, 20), (at, 48)], "chart-rule"),
+        text(min(max(at, 40), WIDTH - 40), 14, wording.number(value), "chart-rule-name", "middle"),
+    ]
+    parts += [
+        text(across(v), 62, wording.short(v), anchor=anchor_at(across(v))) for v in ticks(across.low, across.high)
+    ]
+    lower, upper, least, most = map(wording.number, (interval.lower, interval.upper, *seen))
+    described = (
+        f"{label} is predicted as {wording.number(value)}, between {lower} and {upper}. In training it lay "
+        f"from {least} to {most}."
+    )
+    return figure("gauge", 68, (f"Predicted {label}", described), parts)
 
-    `label`: what people call the class whose probability it is.
+
+def waterfall(explanation: Explanation, label: str, most: int = MOST_BARS) -> Markup:
+    """Return the way from the usual case's probability, or number, to this one's.
+
+    Beyond `most` steps, the last is of all others. `label`: what people call the class, or number, it is of.
     """
     steps = [(_named(effect), effect.effect) for effect in explanation.effects]
     if len(steps) > most:
@@ -66,17 +90,20 @@ def waterfall(explanation: Explanation, label: str, most: int = MOST_BARS) -> Ma
         others = sum(len(effect.fields) for effect in rest)
         steps = [*steps[: most - 1], (f"{others} others", sum(effect.effect for effect in rest))]
     levels = [*accumulate((effect for _name, effect in steps), initial=explanation.base)]
-    across = Scale(min(0.0, *levels), max(1.0, *levels), *BARS)
-    digits = 1 if max(abs(effect) for _name, effect in [("", 0.0), *steps]) >= 0.01 else 2
-    parts = [_level(26, across, "usual case", explanation.base)]
+    level: Callable[[float], str] = wording.number if explanation.is_number else wording.probability
+    signed: Callable[[float], str] = wording.signed
+    across, heading = Scale(*with_room(min(levels), max(levels)), *BARS), clipped(label, 28)
+    if not explanation.is_number:
+        digits = 1 if max(abs(effect) for _name, effect in [("", 0.0), *steps]) >= 0.01 else 2
+        signed = partial(wording.points, digits=digits)
+        across, heading = Scale(min(0.0, *levels), max(1.0, *levels), *BARS), f"Probability of {clipped(label, 14)}"
+    parts = [_level(26, across, "usual case", explanation.base, level)]
     for number, (name, effect) in enumerate(steps):
-        parts.append(
-            _step(26 + STEP * (number + 1), across, (name, wording.points(effect, digits)), levels[number : number + 2])
-        )
-    parts.append(_level(26 + STEP * (len(steps) + 1), across, "this case", explanation.probability))
-    parts.insert(0, text(BARS[0], 12, f"Probability of {clipped(label, 14)}"))
-    ends = f"From {wording.probability(explanation.base)} to {wording.probability(explanation.probability)}"
-    described = f"{ends}: " + "; ".join(f"{name} {wording.points(effect, digits)}" for name, effect in steps)
+        parts.append(_step(26 + STEP * (number + 1), across, (name, signed(effect)), levels[number : number + 2]))
+    parts.append(_level(26 + STEP * (len(steps) + 1), across, "this case", explanation.probability, level))
+    parts.insert(0, text(BARS[0], 12, heading))
+    ends = f"From {level(explanation.base)} to {level(explanation.probability)}"
+    described = f"{ends}: " + "; ".join(f"{name} {signed(effect)}" for name, effect in steps)
     return figure("waterfall", 30 + STEP * (len(steps) + 2), ("What drives this answer", described), parts)
 
 
@@ -93,7 +120,7 @@ def scatter(plane: Projection, here: tuple[float, float], classes: Mapping[str, 
     across, up = Scale(left, right, 22, RIGHT), Scale(under, over, top + height, top)
     parts = [key, box(14, top - 8, RIGHT - 6, height + 16, "chart-plot", 8)]
     kinds = {name: number for number, name in enumerate(classes)}
-    points = zip(plane.points, plane.labels, strict=True)
+    points = zip(plane.points, plane.kinds, strict=True)
     parts += [shape(across(x), up(y), kinds[label]) for (x, y), label in points if label in kinds]
     inside = left <= here[0] <= right and under <= here[1] <= over
     name = "this case" if inside else "this case lies beyond"
@@ -108,8 +135,10 @@ def scatter(plane: Projection, here: tuple[float, float], classes: Mapping[str, 
 def scores(
     title: str, model_version: ModelVersion | None, threshold: float | None, bins: Sequence[tuple[float, float, float]]
 ) -> Markup:
-    """Return how a version's probabilities spread. `bins`: low, high and count, at least one."""
+    """Return how a version's probabilities, or numbers, spread. `bins`: low, high and count, at least one."""
     of = ""
+    if model_version and model_version.predicts_numbers:
+        return histogram(title, prettified(model_version.label), bins)
     if model_version:
         positive = model_version.positive
         of = f" of {model_version.called(positive) if positive else 'the likeliest class'}"
@@ -151,9 +180,15 @@ def line(title: str, name: str, times: Sequence[str], values: Sequence[float]) -
     ).svg()
 
 
-def _level(top: float, across: Scale, name: str, probability: float) -> Markup:
-    words = wording.probability(probability)
-    start, end = sorted((across(0), across(probability)))
+def with_room(low: float, high: float) -> tuple[float, float]:
+    """Return a range with some room around it, so that the least bar can be seen."""
+    room = 0.08 * (high - low) or abs(high) or 1.0
+    return low - room, high + room
+
+
+def _level(top: float, across: Scale, name: str, value: float, form: Callable[[float], str]) -> Markup:
+    words = form(value)
+    start, end = sorted((across(max(0.0, across.low)), across(value)))
     bar = box(start, top, end - start, 10, "chart-bar chart-bar--level", 2)
     return group(
         [text(6, top + 9, name, "chart-label"), bar, text(WIDTH - 6, top + 9, words, "chart-value", "end")], words
@@ -195,6 +230,6 @@ def _upright(x: float, y: float, content: str) -> Markup:
 
 def _nearest(plane: Projection, here: tuple[float, float], classes: Mapping[str, str], most: int = 10) -> str:
     order = np.argsort(np.square(plane.points - np.array(here)).sum(axis=1), kind="stable")[:most]
-    labels = [plane.labels[i] for i in order]
+    labels = [plane.kinds[i] for i in order]
     counts = ", ".join(f"{labels.count(label)} {classes.get(label, label)}" for label in dict.fromkeys(labels))
     return f"Of the {len(labels)} nearest to this case: {counts}."

@@ -30,14 +30,14 @@ MOST_PAIRS = 32  # of orders; a few values need no more
 MOST_VALUES = 400_000  # in one request: a very wide row is mixed in fewer orders
 SEED = 0  # the same case is explained alike each time
 Columns = Mapping[str, list[Any]]
-Ask = Callable[[Columns], NDArray[np.floating[Any]]]  # columns of values to probabilities, [rows, classes]
+Ask = Callable[[Columns], NDArray[np.floating[Any]]]  # columns of values to [rows, classes] or [rows, 1]
 Masks = NDArray[np.bool_]  # [rows, parts]: whether a part has the case's value, or else the usual one
 Orders = NDArray[np.int64]  # [orders, parts]
 
 
 @dataclass(frozen=True)
 class Effect:
-    """What one value, or a group of them, adds to the probability; -1 to 1. `usual`: None for a group."""
+    """What one value, or a group of them, adds to the probability or number. `usual`: None for a group."""
 
     fields: tuple[Field, ...]
     effect: float
@@ -65,6 +65,7 @@ class Explanation:
     effects: tuple[Effect, ...]
     orders: int
     left_out: int = 0
+    is_number: bool = False  # not probabilities but numbers
 
 
 def explain(model_version: ModelVersion, row: Mapping[str, Any], ask: Ask) -> Explanation:
@@ -75,8 +76,8 @@ def explain(model_version: ModelVersion, row: Mapping[str, Any], ask: Ask) -> Ex
     masks, places = np.unique(_masks(orders), axis=0, return_inverse=True)
     probabilities = ask(_columns(model_version, row, usual, (parts, masks)))
     own, base = (int(places.ravel()[index]) for index in (-1, 0))
-    positive = model_version.positive
-    index = model_version.classes.index(positive) if positive else int(np.argmax(probabilities[own]))
+    positive, classes = model_version.positive, model_version.classes or (model_version.label,)
+    index = classes.index(positive) if positive else int(np.argmax(probabilities[own]))
     steps = np.diff(probabilities[places.ravel(), index].reshape(len(orders), len(parts) + 1).astype(float), axis=1)
     effects = np.zeros(len(parts))
     np.add.at(effects, orders, steps / len(orders))
@@ -88,12 +89,13 @@ def explain(model_version: ModelVersion, row: Mapping[str, Any], ask: Ask) -> Ex
     listed += [Effect((field,), 0.0, usual[field.name]) for field in unmoved]
     listed.sort(key=lambda effect: (effect.is_group, -abs(effect.effect)))
     return Explanation(
-        model_version.classes[index],
+        classes[index],
         float(probabilities[base, index]),
         float(probabilities[own, index]),
         tuple(listed),
         len(orders),
         len(model_version.fields) - len(usual),
+        model_version.predicts_numbers,
     )
 
 
@@ -106,7 +108,7 @@ def asker(predictor: Predictor, model_version: ModelVersion) -> Ask:
     def ask(columns: Columns) -> NDArray[np.floating[Any]]:
         blanks = {rule.name: rule.blank for rule in rules_of(model_version)}
         sent = {name: [blank if v is None else v for v in columns[name]] for name, blank in blanks.items()}
-        return predictor.predict_columns(model_version, sent).probabilities
+        return predictor.predict_columns(model_version, sent).explained
 
     return ask
 

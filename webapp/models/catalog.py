@@ -174,7 +174,7 @@ class ModelVersion:
     description: str
     fields: tuple[Field, ...]  # in the schema's order, which is that of the packed matrix
     label: str
-    classes: tuple[str, ...]  # in the order of the probabilities
+    classes: tuple[str, ...]  # in the order of the probabilities; none where a number is predicted
     positive: str | None  # None unless there are two classes
     threshold: float | None
     manifest: Manifest
@@ -187,6 +187,8 @@ class ModelVersion:
     class_info: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of pictures: what there is to say of one
     none_below: float | None = None  # of pictures: less confident answers are none of the classes
     derived: Mapping[str, str] = dataclasses.field(default_factory=dict)  # what it computes from the fields, and how
+    promised: float | None = None  # of numbers: the share of true ones that intervals hold
+    label_range: tuple[float, float] = (0.0, 1.0)  # of numbers: from where to where the true ones of training lay
 
     def refuse_images(self) -> None:
         """Raise WrongKind for what only tables have."""
@@ -201,6 +203,10 @@ class ModelVersion:
         """Raise WrongKind for a model of rows."""
         if not self.reads_images:
             raise WrongKind(f"{self.model} reads rows, not pictures", wanted="rows", fix="POST /api/v1/predict")
+
+    @property
+    def predicts_numbers(self) -> bool:
+        return not self.classes
 
     @cached_property
     def by_name(self) -> dict[str, Field]:
@@ -311,6 +317,8 @@ class Catalog:
             class_info=shown.class_info,
             none_below=trained.image.none_of_these,
             derived=trained.derived,
+            promised=training["intervals"]["coverage"] if trained.data.is_regression else None,
+            label_range=_label_range(folder, trained),
         )
 
     def _shown(self, trained: Settings) -> Settings:
@@ -329,6 +337,12 @@ class Catalog:
     def _unknown(self, model: str) -> ModelNotFound:
         pushed = ", ".join(self.models()) or "none has been pushed yet"
         return ModelNotFound("there is no such model", got=repr(model[:80]), wanted=f"one of: {pushed}")
+
+
+def _label_range(folder: Path, trained: Settings) -> tuple[float, float]:
+    label = read_statistics(folder / STATISTICS).get(trained.data.label) if trained.data.is_regression else None
+    low, high = (label.minimum, label.maximum) if label else (None, None)
+    return (0.0, 1.0) if low is None or high is None else (low, high)
 
 
 def _fields(folder: Path, trained: Settings, names: Iterable[str], shown: Settings) -> tuple[Field, ...]:

@@ -170,6 +170,7 @@ def _titled(services: Services, name: str, version: int) -> tuple[str, str, str]
         classes = (
             " or ".join(map(known.called, known.classes)) if len(known.classes) < 4 else f"{len(known.classes)} classes"
         )
+        classes = classes or f"{known.label}, a number"
         return known.title, known.description, f"{classes}, by {wording.counted(len(known.fields), 'value')}"
     return name, "", ""
 

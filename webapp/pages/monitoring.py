@@ -31,9 +31,10 @@ DRIFT_REFRESH_S = 60
 MINUTES = 60
 SCORE_BINS = 20
 _LATENCIES = "SELECT quantile_cont(latency_ms, [0.5, 0.95, 0.99]) FROM passing WHERE row = 0"  # of requests, not rows
+_RANGE = "SELECT min(probability), max(probability) FROM passing"
 _COUNTS = """
-    SELECT version, label, ($now_us - epoch_us(time)) // 60000000 AS age,
-        least(floor(probability * $bins), $bins - 1)::INTEGER AS bin, count(*) AS rows
+    SELECT version, CASE WHEN $is_number THEN '' ELSE label END AS label, ($now_us - epoch_us(time)) // 60000000 AS age,
+        least(floor((probability - $low) / $width * $bins), $bins - 1)::INTEGER AS bin, count(*) AS rows
     FROM passing GROUP BY ALL
 """
 
@@ -163,7 +164,7 @@ def _scores_chart(model_version: ModelVersion | None, hour: Recent) -> Markup | 
     if not hour.rows:
         return None
     threshold = model_version.threshold if model_version else None
-    return charts.scores("Spread of the probabilities", model_version, threshold, hour.scores)
+    return charts.scores("Spread of what was predicted", model_version, threshold, hour.scores)
 
 
 def _server(app_services: Services, model: str | None) -> ServerView:
@@ -189,8 +190,9 @@ def recent(base: Path, now: datetime) -> Recent:
     """Return the numbers of the hour before `now`, of a model's log."""
     reader = Reader(base, Filters(start=now - timedelta(minutes=MINUTES), end=now))
     ages, answers, bins = Counter[int](), Counter[tuple[int, str]](), Counter[int]()
-    now_us = round(now.timestamp() * 1e6)
-    for version, label, age, score_bin, rows in reader.query(_COUNTS, {"now_us": now_us, "bins": SCORE_BINS}):
+    low, width = _score_range(reader)
+    asked = {"now_us": round(now.timestamp() * 1e6), "bins": SCORE_BINS, "low": low, "width": width}
+    for version, label, age, score_bin, rows in reader.query(_COUNTS, asked | {"is_number": bool(reader.of_numbers)}):
         ages[min(age, MINUTES - 1)] += rows
         answers[version, label] += rows
         bins[score_bin] += rows
@@ -200,5 +202,13 @@ def recent(base: Path, now: datetime) -> Recent:
         per_minute=tuple(ages[age] for age in reversed(range(MINUTES))),
         latency_ms=tuple(latency_ms or ()),
         answers=tuple((*key, answers[key]) for key in sorted(answers, key=lambda key: (-key[0], key[1]))),
-        scores=tuple((at / SCORE_BINS, (at + 1) / SCORE_BINS, bins[at]) for at in range(SCORE_BINS)),
+        scores=tuple(
+            (low + width * at / SCORE_BINS, low + width * (at + 1) / SCORE_BINS, bins[at]) for at in range(SCORE_BINS)
+        ),
     )
+
+
+def _score_range(reader: Reader) -> tuple[float, float]:
+    """Return where what was predicted begins and how far it reaches: 0 and 1 of probabilities."""
+    [[low, high]] = reader.query(_RANGE) if reader.of_numbers else [[0.0, 1.0]]
+    return (0.0, 1.0) if low is None else (low, (high - low) or 1.0)

@@ -18,9 +18,9 @@ from webapp import wording
 from webapp.auth import requires
 from webapp.http.errors import page_with
 from webapp.insight import charts
-from webapp.insight.cases import Neighbour, projection_of
+from webapp.insight.cases import Neighbour, kind_names, projection_of
 from webapp.insight.explain import Explanation, asker, explain
-from webapp.models.catalog import ModelVersion
+from webapp.models.catalog import ModelVersion, prettified
 from webapp.models.sample import showcase_of
 from webapp.pages import frame
 from webapp.services import services
@@ -62,11 +62,14 @@ class Result:
 
     @property
     def because(self) -> str:
-        """The numbers that the verdict rests on, such as: malignant 0.8%, threshold 63.0%."""
-        model_version, threshold = self.model_version, self.answer.threshold
+        """What the verdict rests on, such as: malignant 0.8%, threshold 63.0%; or 80 to 222 in 90.0% of cases."""
+        model_version, threshold, interval = self.model_version, self.answer.threshold, self.outcome.interval
+        if interval:
+            lower, upper = wording.number(interval.lower), wording.number(interval.upper)
+            return f"{lower} to {upper} in {wording.percent(model_version.promised or 0.0)} of cases"
         if model_version.positive is None:
-            return wording.probability(self.outcome.probability)
-        probability = f"{model_version.called(model_version.positive)} {wording.probability(self.outcome.probability)}"
+            return wording.probability(self.outcome.score)
+        probability = f"{model_version.called(model_version.positive)} {wording.probability(self.outcome.score)}"
         return probability if threshold is None else f"{probability}, threshold {wording.percent(threshold)}"
 
     @property
@@ -77,7 +80,7 @@ class Result:
         if not others:
             return None
         if self.model_version.positive and self.answer.threshold is not None:
-            margin = abs(self.outcome.probability - self.answer.threshold)
+            margin = abs(self.outcome.score - self.answer.threshold)
         else:
             margin = probabilities[label] - probabilities[others[0]]
         return others[0] if margin < CLOSE else None
@@ -86,22 +89,25 @@ class Result:
 def result_of(answer: Answer, row: Mapping[str, Any], reference: str = "") -> Result:
     """Return what there is to show about an answer with one row. `reference`: the asker's own name for it."""
     model_version = services().catalog.model_version(answer.model, answer.version)
-    positive = model_version.positive
-    gauge = None
-    if positive:
-        gauge = charts.gauge(answer.outcomes[0].probability, answer.threshold, model_version.called(positive))
     ask = asker(services().predictor, model_version)
     explanation = _unless_it_fails("explanation", model_version, lambda: explain(model_version, row, ask))
     projection = _unless_it_fails("projection", model_version, lambda: projection_of(model_version))
     effects = charts.waterfall(explanation, model_version.called(explanation.of)) if explanation else None
     plane, neighbours = None, []
     if projection:
-        plane = charts.scatter(
-            projection, projection.project(row), {label: model_version.called(label) for label in model_version.classes}
-        )
+        plane = charts.scatter(projection, projection.project(row), kind_names(model_version))
         neighbours = projection.nearest(row)
     time = datetime.now(timezone.utc)
-    return Result(model_version, row, answer, time, explanation, neighbours, Charts(gauge, effects, plane), reference)
+    shown = Charts(_gauge(model_version, answer), effects, plane)
+    return Result(model_version, row, answer, time, explanation, neighbours, shown, reference)
+
+
+def _gauge(model_version: ModelVersion, answer: Answer) -> Markup | None:
+    """Return the probability of the positive class, or the number in its interval; None with many classes."""
+    outcome, positive = answer.outcomes[0], model_version.positive
+    if outcome.interval:
+        return charts.span(outcome.score, outcome.interval, prettified(model_version.label), model_version.label_range)
+    return charts.gauge(outcome.score, answer.threshold, model_version.called(positive)) if positive else None
 
 
 def _unless_it_fails(part: str, model_version: ModelVersion, make: Callable[[], T | None]) -> T | None:

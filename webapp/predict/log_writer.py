@@ -191,6 +191,8 @@ def as_table(batches: Sequence[LoggedBatch], kinds: dict[str, pa.DataType]) -> p
     probabilities = np.concatenate([batch.probabilities for batch in batches], dtype=np.float32)
     likely = first.classes.index(first.positive) if first.positive else None
     scores = probabilities.max(axis=1) if likely is None else probabilities[:, likely]
+    if first.values is not None:
+        scores = np.concatenate([batch.values for batch in batches if batch.values is not None])
     meta: dict[str, list[Any]] = {
         "time": [b.time for b in batches],
         "request_id": [b.asked.request_id for b in batches],
@@ -218,7 +220,12 @@ def as_table(batches: Sequence[LoggedBatch], kinds: dict[str, pa.DataType]) -> p
     columns = [by_name[name] for name in META.names]
     inputs = zip(*(batch.columns.values() for batch in batches), strict=True)  # in the same order in all: see _grouped
     columns += [column(_joined(parts), kinds[name]) for name, parts in zip(names, inputs, strict=True)]
-    return pa.table(columns, schema=with_facts(schema, {"classes": first.classes, "positive": first.positive}))
+    return pa.table(
+        columns,
+        schema=with_facts(
+            schema, {"classes": first.classes, "positive": first.positive, "is_number": first.values is not None}
+        ),
+    )
 
 
 def _joined(parts: Sequence[Sequence[Any] | NDArray[Any]]) -> Sequence[Any] | NDArray[Any]:

@@ -6,43 +6,28 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import chain
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from common.errors import VouchError
 from common.text import MISSING_CODE
 from config.settings import IMAGE_BYTES
-from serving.client.errors import BadAnswer, ModelNotFound, ModelServerDown
-from serving.client.types import DEFAULT_SIGNATURE, ModelClient, Outputs, VersionSpec
+from serving.client.errors import ModelNotFound, ModelServerDown
+from serving.client.types import DEFAULT_SIGNATURE, ModelClient, VersionSpec
 from webapp.http.metrics import Metrics
 from webapp.models.catalog import Catalog, ModelVersion
 from webapp.models.releases import Choice, Router
+from webapp.predict.answers import BOUNDS, Scored, read_answer
 from webapp.predict.log_writer import PredictionLog
 from webapp.predict.validation import Checked, check_rows
-from webapp.types import Answer, LoggedBatch, Outcome, RequestInfo
+from webapp.types import Answer, LoggedBatch, RequestInfo
 
 PACKED, PACKED_INPUT = "serving_packed", "features"
-SUM_TOLERANCE = 1e-3
-LABEL_TOLERANCE = 1e-4  # the model compares in float32
 T = TypeVar("T")
 Columns = Mapping[str, Any]  # field: a value a row
-
-
-@dataclass(frozen=True)
-class Scored:
-    labels: list[str]
-    probabilities: NDArray[np.float64]  # [rows, classes]
-
-    def scores(self, model_version: ModelVersion) -> NDArray[np.float64]:
-        """Return `[rows]`: the probability of the positive class if there is one, else of the likeliest."""
-        if model_version.positive is None:
-            return np.asarray(self.probabilities.max(axis=1))
-        return self.probabilities[:, model_version.classes.index(model_version.positive)]
 
 
 class Predictor:
@@ -76,7 +61,7 @@ class Predictor:
             model_version.version,
             choice.route,
             model_version.threshold,
-            _outcomes(model_version, scored, checked),
+            scored.outcomes(model_version, checked.cautions),
             request_info.request_id,
             latency_s,
         )
@@ -101,7 +86,7 @@ class Predictor:
             model_version.version,
             choice.route,
             model_version.threshold,
-            _outcomes(model_version, scored, Checked({}, [()] * len(images))),
+            scored.outcomes(model_version, [()] * len(images)),
             request_info.request_id,
             latency_s,
         )
@@ -157,7 +142,7 @@ class Predictor:
                 )
             else:
                 outputs = self._client.predict(model_version.model, columns, version_spec, signature=DEFAULT_SIGNATURE)
-            return _scored(model_version, outputs)
+            return read_answer(model_version, outputs)
         except VouchError as error:
             outcome = type(error).__name__
             raise
@@ -190,17 +175,18 @@ class Predictor:
                 _as_logged(model_version, columns),
                 scored.labels,
                 scored.probabilities.astype(np.float32),
-                model_version.classes,
+                BOUNDS if model_version.predicts_numbers else model_version.classes,
                 model_version.positive,
                 references,
                 first_row,
+                scored.values,
             )
         )
         self._metrics.predicted(
             model_version.model,
             model_version.version,
             choice.route,
-            scored.labels,
+            None if model_version.predicts_numbers else scored.labels,
             scored.scores(model_version).astype(np.float32),
         )
 
@@ -208,62 +194,6 @@ class Predictor:
         """Count values outside what the model was trained on, by field."""
         for name, count in cautions.items():
             self._metrics.cautions.labels(model, name).inc(count)
-
-
-def _scored(model_version: ModelVersion, outputs: Outputs) -> Scored:
-    """Return what the model said, if it can have said it. Raises BadAnswer."""
-    try:
-        labels, probabilities = outputs["label"], np.array(outputs["probabilities"], np.float64)
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadAnswer(
-            "this is no answer of a classifier",
-            got=f"{type(error).__name__}: {error}",
-            wanted="label and probabilities",
-        ) from None
-    if probabilities.shape != (len(labels), len(model_version.classes)):
-        raise BadAnswer(
-            "the model answered another number of probabilities",
-            got=probabilities.shape,
-            wanted=f"{len(model_version.classes)} for each of {len(labels)} rows",
-        )
-    is_probability = (probabilities >= 0.0) & (probabilities <= 1.0)  # NaN is none
-    if not is_probability.all():
-        raise BadAnswer(
-            "the model answered a value that is not a probability", got=float(probabilities[~is_probability][0])
-        )
-    if {*map(type, labels)} != {str} or not set(model_version.classes).issuperset(labels):
-        odd = next(label for label in labels if not isinstance(label, str) or label not in model_version.classes)
-        raise BadAnswer("the model answered a class it does not have", got=repr(odd)[:80])
-    _check_agreement(model_version, labels, probabilities)
-    return Scored(labels, probabilities)
-
-
-def _check_agreement(model_version: ModelVersion, labels: Sequence[str], probabilities: NDArray[np.float64]) -> None:
-    """Raise BadAnswer unless each row's probabilities sum to one, and its label is what they and the threshold say."""
-    sums = probabilities.sum(axis=1)
-    if len(sums) and np.abs(sums - 1.0).max() > SUM_TOLERANCE:
-        odd = sums[np.abs(sums - 1.0).argmax()]
-        raise BadAnswer("the model answered probabilities that do not sum to one", got=f"{odd:.4f}")
-    chosen = probabilities[np.arange(len(labels)), [model_version.classes.index(label) for label in labels]]
-    if model_version.positive and model_version.threshold is not None:
-        scores = probabilities[:, model_version.classes.index(model_version.positive)]
-        is_positive = np.array([label == model_version.positive for label in labels], bool)
-        against = np.where(is_positive, model_version.threshold - scores, scores - model_version.threshold)
-    else:
-        against = probabilities.max(axis=1, initial=0.0) - chosen
-    if len(labels) and against.max() > LABEL_TOLERANCE:
-        row = int(against.argmax())
-        got = f"{labels[row]!r} with {np.round(probabilities[row], 4).tolist()}"
-        raise BadAnswer("the model answered a label that its probabilities do not say", got=got)
-
-
-def _outcomes(model_version: ModelVersion, scored: Scored, checked: Checked) -> tuple[Outcome, ...]:
-    scores, probabilities = scored.scores(model_version).tolist(), scored.probabilities.tolist()
-    rows = zip(scored.labels, scores, probabilities, checked.cautions, strict=True)
-    return tuple(
-        Outcome(label, score, dict(zip(model_version.classes, each, strict=True)), cautions)
-        for label, score, each, cautions in rows
-    )
 
 
 def _as_logged(model_version: ModelVersion, columns: Columns) -> Columns:

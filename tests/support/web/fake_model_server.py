@@ -108,18 +108,13 @@ class FakeModelServer:
         return {"model_version_status": states} if states else None
 
     def predict(self, made: Made, body: dict[str, Any]) -> dict[str, Any]:
-        from tests.support.web.models import labels_of
+        from tests.support.web.models import answers_of
 
         inputs = body["inputs"]
         if body.get("signature_name", "serving_default") == "serving_packed":
             matrix = inputs["features"] if isinstance(inputs, dict) else inputs
             inputs = {name: [row[i] for row in matrix] for i, name in enumerate(made.columns)}
-        probabilities = probabilities_of(made, inputs)
-        labels = labels_of(made, probabilities)
-        outputs: dict[str, Any] = {"probabilities": probabilities.tolist(), "label": labels}
-        if made.positive:
-            outputs["probability"] = probabilities[:, made.classes.index(made.positive)].tolist()
-        return _spoilt(outputs, self.mood)
+        return _spoilt(answers_of(made, inputs), self.mood)
 
 
 def _spoilt(outputs: dict[str, Any], mood: Mood) -> dict[str, Any]:

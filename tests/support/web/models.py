@@ -39,6 +39,7 @@ BLESSED = {
     ),
 }
 ROWS = 300
+HALF_WIDTH = np.float32(20.0)  # of the intervals of homes
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Made:
 
     name: str
     columns: Mapping[str, Sequence[Any]]
-    labels: Sequence[str]
+    labels: Sequence[Any]
     classes: tuple[str, ...]
     positive: str | None = None
     threshold: float | None = None
@@ -139,6 +140,15 @@ def garden() -> Made:
     )
 
 
+def homes() -> Made:
+    """A number by two others: the price of a home. As `garden`, it is no part of `made`."""
+    chance = np.random.default_rng(4)
+    area, age = chance.uniform(40, 200, ROWS), chance.uniform(0, 90, ROWS)
+    prices = 3 * area - age + chance.normal(0, 10, ROWS)
+    columns = {"area": _floats(area), "age": _floats(age)}
+    return Made("homes", columns, _floats(prices), ())
+
+
 def make_version(serving: Path, made: Made, version: int, metrics: Mapping[str, Any] | None = None) -> Path:
     """Write a version folder, whole, with a manifest."""
     folder = serving / made.name / str(version)
@@ -195,12 +205,11 @@ def _training(made: Made) -> dict[str, Any]:
         settings["class_info"] = {"green": "As grass is."}
     if len(made.classes) > 2:
         settings["evaluation"] = {"metrics": ["auc", "accuracy"]}
-    return {
-        "settings": settings,
-        "operating_point": _operating_point(made),
-        "features": list(made.columns),
-        "rows": {"train": ROWS, "eval": 60},
-    }
+    facts: dict[str, Any] = {"operating_point": _operating_point(made)}
+    if not made.classes:
+        settings["data"] = {"source": f"{made.name}.csv", "label": "outcome", "task": "regression"}
+        facts = {"intervals": {"coverage": 0.9, "edges": [], "widths": [float(HALF_WIDTH)], "rows": [60]}}
+    return {"settings": settings, **facts, "features": list(made.columns), "rows": {"train": ROWS, "eval": 60}}
 
 
 def _schema(made: Made) -> schema_pb2.Schema:
@@ -221,7 +230,7 @@ def _schema(made: Made) -> schema_pb2.Schema:
             domain.min = type(value)(made.minimum[name])
         if name in made.domains:
             feature.string_domain.value.extend(made.domains[name])
-    label = schema.feature.add(name="outcome", type=schema_pb2.BYTES)
+    label = schema.feature.add(name="outcome", type=schema_pb2.BYTES if made.classes else schema_pb2.FLOAT)
     label.presence.min_fraction = 1.0
     label.string_domain.value.extend(made.classes)
     return schema
@@ -290,17 +299,29 @@ def _numbers(stats: Any, values: np.ndarray[Any, Any]) -> None:
 
 
 def _write_golden(folder: Path, made: Made) -> None:
-    from tests.support.web.fake_model_server import probabilities_of
-
     rows = [row for row in map(made.row, range(40)) if set(row) == set(made.columns)][:4]
     columns = {name: [row[name] for row in rows] for name in made.columns}
     inputs: dict[str, Any] = {"serving_default": columns}
     if made.is_packed:
         inputs["serving_packed"] = {"features": [list(row.values()) for row in rows]}
-    probabilities = probabilities_of(made, columns)
-    outputs = {"probabilities": probabilities.tolist(), "label": labels_of(made, probabilities)}
-    golden = {"inputs": inputs, "outputs": outputs}
+    outputs = answers_of(made, columns)
+    golden = {"inputs": inputs, "outputs": {name: values for name, values in outputs.items() if name != "probability"}}
     (folder / EXTRA / "golden.json").write_text(json.dumps(golden), encoding="utf-8")
+
+
+def answers_of(made: Made, columns: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    """Return the outputs of a signature for columns."""
+    from tests.support.web.fake_model_server import probabilities_of
+
+    if not made.classes:
+        values = np.float32(3.0) * np.array(columns["area"], np.float32) - np.array(columns["age"], np.float32)
+        bounds = {"lower": (values - HALF_WIDTH).tolist(), "upper": (values + HALF_WIDTH).tolist()}
+        return {"value": values.tolist(), **bounds}
+    probabilities = probabilities_of(made, columns)
+    outputs: dict[str, Any] = {"probabilities": probabilities.tolist(), "label": labels_of(made, probabilities)}
+    if made.positive:
+        outputs["probability"] = probabilities[:, made.classes.index(made.positive)].tolist()
+    return outputs
 
 
 def labels_of(made: Made, probabilities: np.ndarray[Any, Any]) -> list[str]:
@@ -317,7 +338,7 @@ def _write_showcase(folder: Path, made: Made) -> None:
     def part(rows: slice) -> dict[str, Any]:
         return {
             "columns": {name: list(values)[rows] for name, values in made.columns.items()},
-            "labels": list(made.labels)[rows],
+            "labels": [str(label) for label in made.labels][rows],
         }
 
     showcase = {"train": part(slice(0, 200)), "test": part(slice(200, 260))}

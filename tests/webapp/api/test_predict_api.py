@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 
 from tests.support.web.fake_model_server import FakeModelServer
 from tests.support.web.models import Made, make_version, release
-from webapp.api.schemas import HeldOut, Predictions, ProblemDocument
+from webapp.api.schemas import HeldOut, Prediction, Predictions, ProblemDocument
 
 URL = "/api/v1/predict"
 Apps = Callable[..., Any]
@@ -34,6 +34,7 @@ def test_a_row_is_answered_in_whichever_form_it_comes(client: FlaskClient, made:
     assert response.status_code == 200, response.text
     found = Predictions.model_validate(response.json)
     [prediction] = found.predictions
+    assert isinstance(prediction, Prediction)
     assert (found.model, found.version, found.route, found.threshold) == ("cells", 1, "stable", 0.4)
     assert found.request_id == response.headers["X-Request-ID"]
     assert prediction.label == made["cells"].labels[0]
@@ -45,7 +46,10 @@ def test_every_kind_of_model_answers_many_rows(client: FlaskClient, made: dict[s
     rows = [made[model].row(number) for number in range(20)]
     found = Predictions.model_validate(client.post(URL, json={"model": model, "rows": rows}).json)
     assert len(found.predictions) == 20
-    assert all(set(each.probabilities) == set(made[model].classes) for each in found.predictions)
+    assert all(
+        isinstance(each, Prediction) and set(each.probabilities) == set(made[model].classes)
+        for each in found.predictions
+    )
 
 
 def test_a_value_beyond_the_training_data_is_answered_with_a_warning(
@@ -232,6 +236,7 @@ def test_a_held_out_row_comes_with_its_true_label(client: FlaskClient, made: dic
     assert (found.index, found.rows) == (3, 60)
     assert found.true_label == made["flowers"].labels[203]
     assert found.features == made["flowers"].row(203)
+    assert isinstance(found.prediction, Prediction)
     assert set(found.prediction.probabilities) == set(made["flowers"].classes)
 
 

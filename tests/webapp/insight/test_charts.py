@@ -172,7 +172,14 @@ def test_a_case_far_away_is_said_to_be(plane: Projection) -> None:
 
 def test_a_flat_plane_can_be_drawn(plane: Projection) -> None:
     flat = Projection(
-        plane.points * [1, 0], plane.labels, (1.0, 0.0), plane.encoder, plane.encoded, plane.centre, plane.axes
+        plane.points * [1, 0],
+        plane.labels,
+        plane.kinds,
+        (1.0, 0.0),
+        plane.encoder,
+        plane.encoded,
+        plane.centre,
+        plane.axes,
     )
     assert "nan" not in scatter(flat, (0.0, 0.0), as_they_are(plane))
 

@@ -53,7 +53,7 @@ def test_each_row_is_answered_by_what_the_model_says(
     positive = made[model].positive
     for outcome in answer.outcomes:
         told = outcome.probabilities[positive] if positive else max(outcome.probabilities.values())
-        assert outcome.probability == told
+        assert outcome.score == told
     assert (answer.version, answer.route, answer.threshold) == (1, "stable", made[model].threshold)
     assert fake.asked[0]["path"] == f"/v1/models/{model}/versions/1:predict"
 
