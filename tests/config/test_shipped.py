@@ -14,7 +14,7 @@ from config.settings import Settings
 from tests.support.paths import ROOT
 
 DATA = ROOT / "data" / "breast_cancer"
-TABLES = ("breast_cancer", "heart_disease", "iris")
+TABLES = ("breast_cancer", "diabetes", "heart_disease", "iris")
 SHIPPED = (*TABLES, "flowers")
 FOLDER = ROOT / "config" / "breast_cancer"
 
@@ -24,7 +24,7 @@ def settings() -> Settings:
     return load_settings(FOLDER)
 
 
-@pytest.mark.parametrize("name", ["breast_cancer", "iris"])
+@pytest.mark.parametrize("name", ["breast_cancer", "diabetes", "iris"])
 def test_make_reproduces_the_checked_in_file(name: str) -> None:
     folder = ROOT / "data" / name
     assert runpy.run_path(str(folder / "make.py"))["make"]().encode() == (folder / f"{name}.csv").read_bytes()
