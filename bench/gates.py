@@ -21,11 +21,11 @@ from scipy import stats
 from bench.report import finish, parser, positive, say, start, table
 from components.evaluation.bounds import evaluate
 from components.table import Table
-from components.tasks.operating_point import choose_threshold, decide
-from components.tasks.rows import Rows
+from components.tasks.operating_point import decide
+from components.tasks.rows import Answered, NumberRows, Rows
 from config.load import load_settings
-from config.onboard.guesses import training
-from config.settings import DataSettings, Settings
+from config.onboard.guesses import recipe
+from config.settings import Settings
 
 Array = NDArray[Any]
 SHARES = (0.64, 0.16, 0.20)
@@ -40,11 +40,15 @@ class Problem:
     """A table to draw; a `fixed` one has no more rows than it has, so that a loss is known from test rows alone."""
 
     name: str
-    classes: int
     draw: Callable[[int, np.random.Generator], tuple[Array, Array]]
     rows: int
     settings: Settings
     fixed: bool = False
+
+    @property
+    def classes(self) -> int:
+        """How many there are, 0 where a number is predicted."""
+        return len(self.settings.data.classes)
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Step:
 
     name: str
     epochs: int = 0  # 0: as the recipe has it
-    flipped: float = 0.0  # share of train labels
+    flipped: float = 0.0  # share of train labels; numbers are exchanged
     dropped: int = 0  # columns it is not shown
 
 
@@ -69,14 +73,15 @@ WORSE = (
 
 
 def settings_of(classes: int, train_rows: int) -> Settings:
-    """Return what `init` writes for a table of so many rows."""
-    names = [str(i) for i in range(classes)]
+    """Return what `init` writes for a table of so many rows; without classes a number is predicted."""
     accuracy = "binary_accuracy" if classes == 2 else "accuracy"
+    metrics = ["auc", "precision", "recall", accuracy] if classes else ["rmse", "mae", "r2"]
+    kind = {"classes": [str(i) for i in range(classes)]} if classes else {"task": "regression"}
     values: dict[str, Any] = {
         "name": "bench",
-        "data": {"source": "x.csv", "label": "y", "classes": names},
-        "model": training(train_rows),
-        "evaluation": {"metrics": ["auc", "precision", "recall", accuracy], "when_plain_is_better": "refuse"},
+        "data": {"source": "x.csv", "label": "y", **kind},
+        "model": recipe(train_rows, is_number=not classes),
+        "evaluation": {"metrics": metrics, "when_plain_is_better": "refuse"},
     }
     if classes == 2:
         values["operating_point"] = {"objective": "accuracy"}
@@ -87,6 +92,12 @@ def noisy(rows: int, rng: np.random.Generator) -> tuple[Array, Array]:
     """Two of ten columns tell the class, with so much noise that the best AUC is about .79."""
     x = rng.normal(size=(rows, 10))
     return x, (x[:, 0] + x[:, 1] + 1.8 * rng.normal(size=rows) > 0).astype(np.int64)
+
+
+def number(rows: int, rng: np.random.Generator) -> tuple[Array, Array]:
+    """A number that two of ten columns tell, with so much noise that the best R² is about .38."""
+    x = rng.normal(size=(rows, 10))
+    return x, x[:, 0] + x[:, 1] + 1.8 * rng.normal(size=rows)
 
 
 def three(rows: int, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -119,16 +130,20 @@ def heart_disease(_rows: int, _rng: np.random.Generator) -> tuple[Array, Array]:
 def problems() -> tuple[Problem, ...]:
     cancer, heart = (load_settings(Path("config") / name) for name in ("breast_cancer", "heart_disease"))
     return (
-        Problem("breast cancer, as shipped", 2, breast_cancer, 569, cancer, fixed=True),
-        Problem("heart disease, as shipped", 2, heart_disease, 303, heart, fixed=True),
-        Problem("noisy, 3,000 × 10", 2, noisy, 3000, settings_of(2, 1920)),
-        Problem("three classes, 1,500 × 8", 3, three, 1500, settings_of(3, 960)),
+        Problem("breast cancer, as shipped", breast_cancer, 569, cancer, fixed=True),
+        Problem("heart disease, as shipped", heart_disease, 303, heart, fixed=True),
+        Problem("noisy, 3,000 × 10", noisy, 3000, settings_of(2, 1920)),
+        Problem("three classes, 1,500 × 8", three, 1500, settings_of(3, 960)),
+        Problem("a number, 3,000 × 10", number, 3000, settings_of(0, 1920)),
     )
 
 
 @dataclass(frozen=True)
 class Model:
-    """What a trained model says of test rows, and of plenty of others; `[rows, classes]` each."""
+    """What a trained model says of test rows, and of plenty of others.
+
+    `[rows, classes]` each, or `[rows, 3]`: a number and the bounds of its interval.
+    """
 
     test: Array
     others: Array
@@ -158,14 +173,13 @@ def train(problem: Problem, data: Data, step: Step, seed: int) -> Model:
     import keras
 
     from components.features.transform import NUMERIC
-    from components.tasks import task_of
-    from components.tasks.calibration import fit_calibration
+    from components.tasks import ClassHead, task_of
     from components.training.models import dense
 
     keras.utils.clear_session()
     (x_train, y_train), (x_eval, y_eval), (x_test, _) = data.splits
     rng = np.random.default_rng(seed)
-    recipe = problem.settings.model.model_copy(update={"epochs": step.epochs} if step.epochs else {})
+    model = problem.settings.model.model_copy(update={"epochs": step.epochs} if step.epochs else {})
     mean, deviation = x_train.mean(axis=0), x_train.std(axis=0)
     shown = np.arange(x_train.shape[1]) >= step.dropped  # the first columns are those that tell
 
@@ -174,27 +188,31 @@ def train(problem: Problem, data: Data, step: Step, seed: int) -> Model:
 
     labels = y_train.copy()
     flip = rng.random(len(labels)) < step.flipped
-    labels[flip] = (labels[flip] + rng.integers(1, problem.classes, flip.sum())) % problem.classes
-    task = task_of(DataSettings(source=Path(), label="y", classes=tuple(map(str, range(problem.classes)))))
-    network = dense.build_model(recipe, x_train.shape[1], (), task, seed)
+    if problem.classes:
+        labels[flip] = (labels[flip] + rng.integers(1, problem.classes, flip.sum())) % problem.classes
+    else:
+        labels[flip] = rng.permutation(labels[flip])
+    task = task_of(problem.settings.data)
+    known: Any = task.describe(labels)
+    given, tuned = (np.asarray(task.for_network(y, known)) for y in (labels, y_eval))
+    network = dense.build_model(model, x_train.shape[1], (), task, seed)
     dense.fit(
         network,
-        dense.dataset_in_memory(features(x_train), labels, recipe.batch_size, seed, training=True),
-        dense.dataset_in_memory(features(x_eval), y_eval, len(y_eval), seed, training=False),
-        recipe,
+        dense.dataset_in_memory(features(x_train), given, model.batch_size, seed, training=True),
+        dense.dataset_in_memory(features(x_eval), tuned, len(y_eval), seed, training=False),
+        model,
         train_rows=len(labels),
     )
     network = dense.before_activation(network)
-    logits = [np.asarray(network(features(x), training=False)) for x in (x_eval, x_test, data.others[0])]
-    calibration = fit_calibration(logits[0], y_eval)
-    on_eval, on_test, on_others = (_both(calibration.probabilities(given)) for given in logits)
-    point = problem.settings.operating_point
-    threshold = choose_threshold(y_eval == 1, on_eval[:, 1], point).threshold if problem.classes == 2 else None
-    return Model(on_test.astype(np.float32), on_others.astype(np.float32), threshold)
+    on_eval, *outputs = (np.asarray(network(features(x), training=False)) for x in (x_eval, x_test, data.others[0]))
+    head = task.fit_head(on_eval, tuned, known, problem.settings)
+    threshold = head.threshold if isinstance(head, ClassHead) and problem.classes == 2 else None
+    on_test, on_others = (_joined(head.in_process(each)) for each in outputs)
+    return Model(on_test, on_others, threshold)
 
 
-def _both(scores: Array) -> Array:
-    return np.concatenate([1 - scores, scores], axis=1) if scores.shape[1] == 1 else scores
+def _joined(answers: dict[str, Array]) -> Array:
+    return answers["probabilities"] if "probabilities" in answers else np.stack([*answers.values()], axis=1)
 
 
 class Kept:
@@ -223,9 +241,11 @@ class Kept:
             return Model(saved["test"], saved["others"], threshold)
 
 
-def rows_of(problem: Problem, true: Array, probabilities: Array, threshold: float | None) -> Rows:
+def rows_of(problem: Problem, true: Array, said: Array, threshold: float | None) -> Answered:
+    if not problem.classes:
+        return NumberRows(true, *said.astype(np.float64).T)
     positive_class = 1 if problem.classes == 2 else None
-    return Rows(true, decide(probabilities, threshold, positive_class), probabilities, positive_class)
+    return Rows(true, decide(said, threshold, positive_class), said, positive_class)
 
 
 @dataclass(frozen=True)

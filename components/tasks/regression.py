@@ -144,7 +144,12 @@ class Regression:
         return labels
 
     def for_network(self, targets: Any, train: Spread) -> Any:
-        """Return targets in standard deviations from the train mean, `[batch] float32`."""
+        """Return targets in standard deviations from the train mean, `[batch] float32`.
+
+        Raises DataError where there are none, because all are alike.
+        """
+        if not train.deviation:
+            raise DataError("every training row has the same label", got=train.mean, wanted="numbers to tell apart")
         return tf.cast((tf.cast(targets, tf.float64) - train.mean) / train.deviation, tf.float32)
 
     def class_weight(self, _train: Spread, _settings: ModelSettings) -> None:

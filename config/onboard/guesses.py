@@ -99,11 +99,15 @@ def split_weights(rows: int) -> tuple[int, int, int]:
     return (50, 20, 30) if rows < 200 else (64, 16, 20)
 
 
-def training(rows: int) -> dict[str, Any]:
-    """Return optimizer settings by rows of the training split: enough steps on few rows, few passes over many."""
+def recipe(rows: int, *, is_number: bool) -> dict[str, Any]:
+    """Return how to train by rows of the training split: enough steps on few rows, few passes over many.
+
+    `is_number`: what dropout adds to a number's spread stays in it, where a threshold would take it out.
+    """
     table = ((700, 16, 200, 40), (10_000, 32, 100, 20), (100_000, 128, 50, 8), (1_000_000, 512, 20, 4))
     batch_size, epochs, patience = next((rest for most, *rest in table if rows < most), (1024, 10, 2))
-    return {"learning_rate": 1e-3, "epochs": epochs, "batch_size": batch_size, "early_stopping_patience": patience}
+    steps = {"learning_rate": 1e-3, "epochs": epochs, "batch_size": batch_size, "early_stopping_patience": patience}
+    return {"dropout": 0.1 if is_number else 0.3, **steps}
 
 
 def presence_floor(share: float, smallest_split: float) -> tuple[float, bool]:

@@ -15,13 +15,12 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from common.tables.cleaning import Cleaning
 from common.tables.dates import EXAMPLES, Order
 from config.load import CONFIG_NAME
-from config.onboard.guesses import presence_floor, split_weights, training
+from config.onboard.guesses import presence_floor, recipe, split_weights
 from config.onboard.labels import Labels
 from config.onboard.profile import FEW_VALUES, Column, RawTable
 from config.reference import flow, pipeline_text, schema_text
 
 SCHEMA_NAME = "schema.pbtxt"
-REGRESSION_DROPOUT = 0.1  # noise that dropout leaves in a prediction stays in it: no threshold takes it out
 FEW_CODES = range(3, 11)
 TYPES = {"int": schema_pb2.INT, "float": schema_pb2.FLOAT, "text": schema_pb2.BYTES}
 
@@ -110,7 +109,10 @@ class OnboardResult:
             "split": {"train": train, "eval": eval_, "test": test} | self._dealing(),
             "categorical": list(self.codes),
             **({"dates": dict(self.dates)} if self.dates else {}),
-            "model": {"hidden_units": [256, 128, 64, 32], **self._recipe(train)},
+            "model": {
+                "hidden_units": [256, 128, 64, 32],
+                **recipe(self.rows * train // 100, is_number=not self.classes),
+            },
             **({"operating_point": {"objective": self.objective[0]}} if self.objective else {}),
             "evaluation": {"metrics": self._metrics(), "when_plain_is_better": "refuse"},
             "features": {column: _display(column) for column in self.features},
@@ -129,9 +131,6 @@ class OnboardResult:
             return ["rmse", "mae", "r2", "example_count"]
         accuracy = "accuracy" if self.positive is None else "binary_accuracy"
         return ["auc", "precision", "recall", accuracy, "example_count"]
-
-    def _recipe(self, train: int) -> dict[str, Any]:
-        return {"dropout": 0.3 if self.classes else REGRESSION_DROPOUT, **training(self.rows * train // 100)}
 
     def _source(self) -> dict[str, str]:
         if self.raw.url and self.raw.sha256:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,8 @@ from sklearn.metrics import (
 )
 
 from bench.bounds import Table, coverage
-from components.evaluation.bounds import Metric, evaluate
-from components.tasks.rows import Rows
+from components.evaluation.bounds import Metric, difference, evaluate
+from components.tasks.rows import NumberRows, Rows
 
 METRICS = ("auc", "average_precision", "precision", "recall", "specificity", "f1", "accuracy", "log_loss", "brier")
 
@@ -172,3 +173,55 @@ def test_a_model_that_is_sure_of_everything_is_not_vouched_for_by_its_own_losses
     assert bounded.value < 1e-5
     cost = {"log_loss": -np.log(1e-6), "brier": 1.0}[metric]
     assert bounded.upper == pytest.approx((1 - 0.05 ** (1 / 100)) * cost, rel=0.01)
+
+
+def numbers(rows: int, seed: int, noise: float = 1.0, groups: bool = False) -> NumberRows:
+    rng = np.random.default_rng(seed)
+    predicted = rng.normal(0, 2, rows)
+    of_group = np.arange(rows) // 4 if groups else None
+    error = rng.normal(0, noise, rows) if of_group is None else rng.normal(0, noise, rows // 4 + 1)[of_group]
+    return NumberRows(predicted + error, predicted, predicted - 2, predicted + 2, of_group)
+
+
+def test_errors_of_numbers_are_those_of_scikit_learn() -> None:
+    from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
+
+    rows = numbers(300, 0)
+    found = evaluate(rows, ["rmse", "mae", "r2"], confidence=0.95, samples=200, seed=0)
+    assert found["rmse"].value == pytest.approx(root_mean_squared_error(rows.true, rows.decided))
+    assert found["mae"].value == pytest.approx(mean_absolute_error(rows.true, rows.decided))
+    assert found["r2"].value == pytest.approx(r2_score(rows.true, rows.decided))
+    assert all(metric.lower < metric.value < metric.upper for metric in found.values())
+    assert (found["rmse"].goodness, found["r2"].goodness) == (-found["rmse"].value, found["r2"].value)
+
+
+@pytest.mark.parametrize("rows", [60, 300])
+@pytest.mark.parametrize("groups", [False, True], ids=["rows", "groups"])
+def test_bounds_of_errors_hold_as_often_as_they_say(rows: int, groups: bool) -> None:
+    truth = {"rmse": 1.0, "mae": np.sqrt(2 / np.pi), "r2": 0.8}
+    draws, misses = 150, dict.fromkeys(truth, 0)
+    for seed in range(draws):
+        found = evaluate(numbers(rows, seed, groups=groups), [*truth], confidence=0.95, samples=150, seed=seed)
+        for name, value in truth.items():
+            worse = found[name].upper < value if name != "r2" else found[name].lower > value
+            misses[name] += worse
+    assert all(count <= draws * 0.05 + 3.5 * np.sqrt(draws * 0.05 * 0.95) for count in misses.values()), misses
+
+
+def test_labels_that_are_all_alike_have_no_r2() -> None:
+    rows = replace(numbers(50, 0), true=np.ones(50))
+    assert np.isnan(evaluate(rows, ["r2"], confidence=0.95, samples=10, seed=0)["r2"].value)
+
+
+def test_a_flawless_model_of_numbers() -> None:
+    found = evaluate(numbers(50, 0).flawless(), ["rmse", "r2"], confidence=0.95, samples=10, seed=0)
+    assert (found["rmse"].value, found["r2"].lower) == (0.0, 1.0)
+
+
+def test_two_models_of_numbers_are_compared_in_pairs() -> None:
+    good = numbers(400, 1)
+    bad = replace(good, decided=good.decided + np.random.default_rng(0).normal(0, 0.5, 400))
+    for metric in ("rmse", "mae", "r2"):
+        gap = difference(good, bad, metric, confidence=0.95, samples=300, seed=0)
+        assert 0 < gap.lower < gap.value < gap.upper
+        assert difference(good, good, metric, confidence=0.95, samples=50, seed=0).value == 0

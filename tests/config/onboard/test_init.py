@@ -618,3 +618,31 @@ def test_onboarding_needs_no_tensorflow() -> None:
 def test_a_number_that_no_run_could_read_is_told(init: Init) -> None:
     with pytest.raises(DataError, match="beyond what a 32-bit float can"):
         init(toy(z=[1e308, *range(ROWS - 1)]))
+
+
+def test_a_number_to_predict_is_seen_and_described(init: Init) -> None:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"x": rng.normal(size=ROWS).round(3), "price": (rng.gamma(2, 1000, ROWS)).round(2)})
+    result = init(table, label="price")
+    settings = load_settings(result.config)
+    assert (settings.data.task, settings.data.classes) == ("regression", ())
+    assert settings.evaluation.metrics == ("rmse", "mae", "r2", "example_count")
+    assert settings.evaluation.change_metric == "r2"
+    label = next(f for f in read_schema(result.schema).feature if f.name == "price")
+    assert label.type == schema_pb2.FLOAT
+    assert "a number to predict" in str(result)
+
+
+def test_few_whole_numbers_are_classes_unless_told_otherwise(init: Init) -> None:
+    table = toy(y=np.arange(ROWS) % 5)
+    assert len(load_settings(init(table).config).data.classes) == 5
+    assert load_settings(init(table, task="regression", force=True).config).data.is_regression
+
+
+def test_rows_without_a_number_are_left_out_and_told(init: Init) -> None:
+    numbers = [f"{i / 7:.2f}" if i % 20 else "n/a" for i in range(ROWS)]
+    result = init(toy(y=numbers), task="regression")
+    settings = load_settings(result.config)
+    assert settings.data.drop_unlabelled
+    assert "n/a" in settings.data.null_values
+    assert f"{ROWS // 20} rows hold no number" in str(result)

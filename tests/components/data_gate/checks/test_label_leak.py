@@ -11,6 +11,7 @@ from components.data_gate.checks.label_leak import (
     label_leaks,
     positions,
     predict_by_tree,
+    tenths,
 )
 
 ROWS = 400
@@ -149,3 +150,22 @@ def test_positions_keep_order_and_gaps_and_set_the_odd_apart():
     odd = pa.array([1.0, float("inf"), float("-inf"), float("nan"), None, 3.0], from_pandas=False)
     assert positions(odd).tolist() == [0, 4, -2, 6, -4, 2]
     assert positions(pa.array([None, None], pa.int64())).tolist() == [-2, -2]
+
+
+def test_a_leak_of_a_number_is_found_and_an_honest_feature_is_none() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.gamma(2.0, 100.0, 3000)
+    sample = {
+        "copy": pa.array((y * 1.19).astype(np.float32)),
+        "with_tax": pa.array((y + 7.0).astype(np.float32)),
+        "honest": pa.array((y + rng.normal(0, 60, 3000)).astype(np.float32)),
+        "noise": pa.array(rng.normal(size=3000).astype(np.float32)),
+        "y": pa.array(y.astype(np.float32)),
+    }
+    found = {finding.feature: finding.kind for finding in label_leaks(sample, "y", 0.995, seed=1)}
+    assert found == {"copy": "LABEL_LEAK", "with_tax": "LABEL_LEAK"}
+
+
+def test_tenths_keep_equal_numbers_together() -> None:
+    ranks = np.array([0, 0, 0, 0, 0, 0, 1, 2, 3, 4, -1])
+    assert tenths(ranks).tolist() == [3] * 6 + [6, 7, 8, 9, -1]

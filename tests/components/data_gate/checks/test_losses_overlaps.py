@@ -81,3 +81,9 @@ def test_distinct_rows_are_clean(make_scan):
     scan = make_scan(data)
     assert repeated_rows(scan, ["a"], "y", is_number=False) == []
     assert row_overlaps(scan.content, ["a"], SplitSettings()) == []
+
+
+def test_numbers_may_differ_where_the_features_are_equal(make_scan):
+    scan = make_scan({"train": {"a": [1.0, 1.0, 2.0], "y": [1.0, 2.0, 3.0]}})
+    assert {f.kind for f in repeated_rows(scan, ["a"], "y", is_number=True)} == set()
+    assert {f.kind for f in repeated_rows(scan, ["a"], "y", is_number=False)} == {"CONTRADICTORY_LABELS"}
