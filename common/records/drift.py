@@ -23,6 +23,7 @@ from common.records.files import INPUT
 Kind = Literal["distribution", "missing", "outside", "unknown", "errors"]
 State = Literal["checked", "too few rows", "no reference"]
 CLASS = "class."
+ERROR = "error"  # of a number that was predicted
 SCHEMA_VERSION = 1
 
 
@@ -132,6 +133,8 @@ class DriftReport:
 def _title(column: str) -> str:
     if column.startswith(CLASS):
         return f"class {column.removeprefix(CLASS)}"
+    if column == ERROR:
+        return "error of the prediction"
     return column.removeprefix(INPUT)
 
 

@@ -114,7 +114,7 @@ class Executor(tfx_evaluator.Executor):
 def _scores(rows: Answered, settings: Settings) -> Scores:
     """Return them as the prediction log has them: of the positive class if there is one, else of the likeliest."""
     if not isinstance(rows, Rows):
-        return Scores.of_numbers(rows.decided)
+        return Scores.of_numbers(rows.decided, rows.true)
     of_class = rows.probabilities
     score = of_class.max(axis=1) if rows.positive is None else of_class[:, rows.positive]
     return Scores.of(rows.true, rows.decided, score, settings.data.classes)

@@ -46,7 +46,7 @@ class CsvExamples:
             row = dict(zip(file.dialect.columns, values, strict=False))
             try:
                 cells = {feature.name: self._value(row[feature.name], feature) for feature in self._features}
-                yield content(cells, self._features), self._data.class_of(row[self._data.label])
+                yield content(cells, self._features), self._label(row[self._data.label])
             except (KeyError, ValueError) as error:
                 raise DataError(
                     f"{path}:{line} is no example", got=error, fix="correct it, as a run would ask"
@@ -73,6 +73,11 @@ class CsvExamples:
         number = self._data.cleaning.number(text)
         return float(number) if number else None
 
+    def _label(self, text: str) -> str:
+        if self._data.is_regression:
+            return written(float(self._data.cleaning.number(text) or "nan"))
+        return self._data.class_of(text)
+
     def _text(self, value: Any) -> str:
         if value is None:
             return ""
@@ -82,6 +87,7 @@ class CsvExamples:
 class ParquetExamples:
     def __init__(self, settings: Settings, features: Sequence[Feature]) -> None:
         self._label, self._features = settings.data.label, features
+        self._as_label = float if settings.data.is_regression else str
 
     def contents(self, path: Path) -> Iterator[tuple[Content, str]]:
         names = [self._label, *(feature.name for feature in self._features)]
@@ -89,13 +95,19 @@ class ParquetExamples:
             with pq.ParquetFile(path) as file:
                 for batch in file.iter_batches(columns=names):
                     for row in batch.to_pylist():
-                        yield content(row, self._features), str(row[self._label])
+                        label = row[self._label]
+                        yield content(row, self._features), written(label) if isinstance(label, float) else str(label)
         except (pa.ArrowException, OSError, KeyError) as error:
             raise DataError(f"{path} cannot be read", got=error, wanted="Parquet with the schema's columns") from None
 
     def write(self, path: Path, rows: Sequence[LabelledRow], like: Path) -> None:
-        cells = [{**row.values, self._label: row.label} for row in rows]
+        cells = [{**row.values, self._label: self._as_label(row.label)} for row in rows]
         pq.write_table(pa.Table.from_pylist(cells, pq.read_schema(like)), path)
+
+
+def written(number: float) -> str:
+    """Return a number as a label, as the web app keeps one."""
+    return repr(float(number)).removesuffix(".0")
 
 
 def remove_examples(path: Path, numbers: Collection[int], delimiter: str) -> None:

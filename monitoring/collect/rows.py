@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -134,7 +135,10 @@ def _unfit(row: LabelledRow, rules: Rules) -> str:
         return "collected before"
     if row.is_synthetic and not rules.with_synthetic:
         return "synthetic"
-    if row.label not in rules.settings.data.classes:
+    if rules.settings.data.is_regression:
+        if not _is_number(row.label):
+            return "a label that is no number"
+    elif row.label not in rules.settings.data.classes:
         return "a label that is no class"
     for feature in rules.features:
         value = row.values.get(feature.name)
@@ -147,6 +151,13 @@ def _unfit(row: LabelledRow, rules: Rules) -> str:
         elif not _within(float(value), feature):
             return f"{feature.name} lies outside the schema"
     return ""
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _within(value: float, feature: Feature) -> bool:

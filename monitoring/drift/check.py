@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from common.records.drift import CLASS, Kind, Measurement
+from common.records.drift import CLASS, ERROR, Kind, Measurement
 from common.records.files import INPUT
 from monitoring.drift import measures
 from monitoring.drift.window import LABEL, SCORE, Categorical, Numeric, Window
@@ -41,6 +41,8 @@ def _measured(reference: DriftReference, window: Window) -> Iterator[Measurement
     if reference.scores and reference.scores.confusion:
         yield from _decisions(reference.scores, window.categories[LABEL])
         yield from _errors(reference.scores, window.labelled)
+    if reference.scores and reference.scores.errors and len(window.errors):
+        yield _off(reference.scores.errors, Numeric(window.errors))
 
 
 def _decisions(scores: Scores, window: Categorical) -> Iterator[Measurement]:
@@ -64,6 +66,15 @@ def _errors(scores: Scores, labelled: Mapping[str, Mapping[str, int]]) -> Iterat
             details |= {"test_share": test_wrong / test_rows}
             size = wrong / rows - test_wrong / test_rows
             yield Measurement(CLASS + name, "errors", p_value, size, "share", MOST_SHARE, numbers=details)
+
+
+def _off(tested: Numbers, seen: Numeric) -> Measurement:
+    """Measure how far predicted numbers are off where the true ones came; nearer than on test is no finding."""
+    difference = measures.compare_numbers(tested, seen.values)
+    mean, test_mean = float(seen.values.mean()), measures.mean(tested)
+    size = (mean - test_mean) / tested.sigma if tested.sigma else 0.0
+    details = {"rows": float(len(seen.values)), "mean": mean, "test_mean": test_mean, "ks": difference.ks}
+    return Measurement(ERROR, "errors", difference.p_value, size, "W1/σ", MOST_DISTANCE, numbers=details)
 
 
 def _of_number(column: str, reference: Numbers, window: Numeric, rows: int) -> Iterator[Measurement]:

@@ -181,3 +181,8 @@ def _side_by_side(reference: Categories, counts: Mapping[str, int]) -> tuple[Sha
 def quantile(reference: Numbers, share: float) -> float:
     """Return the training value below which a share of them lies, to the width of an edge."""
     return reference.edges[int(np.searchsorted(reference.up_to, reference.present * share))]
+
+
+def mean(reference: Numbers) -> float:
+    """Return the mean of the training values, by two hundred of their quantiles."""
+    return float(np.mean([quantile(reference, share) for share in (np.arange(200) + 0.5) / 200]))

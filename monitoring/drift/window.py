@@ -59,6 +59,7 @@ class Window:
     gone: tuple[str, ...] = ()
     new: tuple[str, ...] = ()
     labelled: dict[str, dict[str, int]] = field(default_factory=dict)  # true class: decided class: rows
+    errors: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))  # of numbers, sorted, absolute
 
 
 def rows_by_version(base: Path, span: Span, route: str = "") -> dict[int, int]:
@@ -101,8 +102,12 @@ class Gathered:
         scores = reference.scores
         self._numbers: dict[str, list[NDArray[Any]]] = {INPUT + name: [] for name in reference.numbers}
         self._categories: dict[str, Counter[str]] = {INPUT + name: Counter() for name in reference.categories}
+        self._errors: list[float] = []
+        self._is_number = bool(scores and not scores.confusion)
         if scores:
-            self._numbers[SCORE], self._categories[LABEL] = [], Counter()
+            self._numbers[SCORE] = []
+        if scores and scores.confusion:
+            self._categories[LABEL] = Counter()
         self._present: Counter[str] = Counter()  # rows with a value, by column
 
     def add(self, table: pa.Table) -> None:
@@ -122,7 +127,11 @@ class Gathered:
     def _add_labelled(self, table: pa.Table) -> None:
         some = table.select([*KEY, LABEL]).filter(pc.is_in(table["request_id"], self._labelled_requests))
         for request, row, decided in zip(*(some[name].to_pylist() for name in (*KEY, LABEL)), strict=True):
-            if true := self._truth.get((request, row)):
+            if not (true := self._truth.get((request, row))):
+                continue
+            if self._is_number:
+                self._errors.append(abs(float(decided) - float(true)))
+            else:
                 self._labelled[true][decided] += 1
 
     def window(self) -> Window:
@@ -140,6 +149,7 @@ class Gathered:
                 name.removeprefix(INPUT) for name in sorted(self._present.keys() - set(known)) if self._present[name]
             ),
             labelled={true: dict(counts) for true, counts in self._labelled.items()},
+            errors=np.sort(np.asarray(self._errors, np.float32)),
         )
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 MOST_DECIMALS = 9
+LABEL = "\0label"  # no column is called so
 Floats = NDArray[np.float64]
 
 
@@ -115,10 +116,11 @@ class Copula:
 
 @dataclass(frozen=True)
 class Population:
-    """The classes of a table, each with its share and its copula."""
+    """The classes of a table, each with its share and its copula; of numbers one, the labels among its columns."""
 
     shares: Mapping[str, float]
     copulas: Mapping[str, Copula]
+    is_number: bool = False
 
     @staticmethod
     def of(columns: Mapping[str, Sequence[Any]], labels: Sequence[str], codes: Collection[str] = ()) -> Population:
@@ -130,6 +132,12 @@ class Population:
             copulas[label] = Copula.of(rows, codes)
         return Population({label: counts[label] / len(labels) for label in copulas}, copulas)
 
+    @staticmethod
+    def of_numbers(
+        columns: Mapping[str, Sequence[Any]], labels: Sequence[float], codes: Collection[str] = ()
+    ) -> Population:
+        return Population({"": 1.0}, {"": Copula.of({**columns, LABEL: labels}, codes)}, is_number=True)
+
     def draw(
         self, rows: int, chance: np.random.Generator, shares: Mapping[str, float] | None = None
     ) -> tuple[dict[str, list[Any]], list[str]]:
@@ -140,6 +148,8 @@ class Population:
         drawn = {name: copula.draw(rows, chance) for name, copula in self.copulas.items()}
         first = next(iter(drawn.values()))
         columns = {column: [drawn[names[n]][column][i] for i, n in enumerate(numbers)] for column in first}
+        if self.is_number:
+            return columns, [str(label) for label in columns.pop(LABEL)]
         return columns, [names[n] for n in numbers]
 
 

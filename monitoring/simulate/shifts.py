@@ -71,6 +71,8 @@ def _covariate(table: Table, shift: Shift, rows: int, chance: np.random.Generato
 
 def _prior(table: Table, shift: Shift, rows: int, chance: np.random.Generator) -> tuple[Columns, list[str]]:
     """Make the rarest class more frequent: its odds times two to the power of the size."""
+    if table.population.is_number:
+        raise DataError("a prior shift needs classes, and the model predicts numbers", fix="choose another --shift")
     shares = table.population.shares
     rare = min(shares, key=lambda label: shares[label])
     odds = shares[rare] / (1 - shares[rare]) * 2**shift.size if shares[rare] < 1 else np.inf
@@ -80,11 +82,17 @@ def _prior(table: Table, shift: Shift, rows: int, chance: np.random.Generator) -
 
 
 def _concept(table: Table, shift: Shift, rows: int, chance: np.random.Generator) -> tuple[Columns, list[str]]:
-    """Let a share of the rows above the median of a number belong to the next class; the rows look as before."""
+    """Let a share of the rows above the median of a number belong to the next class; the rows look as before.
+
+    Where a number is predicted, theirs is one standard deviation more.
+    """
     name = _chosen(table.numbers, shift, "number")
     columns, labels = table.population.draw(rows, chance)
     values = np.array([np.nan if value is None else float(value) for value in columns[name]])
     is_moved = (values > np.nanmedian(values)) & (chance.random(rows) < shift.size)
+    if table.population.is_number:
+        true = np.array(labels, float)
+        return columns, [str(v) for v in np.where(is_moved, true + true.std(), true).tolist()]
     classes = [*table.population.shares]
     following = dict(zip(classes, [*classes[1:], classes[0]], strict=True))
     return columns, [following[label] if moved else label for label, moved in zip(labels, is_moved, strict=True)]

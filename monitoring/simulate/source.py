@@ -29,8 +29,13 @@ def read_table(folder: Path) -> Table:
     schema = read_schema(folder / SCHEMA)
     optional = frozenset(feature.name for feature in schema.feature if feature.presence.min_fraction < 1.0)
     as_codes = {name: {str(value): value for value in sample.columns[name]} for name in reference.categories}
+    if reference.scores and not reference.scores.confusion:
+        numbers = [float(label) for label in sample.labels]
+        population = Population.of_numbers(sample.columns, numbers, codes=reference.categories)
+    else:
+        population = Population.of(sample.columns, sample.labels, codes=reference.categories)
     return Table(
-        Population.of(sample.columns, sample.labels, codes=reference.categories),
+        population,
         tuple(reference.numbers),
         tuple(reference.categories),
         optional,

@@ -133,7 +133,7 @@ def _errors(folder: Path, windows: Iterable[WindowCheck]) -> tuple[ErrorShare, .
     rows, wrong = Counter[str](), Counter[str]()
     for window in windows:
         for each in window.measurements:
-            if each.kind == "errors":
+            if each.kind == "errors" and each.column.startswith(CLASS):
                 name = each.column.removeprefix(CLASS)
                 rows[name] += round(each.numbers["rows"])
                 wrong[name] += round(each.numbers["rows"] * each.numbers["share"])

@@ -103,6 +103,7 @@ class Scores:
 
     score: Numbers
     confusion: dict[str, dict[str, int]]
+    errors: Numbers | None = None  # of numbers: how far they were off, whichever way
 
     @property
     def labels(self) -> Categories:
@@ -121,9 +122,9 @@ class Scores:
         return Scores(Numbers.of(score), dict(zip(class_names, rows, strict=True)))
 
     @staticmethod
-    def of_numbers(predicted: NDArray[Any]) -> Scores:
-        """Summarize `[rows]` predicted numbers, of which there is no class."""
-        return Scores(Numbers.of(predicted), {})
+    def of_numbers(predicted: NDArray[Any], true: NDArray[Any]) -> Scores:
+        """Summarize `[rows]` predicted numbers, of which there is no class, and how far they were off."""
+        return Scores(Numbers.of(predicted), {}, Numbers.of(np.abs(predicted - true)))
 
     def text(self) -> str:
         return json.dumps(asdict(self), ensure_ascii=False) + "\n"

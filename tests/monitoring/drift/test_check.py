@@ -15,7 +15,7 @@ from common.records.drift import Measurement
 from common.records.files import INPUT
 from monitoring.drift.check import check
 from monitoring.drift.window import Gathered, Span, Window, read_window
-from serving.repository.drift_reference import DriftReference
+from serving.repository.drift_reference import DriftReference, Scores
 from tests.support.drift import DAY, MIDNIGHT, Watched, floats, patients, reference_of
 
 TRAINED = patients(600)
@@ -149,3 +149,39 @@ def test_of_too_many_rows_the_newest_are_measured(tmp_path: Path, monkeypatch: p
     window = logged(tmp_path, patients(300))
     assert window.rows == 120
     assert len(window.numbers[INPUT + "age"].values) == 120
+
+
+def numbers_reference(rows: int = 400, seed: int = 3) -> DriftReference:
+    """A model that predicts numbers: off by about 1 on test."""
+    rng = np.random.default_rng(seed)
+    predicted = rng.normal(100, 10, rows)
+    scores = Scores.of_numbers(predicted, predicted + rng.normal(0, 1, rows))
+    return replace(reference_of({"x": rng.normal(size=rows), "probability": np.zeros(rows)}), scores=scores)
+
+
+def answered(reference: DriftReference, rows: int, error: float, seed: int, shift: float = 0.0) -> Window:
+    rng = np.random.default_rng(seed)
+    predicted = rng.normal(100 + shift, 10, rows)
+    truth = {("r", i): str(predicted[i] + rng.normal(0, error)) for i in range(rows)}
+    gathered = Gathered(reference, truth)
+    columns = {"request_id": ["r"] * rows, "row": range(rows), INPUT + "x": rng.normal(size=rows)}
+    labels = [str(value) for value in predicted]
+    gathered.add(pa.table({**columns, "probability": predicted, "label": labels}))
+    return gathered.window()
+
+
+def test_predicted_numbers_are_measured_and_are_no_classes() -> None:
+    reference = numbers_reference()
+    measured = check(reference, answered(reference, 300, 1.0, seed=4))
+    assert found(measured) == set()
+    assert {each.title for each in measured} == {"x", "probability", "error of the prediction"}
+    shifted = check(reference, answered(reference, 300, 1.0, seed=4, shift=8.0))
+    assert ("probability", "distribution") in found(shifted)
+
+
+def test_predictions_that_are_further_off_than_on_test_are_a_finding_and_nearer_ones_are_none() -> None:
+    reference = numbers_reference()
+    assert ("error of the prediction", "errors") in found(check(reference, answered(reference, 300, 2.0, seed=5)))
+    assert found(check(reference, answered(reference, 300, 0.4, seed=5))) == set()
+    again = [found(check(reference, answered(reference, 200, 1.0, seed=100 + seed))) for seed in range(60)]
+    assert sum(bool(findings) for findings in again) <= 3

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from common.errors import DataError
+from monitoring.simulate.copula import Population
 from monitoring.simulate.shifts import SHIFTS, Shift, Table, draw
 from monitoring.simulate.source import read_table
 from serving.repository.layout import SHOWCASE
@@ -121,3 +122,32 @@ def test_a_version_without_training_rows_is_told(tmp_path: Path) -> None:
     (folder / SHOWCASE).unlink()
     with pytest.raises(DataError, match="carries too few training rows"):
         read_table(folder)
+
+
+def homes() -> Table:
+    rng = np.random.default_rng(0)
+    area = rng.uniform(40, 200, 400).round(1)
+    columns = {"area": area.tolist(), "floor": rng.integers(0, 9, 400).tolist()}
+    prices = (3 * area + rng.normal(0, 10, 400)).round(2).tolist()
+    return Table(Population.of_numbers(columns, prices), ("area", "floor"), (), frozenset(), {})
+
+
+def test_numbers_are_drawn_with_the_rows_that_they_go_with() -> None:
+    columns, labels = draw(homes(), Shift("none", 0.0), 500, np.random.default_rng(1))
+    assert set(columns) == {"area", "floor"}
+    prices = np.array([float(label) for label in labels])
+    assert np.corrcoef(columns["area"], prices)[0, 1] > 0.95
+    assert abs(prices.mean() - 360) < 20
+
+
+def test_a_concept_of_numbers_moves_some_of_them() -> None:
+    clean, moved = (
+        np.array([float(v) for v in draw(homes(), Shift(kind, 0.8), 500, np.random.default_rng(2))[1]])
+        for kind in ("none", "concept")
+    )
+    assert 30 < moved.mean() - clean.mean() < 90
+
+
+def test_numbers_have_no_rarest_class() -> None:
+    with pytest.raises(DataError, match="needs classes"):
+        draw(homes(), Shift("prior", 1.0), 10, np.random.default_rng(0))
