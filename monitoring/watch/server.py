@@ -7,7 +7,7 @@ import ipaddress
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -76,8 +76,9 @@ def serving(registry: CollectorRegistry, host: str, port: int, access: Access) -
             self.send_header("Content-Length", str(len(body)))
             if status == HTTPStatus.UNAUTHORIZED:
                 self.send_header("WWW-Authenticate", "Bearer")
-            self.end_headers()
-            self.wfile.write(body)
+            with suppress(ConnectionError):  # who asked waits no longer
+                self.end_headers()
+                self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
             pass

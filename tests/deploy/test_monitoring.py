@@ -73,7 +73,8 @@ def queries(dashboard: Path) -> Iterator[str]:
         *(target for panel in content["panels"] for target in panel["targets"]),
         *content["annotations"]["list"],
     ):
-        yield source["expr"].replace("$__rate_interval", "1m").replace("$model", "wine|iris")
+        expression = source["expr"].replace("$__rate_interval", "1m").replace("$model", "wine|iris")
+        yield expression.replace("$column", "input.age|label")
 
 
 EXPRESSIONS = [*(rule["expr"] for rule in rules()), *(query for path in dashboards() for query in queries(path))]
