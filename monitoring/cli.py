@@ -15,6 +15,8 @@ from common.paths import MODEL_SERVER_GRPC, WATCHER, WEB_PAGE, var_root
 
 if TYPE_CHECKING:
     from common.records.drift import DriftReport
+    from monitoring.collect.spans import Spans
+    from monitoring.performance import Accuracy, Performance
     from monitoring.watch.views import Round
 
 ALARM_EXIT_CODE = 6
@@ -28,6 +30,9 @@ UNITS = {
 }
 MODEL = click.argument("model")
 JSON = click.option("--json", "as_json", is_flag=True, help="As JSON.")
+CONFIG = click.option(
+    "--config", type=click.Path(exists=True, path_type=Path), help="Of the model.  [default: config/MODEL]"
+)
 
 
 def _as_duration(_context: click.Context, _param: click.Parameter, value: str) -> timedelta:
@@ -109,6 +114,42 @@ def drift(
             got=f"{states} from {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC",
             fix="take a longer --window, or wait for more predictions",
         )
+
+
+@main.command()
+@MODEL
+@click.option("--from", "start", type=MOMENT, help="Begin of the period, UTC.  [default: 30 days before its end]")
+@click.option("--to", "end", type=MOMENT, help="End of the period, UTC.  [default: now]")
+@JSON
+def performance(model: str, start: datetime | None, end: datetime | None, as_json: bool) -> None:
+    """Tell how right each version of MODEL was, by the true labels that came, and where it errs more than elsewhere.
+
+    Two versions are compared on the cases that both answered, where there are any. A slice that is surely worse than
+    the rest ends this with exit code 6.
+    """
+    import json
+    from dataclasses import asdict
+
+    from common.records.labels import between
+    from monitoring.drift.timeline import Places
+    from monitoring.drift.window import Span
+    from monitoring.feedback import reading
+    from monitoring.performance import measure
+    from serving.repository.layout import model_folder
+
+    var = var_root()
+    model_folder(var / "serving", model)
+    until = end.replace(tzinfo=timezone.utc) if end else datetime.now(timezone.utc)
+    since = start.replace(tzinfo=timezone.utc) if start else until - DEFAULT_PERIOD
+    with reading(var) as connection:
+        feedback = between(connection, model, since, until) if connection else {}
+    measured = measure(Places.under(var, model), Span(since, until), feedback)
+    if as_json:
+        click.echo(json.dumps(asdict(measured), indent=1))
+    else:
+        _print_performance(measured)
+    if any(each.is_finding for each in measured.slices):
+        click.get_current_context().exit(ALARM_EXIT_CODE)
 
 
 @main.command()
@@ -266,7 +307,7 @@ def simulate(
 
 @main.command()
 @MODEL
-@click.option("--config", type=click.Path(exists=True, path_type=Path), help="Of the model.  [default: config/MODEL]")
+@CONFIG
 @click.option("--from", "start", type=MOMENT, help="Predictions from here on, UTC.  [default: all]")
 @click.option("--to", "end", type=MOMENT, help="Predictions before, UTC.  [default: now]")
 @click.option(
@@ -315,8 +356,53 @@ def collect(
 
 @main.command()
 @MODEL
+@click.argument("place")
+@CONFIG
+def push(model: str, place: str, config: Path | None) -> None:
+    """Bring all spans of MODEL to PLACE: a folder, or such as s3://bucket/folder.
+
+    It is laid out as a remote of DVC. What is there already stays; what a deletion request took out is removed.
+    """
+    from monitoring.collect.remote import Remote
+
+    moved = Remote.of(place, model).push(_spans(model, config))
+    for span, files in moved.spans.items():
+        click.echo(f"span {span}: {files} files brought to {place}")
+    if moved.removed:
+        click.echo(f"{moved.removed} files removed there, whose rows were forgotten")
+    if not (moved.spans or moved.removed):
+        click.echo(f"nothing new for {place}")
+
+
+@main.command()
+@MODEL
+@click.argument("place")
+@CONFIG
+def pull(model: str, place: str, config: Path | None) -> None:
+    """Bring the spans of MODEL here that are missing, or of which PLACE has a later version.
+
+    Each appears whole or not at all, and each file is what its pointer and its span's summary say.
+    """
+    from monitoring.collect.remote import Remote
+
+    moved = Remote.of(place, model).pull(_spans(model, config))
+    for span, files in moved.spans.items():
+        click.echo(f"span {span}: {files} files")
+    if not moved.spans:
+        click.echo("all spans are here")
+
+
+def _spans(model: str, config: Path | None) -> Spans:
+    from config.load import load_settings
+    from monitoring.collect.spans import Spans
+
+    return Spans.of(load_settings(config or Path("config") / model).data.source)
+
+
+@main.command()
+@MODEL
 @click.argument("reference")
-@click.option("--config", type=click.Path(exists=True, path_type=Path), help="Of the model.  [default: config/MODEL]")
+@CONFIG
 def forget(model: str, reference: str, config: Path | None) -> None:
     """Take the rows of a REFERENCE out of all spans that were collected for MODEL.
 
@@ -329,6 +415,30 @@ def forget(model: str, reference: str, config: Path | None) -> None:
     gone = take_out(load_settings(config or Path("config") / model), reference)
     for span, rows in gone.items():
         click.echo(f"span {span}: {rows} rows taken out")
+
+
+def _print_performance(measured: Performance) -> None:
+    for each in measured.versions:
+        click.secho(f"version {each.version}: {_accuracy(each.accuracy)} right", bold=True)
+        for name, accuracy in each.by_class.items():
+            click.echo(f"  of true {name}: {_accuracy(accuracy)}")
+        if each.on_test is not None and each.expected is not None:
+            click.echo(f"  on test {each.on_test:.1%}; with classes as frequent as here {each.expected:.1%}")
+        if each.corrected:
+            click.echo(f"  with classes as frequent as on test {_accuracy(each.corrected)}")
+    for pair in measured.pairs:
+        how = f"on {pair.rows} cases that both answered" if pair.is_paired else "unpaired, each on its own rows"
+        p_value = f", p = {pair.p_value:.2g}" if pair.p_value is not None else ""
+        between = f"{pair.difference:+.1%} ({pair.lower:+.1%} to {pair.upper:+.1%}{p_value})"
+        click.echo(f"version {pair.second} against {pair.first}: {between}, {how}")
+    for part in measured.slices:
+        if part.is_finding:
+            what = f"{part.column} {part.value}: {_accuracy(part.accuracy)} right, elsewhere {part.others:.1%}"
+            click.secho(f"SLICE  version {part.version}, {what}", fg="red")
+
+
+def _accuracy(accuracy: Accuracy) -> str:
+    return f"{accuracy.share:.1%} ({accuracy.lower:.1%} to {accuracy.upper:.1%}) of {accuracy.rows}"
 
 
 def _print(report: DriftReport) -> None:

@@ -161,23 +161,27 @@ def _describe(staged: Path, facts: Mapping[str, Any]) -> None:
 
 
 def sha256(path: Path) -> str:
-    hashed = hashlib.sha256()
+    return _digest(path, hashlib.sha256())
+
+
+def md5(path: Path) -> str:
+    """Return what DVC knows a file by. It is no protection: that is the SHA-256 in the summary."""
+    return _digest(path, hashlib.md5(usedforsecurity=False))
+
+
+def _digest(path: Path, hashed: Any) -> str:
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             hashed.update(block)
-    return hashed.hexdigest()
+    return str(hashed.hexdigest())
 
 
 def write_dvc_pointers(folder: Path) -> list[Path]:
-    """Write beside each file of a span what DVC knows it by; return the pointers.
-
-    DVC's pointers hold MD5, which is no protection: that is the SHA-256 in the summary.
-    """
+    """Write beside each file of a span what DVC knows it by; return the pointers."""
     pointers = []
     for path in sorted(path for path in folder.iterdir() if path.suffix != ".dvc"):
-        digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
         pointer = path.with_name(f"{path.name}.dvc")
-        text = f"outs:\n- md5: {digest}\n  size: {path.stat().st_size}\n  hash: md5\n  path: {path.name}\n"
+        text = f"outs:\n- md5: {md5(path)}\n  size: {path.stat().st_size}\n  hash: md5\n  path: {path.name}\n"
         pointer.write_text(text, encoding="utf-8")
         pointers.append(pointer)
     return pointers

@@ -363,6 +363,93 @@ def test_a_rewriting_that_was_killed_between_its_renames_loses_nothing(collected
         assert not (collected.data / ".replaced-span-3").exists()
 
 
+def shared(hospital: Hospital, command: str, *, place: Path) -> Result:
+    arguments = [command, "patients", str(place), "--config", str(hospital.config)]
+    return CliRunner(env={"VOUCH_VAR": str(hospital.watched.var)}).invoke(main, arguments)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """A span's files without the pointers."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".dvc"}
+
+
+def two_spans(hospital: Hospital) -> None:
+    hospital.asked([(50.0, "c"), (60.0, "a")], {0: "yes", 1: "no"}, reference="bed 7")
+    assert hospital.collect().exit_code == 0
+
+
+def test_spans_are_pushed_once_and_pulled_as_they_were(hospital: Hospital, tmp_path: Path) -> None:
+    two_spans(hospital)
+    place = tmp_path / "share"
+    assert shared(hospital, "push", place=place).stdout.count("files brought") == 2
+    assert "nothing new" in shared(hospital, "push", place=place).stdout
+    spans = {number: contents(hospital.data / f"span-{number}") for number in (1, 2)}
+    shutil.rmtree(hospital.data)
+    assert shared(hospital, "pull", place=place).exit_code == 0
+    assert {number: contents(hospital.data / f"span-{number}") for number in (1, 2)} == spans
+    assert "all spans are here" in shared(hospital, "pull", place=place).stdout
+
+
+def test_a_file_that_was_damaged_there_is_not_taken(hospital: Hospital, tmp_path: Path) -> None:
+    two_spans(hospital)
+    place = tmp_path / "share"
+    shared(hospital, "push", place=place)
+    digest = hashlib.md5((hospital.data / "span-2" / "collected-0002.csv").read_bytes()).hexdigest()
+    (place / "files" / "md5" / digest[:2] / digest[2:]).write_text("other")
+    shutil.rmtree(hospital.data / "span-2")
+    done = shared(hospital, "pull", place=place)
+    assert done.exit_code == DataError.exit_code
+    assert "collected-0002.csv of span 2 is damaged there" in done.output
+    assert [path.name for path in hospital.data.iterdir() if "span" in path.name] == ["span-1"]
+
+
+def test_what_was_forgotten_is_gone_there_too_and_on_other_machines(hospital: Hospital, tmp_path: Path) -> None:
+    two_spans(hospital)
+    place = tmp_path / "share"
+    shared(hospital, "push", place=place)
+    shutil.copytree(hospital.data, tmp_path / "before")
+    old = hashlib.md5((hospital.data / "span-2" / "collected-0002.csv").read_bytes()).hexdigest()
+    command = ["forget", "patients", "bed 7", "--config", str(hospital.config)]
+    assert CliRunner(env={"VOUCH_VAR": str(hospital.watched.var)}).invoke(main, command).exit_code == 0
+    assert "removed there, whose rows were forgotten" in shared(hospital, "push", place=place).stdout
+    assert not (place / "files" / "md5" / old[:2] / old[2:]).exists()
+    forgotten = contents(hospital.data / "span-2")
+    shutil.rmtree(hospital.data)
+    shutil.move(tmp_path / "before", hospital.data)
+    assert "span 2" in shared(hospital, "pull", place=place).stdout
+    assert contents(hospital.data / "span-2") == forgotten
+
+
+def test_two_spans_of_one_number_are_told_and_left(hospital: Hospital, tmp_path: Path) -> None:
+    two_spans(hospital)
+    place = tmp_path / "share"
+    shared(hospital, "push", place=place)
+    (hospital.data / "span-2" / "rows.csv").write_text("size;kind;outcome\n")
+    done = shared(hospital, "pull", place=place)
+    assert done.exit_code == DataError.exit_code
+    assert (hospital.data / "span-2" / "rows.csv").read_text() == "size;kind;outcome\n"
+
+
+@pytest.mark.parametrize(("place", "code"), [("nowhere://x", 2), ("/proc/share", 5)])
+def test_a_place_that_cannot_be_is_told(hospital: Hospital, place: str, code: int) -> None:
+    done = shared(hospital, "push", place=Path(place) if "//" not in place else place)  # type: ignore[arg-type]
+    assert done.exit_code == code, done.output
+
+
+@pytest.mark.exhaustive
+def test_real_dvc_pulls_what_was_pushed(hospital: Hospital, tmp_path: Path) -> None:
+    dvc = program("dvc")
+    two_spans(hospital)
+    shared(hospital, "push", place=tmp_path / "share")
+    content = contents(hospital.data / "span-2")
+    for path in (hospital.data / "span-2").iterdir():
+        if path.suffix != ".dvc":
+            path.unlink()
+    for arguments in (["init", "--no-scm"], ["remote", "add", "-d", "share", str(tmp_path / "share")], ["pull"]):
+        subprocess.run([dvc, *arguments], cwd=hospital.data, capture_output=True, text=True, check=True, timeout=120)
+    assert contents(hospital.data / "span-2") == content
+
+
 @pytest.mark.exhaustive
 def test_real_dvc_takes_the_pointers_for_its_own(hospital: Hospital) -> None:
     dvc = program("dvc")

@@ -1,0 +1,303 @@
+"""How right a model is by the true labels that came: each version, two of them on the same cases, and where it errs.
+
+Accuracy moves when classes become more or less frequent, even if the model is as good as ever. So it stands beside
+what was to be expected: the rates of test, with classes as frequent as they are now (`expected`); and beside what the
+rates of now would come to with classes as frequent as on test (`corrected`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from common.errors import DataError
+from common.records.files import INPUT
+from common.records.labels import Feedback, Key
+from common.records.reader import Filters, Reader
+from monitoring.drift.check import FALSE_RATE, MOST_SHARE
+from monitoring.drift.measures import CONFIDENCE, compare_shares, quantile, share_bounds, significant
+from monitoring.drift.timeline import Places
+from monitoring.drift.window import Span
+from serving.repository.drift_reference import DriftReference, Numbers
+
+LEAST_ROWS = 30  # of a slice
+MOST_VALUES = 10  # of a category that are slices of their own
+QUARTERS = (0.25, 0.5, 0.75)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A logged row whose true label is known. `case`: a digest of its features and its reference."""
+
+    version: int
+    decided: str
+    true: str
+    case: int
+    features: Mapping[str, Any]
+
+    @property
+    def is_right(self) -> bool:
+        return self.decided == self.true
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Right rows of all, and between what their share lies with 95 % confidence."""
+
+    rows: int
+    share: float
+    lower: float
+    upper: float
+
+    @staticmethod
+    def of(right: int, rows: int) -> Accuracy:
+        return Accuracy(rows, right / rows, *share_bounds(right, rows))
+
+
+@dataclass(frozen=True)
+class VersionPerformance:
+    """`by_class` is each true class' share of right decisions. What needs the version's test rows is None without."""
+
+    version: int
+    accuracy: Accuracy
+    by_class: dict[str, Accuracy]
+    on_test: float | None = None
+    expected: float | None = None
+    corrected: Accuracy | None = None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two versions, `first` the older. `is_paired`: on the same cases, both answered; else each on its own.
+
+    `difference` is the second's accuracy less the first's; a pair has a p-value (McNemar's, exact).
+    """
+
+    first: int
+    second: int
+    is_paired: bool
+    rows: int
+    difference: float
+    lower: float
+    upper: float
+    p_value: float | None = None
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Rows in which a feature is in a quarter of the training values, or one of its values, against all others."""
+
+    version: int
+    column: str
+    value: str
+    accuracy: Accuracy
+    others: float
+    p_value: float
+    is_finding: bool = False
+
+
+@dataclass(frozen=True)
+class Performance:
+    model: str
+    versions: tuple[VersionPerformance, ...]
+    pairs: tuple[Pair, ...]
+    slices: tuple[Slice, ...]
+
+
+def measure(places: Places, period: Span, feedback: Mapping[Key, Feedback]) -> Performance:
+    """Measure all versions on the rows of a period whose true label is known. Raises DataError if there are none."""
+    rows = read_labelled(places.predictions, period, feedback)
+    if not rows:
+        raise DataError(
+            f"no prediction of {places.model} has its true label in this time",
+            got=f"{len(feedback)} true labels, none of a logged row" if feedback else "no true label",
+            fix="tell true labels: POST /api/v1/feedback, or on the page of a prediction",
+        )
+    by_version: dict[int, list[Labelled]] = defaultdict(list)
+    for row in rows:
+        by_version[row.version].append(row)
+    references = {version: _reference(places.serving / str(version)) for version in by_version}
+    versions = [_of_version(version, by_version[version], references[version]) for version in sorted(by_version)]
+    answers = _answers(places.predictions, period, rows)
+    pairs = [_pair(first, second, answers, rows) for first, second in combinations(versions, 2)]
+    slices = [each for version in sorted(by_version) for each in _slices(by_version[version], references[version])]
+    return Performance(places.model, tuple(versions), tuple(pairs), tuple(_decided(slices)))
+
+
+def read_labelled(base: Path, period: Span, feedback: Mapping[Key, Feedback]) -> list[Labelled]:
+    """Return the logged rows whose true label is known."""
+    reader = Reader(base, Filters(start=period.start, end=period.end))
+    inputs = [name for name in reader.schema.names if name.startswith(INPUT)]
+    columns = ", ".join(map(_quoted, inputs))
+    select = (
+        f"SELECT request_id, row, version, label, {_case(inputs)}, {columns} FROM passing "
+        "WHERE request_id IN (SELECT unnest($requests))"
+    )
+    requests = sorted({request for request, _ in feedback})
+    if not (requests and inputs):
+        return []
+    rows = []
+    for request, row, version, decided, case, *values in reader.query(select, {"requests": requests}):
+        if told := feedback.get((request, row)):
+            rows.append(Labelled(version, decided, told.label, case, dict(zip(inputs, values, strict=True))))
+    return rows
+
+
+def _answers(base: Path, period: Span, rows: Sequence[Labelled]) -> dict[int, dict[int, str]]:
+    """Return what each version decided, by case, of the cases whose true label is known: labelled there or not."""
+    reader = Reader(base, Filters(start=period.start, end=period.end))
+    inputs = [name for name in reader.schema.names if name.startswith(INPUT)]
+    select = (
+        f"SELECT version, {_case(inputs)} AS digest, min(label) FROM passing "
+        "GROUP BY ALL HAVING count(DISTINCT label) = 1 AND digest IN (SELECT unnest($cases))"
+    )
+    decided: dict[int, dict[int, str]] = defaultdict(dict)
+    for version, case, label in reader.query(select, {"cases": sorted({row.case for row in rows})}):
+        decided[version][case] = label
+    return decided
+
+
+def _case(inputs: Sequence[str]) -> str:
+    return f"hash(reference, {', '.join(map(_quoted, inputs))})"
+
+
+def _of_version(version: int, rows: Sequence[Labelled], reference: DriftReference | None) -> VersionPerformance:
+    total, right = Counter(row.true for row in rows), Counter(row.true for row in rows if row.is_right)
+    measured = VersionPerformance(
+        version,
+        Accuracy.of(right.total(), total.total()),
+        {name: Accuracy.of(right[name], count) for name, count in sorted(total.items())},
+    )
+    confusion = reference.scores.confusion if reference and reference.scores else {}
+    tested = {name: sum(row.values()) for name, row in confusion.items()}
+    test_rows = sum(tested.values())
+    if not test_rows or any(not tested.get(name) for name in total):
+        return measured
+    rates = {name: confusion[name].get(name, 0) / count for name, count in tested.items() if count}
+    return replace(
+        measured,
+        on_test=sum(rates[name] * count for name, count in tested.items() if count) / test_rows,
+        expected=sum(rates[name] * count for name, count in total.items()) / total.total(),
+        corrected=_corrected(total, right, {name: count / test_rows for name, count in tested.items() if count}),
+    )
+
+
+def _corrected(total: Counter[str], right: Counter[str], shares: Mapping[str, float]) -> Accuracy | None:
+    """Weigh the classes by their shares on test; the bounds hold for all classes together (Bonferroni)."""
+    if any(not total[name] for name in shares):
+        return None
+    confidence = 1 - (1 - CONFIDENCE) / len(shares)
+    bounds = {name: share_bounds(right[name], total[name], confidence) for name in shares}
+    return Accuracy(
+        total.total(),
+        sum(share * right[name] / total[name] for name, share in shares.items()),
+        sum(share * bounds[name][0] for name, share in shares.items()),
+        sum(share * bounds[name][1] for name, share in shares.items()),
+    )
+
+
+def _pair(
+    first: VersionPerformance,
+    second: VersionPerformance,
+    answers: Mapping[int, Mapping[int, str]],
+    rows: Iterable[Labelled],
+) -> Pair:
+    older, newer = answers.get(first.version, {}), answers.get(second.version, {})
+    told: dict[int, set[str]] = defaultdict(set)
+    for row in rows:
+        if row.case in older and row.case in newer:
+            told[row.case].add(row.true)
+    true = {case: labels.pop() for case, labels in told.items() if len(labels) == 1}
+    if not true:
+        low, high = first.accuracy, second.accuracy
+        return Pair(
+            first.version,
+            second.version,
+            False,
+            low.rows + high.rows,
+            high.share - low.share,
+            high.lower - low.upper,
+            high.upper - low.lower,
+        )
+    better = sum(newer[case] == label != older[case] for case, label in true.items())
+    worse = sum(older[case] == label != newer[case] for case, label in true.items())
+    lower, upper = _between(better, worse, len(true))
+    p_value = float(stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0
+    return Pair(first.version, second.version, True, len(true), (better - worse) / len(true), lower, upper, p_value)
+
+
+def _between(better: int, worse: int, rows: int) -> tuple[float, float]:
+    """Return between what the difference lies: the share of cases that differ, times the bounds of who is right."""
+    if not better + worse:
+        return -share_bounds(0, rows)[1], share_bounds(0, rows)[1]
+    low, high = share_bounds(better, better + worse)
+    differing = (better + worse) / rows
+    return differing * (2 * low - 1), differing * (2 * high - 1)
+
+
+def _slices(rows: Sequence[Labelled], reference: DriftReference | None) -> Iterator[Slice]:
+    if reference is None:
+        return
+    total, wrong = len(rows), sum(not row.is_right for row in rows)
+    for column, names in _sliced(rows, reference):
+        for name, count in sorted(Counter(names).items()):
+            others = total - count
+            if count < LEAST_ROWS or others < LEAST_ROWS:
+                continue
+            errors = sum(not row.is_right for row, value in zip(rows, names, strict=True) if value == name)
+            p_value = compare_shares(errors, count, wrong - errors, others, only_more=True)
+            accuracy = Accuracy.of(count - errors, count)
+            yield Slice(rows[0].version, column, name, accuracy, 1 - (wrong - errors) / others, p_value)
+
+
+def _sliced(rows: Sequence[Labelled], reference: DriftReference) -> Iterator[tuple[str, list[str]]]:
+    """Yield each feature, with the slice that each row is in."""
+    for column, numbers in reference.numbers.items():
+        if numbers.present:
+            yield column, [_quarter(row.features.get(INPUT + column), numbers) for row in rows]
+    for column, categories in reference.categories.items():
+        frequent = set(list(categories.counts)[:MOST_VALUES])
+        values = [row.features.get(INPUT + column) for row in rows]
+        yield column, [_missing_or(value, str(value) if str(value) in frequent else "others") for value in values]
+
+
+def _quarter(value: Any, numbers: Numbers) -> str:
+    edges = [quantile(numbers, share) for share in QUARTERS]
+    if value is None or not np.isfinite(value):
+        return "missing"
+    place = int(np.searchsorted(edges, value))
+    if place == 0:
+        return f"up to {edges[0]:g}"
+    return f"above {edges[-1]:g}" if place == len(edges) else f"{edges[place - 1]:g} to {edges[place]:g}"
+
+
+def _missing_or(value: Any, name: str) -> str:
+    return "missing" if value in (None, "") else name
+
+
+def _decided(slices: Sequence[Slice]) -> list[Slice]:
+    """Return them with the findings, the surest first: what is significant among all, and large enough."""
+    surely = significant([each.p_value for each in slices], FALSE_RATE)
+    decided = [
+        replace(each, is_finding=bool(sure and each.others - each.accuracy.share > MOST_SHARE))
+        for each, sure in zip(slices, surely, strict=True)
+    ]
+    return sorted(decided, key=lambda each: (not each.is_finding, each.p_value))
+
+
+def _reference(folder: Path) -> DriftReference | None:
+    with suppress(DataError):
+        return DriftReference.read(folder)
+    return None
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
