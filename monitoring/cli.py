@@ -192,17 +192,25 @@ def watch(
     not be examined.
     """
     import signal
+    import threading
 
     from monitoring.watch.observe import Site
     from monitoring.watch.server import Access
     from monitoring.watch.watcher import Watch, forever
     from monitoring.watch.watcher import once as go_once
 
-    signal.signal(signal.SIGTERM, _interrupt)
+    stop = threading.Event()
+
+    def end(*_: object) -> NoReturn:
+        stop.set()
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
     plan = Watch(Site(var_root(), configs, length), grpc, interval.total_seconds(), host, port)
     show = _Shown(as_json)
     if not once:
-        forever(plan, Access.read(), lambda line: click.echo(line, err=True), show.round)
+        forever(plan, Access.read(), lambda line: click.echo(line, err=True), show.round, stop)
     finished = go_once(plan)
     show.round(finished)
     if any(version.alarms for view in finished.models for version in view.versions):
@@ -459,7 +467,3 @@ def _print(report: DriftReport) -> None:
     for alarm in report.alarms:
         windows = f"{alarm.windows} of the last {alarm.of} windows, since {alarm.since:%Y-%m-%d %H:%M}"
         click.secho(f"ALARM  {alarm.title} of version {alarm.version} has drifted in {windows}", fg="red")
-
-
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt

@@ -125,6 +125,8 @@ def measure(places: Places, period: Span, feedback: Mapping[Key, Feedback]) -> P
     for row in rows:
         by_version[row.version].append(row)
     references = {version: _reference(places.serving / str(version)) for version in by_version}
+    if any(each and each.scores and not each.scores.confusion for each in references.values()):
+        raise DataError(f"{places.model} predicts numbers", wanted="classes, of which a decision is right or wrong")
     versions = [_of_version(version, by_version[version], references[version]) for version in sorted(by_version)]
     answers = _answers(places.predictions, period, rows)
     pairs = [_pair(first, second, answers, rows) for first, second in combinations(versions, 2)]

@@ -11,7 +11,7 @@ from typing import NoReturn
 from prometheus_client import CollectorRegistry
 
 from common.errors import EnvironmentProblem
-from monitoring.lease import PACE, Lease, Pace, held, leave
+from monitoring.lease import PACE, Pace, held, leave
 from monitoring.watch.metrics import WatchCollector
 from monitoring.watch.observe import Site
 from monitoring.watch.rounds import go_round
@@ -40,19 +40,31 @@ def once(watch: Watch) -> Round:
         return go_round(watch.site, watch.model_servers, watch.interval_s, lease.progress)
 
 
-def forever(watch: Watch, access: Access, say: Callable[[str], None], done: Callable[[Round], None]) -> NoReturn:
-    """Go round after round, until the process ends; who comes second waits. `done` is given each round."""
+def forever(
+    watch: Watch, access: Access, say: Callable[[str], None], done: Callable[[Round], None], stop: threading.Event
+) -> NoReturn:
+    """Go round after round, until `stop`; who comes second waits. `done` is given each round.
+
+    Raises KeyboardInterrupt then: a signal alone may be lost in a query, which ends as if it had failed.
+    """
     path, collector, registry = watch.site.var / "monitoring" / LEASE, WatchCollector(), CollectorRegistry()
     registry.register(collector)
     with ExitStack() as stack:
         lease = stack.enter_context(held(path, is_patient=True, say=say, end=leave, pace=watch.pace))
+
+        def progress() -> None:
+            if stop.is_set():
+                raise KeyboardInterrupt
+            lease.progress()
+
         is_listening = False
         while True:
             if not is_listening:
                 is_listening = _listen(watch, access, registry, stack, say)
-            collector.newest = go_round(watch.site, watch.model_servers, watch.interval_s, lease.progress)
-            done(collector.newest)
-            _rest(watch, lease, max(0.0, watch.interval_s - collector.newest.duration_s))
+            finished = go_round(watch.site, watch.model_servers, watch.interval_s, progress)
+            collector.newest = finished
+            done(finished)
+            _rest(watch.interval_s - finished.duration_s, watch.pace.stuck_s / 2, stop, progress)
 
 
 def _listen(
@@ -68,9 +80,8 @@ def _listen(
     return True
 
 
-def _rest(watch: Watch, lease: Lease, seconds: float) -> None:
+def _rest(seconds: float, step_s: float, stop: threading.Event, progress: Callable[[], None]) -> None:
     while seconds > 0:
-        lease.progress()
-        step = min(seconds, watch.pace.stuck_s / 2)
-        threading.Event().wait(step)
-        seconds -= step
+        stop.wait(min(seconds, step_s))
+        progress()
+        seconds -= step_s

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from monitoring.drift.timeline import Places
 from monitoring.drift.window import Span
 from monitoring.feedback import reading
 from monitoring.performance import Performance, measure
+from serving.repository.drift_reference import Scores
 from tests.support.drift import DAY, MIDNIGHT, Watched, patients, reference_of
 
 AT = MIDNIGHT + timedelta(hours=5)
@@ -132,6 +134,16 @@ def test_without_labels_it_says_how_to_tell_them(watched: Watched) -> None:
     watched.predict(patients(100, 9), AT)
     watched.label(AT + DAY / 2, {0: "yes"})
     with pytest.raises(DataError, match="1 true labels, none of a logged row"):
+        measured(watched)
+
+
+def test_a_model_of_numbers_is_refused(watched: Watched) -> None:
+    reference = reference_of(patients(600))
+    assert reference.scores
+    watched.push(3, replace(reference, scores=Scores(reference.scores.score, {})))
+    watched.predict(patients(100, 3), AT, version=3)
+    watched.label(AT, {0: "7.5"}, version=3)
+    with pytest.raises(DataError, match="patients predicts numbers"):
         measured(watched)
 
 

@@ -8,8 +8,11 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from typing import NoReturn
 
 import pytest
 import requests
@@ -17,7 +20,10 @@ from click.testing import CliRunner, Result
 
 from monitoring.cli import main
 from monitoring.lease import held
-from monitoring.watch.watcher import LEASE
+from monitoring.watch import rounds
+from monitoring.watch.observe import Site
+from monitoring.watch.server import Access
+from monitoring.watch.watcher import LEASE, Watch, forever
 from tests.support.drift import Watched
 from tests.support.paths import ROOT
 from tests.support.serving.running import wait_for
@@ -49,6 +55,20 @@ def test_a_model_that_cannot_be_examined_ends_with_3(watched: Watched) -> None:
     (watched.var / "monitoring").mkdir()
     (watched.var / "monitoring" / "patients").write_text("no folder")
     assert watch_once(watched).exit_code == 3
+
+
+def test_a_signal_that_a_query_swallows_ends_it_all_the_same(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop = threading.Event()
+
+    def query(*_: object) -> NoReturn:
+        stop.set()
+        raise RuntimeError("Query interrupted")
+
+    monkeypatch.setattr(rounds, "look_at", query)
+    site = Site(watched.var, watched.var, timedelta(days=1))
+    plan = Watch(site, "", 300.0, "127.0.0.1", 0)
+    with pytest.raises(KeyboardInterrupt):
+        forever(plan, Access.read({}), lambda line: None, lambda finished: None, stop)
 
 
 def test_one_round_says_who_watches_already(watched: Watched) -> None:
