@@ -23,29 +23,27 @@ from components.evaluation.baselines import encoder
 from components.evaluation.bounds import evaluate
 from components.evaluation.calibration import calibration_on_test
 from components.table import Table
-from components.tasks.rows import Rows
+from components.tasks.rows import Answered, NumberRows, Rows
 from config.load import load_settings
 from config.schema import model_features, read_schema
 from config.settings import Settings
 
 Array = NDArray[Any]
-METRICS = ("auc", "accuracy", "log_loss")
-NETWORK, LOGISTIC, BOOSTING, FOREST = "network", "logistic regression", "gradient boosting", "random forest"
-BEHIND_LOGISTIC = 0.005  # AUC that the network may be below logistic regression
+OF_CLASSES, OF_NUMBERS = ("auc", "accuracy", "log_loss"), ("r2", "rmse", "mae")  # the first is compared in pairs
+NETWORK, LINEAR, BOOSTING, FOREST = "network", "linear model", "gradient boosting", "random forest"
+BEHIND_LINEAR = 0.005  # AUC, or R², that the network may be below logistic, or linear, regression
 BARS = {"breast_cancer": {"auc": 0.990, "accuracy": 0.965}}  # of the network's means; accuracy at 0.5
-SHIPPED = ("config/breast_cancer", "config/heart_disease", "config/iris")
+SHIPPED = ("config/breast_cancer", "config/heart_disease", "config/iris", "config/diabetes")
 
 
 @dataclass(frozen=True)
 class Score:
-    """What one model showed on one held-out fold. `calibration_error` is None where there are too few rows for it."""
+    """What one model showed on one held-out fold. `calibration_error` is None of numbers, and of too few rows."""
 
     table: str
     model: str
     fold: int
-    auc: float
-    accuracy: float
-    log_loss: float
+    metrics: dict[str, float]  # the one that is compared in pairs first
     calibration_error: float | None = None
     seconds: float = 0.0
 
@@ -62,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     options.add_argument("--seed", type=int, default=1000, help="of folds and networks (%(default)s)")
     given = options.parse_args(arguments)
+    if given.folds < 2:
+        options.error("--folds: at least 2, or nothing is held out")
     scores: list[Score] = []
     with tempfile.TemporaryDirectory() as folder:
         configs = [*given.configs, *(zoo.configured(Path(folder)) if given.zoo else ())]
@@ -71,10 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             chosen = np.random.default_rng(given.seed).permutation(len(rows.targets))[: given.most_rows]
             scores += cross_validate(settings, some(rows, chosen), given.repeats, given.folds, given.seed)
             say(f"{settings.name}: {len(chosen)} rows, {time.monotonic() - began:.0f} s")
-    missed = [g.table for g in gaps(scores, LOGISTIC, given.folds) if g.upper < -BEHIND_LOGISTIC]
+    missed = [g.table for g in gaps(scores, LINEAR, given.folds) if g.upper < -BEHIND_LINEAR]
     for name, bars in BARS.items():
         own = [s for s in scores if (s.table, s.model) == (name, NETWORK)]
-        missed += [name for m, bar in bars.items() if own and np.mean([getattr(s, m) for s in own]) < bar]
+        missed += [name for m, bar in bars.items() if own and np.mean([s.metrics[m] for s in own]) < bar]
     numbers = {
         "repeats": given.repeats,
         "folds": given.folds,
@@ -111,11 +111,12 @@ def read_table(settings: Settings) -> Table:
     categorical = [texts(f.name) for f in features if f.kind == "categorical"]
     labels = np.concatenate([np.array(batch.column(settings.data.label).to_pylist(), object) for batch in batches])
     index = {name: i for i, name in enumerate(settings.data.classes)}
+    targets = labels.astype(np.float64) if settings.data.is_regression else [index[label] for label in labels]
     numeric += [values.numpy() for values in derived.values()]
     return Table(
         np.stack(numeric, axis=1) if numeric else np.zeros((len(labels), 0)),
         np.stack(categorical, axis=1) if categorical else np.zeros((len(labels), 0), object),
-        np.array([index[label] for label in labels], np.int64),
+        np.asarray(targets),
     )
 
 
@@ -129,74 +130,92 @@ def cross_validate(settings: Settings, rows: Table, repeats: int, folds: int, se
     The network carves its eval rows (early stopping, temperature) out of the training fold in the split's proportions;
     the rivals, which need none, get the whole training fold.
     """
-    from sklearn.model_selection import RepeatedStratifiedKFold, train_test_split
+    from sklearn.model_selection import RepeatedKFold, RepeatedStratifiedKFold, train_test_split
 
-    splitter = RepeatedStratifiedKFold(n_splits=folds, n_repeats=repeats, random_state=seed)
+    is_number = settings.data.is_regression
+    kind = RepeatedKFold if is_number else RepeatedStratifiedKFold
+    splitter = kind(n_splits=folds, n_repeats=repeats, random_state=seed)
     eval_share = settings.split.eval / (settings.split.train + settings.split.eval)
     for fold, (known, held_out) in enumerate(splitter.split(rows.numbers, rows.targets)):
-        train, tuned = train_test_split(known, test_size=eval_share, stratify=rows.targets[known], random_state=fold)
+        train, tuned = train_test_split(
+            known, test_size=eval_share, stratify=None if is_number else rows.targets[known], random_state=fold
+        )
         parts = [some(rows, chosen) for chosen in (train, tuned, held_out)]
         began = time.perf_counter()
-        probabilities = _network(settings, parts, seed + fold)
-        yield _score(settings, NETWORK, fold, parts[2].targets, probabilities, time.perf_counter() - began)
+        said = _network(settings, parts, seed + fold)
+        yield _score(settings, NETWORK, fold, parts[2].targets, said, time.perf_counter() - began)
         encode = encoder(whole := some(rows, known))
-        for name, rival in _rivals(seed).items():
+        for name, rival in _rivals(seed, is_number=is_number).items():
             began = time.perf_counter()
             rival.fit(encode(whole), whole.targets)
-            probabilities = rival.predict_proba(encode(parts[2]))
-            yield _score(settings, name, fold, parts[2].targets, probabilities, time.perf_counter() - began)
+            said = (rival.predict if is_number else rival.predict_proba)(encode(parts[2]))
+            yield _score(settings, name, fold, parts[2].targets, said, time.perf_counter() - began)
 
 
 def _network(settings: Settings, parts: Sequence[Table], seed: int) -> Array:
-    """Train the recipe as Trainer does on `parts` (train, eval, test); return `[rows, classes]` for test."""
+    """Train the recipe as Trainer does on `parts` (train, eval, test).
+
+    Return `[rows, classes]` probabilities, or `[rows]` numbers, for test.
+    """
     import keras
 
     from components.features.transform import NUMERIC
     from components.tasks import task_of
-    from components.tasks.calibration import fit_calibration
     from components.training.models import dense
 
     keras.utils.clear_session()
     train, tuned, _ = parts
     encode, recipe, task = encoder(train), settings.model, task_of(settings.data)
     features = [{NUMERIC: encode(part).astype(np.float32)} for part in parts]
+    known: Any = task.describe(train.targets)
+    given, held = (np.asarray(task.for_network(part.targets, known)) for part in (train, tuned))
     network = dense.build_model(recipe, features[0][NUMERIC].shape[1], (), task, seed)
     dense.fit(
         network,
-        dense.dataset_in_memory(features[0], train.targets, recipe.batch_size, seed, training=True),
-        dense.dataset_in_memory(features[1], tuned.targets, len(tuned.targets), seed, training=False),
+        dense.dataset_in_memory(features[0], given, recipe.batch_size, seed, training=True),
+        dense.dataset_in_memory(features[1], held, len(held), seed, training=False),
         recipe,
-        train_rows=len(train.targets),
+        train_rows=len(given),
     )
     network = dense.before_activation(network)
-    logits = [np.asarray(network(part, training=False)) for part in features[1:]]
-    said = fit_calibration(logits[0], tuned.targets).probabilities(logits[1])
-    return np.concatenate([1 - said, said], axis=1) if said.shape[1] == 1 else said
+    outputs = [np.asarray(network(part, training=False)) for part in features[1:]]
+    return task.fit_head(outputs[0], held, known, settings).in_process(outputs[1])[task.main_output]
 
 
-def _rivals(seed: int) -> dict[str, Any]:
-    from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
-    from sklearn.linear_model import LogisticRegression
+def _rivals(seed: int, *, is_number: bool) -> dict[str, Any]:
+    from sklearn import ensemble, linear_model
 
+    if is_number:
+        return {
+            LINEAR: linear_model.Ridge(),
+            FOREST: ensemble.RandomForestRegressor(300, random_state=seed),
+            BOOSTING: ensemble.HistGradientBoostingRegressor(random_state=seed),
+        }
     return {
-        LOGISTIC: LogisticRegression(max_iter=2000),
-        FOREST: RandomForestClassifier(300, random_state=seed),
-        BOOSTING: HistGradientBoostingClassifier(random_state=seed),
+        LINEAR: linear_model.LogisticRegression(max_iter=2000),
+        FOREST: ensemble.RandomForestClassifier(300, random_state=seed),
+        BOOSTING: ensemble.HistGradientBoostingClassifier(random_state=seed),
     }
 
 
-def _score(settings: Settings, model: str, fold: int, true: Array, probabilities: Array, seconds: float) -> Score:
-    positive_class = 1 if settings.data.is_binary else None
-    rows = Rows(true, probabilities.argmax(axis=1), probabilities, positive_class)
-    values = {name: m.value for name, m in evaluate(rows, METRICS, confidence=0.95, samples=2, seed=0).items()}
+def _score(settings: Settings, model: str, fold: int, true: Array, said: Array, seconds: float) -> Score:
+    if settings.data.is_regression:
+        numbers = NumberRows(true, said, said, said)
+        return Score(settings.name, model, fold, _values(numbers, OF_NUMBERS), None, seconds)
+    positive_class = settings.data.positive_index if settings.data.is_binary else None
+    rows = Rows(true, said.argmax(axis=1), said, positive_class)
     calibration = calibration_on_test(rows, confidence=0.95, seed=0)
     error = calibration.error if calibration else None
-    return Score(settings.name, model, fold, **values, seconds=seconds, calibration_error=error)
+    return Score(settings.name, model, fold, _values(rows, OF_CLASSES), error, seconds)
+
+
+def _values(rows: Answered, metrics: Sequence[str]) -> dict[str, float]:
+    return {name: m.value for name, m in evaluate(rows, metrics, confidence=0.95, samples=2, seed=0).items()}
 
 
 @dataclass(frozen=True)
 class Gap:
-    """By how much more AUC the network has than a rival on the same folds, with 95 % bounds."""
+    """By how much more AUC, or R², the network has than a rival on the same folds, with 95 % bounds."""
 
     table: str
     value: float
@@ -207,7 +226,10 @@ class Gap:
 def gaps(scores: Sequence[Score], rival: str, folds: int) -> Iterator[Gap]:
     """Yield each table's gap. Folds share rows: the variance is Nadeau and Bengio's (2003) corrected one."""
     for name in dict.fromkeys(score.table for score in scores):
-        ours, others = (np.array([s.auc for s in scores if (s.table, s.model) == (name, m)]) for m in (NETWORK, rival))
+        ours, others = (
+            np.array([next(iter(s.metrics.values())) for s in scores if (s.table, s.model) == (name, m)])
+            for m in (NETWORK, rival)
+        )
         each = ours - others
         error = np.sqrt((1 / len(each) + 1 / (folds - 1)) * each.var(ddof=1)) if len(each) > 1 else np.nan
         step = stats.t.ppf(0.975, max(len(each) - 1, 1)) * error
@@ -220,17 +242,17 @@ def tables(scores: Sequence[Score], folds: int) -> str:
     for name in dict.fromkeys(score.table for score in scores):
         for model in dict.fromkeys(score.model for score in scores):
             group = [s for s in scores if (s.table, s.model) == (name, model)]
-            means = [f"{np.mean([getattr(s, m) for s in group]):.4f}" for m in METRICS]
+            means = [f"{m} {np.mean([s.metrics[m] for s in group]):.4f}" for m in group[0].metrics]
             errors = [s.calibration_error for s in group if s.calibration_error is not None]
             told = f"{np.mean(errors):.3f}" if errors else ""
             lines.append((name, model, *means, told, f"{np.median([s.seconds for s in group]):.1f}"))
-    titles = ("table", "model", *(m.replace("_", " ") for m in METRICS), "calibration error", "s a fold")
+    titles = ("table", "model", "", "means", "", "calibration error", "s a fold")
     pairs = [
         (f"{g.table}, {rival}", f"{g.value:+.4f} ({g.lower:+.4f} to {g.upper:+.4f})")
-        for rival in (LOGISTIC, FOREST, BOOSTING)
+        for rival in (LINEAR, FOREST, BOOSTING)
         for g in gaps(scores, rival, folds)
     ]
-    return "\n\n".join([table(titles, lines), table(("network's AUC less that of", "mean (95 %)"), pairs)])
+    return "\n\n".join([table(titles, lines), table(("network's AUC, or R², less that of", "mean (95 %)"), pairs)])
 
 
 if __name__ == "__main__":
