@@ -87,11 +87,12 @@ class VersionView:
 
     @property
     def remarks(self) -> list[tuple[str, str]]:
-        """What test saw at the decision threshold, and of the probabilities."""
+        """What test saw at the decision threshold, and of probabilities or intervals."""
         if self.manifest is None:
             return []
         title = "Calibrated" if self.manifest.is_calibrated else "Probabilities"
         kinds = {"Decisions": ("OPERATING_POINT",), title: ("CALIBRATED", "NOT_SHOWN_CALIBRATED")}
+        kinds["Intervals"] = ("INTERVALS_HOLD", "INTERVALS_OFF")
         return [(name, sentence) for name, found in kinds.items() for sentence in self.manifest.told(*found)]
 
 
