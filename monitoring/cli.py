@@ -15,6 +15,8 @@ from common.paths import MODEL_SERVER_GRPC, WATCHER, WEB_PAGE, var_root
 
 if TYPE_CHECKING:
     from common.records.drift import DriftReport
+    from config.settings import Settings
+    from monitoring.collect.collect import Wanted
     from monitoring.collect.spans import Spans
     from monitoring.performance import Accuracy, Performance
     from monitoring.watch.views import Round
@@ -323,6 +325,15 @@ def simulate(
 )
 @click.option("--with-synthetic", is_flag=True, help="Take rows of `simulate`, too; never into the test split.")
 @click.option("--dvc", "is_for_dvc", is_flag=True, help="Write DVC's pointer files beside the span's files.")
+@click.option(
+    "--export", "out", type=click.Path(path_type=Path), help="Pictures: copy them to a folder for each class instead."
+)
+@click.option(
+    "--import",
+    "sorted_folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Pictures: take their labels from such a folder first.",
+)
 @JSON
 def collect(
     model: str,
@@ -332,11 +343,15 @@ def collect(
     most_per_user: int,
     with_synthetic: bool,
     is_for_dvc: bool,
+    out: Path | None,
+    sorted_folder: Path | None,
     as_json: bool,
 ) -> None:
     """Add the next span of MODEL's examples: predictions whose true label is known, checked and deduplicated.
 
-    The new span has the files of the newest one, byte for byte, and one more; nothing old is rewritten.
+    The new span has the files of the newest one, byte for byte, and one more; nothing old is rewritten. Of pictures it
+    is a folder of its own below data.source. --export copies the kept pictures to folders, one for each class and
+    `unsorted`, to be sorted in a file manager; --import takes what was sorted for the word of the system's user.
     """
     from common.records.labels import between
     from config.load import load_settings
@@ -346,11 +361,18 @@ def collect(
     from monitoring.feedback import reading
 
     settings, var = load_settings(config or Path("config") / model), var_root()
+    if not settings.data.is_images and (out or sorted_folder):
+        raise click.UsageError("--export and --import are for data.format: images")
     since = start.replace(tzinfo=timezone.utc) if start else datetime.fromtimestamp(0, timezone.utc)
     until = end.replace(tzinfo=timezone.utc) if end else datetime.now(timezone.utc)
+    wanted = Wanted(since, until, most_per_user, with_synthetic)
+    if settings.data.is_images:
+        if is_for_dvc or with_synthetic:
+            raise click.UsageError("--dvc and --with-synthetic are for tables")
+        _collect_images(settings, wanted, out, sorted_folder, as_json)
+        return
     with reading(var) as connection:
         feedback = between(connection, model, since, until) if connection else {}
-    wanted = Wanted(since, until, most_per_user, with_synthetic)
     collected = add_span(settings, var / "predictions" / model, feedback, wanted)
     if is_for_dvc:
         write_dvc_pointers(collected.folder)
@@ -359,6 +381,34 @@ def collect(
         return
     click.echo(f"{len(collected.chosen.taken)} rows added: {collected.folder}")
     for reason, count in collected.chosen.reasons.most_common():
+        click.echo(f"{count} set aside: {reason}")
+
+
+def _collect_images(
+    settings: Settings, wanted: Wanted, out: Path | None, sorted_folder: Path | None, as_json: bool
+) -> None:
+    from monitoring.collect.image_folders import export_folders, import_folders
+    from monitoring.collect.image_spans import SUMMARY, collect_images
+    from monitoring.collect.kept_images import KeptImages
+    from monitoring.feedback import with_image_labels
+
+    with with_image_labels(var_root(), writes=bool(sorted_folder)) as connection:
+        kept = KeptImages(var_root(), settings, connection)
+        if sorted_folder:
+            taken = import_folders(kept, sorted_folder)
+            click.echo(
+                f"{taken.told} labels taken, {taken.same} known, {taken.unknown} files that are not kept", err=as_json
+            )
+        if out:
+            click.echo(f"{export_folders(kept, out)} pictures copied: {out}")
+        if out or sorted_folder:
+            return
+        collected = collect_images(kept, wanted)
+    if as_json:
+        click.echo((collected.folder / SUMMARY).read_text(encoding="utf-8"), nl=False)
+        return
+    click.echo(f"{len(collected.taken)} pictures added: {collected.folder}")
+    for reason, count in collected.reasons.most_common():
         click.echo(f"{count} set aside: {reason}")
 
 
@@ -419,10 +469,12 @@ def forget(model: str, reference: str, config: Path | None) -> None:
     """
     from config.load import load_settings
     from monitoring.collect.collect import forget as take_out
+    from monitoring.collect.image_spans import forget_images
 
-    gone = take_out(load_settings(config or Path("config") / model), reference)
+    settings = load_settings(config or Path("config") / model)
+    gone = forget_images(settings, reference) if settings.data.is_images else take_out(settings, reference)
     for span, rows in gone.items():
-        click.echo(f"span {span}: {rows} rows taken out")
+        click.echo(f"span {span}: {rows} {'pictures' if settings.data.is_images else 'rows'} taken out")
 
 
 def _print_performance(measured: Performance) -> None:

@@ -1,4 +1,7 @@
-"""What people say that pictures show, by the picture's SHA-256: a word each, the last one counts."""
+"""What people say that pictures show, by the picture's SHA-256: a word each, the last one counts.
+
+What all agree on is the true label of every prediction of the picture.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,17 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from sqlalchemy import Column, Connection, Float, String, Table, delete, insert, select
 
-from common.records.labels import IDS_AT_A_TIME, metadata
+from common.records import labels
+from common.records.files import INPUT
+from common.records.labels import IDS_AT_A_TIME, Feedback, metadata
+from common.records.reader import Filters, Reader
 
 table = Table(
     "image_labels",
@@ -45,12 +54,56 @@ class Agreement:
         return self.label is None and not self.is_disputed
 
 
-def agreement_of(labels: Sequence[ImageLabel]) -> Agreement | None:
+def agreement_of(said: Sequence[ImageLabel]) -> Agreement | None:
     """Return what people agree on; None if nobody said anything."""
-    said = {label.label for label in labels}
-    if not said:
+    different = {each.label for each in said}
+    if not different:
         return None
-    return Agreement(None, is_disputed=True) if len(said) > 1 else Agreement(said.pop())
+    return Agreement(None, is_disputed=True) if len(different) > 1 else Agreement(different.pop())
+
+
+@dataclass(frozen=True)
+class ImagePrediction:
+    """What was said of a picture once."""
+
+    time: datetime
+    request_id: str
+    row: int
+    version: int
+    label: str
+    probability: float  # of the label: pictures have no positive class
+    reference: str
+
+
+def predictions_of(
+    log: Path, column: str, hashes: Collection[str], start: datetime | None = None
+) -> dict[str, list[ImagePrediction]]:
+    """Return what a log has on pictures since `start`, the newest first. `column`: the input that has hashes."""
+    reader = Reader(log, Filters(start=start))
+    predictions: dict[str, list[ImagePrediction]] = defaultdict(list)
+    if not hashes or INPUT + column not in reader.schema.names:
+        return {}
+    names = list(ImagePrediction.__dataclass_fields__)
+    wanted = pa.array(sorted(hashes), pa.string())
+    for part in reader.columns([*names, INPUT + column]):
+        for row in part.filter(pc.is_in(part[INPUT + column], wanted)).to_pylist():
+            sha256 = row.pop(INPUT + column)
+            predictions[sha256].append(ImagePrediction(**row | {"reference": row["reference"] or ""}))
+    return {sha256: sorted(each, key=lambda one: one.time, reverse=True) for sha256, each in predictions.items()}
+
+
+def settle(
+    connection: Connection, model: str, sha256: str, predictions: Sequence[ImagePrediction], who: str
+) -> Agreement | None:
+    """Give the predictions of a picture the label that all agree on, and none if they do not; return it."""
+    agreement = agreement_of(of_image(connection, model, sha256))
+    labels.forget(connection, model, [(each.request_id, each.row) for each in predictions])
+    if agreement and agreement.label is not None:
+        told = datetime.now(timezone.utc)
+        for each in predictions:
+            feedback = Feedback(told, each.request_id, each.row, each.version, agreement.label, who)
+            labels.keep(connection, model, each.time, feedback)
+    return agreement
 
 
 def tell(connection: Connection, model: str, label: ImageLabel) -> None:
@@ -72,10 +125,10 @@ def take_back(connection: Connection, model: str, who: str) -> str | None:
 
 def of_model(connection: Connection, model: str) -> dict[str, list[ImageLabel]]:
     """Return what was said of a model's pictures, by their hash."""
-    labels: dict[str, list[ImageLabel]] = defaultdict(list)
+    said: dict[str, list[ImageLabel]] = defaultdict(list)
     for row in connection.execute(select(table).where(table.c.model == model)):
-        labels[row.sha256].append(_label(row))
-    return dict(labels)
+        said[row.sha256].append(_label(row))
+    return dict(said)
 
 
 def of_image(connection: Connection, model: str, sha256: str) -> list[ImageLabel]:

@@ -2,45 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from sqlalchemy import Connection
 
 from common.errors import DataError, VouchError
-from common.records import image_labels, images, labels
-from common.records.files import INPUT, start_of
-from common.records.image_labels import Agreement, ImageLabel, agreement_of
+from common.records import image_labels, images
+from common.records.files import start_of
+from common.records.image_labels import Agreement, ImageLabel, ImagePrediction, agreement_of
 from common.records.images import KeptImage
-from common.records.labels import Feedback
-from common.records.reader import Filters, Reader
 from config.settings import IMAGE_BYTES
 from webapp.services import Services
 
 FLUSH_S = 2.0
-_PREDICTIONS = f"""
-    SELECT time, request_id, row, version, label, probability FROM passing
-    WHERE "{INPUT}{IMAGE_BYTES}" = $sha256 ORDER BY time DESC
-"""
 
 
 class NoSuchImage(VouchError):
     """There is no such picture on disk."""
 
     http_status = 404
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What was said of a picture once."""
-
-    time: datetime
-    request_id: str
-    row: int
-    version: int
-    label: str
-    probability: float  # of the label: pictures have no positive class
 
 
 @dataclass(frozen=True)
@@ -59,7 +41,7 @@ class Task:
     counts: Counts
     image: KeptImage | None = None
     said: tuple[ImageLabel, ...] = ()
-    predictions: tuple[Prediction, ...] = field(default=())
+    predictions: tuple[ImagePrediction, ...] = ()
 
 
 class Labelling:
@@ -119,47 +101,41 @@ class Labelling:
             raise DataError(
                 "this is no class of the model", got=repr(label[:80]), wanted=f"one of {', '.join(classes)}"
             )
-        predictions = tuple(self._predictions(sha256))
+        predictions = self._predictions(sha256)
         with self._services.database.writing() as connection:
             said = ImageLabel(sha256, who, label, datetime.now(timezone.utc))
             image_labels.tell(connection, self._model, said)
-            return self._agree(connection, sha256, predictions, who)
+            return self._settle(connection, sha256, predictions, who)
 
     def take_back(self, who: str) -> str | None:
         """Take back somebody's last word; return the picture that it was about."""
         with self._services.database.writing() as connection:
             sha256 = image_labels.take_back(connection, self._model, who)
-            if sha256:
-                self._agree(connection, sha256, tuple(self._predictions(sha256)), who)
+        if sha256:
+            predictions = self._predictions(sha256)
+            with self._services.database.writing() as connection:
+                self._settle(connection, sha256, predictions, who)
         return sha256
 
-    def _agree(
-        self, connection: Connection, sha256: str, predictions: tuple[Prediction, ...], who: str
+    def _settle(
+        self, connection: Connection, sha256: str, predictions: Sequence[ImagePrediction], who: str
     ) -> Agreement | None:
-        agreement = agreement_of(image_labels.of_image(connection, self._model, sha256))
+        agreement = image_labels.settle(connection, self._model, sha256, predictions, who)
         detail = f"{self._model}, picture {sha256[:12]}: {_words(agreement)}"
         self._services.accounts.audit.append_in(connection, who, "picture labelled", detail)
-        labels.forget(connection, self._model, [(each.request_id, each.row) for each in predictions])
-        if agreement and agreement.label is not None:
-            for each in predictions:
-                told = datetime.now(timezone.utc)
-                feedback = Feedback(told, each.request_id, each.row, each.version, agreement.label, who)
-                labels.keep(connection, self._model, each.time, feedback)
         return agreement
 
     def _task(self, counts: Counts, image: KeptImage | None, said: tuple[ImageLabel, ...]) -> Task:
         predictions = tuple(self._predictions(image.sha256)) if image else ()
         return Task(counts, image, said, predictions)
 
-    def _predictions(self, sha256: str) -> Iterator[Prediction]:
-        """Yield what was predicted of a picture, the newest first. The log may be off, or lag behind."""
+    def _predictions(self, sha256: str) -> list[ImagePrediction]:
+        """Return what was predicted of a picture, the newest first. The log may lag behind."""
         self._services.log.flush(FLUSH_S)
+        log = self._services.settings.predictions / self._model
         days = [image.day for image in images.find(self.base, sha256)]
-        filters = Filters(start=start_of(min(days))) if days else Filters()
-        reader = Reader(self._services.settings.predictions / self._model, filters)
-        if INPUT + IMAGE_BYTES in reader.schema.names:
-            for row in reader.query(_PREDICTIONS, {"sha256": sha256}):
-                yield Prediction(*row)
+        start = start_of(min(days)) if days else None
+        return image_labels.predictions_of(log, IMAGE_BYTES, {sha256}, start).get(sha256, [])
 
 
 def _words(agreement: Agreement | None) -> str:
