@@ -59,7 +59,11 @@ class Made:
 
     @property
     def is_packed(self) -> bool:
-        return not self.categorical and all(not isinstance(self.first(name), str) for name in self.columns)
+        return (
+            IMAGE_BYTES not in self.columns
+            and not self.categorical
+            and all(not isinstance(self.first(name), str) for name in self.columns)
+        )
 
     def first(self, name: str) -> Any:
         return next(value for value in self.columns[name] if value is not None)
@@ -130,7 +134,7 @@ def flowers() -> Made:
 
 def garden() -> Made:
     """Pictures of one colour; three classes. It is no part of `made`: tests that mean it make it."""
-    pictures = [as_golden(picture(COLOURS[number % 3])) for number in range(ROWS)]
+    pictures = [as_golden(picture(COLOURS[number % 3], kind="PNG")) for number in range(ROWS)]
     return Made(
         "garden",
         {IMAGE_BYTES: pictures},
