@@ -7,3 +7,4 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
   wanted.click();
 });
+for (const key of document.querySelectorAll("[data-scripted]")) key.hidden = false; // they do something from now on
