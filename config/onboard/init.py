@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 from common.errors import ConfigError, DataError
@@ -68,10 +69,21 @@ def onboard(
     raw = replace(raw, url=url, sha256=fetched.sha256) if fetched else raw
     _check_columns(raw, label, wishes)
     result = _described(raw, folder, label, wishes)
-    write_text(result.schema, result.contract_text())
-    write_text(result.config, result.settings_text())
-    check_schema(read_schema(result.schema), load_settings(result.config))
+    _write(result)
     return result
+
+
+def _write(result: OnboardResult) -> None:
+    """Write both files, or none if they cannot be read again: beside their place, where relative paths lead alike."""
+    result.folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".init-", dir=result.folder.parent) as scratch:
+        config, schema = Path(scratch) / CONFIG_NAME, Path(scratch) / SCHEMA_NAME
+        write_text(schema, result.contract_text())
+        write_text(config, result.settings_text())
+        check_schema(read_schema(schema), load_settings(config))
+        result.folder.mkdir(exist_ok=True)
+        schema.replace(result.schema)
+        config.replace(result.config)
 
 
 def _described(raw: RawTable, folder: Path, label: str, wishes: Wishes) -> OnboardResult:

@@ -646,3 +646,15 @@ def test_rows_without_a_number_are_left_out_and_told(init: Init) -> None:
     assert settings.data.drop_unlabelled
     assert "n/a" in settings.data.null_values
     assert f"{ROWS // 20} rows hold no number" in str(result)
+
+
+def test_what_cannot_be_read_again_is_not_written(init: Init, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise ConfigError("the two files do not fit")
+
+    monkeypatch.setattr("config.onboard.init.check_schema", refuse)
+    before = {path for path in tmp_path.rglob("*") if path.suffix in (".yaml", ".pbtxt")}
+    with pytest.raises(ConfigError, match="do not fit"):
+        init(toy())
+    assert {path for path in tmp_path.rglob("*") if path.suffix in (".yaml", ".pbtxt")} == before
+    assert not [path for path in tmp_path.rglob(".init-*")]
