@@ -657,4 +657,4 @@ def test_what_cannot_be_read_again_is_not_written(init: Init, tmp_path: Path, mo
     with pytest.raises(ConfigError, match="do not fit"):
         init(toy())
     assert {path for path in tmp_path.rglob("*") if path.suffix in (".yaml", ".pbtxt")} == before
-    assert not [path for path in tmp_path.rglob(".init-*")]
+    assert not list(tmp_path.rglob(".init-*"))
