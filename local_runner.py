@@ -159,7 +159,8 @@ def set_operating_point(
 
 @main.command()
 @click.argument("data")
-@click.option("--label", required=True, help="Column to predict.")
+@click.option("--label", help="Column to predict. With images: each folder is a class.")
+@click.option("--images", is_flag=True, help="DATA is a folder of pictures, with a folder of them for each class.")
 @click.option(
     "--task", type=click.Choice(["classification", "regression"]), help="Default: by what the label looks like."
 )
@@ -181,7 +182,8 @@ def set_operating_point(
 @click.option("--force", is_flag=True, help="Overwrite files that are there.")
 def init(
     data: str,
-    label: str,
+    label: str | None,
+    images: bool,
     classes: tuple[str, ...],
     label_map: tuple[str, ...],
     types: tuple[str, ...],
@@ -193,12 +195,19 @@ def init(
     force: bool,
     **wishes: Any,
 ) -> None:
-    """Write pipeline.yaml and schema.pbtxt for DATA, a table with a label: a file or a URL.
+    """Write pipeline.yaml and schema.pbtxt for DATA: a table with a label, or a folder of pictures.
 
-    CSV in any dialect, gzipped or not, Parquet, or an Excel workbook. What is guessed is said, and stands in the file.
+    A table is a file or a URL: CSV in any dialect, gzipped or not, Parquet, or an Excel workbook. What is guessed is
+    said, and stands in the file.
     """
-    from config.onboard.init import Wishes, onboard
+    from config.onboard.images import is_folder_of_images, onboard_images
+    from config.onboard.init import Wishes, model_name, onboard
 
+    if images or (label is None and is_folder_of_images(data)):
+        click.echo(onboard_images(Path(data), name=model_name(name, Path(data).resolve()), out=out, force=force))
+        return
+    if label is None:
+        raise click.UsageError("Missing option '--label'.")
     told = [_pair("--type", text) for text in types]
     told += [
         (column, role) for role, named in (("feature", features), ("id", ids), ("drop", drops)) for column in named

@@ -694,6 +694,7 @@ class Settings(Frozen):
             "evaluation.slices": self.evaluation.slices,
             "tuner.enabled": self.tuner.enabled,
             "split.time": self.split.time,
+            "data.task": self.data.is_regression,
         }
         for key, value in for_tables.items():
             if value:

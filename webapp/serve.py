@@ -28,6 +28,7 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
 from common.errors import EnvironmentProblem
+from common.images import encoded
 from common.logs import configuration
 from common.records.database import Database
 from webapp.http.admission import QUEUE, SLOW_CLIENTS, WATCHERS, Admission
@@ -109,8 +110,13 @@ def _asked_once(url: str) -> str:
                 raise EnvironmentProblem("the web app is not ready", got=error, wanted=wanted) from None
             time.sleep(0.1)
     lines = []
+    pictured = answer("/api/openapi.json").json()["paths"]["/api/v1/predict/image"]["post"].get("x-models", [])
     for model in (entry["name"] for entry in answer("/api/v1/models").json()["models"]):
-        page, predicted = answer(f"/predict/{model}"), answer(f"/api/v1/predict/by-index/0?model={model}").json()
+        page = answer(f"/predict/{model}")
+        if model in pictured:
+            lines += [f"  page      {model}: {page.status_code}, {len(page.content)} bytes", _asked_of_grey(url, model)]
+            continue
+        predicted = answer(f"/api/v1/predict/by-index/0?model={model}").json()
         first = predicted["prediction"]
         lines += [
             f"  page      {model}: {page.status_code}, {len(page.content)} bytes",
@@ -118,6 +124,22 @@ def _asked_once(url: str) -> str:
             f"by version {predicted['version']}; it is {predicted['true_label']}",
         ]
     return "\n".join(lines)
+
+
+def _asked_of_grey(url: str, model: str) -> str:
+    """Return what a model of pictures says of a grey one. Raises EnvironmentProblem if it does not answer."""
+    import requests
+    from PIL import Image
+
+    path = f"/api/v1/predict/image?model={model}&keep=no"
+    grey = encoded(Image.new("RGB", (96, 96), "grey"))
+    reply = requests.post(url + path, data=grey, headers={"Content-Type": "image/png"}, timeout=ASK_S)
+    if not reply.ok:
+        raise EnvironmentProblem(f"the web app answered {reply.status_code} to {path}", got=reply.text[:500])
+    answered = reply.json()
+    [first] = answered["predictions"]
+    said = "none of these" if first["none_of_these"] else first["label"]
+    return f"  API       a grey picture: {said} ({first['confidence']:.4f}), by version {answered['version']}"
 
 
 def make_server(target: str, settings: WebSettings, address: str, port: int) -> Any:

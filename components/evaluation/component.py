@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from google.protobuf import json_format
 from tfx.components.evaluator import constants
 from tfx.components.evaluator import executor as tfx_evaluator
@@ -19,6 +21,7 @@ from common.files import write_text
 from components.artifacts import OwnComponent, channels, parameters
 from components.evaluation.baselines import fit_baselines, write_baselines
 from components.evaluation.comparison import compare, score
+from components.evaluation.foreign import none_of_these
 from components.evaluation.looks import count, earlier_evaluations, record, sketch
 from components.evaluation.tfma_config import eval_config
 from components.evaluation.verdict import judge, read_metrics
@@ -106,6 +109,10 @@ class Executor(tfx_evaluator.Executor):
         point = training.get("operating_point")
         intervals = training.get("intervals")
         verdict = judge(read_metrics(str(evaluation)), rows, comparison, baselines, point, settings, looks, intervals)
+        if settings.data.is_images and isinstance(rows, Rows):
+            sure = rows.probabilities[np.arange(len(rows)), rows.decided]
+            foreign = none_of_these(candidate, sure, settings)
+            verdict = replace(verdict, findings=(*verdict.findings, *foreign))
         verdict.write(evaluation)
         record(artifact_utils.get_single_instance(output_dict["evaluation"]), judged.id, verdict.passed, test_rows)
         _bless(artifact_utils.get_single_instance(output_dict["blessing"]), judged, verdict.passed)

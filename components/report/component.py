@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import platform
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from importlib import metadata as packages
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from ml_metadata.proto import metadata_store_pb2
 from tensorflow_metadata.proto.v0 import anomalies_pb2
@@ -22,11 +24,13 @@ from tfx.utils import path_utils
 
 from common.errors import DataError
 from common.files import write_text
+from common.images import thumbnail
 from components.artifacts import OwnComponent, ReportArtifact, VerdictArtifact, channels, parameters, read_only_store
 from components.evaluation.baselines import read_baselines
 from components.evaluation.bounds import Metric
 from components.evaluation.comparison import score
 from components.evaluation.verdict import OVERALL, SliceMetrics, read_metrics
+from components.examples.seen import read_seen
 from components.names import CARD, EVALUATION_VERDICT, HTML, JSON, PNG, SETTINGS, XLSX
 from components.report import facts as f
 from components.report.figures import write_png
@@ -38,11 +42,12 @@ from components.tasks.rows import Answered, NumberRows, Rows
 from components.verdict import Verdict
 from config.load import settings_values, settings_yaml
 from config.schema import Feature
-from config.settings import EvaluationSettings, Settings
+from config.settings import IMAGE_BYTES, EvaluationSettings, Settings
 from serving.repository.contents import Statistics
 from serving.repository.layout import TRAINING, versions
 from serving.repository.manifest import Manifest
 
+MISTAKES = 12  # pictures
 TUNER_RESULTS = "tuner_results.json"  # TFX's
 PACKAGES = {
     "TFX": "tfx",
@@ -125,6 +130,26 @@ def gather(
         environment=environment(),
         settings=settings_values(settings) | {"model": training["settings"]["model"]},
         command=command,
+        mistakes=_worst_mistakes(tables, scored, data.classes) if data.is_images and isinstance(scored, Rows) else (),
+        pictures=read_seen(uris["examples"]) if data.is_images else None,
+    )
+
+
+def _worst_mistakes(tables: SplitTables, scored: Rows, classes: Sequence[str]) -> tuple[f.Mistake, ...]:
+    """Return the test pictures that were most surely called what they are not."""
+    sure = scored.probabilities[np.arange(len(scored)), scored.decided]
+    wrong = np.flatnonzero(scored.true != scored.decided)
+    worst = wrong[np.argsort(-sure[wrong], kind="stable")][:MISTAKES].tolist()
+    pictures: dict[int, str] = {}
+    first = 0
+    for batch, _ in tables.batches("test") if worst else ():
+        for row in set(worst) & set(range(first, first + len(batch))):
+            example = tf.train.Example.FromString(batch[row - first])
+            [content] = example.features.feature[IMAGE_BYTES].bytes_list.value
+            pictures[row] = base64.b64encode(thumbnail(content)).decode()
+        first += len(batch)
+    return tuple(
+        f.Mistake(pictures[i], classes[scored.true[i]], classes[scored.decided[i]], float(sure[i])) for i in worst
     )
 
 
@@ -199,7 +224,8 @@ def _network(training: Mapping[str, Any], model: Path, settings: Settings, tuner
     tuned = {key: value for key, value in trained.items() if value != configured[key]} if settings.tuner.enabled else {}
     trials = json.loads((tuner_results / TUNER_RESULTS).read_text(encoding="utf-8")) if tuner_results else []
     trials = [{key: value for key, value in trial.items() if key != "trial_id"} for trial in trials]
-    widths = (*configured["hidden_units"], task_of(settings.data).width)
+    hidden = () if settings.data.is_images else configured["hidden_units"]
+    widths = (*hidden, task_of(settings.data).width)
     return f.Network(widths, saved_widths(model), training["parameters"], tuned, tuple(trials))
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from components.evaluation.baselines import Baseline, best_of
 from components.evaluation.bounds import Metric, clopper_pearson
+from components.examples.seen import Seen
 from components.tasks.rows import NumberRows, Rows
 from components.verdict import Verdict
 from serving.repository.manifest import METRIC_TITLES
@@ -279,6 +280,16 @@ class BlessedFacts:
 
 
 @dataclass(frozen=True)
+class Mistake:
+    """A test picture that is called another class than its own, as a small JPEG in base64."""
+
+    picture: str
+    true: str
+    decided: str
+    probability: float  # of the class it is called
+
+
+@dataclass(frozen=True)
 class Facts:
     model: str
     title: str
@@ -318,6 +329,8 @@ class Facts:
     environment: Mapping[str, str]
     settings: Mapping[str, Any]  # all that the run came to, `model` as it was trained
     command: str  # that started the run
+    mistakes: tuple[Mistake, ...] = ()  # of a model of pictures, the worst first
+    pictures: Seen | None = None  # what reading noticed of their folder
 
     @property
     def name(self) -> str:

@@ -38,6 +38,7 @@ def render_html(facts: Facts) -> str:
     template = _environment().get_template(HTML_TEMPLATE)
     return template.render(
         facts=facts,
+        mistakes=facts.mistakes,
         learning=_drawn(figures.learning_curves(facts)),
         discrimination=_drawn([figures.roc(facts), figures.precision_recall(facts)]),
         calibration=_drawn(figures.calibrations(facts)),
@@ -89,6 +90,7 @@ def _card_head(facts: Facts) -> dict[str, Any]:
     ]
     source = {"type": facts.source, "name": facts.source, "split": "test", "revision": facts.source_digest}
     task = "tabular-classification" if facts.classes else "tabular-regression"
+    task = task if facts.pictures is None else "image-classification"
     result = {"task": {"type": task}, "dataset": source, "metrics": metrics}
     return {
         "library_name": "tf",

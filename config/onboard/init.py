@@ -60,7 +60,7 @@ def onboard(
     Raises DataError if the file cannot be learned from, ConfigError if a wish does not fit it.
     """
     url = str(data) if re.match(URL, str(data)) else None
-    folder = out / _name(name, Path(name_of(url) if url else data))
+    folder = out / model_name(name, Path(name_of(url) if url else data))
     targets = (folder / CONFIG_NAME, folder / SCHEMA_NAME)
     if not force and (existing := [str(target) for target in targets if target.exists()]):
         raise ConfigError("refusing to overwrite", got=", ".join(existing), fix="--force, or another --name")
@@ -190,7 +190,8 @@ def _date_order(raw: RawTable, column: Column) -> Order:
     return orders[0]
 
 
-def _name(name: str | None, path: Path) -> str:
+def model_name(name: str | None, path: Path) -> str:
+    """Return the name of a model, of a file's name if none is given. Raises ConfigError."""
     stem = Path(path.name.removesuffix(".gz")).stem
     slug = re.sub(r"[^a-z0-9]+", "_", (name or stem).lower()).strip("_")[:63] or "model"
     slug = slug if slug[0].isalpha() else f"m_{slug}"[:63]
