@@ -15,7 +15,8 @@ from PIL import Image
 
 SIDE = 16  # of the small grey picture that confirms a pair
 MOST_BITS = 3
-MOST_MEAN, MOST_ANYWHERE = 2.5, 24  # of 255, between the small pictures
+MOST_MEAN, MOST_ANYWHERE = 4.0, 40  # of 255, between the small pictures
+BRIGHTER = 4  # of 255: less is what JPEG makes of an even background
 NEIGHBOURS = 64  # in a part's bucket, each picture is compared with so many next to it by brightness
 PARTS = tuple(np.uint64(16 * part) for part in range(4))
 Grey = NDArray[np.uint8]
@@ -32,7 +33,7 @@ class Look:
     def of(image: Image.Image) -> Look:
         grey = image.convert("L")
         steps = np.asarray(grey.resize((9, 8), Image.Resampling.BOX), np.int16)
-        bits = np.packbits(np.diff(steps, axis=1) > 0)
+        bits = np.packbits(np.diff(steps, axis=1) > BRIGHTER)
         return Look(int.from_bytes(bits.tobytes(), "big"), np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BOX)))
 
 
