@@ -14,13 +14,14 @@ from common.errors import ConfigError, DataError
 from common.files import write_text
 from common.images import MAX_BYTES, SUFFIXES, ImageProblem, read_header
 from config.load import CONFIG_NAME, load_settings
-from config.onboard.guesses import split_weights, training
+from config.onboard.guesses import recipe, split_weights
 from config.reference import pipeline_text
 
 LEAST_PICTURES, FEW = 50, 20
 MOST_LEVELS = 6
 LOOKED_AT = 200
 SIZES = (32, 64, 96)
+STEPS = ("learning_rate", "epochs", "batch_size", "early_stopping_patience")  # of a recipe for tables
 SPLITS = frozenset({"train", "training", "test", "testing", "val", "valid", "validation", "eval"})
 
 
@@ -84,7 +85,7 @@ def look(folder: Path) -> Found:
 def settings_text(found: Found, folder: Path, target: Path) -> str:
     rows, name = sum(found.classes.values()), target.parent.name
     weights = dict(zip(("train", "eval", "test"), split_weights(rows), strict=True))
-    is_binary = len(found.classes) == 2
+    is_binary, steps = len(found.classes) == 2, recipe(rows * weights["train"] // 100, is_number=False)
     accuracy = "binary_accuracy" if is_binary else "accuracy"
     title = name.replace("_", " ").capitalize()
     values = {
@@ -104,7 +105,7 @@ def settings_text(found: Found, folder: Path, target: Path) -> str:
             "bad_files": "skip",
         },
         "model": {"kind": "cnn", "weights": "none", "learning_rate_schedule": "cosine"}
-        | training(rows * weights["train"] // 100),
+        | {key: steps[key] for key in STEPS},
         "evaluation": {"metrics": ["auc", "precision", "recall", "f1", accuracy, "example_count"]},
         "probe": {"tolerance": 1e-5, "max_latency_ms": 500.0},
     }
