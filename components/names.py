@@ -30,6 +30,9 @@ TEST_FROM = "test_from"
 # Beside the splits of pictures: what reading noticed of their folder
 PICTURES_SEEN = "pictures.json"
 
+# On examples: how many of them are made up, and so never dealt to test
+SYNTHETIC_ROWS = "synthetic_rows"
+
 # Files of a report
 HTML, JSON, XLSX, PNG, CARD = "report.html", "report.json", "report.xlsx", "report.png", "model_card.md"
 SETTINGS = "settings.yaml"

@@ -560,6 +560,30 @@ class RegistrySettings(Frozen):
     )
 
 
+class RetrainSettings(Frozen):
+    """When the controller may train this model again, and how the new version is tried (docs/retraining.md)."""
+
+    min_labels: Positive = Field(100, description="New rows with their true label that there must be.")
+    every_days: Annotated[float, Field(ge=0.0)] = Field(
+        0.0, description="Also retrain without an alarm when the last time is so long ago. 0: never."
+    )
+    cool_down_hours: Annotated[float, Field(ge=0.0)] = Field(
+        24.0, description="Pause after a retraining, whatever alarms."
+    )
+    runs_per_week: Positive = Field(3, description="The budget: so many in any seven days.")
+    time_limit_hours: Annotated[float, Field(gt=0.0)] = Field(6.0, description="After this a run is stopped.")
+    most_per_user: Positive = Field(1000, description="Rows that one user labelled, of those that are added.")
+    with_synthetic: bool = Field(False, description="Take rows of `simulate`, too: to try the loop.")
+    canary_percent: Annotated[float, Field(gt=0.0, le=100.0)] = Field(
+        10.0, description="Share of the requests that the new version answers while it is on trial."
+    )
+    canary_hours: Annotated[float, Field(gt=0.0)] = Field(24.0, description="How long it is on trial.")
+    canary_rows: Positive = Field(
+        200, description="Rows that it must have answered by then; the trial goes on for up to seven times as long."
+    )
+    keep: Positive = Field(5, description="Newest runs, versions and spans that stay on disk.")
+
+
 class FeatureDisplay(Frozen):
     """How people see a feature."""
 
@@ -603,6 +627,7 @@ class Settings(Frozen):
     probe: ProbeSettings = ProbeSettings()
     showcase: ShowcaseSettings = ShowcaseSettings()
     registry: RegistrySettings = RegistrySettings()
+    retrain: RetrainSettings = RetrainSettings()
     class_names: dict[str, ClassName] = Field(
         default_factory=dict,
         description="What people call each of `data.classes`, at most 60 letters. Pages show it; the API and CSV files "

@@ -354,10 +354,11 @@ def collect(
     `unsorted`, to be sorted in a file manager; --import takes what was sorted for the word of the system's user.
     """
     from common.records.labels import between
+    from common.records.spans import SUMMARY
     from config.load import load_settings
     from monitoring.collect.collect import Wanted
     from monitoring.collect.collect import collect as add_span
-    from monitoring.collect.spans import SUMMARY, write_dvc_pointers
+    from monitoring.collect.spans import write_dvc_pointers
     from monitoring.feedback import reading
 
     settings, var = load_settings(config or Path("config") / model), var_root()

@@ -27,7 +27,7 @@ from components.data_gate.checks.splits import class_shares, features_set_aside,
 from components.data_gate.judge import RawFinding, export, judge, locate, name_files
 from components.data_gate.scan import TRAIN, Block, Columns, Scan, read_blocks, scan_rows
 from components.examples.seen import Seen, read_seen
-from components.names import DATA_VERDICT
+from components.names import DATA_VERDICT, SYNTHETIC_ROWS
 from components.splits import read_anomalies, read_statistics, split_files
 from components.verdict import Verdict
 from config.settings import DataGateSettings
@@ -44,6 +44,7 @@ class Evidence:
     anomalies: Mapping[str, anomalies_pb2.Anomalies]
     schema: schema_pb2.Schema
     pictures: Seen | None = None
+    synthetic_rows: int = 0
 
 
 class Executor(BaseExecutor):
@@ -80,7 +81,7 @@ def check(evidence: Evidence, columns: Columns, settings: DataGateSettings, seed
     anomalies = schema_anomalies(evidence.anomalies, evidence.schema, columns.ignore)
     # a schema inferred from train is nobody's contract: what eval and test have besides need not stop a run
     findings += anomalies if columns.has_schema else [replace(finding, usual="warn") for finding in anomalies]
-    findings += split_sizes(scan, columns) + class_shares(scan, columns)
+    findings += split_sizes(scan, columns, evidence.synthetic_rows) + class_shares(scan, columns)
     findings += row_overlaps(scan.content, features, columns.split)
     if columns.group_by:
         findings += group_overlaps(scan.groups, columns.group_by)
@@ -127,6 +128,7 @@ def _gather(
         anomalies={split: read_anomalies(anomalies.uri, split) for split in _splits(anomalies)},
         schema=curated,
         pictures=read_seen(examples.uri) if columns.pictures else None,
+        synthetic_rows=examples.get_int_custom_property(SYNTHETIC_ROWS),
     )
 
 

@@ -23,6 +23,7 @@ from tfx.utils import proto_utils
 
 from common.files import write_text
 from common.paths import var_root
+from common.records.spans import synthetic_rows
 from common.tables.remote import fetch
 from common.tables.splitting import Digest
 from components.examples.blocks import (
@@ -38,7 +39,7 @@ from components.examples.dealing import Origin, dealing
 from components.examples.images import ImageSource, listing_digest
 from components.examples.sources import base_and_pattern, open_source
 from components.examples.writing import SplitWriter
-from components.names import PICTURES_SEEN, TEST_FROM
+from components.names import PICTURES_SEEN, SYNTHETIC_ROWS, TEST_FROM
 from config.schema import read_schema
 from config.settings import DataSettings, Settings
 
@@ -63,7 +64,8 @@ class ExampleGenExecutor(BaseExecutor):
         artifact = artifact_utils.get_single_instance(output_dict[keys.EXAMPLES_KEY])
 
         pattern = str(Path(exec_properties[keys.INPUT_BASE_KEY]) / inputs.splits[0].pattern)
-        source = open_source([Path(file) for file in fileio.glob(pattern)], pattern, request)
+        files = [Path(file) for file in fileio.glob(pattern)]
+        source = open_source(files, pattern, request)
         rows, digest = write_splits(source, request, weights, Path(artifact.uri))
 
         artifact.split_names = artifact_utils.encode_split_names(generate_output_split_names(inputs, outputs))
@@ -72,6 +74,7 @@ class ExampleGenExecutor(BaseExecutor):
         artifact.set_int_custom_property("rows_in", sum(rows.values()))
         for split, count in rows.items():
             artifact.set_int_custom_property(f"rows_{split}", count)
+        artifact.set_int_custom_property(SYNTHETIC_ROWS, sum(map(synthetic_rows, {file.parent for file in files})))
         Origin(pattern, request, digest).mark(artifact)
         _log.info("examples: %s", rows)
 

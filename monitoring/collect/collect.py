@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +18,12 @@ from numpy.typing import NDArray
 
 from common.errors import ConfigError, DataError
 from common.records.labels import Feedback, Key
-from config.schema import model_features, read_schema
+from common.records.spans import IS_SYNTHETIC, PROVENANCE, SET_ASIDE
+from config.schema import Feature, model_features, read_schema
 from config.settings import Settings
-from monitoring.collect.examples import examples_of, remove_examples
+from monitoring.collect.examples import Examples, examples_of, remove_examples
 from monitoring.collect.rows import Chosen, LabelledRow, Rules, choose, labelled_rows
-from monitoring.collect.spans import PROVENANCE, SET_ASIDE, Spans
+from monitoring.collect.spans import Spans
 
 _PROVENANCE = pa.schema(
     [
@@ -35,7 +37,7 @@ _PROVENANCE = pa.schema(
         pa.field("told_by", pa.string()),
         pa.field("told", pa.timestamp("us", "UTC")),
         pa.field("reference", pa.string()),
-        pa.field("is_synthetic", pa.bool_()),
+        pa.field(IS_SYNTHETIC, pa.bool_()),
     ]
 )
 
@@ -58,44 +60,40 @@ class Collected:
     chosen: Chosen
 
 
+@dataclass(frozen=True)
+class _Prepared:
+    """What is to be added to the newest span; `files` are its examples."""
+
+    features: Sequence[Feature]
+    examples: Examples
+    files: Sequence[Path]
+    provenance: pa.Table
+    chosen: Chosen
+
+
 def collect(settings: Settings, predictions: Path, feedback: Mapping[Key, Feedback], wanted: Wanted) -> Collected:
     """Add a span to `data.source`. `predictions`: the model's log.
 
     Raises ConfigError where spans cannot be told from `data.source`, or rows are dealt by what the log does not have;
     DataError if there is no row to add.
     """
-    if not settings.schema_file:
-        raise ConfigError("rows are checked against a curated schema", got="no `schema` in pipeline.yaml")
-    if column := settings.split.group_by or settings.split.time:
-        raise ConfigError(
-            f"rows are dealt by {column!r}, which the prediction log does not have",
-            wanted="split.by: content or row, without split.group_by",
-            fix="collect them where that column is known",
-        )
-    features = model_features(read_schema(settings.schema_file), settings)
-    spans, examples = Spans.of(settings.data.source), examples_of(settings, features)
+    spans = _spans(settings)
     with spans.adding():
-        newest = spans.newest()
-        files = spans.examples(newest)
-        if not files:
-            raise DataError(f"span {newest} has no file {spans.files}", got=spans.folder(newest))
-        provenance = _provenance(spans.folder(newest))
-        known = dict(row for path in files for row in examples.contents(path))
-        rules = Rules(features, settings, known, _keys(provenance), wanted.most_per_user, wanted.with_synthetic)
-        chosen = choose(labelled_rows(predictions, feedback, features, wanted.start, wanted.end), rules)
+        prepared = _prepared(settings, spans, predictions, feedback, wanted)
+        chosen, files = prepared.chosen, prepared.files
         if not chosen.taken:
             raise DataError(
                 "there is no new row to collect",
                 got=", ".join(f"{count} {reason}" for reason, count in chosen.reasons.most_common()) or "no true label",
                 fix="tell true labels: POST /api/v1/feedback, or on the page of a prediction",
             )
-        name = f"collected-{newest + 1:04d}{Path(spans.files).suffix or files[0].suffix}"
+        name = f"collected-{spans.following():04d}{Path(spans.files).suffix or files[0].suffix}"
 
         def fill(staged: Path) -> Mapping[str, Any]:
-            examples.write(staged / name, chosen.taken, files[0])
+            prepared.examples.write(staged / name, chosen.taken, files[0])
             table = pa.Table.from_pylist([_origin(name, i, row) for i, row in enumerate(chosen.taken)], _PROVENANCE)
-            pq.write_table(pa.concat_tables([provenance, table]), staged / PROVENANCE)
-            _write_set_aside(staged / SET_ASIDE, chosen, [feature.name for feature in features])
+            pq.write_table(pa.concat_tables([prepared.provenance, table]), staged / PROVENANCE)
+            _write_set_aside(staged / SET_ASIDE, chosen, [feature.name for feature in prepared.features])
             return {
                 "model": settings.name,
                 "from": wanted.start.isoformat(),
@@ -108,25 +106,67 @@ def collect(settings: Settings, predictions: Path, feedback: Mapping[Key, Feedba
         return Collected(spans.add(fill), chosen)
 
 
+def collectable(settings: Settings, predictions: Path, feedback: Mapping[Key, Feedback], wanted: Wanted) -> int:
+    """Return how many rows `collect` would add now. Raises as it does, but for there being none."""
+    return len(_prepared(settings, _spans(settings), predictions, feedback, wanted).chosen.taken)
+
+
+def _spans(settings: Settings) -> Spans:
+    if not settings.schema_file:
+        raise ConfigError("rows are checked against a curated schema", got="no `schema` in pipeline.yaml")
+    if column := settings.split.group_by or settings.split.time:
+        raise ConfigError(
+            f"rows are dealt by {column!r}, which the prediction log does not have",
+            wanted="split.by: content or row, without split.group_by",
+            fix="collect them where that column is known",
+        )
+    return Spans.of(settings.data.source)
+
+
+def _prepared(
+    settings: Settings, spans: Spans, predictions: Path, feedback: Mapping[Key, Feedback], wanted: Wanted
+) -> _Prepared:
+    assert settings.schema_file
+    features = model_features(read_schema(settings.schema_file), settings)
+    examples = examples_of(settings, features)
+    newest = spans.newest()
+    files = spans.examples(newest)
+    if not files:
+        raise DataError(f"span {newest} has no file {spans.files}", got=spans.folder(newest))
+    provenance = _provenance(spans.folder(newest))
+    known = dict(row for path in files for row in examples.contents(path))
+    rules = Rules(features, settings, known, _keys(provenance), wanted.most_per_user, wanted.with_synthetic)
+    chosen = choose(labelled_rows(predictions, feedback, features, wanted.start, wanted.end), rules)
+    return _Prepared(features, examples, files, provenance, chosen)
+
+
 def forget(settings: Settings, reference: str) -> dict[int, int]:
     """Take the rows of a reference out of all spans; return how many of each span, those set aside among them.
 
-    Raises ConfigError, and DataError if there are none.
+    A span that was withdrawn, which nothing needs, is removed as a whole. Raises ConfigError, and DataError if there
+    are none.
     """
     spans = Spans.of(settings.data.source)
     gone: dict[int, int] = {}
     with spans.adding():
         for number in spans.numbers():
-            folder = spans.folder(number)
-            collected = _marked(_provenance(folder), reference)
-            aside = pq.ParquetFile(folder / SET_ASIDE).read() if (folder / SET_ASIDE).is_file() else None
-            is_aside = _marked(aside, reference) if aside else np.zeros(0, bool)
-            if collected.any() or is_aside.any():
-                gone[number] = int(collected.sum() + is_aside.sum())
+            if rows := _rows_of(spans.folder(number), reference):
+                gone[number] = rows
                 spans.rewrite(number, partial(_without, settings=settings, reference=reference))
+        for number, folder in spans.withdrawn().items():
+            if rows := _rows_of(folder, reference):
+                gone[number] = rows
+                shutil.rmtree(folder)
     if not gone:
         raise DataError("nothing was collected under this reference", fix="write it as it was sent with the case")
     return gone
+
+
+def _rows_of(folder: Path, reference: str) -> int:
+    """Return how many rows of a span have a reference, those set aside among them."""
+    aside = pq.ParquetFile(folder / SET_ASIDE).read() if (folder / SET_ASIDE).is_file() else None
+    is_aside = _marked(aside, reference) if aside else np.zeros(0, bool)
+    return int(_marked(_provenance(folder), reference).sum() + is_aside.sum())
 
 
 def _marked(table: pa.Table, reference: str) -> NDArray[np.bool_]:

@@ -2,7 +2,8 @@
 
     data/name/span-{SPAN}/*.csv
 
-A span that somebody's rows were taken out of on request is another version of it, which its summary says.
+A span that somebody's rows were taken out of on request is another version of it, which its summary says. One of which
+no model came is withdrawn: the next does not build on it, and its number is not given again.
 
 A new span has every file of the one before, byte for byte, and one more with the rows that were collected, for a run
 reads the newest span alone. Names that begin with `_` are no examples:
@@ -29,9 +30,9 @@ from typing import Any
 
 from common.errors import ConfigError, DataError
 from common.files import disk_problems, locked, sync
+from common.records.spans import SUMMARY
 
-PROVENANCE, SET_ASIDE, SUMMARY = "_provenance.parquet", "_set_aside.parquet", "_span.json"
-INCOMING, REPLACED = ".incoming-span-", ".replaced-span-"
+INCOMING, REPLACED, WITHDRAWN = ".incoming-span-", ".replaced-span-", ".withdrawn-span-"
 _SPAN = re.compile(r"\{SPAN(?::(\d+))?\}")
 _OTHERS = re.compile(r"\{(?:VERSION(?::\d+)?|YYYY|MM|DD)\}")
 
@@ -88,6 +89,22 @@ class Spans:
         files = (path for path in self.folder(number).iterdir() if path.is_file())
         return sorted(path for path in files if fnmatch(path.name, self.files) and path.name[0] not in "._")
 
+    def following(self) -> int:
+        """Return the number of the next span. Raises DataError if there is none to build on."""
+        return max([self.newest(), *self.withdrawn()]) + 1
+
+    def withdrawn(self) -> dict[int, Path]:
+        """Return the folders of the spans that were withdrawn, by number."""
+        folders = self.parent.glob(f"{WITHDRAWN}*") if self.parent.is_dir() else ()
+        return {int(folder.name.removeprefix(WITHDRAWN)): folder for folder in folders}
+
+    def withdraw(self, number: int) -> None:
+        """Put a span out of sight, if it is the newest; nothing is lost, for the log still has its rows."""
+        with self.adding():
+            if len(numbers := self.numbers()) > 1 and numbers[-1] == number:
+                os.rename(self.folder(number), self.parent / f"{WITHDRAWN}{number}")
+                sync(self.parent)
+
     @contextmanager
     def adding(self) -> Iterator[None]:
         """Keep out who else would add a span. Raises EnvironmentProblem."""
@@ -134,17 +151,17 @@ class Spans:
 
         It appears by a rename, so that no run sees half of it. Raises EnvironmentProblem.
         """
-        newest = self.newest()
-        folder = self.folder(newest + 1)
+        newest, number = self.newest(), self.following()
+        folder = self.folder(number)
         with disk_problems(
             f"{folder} cannot be written", "make room, or let this user write there; nothing was changed"
         ):
-            staged = Path(tempfile.mkdtemp(prefix=f"{INCOMING}{newest + 1}-", dir=self.parent))
+            staged = Path(tempfile.mkdtemp(prefix=f"{INCOMING}{number}-", dir=self.parent))
             try:
                 for path in self.examples(newest):
                     shutil.copy2(path, staged)
                 facts = fill(staged)
-                _describe(staged, {"span": newest + 1, "version": 1, "before": newest, **facts})
+                _describe(staged, {"span": number, "version": 1, "before": newest, **facts})
                 os.rename(staged, folder)
                 sync(self.parent)
             finally:

@@ -43,6 +43,7 @@ def test_components_bear_the_names_that_history_looks_for(tmp_path: Path) -> Non
         {"class_names": {"a": "first"}},
         {"features": {"x": {"unit": "mm"}}},
         {"showcase": {"train_rows": 0}},
+        {"retrain": {"min_labels": 7}},
     ],
     ids=lambda display: next(iter(display)),
 )

@@ -20,12 +20,21 @@ FAR_OFF = 2.0  # and an error beyond twice, or below half
 TESTED = "test"
 
 
-def split_sizes(scan: Scan, columns: Columns) -> list[RawFinding]:
-    """Hold the rows of each split against its weight: rows that go together make some far too small."""
+def split_sizes(scan: Scan, columns: Columns, synthetic_rows: int = 0) -> list[RawFinding]:
+    """Hold the rows of each split against its weight: rows that go together make some far too small.
+
+    Made-up rows are never dealt to test, so the other splits are to have their weights' shares of these.
+    """
     rows, weights = scan.rows, columns.split.weights
     total, whole = sum(rows.values()), sum(weights.values())
-    asked = {split: weights[split] / whole for split in rows if split in weights}
-    ratios = {split: rows[split] / (total * share) for split, share in asked.items()} if total else {}
+    synthetic = min(1.0, synthetic_rows / max(total, 1))
+    without_test = whole - weights[TESTED]
+    asked = {
+        split: (1 - synthetic) * weights[split] / whole + synthetic * (split != TESTED) * weights[split] / without_test
+        for split in rows
+        if split in weights
+    }
+    ratios = {split: rows[split] / (total * share) for split, share in asked.items() if share} if total else {}
     off = [
         split
         for split, ratio in ratios.items()

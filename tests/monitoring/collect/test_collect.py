@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 
 from common.errors import ConfigError, DataError
 from common.records.labels import Feedback
+from common.records.spans import synthetic_rows
 from common.tables.splitting import Splitter
 from config.load import load_settings
 from config.schema import Feature, model_features, read_schema
@@ -491,3 +492,49 @@ def test_numbers_and_labels_are_collected_as_the_file_writes_them(tmp_path: Path
     examples.write(path, [LabelledRow(("request", 0), AT, 1, values, told)], like)
     assert path.read_text(encoding="utf-8") == "size;kind;outcome\n1,234;;yes\n"
     assert [*examples.contents(path)] == [((np.float32(1.234), None), "yes")]
+
+
+def test_a_withdrawn_span_is_out_of_sight_and_its_rows_are_collected_again(hospital: Hospital) -> None:
+    hospital.asked([(50.0, "c"), (51.0, "a")], {0: "yes", 1: "no"})
+    assert hospital.collect().exit_code == 0
+    spans = Spans.of(hospital.settings.data.source)
+    spans.withdraw(1)  # not the newest
+    assert spans.numbers() == [1, 2]
+    spans.withdraw(2)
+    spans.withdraw(2)
+    assert (spans.numbers(), [*spans.withdrawn()]) == ([1], [2])
+    assert hospital.collect().exit_code == 0
+    assert spans.numbers() == [1, 3]  # the number is not given again
+    assert len(hospital.new_rows(3)) == 3
+    assert hospital.summary(3)["before"] == 1
+
+
+def test_the_first_span_cannot_be_withdrawn(hospital: Hospital) -> None:
+    spans = Spans.of(hospital.settings.data.source)
+    spans.withdraw(1)
+    assert spans.numbers() == [1]
+
+
+def test_who_is_to_be_forgotten_is_in_no_withdrawn_span_either(hospital: Hospital) -> None:
+    hospital.asked([(50.0, "c")], {0: "yes"}, reference="bed 7")
+    hospital.collect()
+    Spans.of(hospital.settings.data.source).withdraw(2)
+    command = ["forget", "patients", "bed 7", "--config", str(hospital.config)]
+    assert CliRunner().invoke(main, command).exit_code == 0
+    assert Spans.of(hospital.settings.data.source).withdrawn() == {}
+
+
+def test_how_many_rows_are_made_up_is_read_from_where_they_come_from(hospital: Hospital) -> None:
+    """By this the data gate knows how large test can be."""
+    assert synthetic_rows(hospital.data / "span-1") == 0
+    hospital.asked([(50.0, "c")], {0: "yes"})
+    hospital.asked(
+        [(float(60 + i), "c") for i in range(9)],
+        dict.fromkeys(range(9), "no"),
+        reference="synthetic:x",
+        at=AT + timedelta(hours=1),
+    )
+    hospital.collect("--with-synthetic")
+    taken = hospital.summary()["synthetic"]
+    assert 0 < taken < 10
+    assert synthetic_rows(hospital.data / "span-2") == taken

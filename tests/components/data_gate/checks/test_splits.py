@@ -70,6 +70,20 @@ def test_shares_a_little_off_only_warn(counted: Callable[..., Scan]) -> None:
     assert [s.usual for s in split_sizes(scan, columns())] == [None]
 
 
+@pytest.mark.parametrize(("synthetic", "told"), [(0, ["error"]), (1500, [])], ids=["all of them real", "most made up"])
+def test_made_up_rows_do_not_make_the_splits_crooked(
+    counted: Callable[..., Scan], synthetic: int, told: list[str]
+) -> None:
+    """320 / 80 / 100 real rows, and 1200 / 300 made-up ones of which test gets none."""
+    scan = counted(train={"no": 760, "yes": 760}, eval={"no": 190, "yes": 190}, test={"no": 50, "yes": 50})
+    assert [s.usual for s in split_sizes(scan, columns(), synthetic)] == told
+
+
+def test_made_up_rows_hide_no_crooked_test(counted: Callable[..., Scan]) -> None:
+    scan = counted(train={"no": 760, "yes": 760}, eval={"no": 190, "yes": 190}, test={"no": 15, "yes": 15})
+    assert [s.usual for s in split_sizes(scan, columns(), 1500)] == ["error"]
+
+
 def test_no_model_can_do_without_a_class_in_train_or_of_two_in_test(counted: Callable[..., Scan]) -> None:
     full = {"no": 40, "yes": 40, "maybe": 0}
     scan = counted(train=full | {"maybe": 2}, eval=full, test=full)
