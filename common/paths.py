@@ -11,6 +11,7 @@ from common.errors import EnvironmentProblem
 
 MODEL_SERVER_REST, MODEL_SERVER_GRPC = 8501, 8500  # TensorFlow Serving's own
 WEB_PAGE = 8080
+CONTROLLER = 8090  # of retraining, which alerts go to
 WATCHER = 8091  # its metrics
 MLFLOW_PAGE = 5000  # MLflow's own
 

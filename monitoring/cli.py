@@ -12,6 +12,7 @@ import click
 from common.cli import Group
 from common.errors import DataError
 from common.paths import MODEL_SERVER_GRPC, WATCHER, WEB_PAGE, var_root
+from monitoring.controller.cli import COMMANDS
 
 if TYPE_CHECKING:
     from common.records.drift import DriftReport
@@ -500,6 +501,10 @@ def _print_performance(measured: Performance) -> None:
 
 def _accuracy(accuracy: Accuracy) -> str:
     return f"{accuracy.share:.1%} ({accuracy.lower:.1%} to {accuracy.upper:.1%}) of {accuracy.rows}"
+
+
+for each in COMMANDS:
+    main.add_command(each)
 
 
 def _print(report: DriftReport) -> None:

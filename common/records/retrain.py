@@ -50,6 +50,7 @@ class Attempt:
     version_before: int = 0
     version: int | None = None
     trial_began: datetime | None = None
+    looks: int = 0  # that were taken at the trial
     verdict: Verdict = ""
     outcome: Outcome = ""
     reason: str = ""  # a sentence

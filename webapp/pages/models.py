@@ -15,6 +15,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from common.errors import DataError, GateRefused, VouchError
 from common.paths import Paths
+from common.records.retrain import Retraining
 from common.text import with_point
 from serving.client.errors import ModelNotFound
 from serving.release.state import Entry, State, Store
@@ -193,6 +194,14 @@ def _metric(name: str, value: Any) -> Metric:
     return Metric(name, *value[:3]) if isinstance(value, list) else Metric(name, value)
 
 
+def _retraining(var: Path, model: str) -> tuple[Retraining, str]:
+    """Return how a model was retrained, or why that is not known."""
+    try:
+        return Retraining.read(var, model), ""
+    except DataError as error:
+        return Retraining(model), error.what
+
+
 @dataclass(frozen=True)
 class Step:
     """What is asked for, and what it would do. `before` is None as long as nothing is released."""
@@ -290,12 +299,15 @@ def page() -> str:
 @blueprint.get("/models/<model>")
 @requires(Role.VIEWER)
 def one(model: str) -> str:
-    """Show a model: its versions, the newest first, and the changes of its release, the last first."""
+    """Show a model: its versions, how it was retrained, and the changes of its release; all of it newest first."""
     view = model_view(services(), model)
+    retraining, trouble = _retraining(services().settings.var, model)
     is_shown = [bool(version.labels) or place < SHOWN for place, version in enumerate(view.versions)]
     return render_template(
         "models_one.html",
         model=view,
+        retraining=retraining,
+        trouble=trouble,
         may_change=identity().role >= Role.OPERATOR,
         shown=[version for version, yes in zip(view.versions, is_shown, strict=True) if yes],
         older=[version for version, yes in zip(view.versions, is_shown, strict=True) if not yes],

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, Tag
 from flask.testing import FlaskClient
 
 from common.paths import Paths
+from common.records.retrain import Attempt, Pause, Retraining, change, place
 from serving.release.state import Entry, Record, State, Store
 from serving.repository.layout import MANIFEST
 from tests.support.web.apps import App, own_app
@@ -48,6 +50,11 @@ def root(_there: tuple[App, Path], fake: FakeModelServer) -> Path:
 @pytest.fixture
 def app(_there: tuple[App, Path], root: Path) -> App:
     return _there[0]
+
+
+@pytest.fixture
+def var(_there: tuple[App, Path]) -> Path:
+    return _there[1] / "var"
 
 
 @pytest.fixture
@@ -155,6 +162,43 @@ def test_the_history_of_releases_is_told_newest_first(operator: FlaskClient, roo
         "21 Nov 2026, 09:00:00 UTC olga2 made stable – version 2 is stable undone it did not load"
     )
     assert rows[1].endswith("done")
+
+
+def retraining_card(client: FlaskClient) -> Tag:
+    card = page_of(client, "/models/cells").select_one("#retraining")
+    assert card
+    return card
+
+
+def test_how_it_was_retrained_is_told_newest_first(operator: FlaskClient, var: Path) -> None:
+    assert "Not yet." in retraining_card(operator).text
+    at = datetime(2026, 11, 20, 12, tzinfo=timezone.utc)
+    promoted = Attempt(
+        "a",
+        "alert ModelDrift",
+        "Alertmanager",
+        at,
+        "ended",
+        span=2,
+        rows=500,
+        version=2,
+        outcome="promoted",
+        reason="<b>",
+    )
+    active = Attempt("c", "schedule", "controller", at, "trial", version=3)
+    refused = Attempt("b", "command", "ann", at, "ended", outcome="refused", reason="99 new rows", times=7)
+    paused = Pause("ann", at, "audit")
+    change(var, "cells", lambda _: Retraining("cells", (promoted, refused, active), paused=paused))
+    card = retraining_card(operator)
+    rows = [" ".join(row.text.split()) for row in card.select("tbody tr")]
+    assert [row.split(" ")[-3:] for row in rows[:1]] == [["under", "way:", "trial"]]
+    assert "command, 7 times, ann" in rows[1]
+    assert "refused 99 new rows" in rows[1]
+    assert "span 2, 500 new rows 2 promoted <b>" in rows[2]
+    assert "by ann" in card.text
+    place(var, "cells").write_text("{}")
+    assert "not known" in retraining_card(operator).text
+    place(var, "cells").unlink()
 
 
 @pytest.mark.parametrize(
