@@ -14,8 +14,9 @@ from common.errors import ConfigError, DataError, VouchError
 from common.records import labels
 from common.records.drift import CLASS, DriftReport, WindowCheck
 from common.records.files import days, files_of_day
+from common.records.spans import SUMMARY
 from config.load import load_settings
-from monitoring.collect.spans import SUMMARY, Spans
+from monitoring.collect.spans import Spans
 from monitoring.drift.measures import share_bounds
 from monitoring.drift.timeline import Places, examine, latest_report
 from monitoring.drift.window import Span

@@ -33,9 +33,7 @@ def drift(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["drift", "patients", *arguments])
 
 
-@pytest.mark.parametrize(
-    "arguments", [[], ["drift"], ["watch"], ["control"]], ids=["all", "drift", "watch", "control"]
-)
+@pytest.mark.parametrize("arguments", [[], ["drift"], ["watch"], ["control"]], ids=["all", "drift", "watch", "control"])
 def test_help_is_quick_for_it_imports_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys; from monitoring.cli import main\n"
