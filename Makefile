@@ -9,7 +9,7 @@ STARTED := $(shell date +%s)
 unexport PYTHONDONTWRITEBYTECODE
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help setup doctor demo test test-all test-fast coverage mutants lint format lock docs mlflow monitor weights screenshots bench clean distclean
+.PHONY: help setup doctor demo test test-all test-fast coverage mutants lint format lock docs mlflow monitor loop weights screenshots bench clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -91,6 +91,9 @@ mlflow: setup ## Tell MLflow of runs and releases, and open its page (MLFLOW_POR
 
 monitor: setup ## Prometheus, Alertmanager and a watcher beside a running demo, with the shipped rules (RECEIVER=slack); Ctrl-C ends them
 	@$(PY) -m monitoring.stack $(if $(RECEIVER),--receiver $(RECEIVER))
+
+loop: setup ## The closed loop, unattended: drift, alert, retraining, canary, a refusal; some five minutes [MODEL=heart_disease]
+	@$(PY) -m monitoring.loop --model $(MODEL)
 
 weights: setup ## Fetch EfficientNet-Lite0's weights of ImageNet (17 MB) into var/weights/, for `model.weights: imagenet`
 	@$(PY) -m components.training.models.weights

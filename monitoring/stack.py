@@ -6,6 +6,7 @@ children that end with this process; what they keep lies under `var/monitoring`.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -26,7 +27,7 @@ import yaml
 from common.cli import Command
 from common.errors import ConfigError, EnvironmentProblem
 from common.files import write_text
-from common.paths import MODEL_SERVER_REST, WATCHER, WEB_PAGE, var_root
+from common.paths import CONTROLLER, MODEL_SERVER_REST, WATCHER, WEB_PAGE, var_root
 
 HERE = Path(__file__).resolve().parent
 MOUNTED = "/etc/alertmanager/"  # where the configuration finds templates and secrets in Compose
@@ -40,10 +41,10 @@ SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 @dataclass(frozen=True)
 class Stack:
-    """What to run. `model_server`, `webapp` and `watcher` are HOST:PORT.
+    """What to run. `model_server`, `webapp`, `watcher` and `controller` are HOST:PORT.
 
     `faster` divides every interval of the configuration. `receiver` is who gets the alerts, by default whom the
-    configuration names.
+    configuration names; those that ask for a retraining go to `controller`, too, with the token in a file.
     """
 
     folder: Path
@@ -54,6 +55,8 @@ class Stack:
     receiver: str = ""
     faster: float = 1.0
     watcher: str = f"{HOST}:{WATCHER}"
+    controller: str = f"{HOST}:{CONTROLLER}"
+    controller_token: Path | None = None
 
     @property
     def prometheus(self) -> str:
@@ -82,7 +85,12 @@ def write_configs(stack: Stack) -> None:
     if stack.receiver and stack.receiver not in receivers:
         raise ConfigError("there is no such receiver", got=stack.receiver, wanted=f"one of {', '.join(receivers)}")
     alertmanager["route"]["receiver"] = stack.receiver or alertmanager["route"]["receiver"]
-    files = {"prometheus.yml": prometheus, "alertmanager.yml": _at_home(alertmanager)}
+    alertmanager = _at_home(alertmanager)
+    [webhook] = next(each for each in alertmanager["receivers"] if each["name"] == "controller")["webhook_configs"]
+    webhook["url"] = f"http://{stack.controller}/alerts"
+    if stack.controller_token:
+        webhook["http_config"]["authorization"]["credentials_file"] = str(stack.controller_token)
+    files = {"prometheus.yml": prometheus, "alertmanager.yml": alertmanager}
     files |= {name: _load(HERE / "prometheus" / name) for name in prometheus["rule_files"]}
     for name, values in files.items():
         write_text(stack.folder / name, yaml.safe_dump(_faster(values, stack.faster), sort_keys=False))
@@ -124,7 +132,7 @@ def run_alertmanager(stack: Stack) -> Iterator[None]:
 def watching(stack: Stack) -> Iterator[None]:
     """Run a watcher, too. Where another runs already it waits, and Prometheus reads that one."""
     command = [sys.executable, "-m", "monitoring", "watch", "--port", stack.watcher.rpartition(":")[2]]
-    with _process(command, stack.folder / "watch.log"):
+    with process(command, stack.folder / "watch.log"):
         yield
 
 
@@ -175,26 +183,35 @@ def _program(name: str) -> str:
 
 @contextmanager
 def _running(command: list[str], address: str, log: Path) -> Iterator[None]:
-    with _process(command, log) as process:
-        _wait_ready(process, Path(command[0]).name, address, log)
+    with process(command, log) as started:
+        _wait_ready(started, Path(command[0]).name, address, log)
         yield
 
 
 @contextmanager
-def _process(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def process(
+    command: list[str], log: Path, environment: Mapping[str, str] = os.environ
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program, or a module of ours, for as long as the context lasts; what it prints goes to a log."""
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        started = subprocess.Popen(
+            command,
+            cwd=HERE.parent,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     try:
-        yield process
+        yield started
     finally:
-        process.terminate()
+        started.terminate()
         try:
-            process.wait(END_S)
+            started.wait(END_S)
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
-            process.kill()
-            process.wait()
+            started.kill()
+            started.wait()
 
 
 def _wait_ready(process: subprocess.Popen[bytes], name: str, address: str, log: Path) -> None:

@@ -19,7 +19,7 @@ from monitoring.simulate.shifts import Columns
 
 TIMEOUT_S = 10.0
 PATIENCE_S = 60.0  # with an app that says it is busy, for one request
-MOST_ROWS = 100  # of a request
+MOST_ROWS, MOST_LABELS = 100, 500  # of a request
 REQUESTS_PER_S = 10.0
 BUSY = (429, 503)
 
@@ -106,11 +106,13 @@ def _portions(columns: Columns, rate: float) -> Iterator[tuple[int, list[dict[st
 def _tell(session: requests.Session, plan: Plan, due: deque[_Due], sent: Sent, until_s: float) -> None:
     """Wait until a moment, telling the labels that come due by then."""
     while due and due[0].at_s <= until_s:
-        label = due.popleft()
-        _wait_until(label.at_s)
-        body = {"model": plan.model, "request_id": label.request_id, "row": label.row, "label": label.label}
-        _post(session, plan, "feedback", body)
-        sent.labels += 1
+        _wait_until(due[0].at_s)
+        labels: list[dict[str, object]] = []
+        while due and due[0].at_s <= time.monotonic() and len(labels) < MOST_LABELS:
+            label = due.popleft()
+            labels.append({"request_id": label.request_id, "row": label.row, "label": label.label})
+        _post(session, plan, "feedback/rows", {"model": plan.model, "labels": labels})
+        sent.labels += len(labels)
     _wait_until(until_s)
 
 

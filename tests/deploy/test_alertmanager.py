@@ -240,6 +240,14 @@ def test_time_can_go_faster_in_every_interval_and_window(tmp_path: Path) -> None
     assert yaml.safe_load((tmp_path / "alertmanager.yml").read_text())["route"]["group_wait"] == "167ms"
 
 
+def test_who_retrains_may_be_elsewhere_with_a_token_of_its_own(tmp_path: Path) -> None:
+    write_configs(Stack(tmp_path, "a:1", "b:2", controller="c:3", controller_token=tmp_path / "token"))
+    receivers = yaml.safe_load((tmp_path / "alertmanager.yml").read_text())["receivers"]
+    [webhook] = next(each for each in receivers if each["name"] == "controller")["webhook_configs"]
+    assert webhook["url"] == "http://c:3/alerts"
+    assert webhook["http_config"]["authorization"] == {"credentials_file": str(tmp_path / "token")}
+
+
 def test_an_unknown_receiver_is_told_with_those_that_there_are(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="one of operators, watchdog, slack, email, controller"):
         write_configs(Stack(tmp_path, "a:1", "b:2", receiver="pager"))

@@ -98,8 +98,16 @@ def test_systemd_runs_the_watcher_where_the_web_app_writes() -> None:
     assert "Restart=always" in watch, "it ends itself where it is stuck"
 
 
+def test_systemd_runs_the_controller_with_its_token_where_it_may_write_spans() -> None:
+    text = (DEPLOY / "systemd" / "vouch-controller.service").read_text("utf-8")
+    assert "-m monitoring control" in text
+    assert "ReadWritePaths=/opt/vouch/var /opt/vouch/data\n" in text
+    assert "LoadCredential=token:/etc/vouch-controller-token\n" in text
+    assert "VOUCH_CONTROLLER_TOKEN_FILE=%d/token\n" in text
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["vouch-model-server", "vouch-webapp", "vouch-watch"])
+@pytest.mark.parametrize("name", ["vouch-model-server", "vouch-webapp", "vouch-watch", "vouch-controller"])
 def test_systemd_itself_understands_the_unit(check_with: Callable[..., str], tmp_path: Path, name: str) -> None:
     unit = tmp_path / f"{name}.service"
     text = (DEPLOY / "systemd" / unit.name).read_text(encoding="utf-8")

@@ -17,6 +17,8 @@ from webapp.api.schemas import (
     STICKY_LENGTH,
     Feedback,
     FeedbackKept,
+    FeedbackRows,
+    FeedbackRowsKept,
     Forgotten,
     HeldOut,
     Predictions,
@@ -174,3 +176,26 @@ def feedback() -> Response:
     model = body.model or app_services.catalog.default(app_services.settings.model)
     History(app_services).add_feedback(model, body.request_id, body.row, body.label, identity().name)
     return answer(FeedbackKept(model=model, request_id=body.request_id, row=body.row, label=body.label), CREATED)
+
+
+@route(
+    "POST",
+    "/feedback/rows",
+    Operation(
+        "Tell many true labels",
+        "feedback",
+        Role.OPERATOR,
+        FeedbackRowsKept,
+        FeedbackRows,
+        status=CREATED,
+        refusals=(404,),
+    ),
+)
+def feedback_rows() -> Response:
+    """Keep the true labels of up to 1,000 rows of one model, all or none. The last word on a row counts."""
+    app_services = services()
+    body = read_as(FeedbackRows, request, app_services.settings)
+    model = body.model or app_services.catalog.default(app_services.settings.model)
+    told = {(each.request_id, each.row): each.label for each in body.labels}
+    History(app_services).add_labels(model, told, identity().name)
+    return answer(FeedbackRowsKept(model=model, kept=len(told)), CREATED)

@@ -316,10 +316,9 @@ class Forgotten(Given):
     images: int = Field(ge=0, description="Pictures that were kept.")
 
 
-class Feedback(Sent):
+class TrueLabel(Sent):
     """The true label of a row that was predicted."""
 
-    model: Model | None = None
     request_id: RequestId
     row: Annotated[int, BeforeValidator(_whole)] = Field(
         0, ge=0, le=2**31 - 1, description="Which row of that request, from 0."
@@ -330,6 +329,26 @@ class Feedback(Sent):
         description="One of the model's classes, or a number where it predicts those.",
         examples=["M"],
     )
+
+
+class Feedback(TrueLabel):
+    """The true label of a row that was predicted, and its model."""
+
+    model: Model | None = None
+
+
+class FeedbackRows(Sent):
+    """The true labels of many rows: all of them are kept, or none."""
+
+    model: Model | None = None
+    labels: list[TrueLabel] = Field(min_length=1, max_length=1000)
+
+
+class FeedbackRowsKept(Given):
+    """How many true labels were kept."""
+
+    model: Model
+    kept: int = Field(ge=1)
 
 
 class FeedbackKept(Given):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timezone
 from itertools import islice
@@ -107,6 +107,16 @@ class Found:
     stopped_at: datetime | None = None
 
 
+@dataclass(frozen=True)
+class _Predicted:
+    """What telling a true label needs of a row. `classes`: None where a number was predicted; `sha256`: of a picture."""
+
+    time: datetime
+    version: int
+    classes: Sequence[str] | None
+    sha256: str | None
+
+
 class History:
     """The predictions of all models, as the log has them. Cheap to make."""
 
@@ -144,14 +154,7 @@ class History:
 
         Raises DataError for a label that is not a class, or no number where one was predicted.
         """
-        if logged.is_number:
-            label = _as_number(label)
-        elif label not in logged.probabilities:
-            raise DataError(
-                "this is no label of the model",
-                got=repr(label[:80]),
-                wanted=f"one of {', '.join(logged.probabilities)}",
-            )
+        label = _true_label(label, None if logged.is_number else logged.probabilities)
         detail = f"{logged.model} version {logged.version}, {logged.request_id} row {logged.row}: {label}"
         feedback = Feedback(datetime.now(timezone.utc), logged.request_id, logged.row, logged.version, label, who)
         with self._services.database.writing() as connection:
@@ -160,6 +163,40 @@ class History:
             if sha256 := logged.inputs.get(IMAGE_BYTES):
                 image_labels.tell(connection, logged.model, ImageLabel(sha256, who, label, feedback.time))
         return feedback
+
+    def add_labels(self, model: str, told: Mapping[Key, str], who: str) -> None:
+        """Write down what many predictions' labels really are, all or none. Raises as `add_feedback`."""
+        predicted = self._predicted(model, told)
+        if told.keys() - predicted.keys() and self._services.log.flush(FLUSH_S):
+            predicted = self._predicted(model, told)
+        for key in told.keys() - predicted.keys():
+            raise self._unknown(*key)
+        true = {key: _true_label(label, predicted[key].classes) for key, label in told.items()}
+        now = datetime.now(timezone.utc)
+        with self._services.database.writing() as connection:
+            detail = f"{model}: the true labels of {len(told)} rows"
+            self._services.accounts.audit.append_in(connection, who, "feedback", detail)
+            for key, label in true.items():
+                row = predicted[key]
+                labels.keep(connection, model, row.time, Feedback(now, *key, row.version, label, who))
+                if row.sha256:
+                    image_labels.tell(connection, model, ImageLabel(row.sha256, who, label, now))
+
+    def _predicted(self, model: str, keys: Iterable[Key]) -> dict[Key, _Predicted]:
+        """Return the rows that are on record."""
+        reader = Reader(self.base(model))
+        picture = INPUT + IMAGE_BYTES
+        sha256 = f'"{picture}"' if picture in reader.schema.names else "NULL"
+        select = f"SELECT request_id, row, time, version, {sha256} FROM passing"
+        rows = reader.query(
+            f"{select} WHERE list_contains($requests, request_id)", {"requests": sorted({each for each, _ in keys})}
+        )
+        return {
+            (request_id, row): _Predicted(
+                at, version, None if version in reader.of_numbers else reader.classes[version], sha256
+            )
+            for request_id, row, at, version, sha256 in rows
+        }
 
     def forget(self, model: str, reference: str, who: str) -> Forgotten:
         """Delete the predictions under one reference, their true labels, and the uploads that they came with.
@@ -210,6 +247,15 @@ class History:
         """Return the folder of a model's predictions. Raises ModelNotFound."""
         self._services.catalog.versions(model)
         return self._services.settings.predictions / model
+
+
+def _true_label(label: str, classes: Collection[str] | None) -> str:
+    """Return a true label as it is kept; without classes it is a number. Raises DataError."""
+    if classes is None:
+        return _as_number(label)
+    if label not in classes:
+        raise DataError("this is no label of the model", got=repr(label[:80]), wanted=f"one of {', '.join(classes)}")
+    return label
 
 
 def _rows(reader: Reader, skip: int) -> Iterator[Logged]:

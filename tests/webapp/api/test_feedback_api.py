@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
+from common.records import labels
+from tests.support.web.apps import App
 from tests.support.web.models import Made
 
 URL = "/api/v1/feedback"
@@ -65,3 +68,32 @@ def test_a_whole_number_may_be_written_with_a_point(client: FlaskClient, made: d
     request_id = predicted(client, made["cells"], 2)
     text = f'{{"request_id": "{request_id}", "label": "B", "row": 1.0}}'
     assert client.post(URL, data=text, content_type="application/json").json["row"] == 1
+
+
+def test_many_labels_are_told_at_once(client: FlaskClient, made: dict[str, Made]) -> None:
+    first, second = (predicted(client, made["cells"], 3) for _ in range(2))
+    told = [{"request_id": each, "row": row, "label": "M"} for each in (first, second) for row in range(3)]
+    response = client.post(f"{URL}/rows", json={"labels": told})
+    assert (response.status_code, response.json) == (201, {"model": "cells", "kept": 6})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "status"),
+    [({"row": 5}, 404), ({"label": "Z"}, 400), ({"request_id": "0" * 32}, 404), ({"who": "me"}, 400)],
+    ids=str,
+)
+def test_of_many_labels_all_are_kept_or_none(
+    make_app: Callable[..., App], made: dict[str, Made], wrong: dict[str, Any], status: int
+) -> None:
+    app, app_services = make_app()
+    client = app.test_client()
+    request_id = predicted(client, made["cells"], 2)
+    told = [{"request_id": request_id, "row": row, "label": "M"} for row in range(2)]
+    assert client.post(f"{URL}/rows", json={"labels": [told[0], told[1] | wrong]}).status_code == status
+    with app_services.database.reading() as connection:
+        assert labels.of_requests(connection, "cells", [request_id]) == {}
+
+
+@pytest.mark.parametrize("told", [[], [{"request_id": "0" * 32, "label": "M"}] * 1001], ids=["none", "too many"])
+def test_no_label_and_too_many_are_refused(client: FlaskClient, told: list[Any]) -> None:
+    assert client.post(f"{URL}/rows", json={"labels": told}).status_code == 400

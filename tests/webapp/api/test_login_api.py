@@ -131,7 +131,7 @@ def test_a_viewer_predicts_and_changes_nothing(app: Flask, made: dict[str, Made]
         client.post("/api/v1/predict", json={"row": made["cells"].row(), "model": "cells"}, headers=headers).status_code
         == 200
     )
-    for path in ("models/cells/promote", "models/cells/rollback", "models/cells/canary", "feedback"):
+    for path in ("models/cells/promote", "models/cells/rollback", "models/cells/canary", "feedback", "feedback/rows"):
         response = client.post(f"/api/v1/{path}", json={"percent": 1}, headers=headers)
         assert (response.status_code, response.json["wanted"]) == (403, "operator")
 

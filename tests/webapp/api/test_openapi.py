@@ -78,6 +78,7 @@ def test_there_are_the_routes_that_were_asked_for(document: dict[str, Any]) -> N
         "POST /models/{name}/rollback",
         "POST /models/{name}/canary",
         "POST /feedback",
+        "POST /feedback/rows",
         "POST /auth/login",
         "POST /auth/refresh",
         "POST /auth/logout",

@@ -44,6 +44,7 @@ OPERATIONS = [
     ("POST", "/models/{name}/rollback"),
     ("POST", "/models/{name}/canary"),
     ("POST", "/feedback"),
+    ("POST", "/feedback/rows"),
     ("POST", "/auth/login"),
     ("POST", "/auth/refresh"),
     ("POST", "/auth/logout"),

@@ -1,0 +1,370 @@
+"""The whole story on this machine, unattended: `make loop`, or `python -m monitoring.loop`.
+
+A model is trained and served, and asked. The world moves: drift is measured, an alert fires in a real Prometheus and
+Alertmanager with the shipped rules, the controller retrains on old and newly labelled rows, the gates decide, the new
+version is tried on a share of the requests and promoted, and the alarm is over. Then the labels are told wrongly: what
+is trained on them is refused, and the champion stays. The exit code tells whether all of it came about.
+
+All state lies in a folder of its own; intervals are shortened, by one factor in Prometheus' and Alertmanager's files.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+import numpy as np
+import requests
+import yaml
+
+from common.cli import Command
+from common.errors import EnvironmentProblem, VouchError
+from common.files import write_text
+from common.paths import Paths, var_root
+from common.records.drift import DriftReport
+from common.records.retrain import Attempt, Retraining
+from config.load import CONFIG_NAME, load_settings
+from monitoring.simulate.shifts import Shift, draw
+from monitoring.simulate.source import read_table
+from monitoring.simulate.traffic import Plan, send
+from monitoring.stack import HOST, Stack, process, run
+from serving.launch.backends import free
+from serving.release.servers import recorded
+from serving.repository.manifest import METRIC_TITLES, Manifest
+
+ROOT = Path(__file__).resolve().parent.parent
+FASTER = 15.0  # than the shipped intervals
+WINDOW_S = 8
+RATE, PORTION_ROWS = 400.0, 1600  # rows a second, and drawn at once
+LABELS_AFTER_S = 2.5  # by then the log has the prediction
+SIZE = 0.4  # standard deviations by which the world moves
+COLUMNS = {"breast_cancer": "texture_mean"}  # that moves; of other models the first number
+QUICKER = {"epochs": "20", "early_stopping_patience": "8", "learning_rate": "0.001"}
+RETRAIN = {
+    "min_labels": "1000",
+    "most_per_user": "1000000",
+    "with_synthetic": "true",
+    "cool_down_hours": "0",
+    "canary_percent": "30",
+    "canary_hours": str(12 / 3600),
+    "canary_rows": "100",
+}
+MOST_S = 600.0  # for one thing to come about, on a slow machine
+LOOK_EVERY_S = 0.2
+
+
+class StoryFailed(VouchError):
+    """What should have come about did not."""
+
+
+@dataclass
+class Told:
+    """The story so far, with the seconds since it began."""
+
+    began: float = field(default_factory=time.monotonic)
+
+    def say(self, what: str, colour: str = "") -> None:
+        click.secho(f"{time.monotonic() - self.began:5.0f} s  {what}", fg=colour or None)
+
+
+@dataclass(frozen=True)
+class World:
+    """How rows and labels are: shifted or not, labels told for a share of the rows, all of them wrong if `is_lying`."""
+
+    name: str
+    shift: Shift
+    label_share: float = 0.0
+    is_lying: bool = False
+
+
+CLEAN = World("clean", Shift("none", 0.0))
+
+
+class People:
+    """Ask the web app all the time, as the world is at the moment."""
+
+    def __init__(self, url: str, version: Path, classes: Sequence[str], seed: int) -> None:
+        self._url, self._model, self._classes = url, version.parent.name, list(classes)
+        self._table, self._chance = read_table(version), np.random.default_rng(seed)
+        self._ending, self._problem = threading.Event(), ""
+        self._thread = threading.Thread(target=self._ask, name="people", daemon=True)
+        self.world, self.rows, self.labels = CLEAN, 0, 0
+
+    def check(self) -> None:
+        """Raise StoryFailed if a request has failed."""
+        if self._problem:
+            raise StoryFailed("a request failed", got=self._problem)
+
+    @contextmanager
+    def asking(self) -> Iterator[People]:
+        self._thread.start()
+        try:
+            yield self
+        finally:
+            self._ending.set()
+            self._thread.join(30)
+
+    def _ask(self) -> None:
+        try:
+            while not self._ending.is_set():
+                world = self.world
+                columns, labels = draw(self._table, world.shift, PORTION_ROWS, self._chance)
+                if world.is_lying:
+                    labels = [self._classes[self._classes.index(label) - 1] for label in labels]
+                plan = Plan(self._url, self._model, RATE, world.name, LABELS_AFTER_S, world.label_share)
+                sent = send(plan, columns, labels, self._chance.random(PORTION_ROWS).tolist())
+                self.rows, self.labels = self.rows + sent.rows, self.labels + sent.labels
+        except VouchError as error:
+            self._problem = str(error)
+
+
+@dataclass
+class Stage:
+    """All that runs, and what can be seen of it."""
+
+    var: Path
+    model: str
+    alertmanager: str
+    people: People
+    told: Told
+    moved: World
+    seen: dict[str, str] = field(default_factory=dict)  # the last stage of each attempt
+
+    @property
+    def stable(self) -> int:
+        record = recorded(self.var / "serving", self.model)
+        return record.state.stable if record else 0
+
+    @property
+    def known(self) -> Retraining:
+        known = Retraining.read(self.var, self.model)
+        for attempt in known.attempts:
+            state = attempt.outcome if attempt.stage == "ended" else attempt.stage
+            if self.seen.get(attempt.id) != state:
+                self.seen[attempt.id] = state
+                self.told.say(f"controller: {_sentence(attempt)}")
+        return known
+
+    @property
+    def last(self) -> Attempt | None:
+        attempts = self.known.carried_out
+        return attempts[-1] if attempts else None
+
+    @property
+    def drift(self) -> DriftReport | None:
+        return DriftReport.latest(self.var, self.model)
+
+    def clean_windows(self, version: int) -> int:
+        """Return how many windows of a version were checked and have no finding."""
+        windows = self.drift.windows if self.drift else ()
+        return sum(w.version == version and w.state == "checked" and not w.findings for w in windows)
+
+    def drifted(self, version: int) -> list[str]:
+        alarms = self.drift.alarms if self.drift else ()
+        return [alarm.title for alarm in alarms if alarm.version == version]
+
+    def alerts(self) -> list[str]:
+        """Return the alerts about the model's drift that fire in Alertmanager."""
+        reply = requests.get(f"{self.alertmanager}/api/v2/alerts", params={"active": "true"}, timeout=10)
+        return [a["labels"]["alertname"] for a in reply.json() if a["labels"].get("action") == "retrain"]
+
+    def wait(self, what: str, condition: Callable[[], Any]) -> None:
+        """Wait until a condition holds. Raises StoryFailed if it does not in time, or somebody's request fails."""
+        deadline = time.monotonic() + MOST_S
+        while not condition():
+            self.people.check()
+            self.known  # noqa: B018 - what the controller does is told meanwhile
+            if time.monotonic() > deadline:
+                raise StoryFailed(f"it did not come about that {what}", got=f"{self.last}", wanted=f"in {MOST_S:g} s")
+            time.sleep(LOOK_EVERY_S)
+
+    def expect(self, what: str, is_so: bool) -> None:
+        if not is_so:
+            raise StoryFailed(f"it is not so that {what}", got=f"{self.last}")
+
+
+def play(stage: Stage) -> None:
+    """Let it all happen. Raises StoryFailed as soon as something does not."""
+    say = stage.told.say
+    stage.wait("clean windows are checked", lambda: stage.clean_windows(1) >= 3)
+    stage.expect("nothing fires on unshifted traffic", not stage.alerts() and not stage.drifted(1) and not stage.last)
+    say(
+        f"unshifted traffic: {stage.people.rows} rows in {stage.clean_windows(1)} clean windows, nothing fires", "green"
+    )
+
+    stage.people.world = stage.moved
+    shift = stage.moved.shift
+    say(f"the world moves: {shift.column or 'a number'} by {shift.size:g} σ; true labels are told")
+    stage.wait("drift is measured", lambda: stage.drifted(1))
+    say(f"drift is measured: {', '.join(stage.drifted(1))}")
+    stage.wait("ModelDrift fires", stage.alerts)
+    say("ModelDrift fires in Alertmanager")
+    stage.wait("the controller retrains", lambda: stage.last)
+    stage.people.world = replace(stage.moved, label_share=0.0)
+    stage.wait("the new version is on trial", lambda: stage.last and stage.last.stage not in ("accepted", "collected"))
+    stage.people.world = replace(stage.moved, label_share=0.1)
+    stage.wait("the retraining ends", lambda: stage.last and stage.last.stage == "ended")
+    stage.expect("the new version is promoted", stage.last is not None and stage.last.outcome == "promoted")
+    stage.expect("it is stable", stage.stable == 2)
+    say(f"on the real test rows: {_quality(stage, 1)}; {_quality(stage, 2)}")
+    stage.people.world = replace(stage.moved, label_share=0.0)
+    stage.wait("the alarm is over", lambda: stage.clean_windows(2) >= 2 and not stage.drifted(2) and not stage.alerts())
+    say("the alarm is over: the moved world is what version 2 was trained on", "green")
+
+    stage.people.world = replace(stage.moved, name="lying", label_share=1.0, is_lying=True)
+    say("the labels are told wrongly from now on")
+    stage.wait("ModelDrift fires again", stage.alerts)
+    say(f"ModelDrift fires in Alertmanager: {', '.join(stage.drifted(2))}")
+    first = stage.last
+    stage.wait("the controller retrains again", lambda: stage.last and first and stage.last.id != first.id)
+    stage.people.world = replace(stage.moved, label_share=0.0)
+    stage.wait("that retraining ends", lambda: stage.last and stage.last.stage == "ended")
+    stage.expect("its model is refused", stage.last is not None and stage.last.outcome == "not vouched for")
+    stage.expect("the champion stays", stage.stable == 2)
+    say("the model that was trained on wrong labels is refused, version 2 stays", "green")
+
+
+def prepare(var: Path, model: str) -> Path:
+    """Make the folder anew: the model's settings with a shorter training, its data as a first span."""
+    shutil.rmtree(var, ignore_errors=True)
+    source = load_settings(ROOT / "config" / model).data.source
+    config, span = var / "config" / model, var / "data" / "span-1"
+    shutil.copytree(ROOT / "config" / model, config)
+    span.mkdir(parents=True)
+    shutil.copy2(source, span)
+    values = yaml.load((config / CONFIG_NAME).read_text(encoding="utf-8"), yaml.BaseLoader)  # all values stay text
+    values["data"]["source"] = str(var / "data" / "span-{SPAN}" / f"*{Path(source).suffix}")
+    values["model"] |= QUICKER
+    values["retrain"] = RETRAIN
+    write_text(config / CONFIG_NAME, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+    return config
+
+
+@contextmanager
+def staged(var: Path, model: str, told: Told) -> Iterator[Stage]:
+    """Train the first version and start all that there is around it."""
+    config = prepare(var, model)
+    rest, grpc, web, prometheus, alertmanager, watcher, controller = free(7)
+    token = var / "controller_token"
+    write_text(token, secrets.token_hex(32) + "\n")
+    environment = {
+        **os.environ,
+        "VOUCH_VAR": str(var),
+        "VOUCH_MODELS": str(config.parent),
+        "VOUCH_MODEL_SERVER_REST": f"http://{HOST}:{rest}",
+        "VOUCH_MODEL_SERVER_GRPC": f"{HOST}:{grpc}",
+        "VOUCH_RATE_LIMIT": "",
+        "VOUCH_AUTH": "off",
+    }
+    python = [sys.executable, "-m"]
+    stack = Stack(
+        var / "monitoring",
+        f"{HOST}:{rest}",
+        f"{HOST}:{web}",
+        prometheus,
+        alertmanager,
+        faster=FASTER,
+        watcher=f"{HOST}:{watcher}",
+        controller=f"{HOST}:{controller}",
+        controller_token=token,
+    )
+    told.say(f"the pipeline trains {model}")
+    _once([sys.executable, "local_runner.py", "run", str(config)], var / "run.log", environment)
+    with ExitStack() as running:
+        started = [*python, "serving", "start", "--rest-port", str(rest), "--grpc-port", str(grpc)]
+        started += ["--run", f"{sys.executable} -m webapp --port {web}"]
+        page = f"http://{HOST}:{web}"
+        running.enter_context(process(started, var / "serving.log", environment))
+        _wait_for(f"{page}/readyz", var / "serving.log")
+        watch = [*python, "monitoring", "watch", "--interval", "2s", "--window", f"{WINDOW_S}s", "--port", str(watcher)]
+        running.enter_context(process(watch, var / "watch.log", environment))
+        control = [*python, "monitoring", "control", "--every", "1", "--port", str(controller)]
+        control += ["--token-file", str(token)]
+        running.enter_context(process(control, var / "control.log", environment))
+        _wait_for(f"http://{HOST}:{controller}/livez", var / "control.log")
+        running.enter_context(run(stack))
+        settings = load_settings(config)
+        people = People(page, Paths(var, model).serving / "1", settings.data.classes, seed=1)
+        told.say(f"version 1 is served; {page}, Prometheus http://{stack.prometheus}")
+        running.enter_context(people.asking())
+        moved = World("moved", Shift("covariate", SIZE, COLUMNS.get(model, "")), label_share=0.5)
+        yield Stage(var, model, f"http://{stack.alertmanager}", people, told, moved)
+
+
+def _once(command: list[str], log: Path, environment: Mapping[str, str]) -> None:
+    with log.open("wb") as output:
+        done = subprocess.run(
+            command, cwd=ROOT, env=dict(environment), stdout=output, stderr=subprocess.STDOUT, timeout=1800, check=False
+        )
+    if done.returncode:
+        raise StoryFailed("the first version was not pushed", got=f"exit code {done.returncode}", fix=f"read {log}")
+
+
+def _wait_for(url: str, log: Path) -> None:
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline:
+        try:
+            if requests.get(url, timeout=5).ok:
+                return
+        except requests.RequestException:
+            pass
+        time.sleep(LOOK_EVERY_S)
+    raise EnvironmentProblem(f"{url} does not answer", fix=f"read {log}")
+
+
+def _quality(stage: Stage, version: int) -> str:
+    """Return what the gate measured of a version first, on rows of which none is made up."""
+    metrics = Manifest.read(stage.var / "serving" / stage.model / str(version)).metrics
+    name, (value, lower, upper) = next(iter(metrics.items()))
+    return f"version {version} has {METRIC_TITLES.get(name, name)} {value:.4f} ({lower:.4f} to {upper:.4f})"
+
+
+def _sentence(attempt: Attempt) -> str:
+    words = {
+        "accepted": f"retrains, by {attempt.cause}",
+        "collected": f"{attempt.rows} labelled rows are span {attempt.span}; the pipeline runs",
+        "pushed": f"the gates let version {attempt.version} through",
+        "trial": f"version {attempt.version} answers a share of the requests",
+        "decided": f"{attempt.verdict}: {attempt.reason}",
+        "ended": f"{attempt.outcome}: {attempt.reason}",
+    }
+    return words[attempt.stage]
+
+
+@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--model", default="breast_cancer", show_default=True, help="A folder in config/ with numbers to move.")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where all of its state lies; what is there is removed.  [default: var/loop]",
+)
+def main(model: str, folder: Path | None) -> None:
+    """Show the closed loop on this machine, from moving world to promoted version, in some five minutes.
+
+    Exit code 0: all came about as it should. 1: something did not; the logs are in the folder. 5: a program is missing.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    told = Told()
+    with staged((folder or var_root() / "loop").resolve(), model, told) as stage:
+        play(stage)
+    told.say("the story held")
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m monitoring.loop")
