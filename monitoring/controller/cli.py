@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 import logging
 import signal
 import socket
@@ -130,7 +129,7 @@ def history(model: str, limit: int, as_json: bool) -> None:
 
     known = Retraining.read(var_root(), model)
     if as_json:
-        click.echo(json.dumps({**json.loads(known.text()), "attempts": json.loads(known.text())["attempts"][-limit:]}))
+        click.echo(replace(known, attempts=known.attempts[-limit:]).text(), nl=False)
         return
     if known.paused:
         click.secho(f"paused by {known.paused.who}, {known.paused.time:%Y-%m-%d %H:%M} UTC  {known.paused.reason}")

@@ -28,10 +28,8 @@ def refusal(known: Retraining, rules: RetrainSettings, facts: Facts, now: dateti
         why = f": {known.paused.reason}" if known.paused.reason else ""
         return f"{known.paused.who} paused it on {known.paused.time:%Y-%m-%d %H:%M} UTC{why}"
     if left := cool_down_left(known, rules, now):
-        hours = left.total_seconds() / 3600
-        return f"the last retraining was less than retrain.cool_down_hours ({rules.cool_down_hours:g}) ago" + (
-            "" if hours > rules.cool_down_hours else f" ({_until(now + left)})"
-        )
+        ago = f"less than retrain.cool_down_hours ({rules.cool_down_hours:g}) ago"
+        return f"the last retraining ended {ago}: the next may begin at {now + left:%Y-%m-%d %H:%M} UTC"
     if budget_left(known, rules, now) <= 0:
         return f"retrain.runs_per_week ({rules.runs_per_week}) have been made in the last seven days"
     state = facts.released()
@@ -70,7 +68,3 @@ def scheduled(known: Retraining, rules: RetrainSettings, now: datetime) -> bool:
     begun = [attempt.began for attempt in known.carried_out]
     refused = [attempt.ended for attempt in known.attempts if attempt.outcome == "refused" and attempt.ended]
     return all(now - at >= every for at in begun[-1:]) and all(now - at >= min(every, ASK_AGAIN) for at in refused[-1:])
-
-
-def _until(moment: datetime) -> str:
-    return f"until {moment:%Y-%m-%d %H:%M} UTC"

@@ -109,7 +109,7 @@ class Found:
 
 @dataclass(frozen=True)
 class _Predicted:
-    """What telling a true label needs of a row. `classes`: None where a number was predicted; `sha256`: of a picture."""
+    """What a true label needs of its row. `classes`: None where a number was predicted; `sha256`: of a picture."""
 
     time: datetime
     version: int
