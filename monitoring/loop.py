@@ -51,9 +51,8 @@ RATE, PORTION_ROWS = 400.0, 1600  # rows a second, and drawn at once
 LABELS_AFTER_S = 2.5  # by then the log has the prediction
 SIZE = 0.4  # standard deviations by which the world moves
 COLUMNS = {"breast_cancer": "texture_mean"}  # that moves; of other models the first number
-QUICKER = {"epochs": "20", "early_stopping_patience": "8", "learning_rate": "0.001"}
 RETRAIN = {
-    "min_labels": "1000",
+    "min_labels": "1500",
     "most_per_user": "1000000",
     "with_synthetic": "true",
     "cool_down_hours": "0",
@@ -237,7 +236,7 @@ def play(stage: Stage) -> None:
 
 
 def prepare(var: Path, model: str) -> Path:
-    """Make the folder anew: the model's settings with a shorter training, its data as a first span."""
+    """Make the folder anew: the model's settings, and its data as a first span."""
     shutil.rmtree(var, ignore_errors=True)
     source = load_settings(ROOT / "config" / model).data.source
     config, span = var / "config" / model, var / "data" / "span-1"
@@ -246,7 +245,6 @@ def prepare(var: Path, model: str) -> Path:
     shutil.copy2(source, span)
     values = yaml.load((config / CONFIG_NAME).read_text(encoding="utf-8"), yaml.BaseLoader)  # all values stay text
     values["data"]["source"] = str(var / "data" / "span-{SPAN}" / f"*{Path(source).suffix}")
-    values["model"] |= QUICKER
     values["retrain"] = RETRAIN
     write_text(config / CONFIG_NAME, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
     return config

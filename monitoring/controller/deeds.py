@@ -72,8 +72,8 @@ class Deeds:
         return self._spans.newest()
 
     def rows_of(self, span: int) -> int:
-        summary = json.loads((self._spans.folder(span) / SUMMARY).read_text(encoding="utf-8"))
-        return int(summary["added"])
+        path = self._spans.folder(span) / SUMMARY
+        return int(json.loads(path.read_text(encoding="utf-8"))["added"]) if path.is_file() else 0  # put there by hand
 
     def collect(self) -> Ended:
         rules = self.settings.retrain

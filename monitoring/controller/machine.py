@@ -211,10 +211,8 @@ class Machine:
                 return self._decide(attempt, "roll back", "failed", error.what)
         if attempt.verdict == "roll back" and state and state.candidate == attempt.version:
             self.actions.rollback()
-        if attempt.verdict == "withdraw":
-            newest = self.actions.newest_span()
-            if newest > attempt.span_before:
-                self.actions.withdraw(newest)
+        if attempt.verdict == "withdraw" and (span := attempt.span or self.actions.newest_span()) > attempt.span_before:
+            self.actions.withdraw(span)
         self.actions.clear_up()
         self._keep(replace(attempt, stage="ended", ended=self.now()))
         return True

@@ -114,7 +114,7 @@ def ask(client: ModelClient, model: str, state: State, rows: Sequence[Asked]) ->
     while some := list(islice(left, ROWS_AT_A_TIME)):
         stable = _decisions(client, model, state.stable, some)
         try:
-            candidate = _decisions(client, model, state.candidate or 0, some)
+            candidate = _decisions_of_candidate(client, model, state.candidate or 0, some)
         except ModelServerDown:
             raise
         except VouchError as error:
@@ -124,6 +124,14 @@ def ask(client: ModelClient, model: str, state: State, rows: Sequence[Asked]) ->
         pairs.candidate.extend(candidate)
         pairs.truth.extend(row.truth for row in some)
     return pairs
+
+
+def _decisions_of_candidate(client: ModelClient, model: str, version: int, rows: Sequence[Asked]) -> list[str]:
+    """Ask once more before it is said to fail: a moment's trouble of the server is not the version's."""
+    try:
+        return _decisions(client, model, version, rows)
+    except VouchError:
+        return _decisions(client, model, version, rows)
 
 
 def _decisions(client: ModelClient, model: str, version: int, rows: Sequence[Asked]) -> list[str]:

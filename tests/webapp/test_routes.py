@@ -35,6 +35,7 @@ ROUTES = {
     ("POST", "/api/v1/auth/refresh"): PUBLIC,
     ("GET", "/api/v1/auth/validate"): VIEWER,
     ("POST", "/api/v1/feedback"): OPERATOR,
+    ("POST", "/api/v1/feedback/rows"): OPERATOR,
     ("POST", "/api/v1/jobs"): VIEWER,
     ("GET", "/api/v1/jobs/<job_id>"): VIEWER,
     ("GET", "/api/v1/jobs/<job_id>/result"): VIEWER,

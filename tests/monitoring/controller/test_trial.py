@@ -27,6 +27,7 @@ class TwoVersions:
 
     limit: float = 50.0
     fails: type[Exception] | None = None
+    fails_times: int = 10**9
     asked: list[int] = field(default_factory=list)
 
     def metadata(self, model: str, spec: VersionSpec) -> Metadata:
@@ -35,7 +36,8 @@ class TwoVersions:
     def predict(self, model: str, columns: Mapping[str, Any], spec: VersionSpec) -> dict[str, Any]:
         assert set(columns) == set(INPUTS)
         self.asked.append(len(columns["age"]))
-        if spec.version == 2 and self.fails:
+        if spec.version == 2 and self.fails and self.fails_times:
+            self.fails_times -= 1
             raise self.fails("no answer")
         limit = 50.0 if spec.version == 1 else self.limit
         return {"label": ["yes" if age > limit else "no" for age in columns["age"]]}
@@ -126,3 +128,9 @@ def test_what_the_candidate_cannot_answer_is_its_fault_a_server_that_is_down_is_
     assert ask(cast(ModelClient, TwoVersions(fails=InvalidRequest)), "patients", STATE, rows).refused[0] == "no answer"
     with pytest.raises(ModelServerDown):
         ask(cast(ModelClient, TwoVersions(fails=ModelServerDown)), "patients", STATE, rows)
+
+
+def test_a_moments_trouble_is_no_fault_of_the_candidate(watched: Watched) -> None:
+    rows = read_rows(log(watched), MIDNIGHT, {})
+    server = TwoVersions(fails=InvalidRequest, fails_times=1)
+    assert ask(cast(ModelClient, server), "patients", STATE, rows).refused == []
