@@ -57,7 +57,7 @@ RETRAIN = {
     "with_synthetic": "true",
     "cool_down_hours": "0",
     "canary_percent": "30",
-    "canary_hours": str(12 / 3600),
+    "canary_hours": str(20 / 3600),
     "canary_rows": "100",
 }
 MOST_S = 600.0  # for one thing to come about, on a slow machine
@@ -134,6 +134,7 @@ class Stage:
     """All that runs, and what can be seen of it."""
 
     var: Path
+    config: Path
     model: str
     alertmanager: str
     people: People
@@ -222,11 +223,13 @@ def play(stage: Stage) -> None:
     stage.wait("the alarm is over", lambda: stage.clean_windows(2) >= 2 and not stage.drifted(2) and not stage.alerts())
     say("the alarm is over: the moved world is what version 2 was trained on", "green")
 
-    stage.people.world = replace(stage.moved, name="lying", label_share=1.0, is_lying=True)
-    say("the labels are told wrongly from now on")
+    stage.people.world = replace(stage.moved, name="lying", is_lying=True)
+    first = stage.last
+    wanted = 2 * first.rows if first else 0
+    configure(stage.config, min_labels=str(wanted))
+    say(f"the labels are told wrongly from now on; {wanted} are to be there before anything is trained on them")
     stage.wait("ModelDrift fires again", stage.alerts)
     say(f"ModelDrift fires in Alertmanager: {', '.join(stage.drifted(2))}")
-    first = stage.last
     stage.wait("the controller retrains again", lambda: stage.last and first and stage.last.id != first.id)
     stage.people.world = replace(stage.moved, label_share=0.0)
     stage.wait("that retraining ends", lambda: stage.last and stage.last.stage == "ended")
@@ -243,11 +246,16 @@ def prepare(var: Path, model: str) -> Path:
     shutil.copytree(ROOT / "config" / model, config)
     span.mkdir(parents=True)
     shutil.copy2(source, span)
-    values = yaml.load((config / CONFIG_NAME).read_text(encoding="utf-8"), yaml.BaseLoader)  # all values stay text
-    values["data"]["source"] = str(var / "data" / "span-{SPAN}" / f"*{Path(source).suffix}")
-    values["retrain"] = RETRAIN
-    write_text(config / CONFIG_NAME, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+    configure(config, str(var / "data" / "span-{SPAN}" / f"*{Path(source).suffix}"), **RETRAIN)
     return config
+
+
+def configure(config: Path, source: str = "", **retrain: str) -> None:
+    """Change where the data lie, and what stands under `retrain:`; the controller reads it before its next step."""
+    values = yaml.load((config / CONFIG_NAME).read_text(encoding="utf-8"), yaml.BaseLoader)  # all values stay text
+    values["data"]["source"] = source or values["data"]["source"]
+    values["retrain"] = values.get("retrain", {}) | retrain
+    write_text(config / CONFIG_NAME, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
 
 @contextmanager
@@ -297,8 +305,8 @@ def staged(var: Path, model: str, told: Told) -> Iterator[Stage]:
         people = People(page, Paths(var, model).serving / "1", settings.data.classes, seed=1)
         told.say(f"version 1 is served; {page}, Prometheus http://{stack.prometheus}")
         running.enter_context(people.asking())
-        moved = World("moved", Shift("covariate", SIZE, COLUMNS.get(model, "")), label_share=0.5)
-        yield Stage(var, model, f"http://{stack.alertmanager}", people, told, moved)
+        moved = World("moved", Shift("covariate", SIZE, COLUMNS.get(model, "")), label_share=1.0)
+        yield Stage(var, config, model, f"http://{stack.alertmanager}", people, told, moved)
 
 
 def _once(command: list[str], log: Path, environment: Mapping[str, str]) -> None:

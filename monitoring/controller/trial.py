@@ -93,6 +93,7 @@ def judge(pairs: Pairs, stable_ms: Sequence[float], candidate_ms: Sequence[float
     right = sum(b == true for _, b, true in labelled), sum(a == true for a, _, true in labelled)
     numbers |= {"labelled": len(labelled), "right": right[0], "stable_right": right[1]}
     words = f"of {len(labelled)} labelled rows it has {right[0]} right, the stable version {right[1]}"
+    words = words if labelled else "none of the rows asked has its label yet"
     if lost > won and stats.binomtest(lost, lost + won, alternative="greater").pvalue < SURE:
         return Look(answered, words, "", numbers)
     is_better = won > lost and stats.binomtest(won, lost + won, alternative="greater").pvalue < SURE
