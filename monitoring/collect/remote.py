@@ -24,7 +24,8 @@ from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSy
 
 from common.errors import ConfigError, DataError, EnvironmentProblem
 from common.files import sync
-from monitoring.collect.spans import INCOMING, REPLACED, SUMMARY, Spans, md5, sha256, write_dvc_pointers
+from common.records.spans import SUMMARY
+from monitoring.collect.spans import INCOMING, REPLACED, Spans, md5, sha256, write_dvc_pointers
 
 SUFFIX = ".dvc"
 _MD5 = re.compile(r"^- md5: ([0-9a-f]{32})$", re.MULTILINE)

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import requests
 
-from monitoring.collect.spans import SUMMARY
+from common.records.spans import SUMMARY
 from monitoring.stack import HERE, Stack, run
 from serving.launch.backends import free
 from serving.launch.launcher import Start, launch
