@@ -6,6 +6,7 @@ from pathlib import Path
 
 from common.errors import DataError
 from config.schema import read_schema
+from config.settings import IMAGE_BYTES
 from monitoring.simulate.copula import Population
 from monitoring.simulate.shifts import Table
 from serving.repository.drift_reference import DriftReference
@@ -18,6 +19,11 @@ LEAST_ROWS = 10
 def read_table(folder: Path) -> Table:
     """Fit the training rows of a version. Raises DataError if it has none, or no drift reference."""
     reference, showcase = DriftReference.read(folder), Showcase.read(folder)
+    if showcase is not None and IMAGE_BYTES in showcase.train.columns:
+        raise DataError(
+            f"{folder.parent.name} reads pictures, which cannot be made up from statistics",
+            fix="send pictures: on the page, or POST /api/v1/predict/image",
+        )
     if showcase is None or len(showcase.train) < LEAST_ROWS:
         raise DataError(
             f"version {folder.name} of {folder.parent.name} carries too few training rows to draw others like them",
