@@ -214,6 +214,9 @@ def play(stage: Stage) -> None:
     stage.wait("the controller retrains", lambda: stage.last)
     stage.people.world = replace(stage.moved, label_share=0.0)
     stage.wait("the new version is on trial", lambda: stage.last and stage.last.stage not in ("accepted", "collected"))
+    first = stage.last
+    wanted = 2 * first.rows if first else 0
+    configure(stage.config, min_labels=str(wanted))  # before the alert that is not over yet is told once more
     stage.people.world = replace(stage.moved, label_share=0.1)
     stage.wait("the retraining ends", lambda: stage.last and stage.last.stage == "ended")
     stage.expect("the new version is promoted", stage.last is not None and stage.last.outcome == "promoted")
@@ -224,9 +227,6 @@ def play(stage: Stage) -> None:
     say("the alarm is over: the moved world is what version 2 was trained on", "green")
 
     stage.people.world = replace(stage.moved, name="lying", is_lying=True)
-    first = stage.last
-    wanted = 2 * first.rows if first else 0
-    configure(stage.config, min_labels=str(wanted))
     say(f"the labels are told wrongly from now on; {wanted} are to be there before anything is trained on them")
     stage.wait("ModelDrift fires again", stage.alerts)
     say(f"ModelDrift fires in Alertmanager: {', '.join(stage.drifted(2))}")
