@@ -48,6 +48,10 @@ FAMILIES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "model_version": ("The newest version on disk and on all servers, the stable one, the candidate.", ("model", "at")),
     "model_awaits_release": ("1: the newest version on disk was never released.", ("model",)),
     "model_releases_not_served": ("Released versions that a server does not have.", ("model",)),
+    "retrain_stage": ("1 for where a retraining is.", ("model", "stage")),
+    "retrain_budget_left": ("Retrainings that may still begin this week.", ("model",)),
+    "retrain_cool_down_seconds": ("Until one may begin again.", ("model",)),
+    "retrain_paused": ("1: somebody has paused it.", ("model",)),
     "registry_differs": ("1: an alias in MLflow is not where the release is.", ("model",)),
     "registry_waiting_entries": ("Runs and releases that MLflow was not told of yet.", ()),
     "registry_refused_entries": ("Those that it would not take.", ()),
@@ -95,6 +99,11 @@ def _of_model(view: ModelView) -> Iterator[Sample]:
         yield from _of_served(view.model, view.served)
     if view.labels:
         yield from _of_labels(view.model, view.labels)
+    if view.retraining:
+        yield "retrain_stage", (view.model, view.retraining.stage), 1
+        yield "retrain_budget_left", (view.model,), view.retraining.budget_left
+        yield "retrain_cool_down_seconds", (view.model,), view.retraining.cool_down_s
+        yield "retrain_paused", (view.model,), view.retraining.is_paused
     moments: dict[str, datetime | None] = {"prediction": view.newest_prediction, "span": view.newest_span}
     for what, moment in moments.items():
         if moment:

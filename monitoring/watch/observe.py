@@ -21,6 +21,7 @@ from monitoring.drift.measures import share_bounds
 from monitoring.drift.timeline import Places, examine, latest_report
 from monitoring.drift.window import Span
 from monitoring.feedback import reading
+from monitoring.watch.retraining import retraining_of
 from monitoring.watch.views import ErrorShare, LabelView, ModelView, Served, VersionView
 from serving.client.grpc import GrpcClient
 from serving.release.servers import recorded
@@ -65,6 +66,7 @@ def look_at(site: Site, model: str, clients: Sequence[GrpcClient]) -> ModelView:
         _labels(told),
         newest_prediction(places.predictions),
         newest_span(site.configs / model),
+        retraining_of(site.var, site.configs / model, now),
     )
 
 

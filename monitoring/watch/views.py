@@ -61,6 +61,16 @@ class Served:
 
 
 @dataclass(frozen=True)
+class RetrainView:
+    """Where a model's retraining is: `idle`, or the last step that was completed."""
+
+    stage: str
+    budget_left: int  # that may still begin this week
+    cool_down_s: float  # until one may begin
+    is_paused: bool
+
+
+@dataclass(frozen=True)
 class ModelView:
     model: str
     versions: tuple[VersionView, ...] = ()
@@ -68,6 +78,7 @@ class ModelView:
     labels: LabelView | None = None
     newest_prediction: datetime | None = None
     newest_span: datetime | None = None
+    retraining: RetrainView | None = None
     problem: str = ""  # why it could not be examined
 
 

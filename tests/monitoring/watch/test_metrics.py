@@ -15,7 +15,16 @@ from common.errors import ConfigError, EnvironmentProblem
 from common.records.drift import Alarm, Measurement, WindowCheck
 from monitoring.watch.metrics import MOST_COLUMNS, WatchCollector
 from monitoring.watch.server import Access, serving
-from monitoring.watch.views import ErrorShare, LabelView, ModelView, RegistryView, Round, Served, VersionView
+from monitoring.watch.views import (
+    ErrorShare,
+    LabelView,
+    ModelView,
+    RegistryView,
+    RetrainView,
+    Round,
+    Served,
+    VersionView,
+)
 from tests.support.programs import program
 
 NOW = datetime.now(timezone.utc)
@@ -36,7 +45,15 @@ def view(model: str, features: int = 3) -> ModelView:
         VersionView(number, role, window, (Alarm(number, "input.f0", 2, 3, NOW),), errors)
         for number, role in ((1, "stable"), (2, "candidate"))
     )
-    return ModelView(model, versions, Served(2, 1, 2, False, 2, (1,)), LabelView(7, NOW, 60.0, 120.0), NOW, NOW)
+    return ModelView(
+        model,
+        versions,
+        Served(2, 1, 2, False, 2, (1,)),
+        LabelView(7, NOW, 60.0, 120.0),
+        NOW,
+        NOW,
+        RetrainView("trial", 1, 60.0, True),
+    )
 
 
 def registry_of(*models: ModelView, told: RegistryView | None = None) -> CollectorRegistry:
@@ -65,6 +82,10 @@ def test_what_is_seen_of_a_model_is_told() -> None:
     assert value(registry, "prediction_newest_timestamp_seconds", model="m") == NOW.timestamp()
     assert value(registry, "model_version", model="m", at="servers") == 2
     assert value(registry, "model_releases_not_served", model="m") == 1
+    assert value(registry, "retrain_stage", model="m", stage="trial") == 1
+    assert value(registry, "retrain_budget_left", model="m") == 1
+    assert value(registry, "retrain_cool_down_seconds", model="m") == 60
+    assert value(registry, "retrain_paused", model="m") == 1
     assert value(registry, "registry_differs", model="m") == 1
     assert value(registry, "registry_sync_failed") == 1
     assert value(registry, "watch_round_timestamp_seconds") == NOW.timestamp() + 1.5

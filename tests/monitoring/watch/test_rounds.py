@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+import shutil
+from datetime import datetime, timedelta, timezone
 
 import pytest
 
 from common.records.drift import DriftReport
+from common.records.retrain import Attempt, change
 from monitoring.watch import rounds
 from monitoring.watch.observe import Site
 from monitoring.watch.rounds import go_round, lines
@@ -15,6 +17,9 @@ from monitoring.watch.views import ModelView, Round
 from serving.release.state import Record, State, Store
 from serving.repository.layout import DRIFT_REFERENCE
 from tests.support.drift import DAY, Watched, patients, reference_of
+from tests.support.paths import ROOT
+
+NOW = datetime.now(timezone.utc)
 
 
 def look(place: Site) -> Round:
@@ -159,6 +164,18 @@ def test_a_version_without_a_reference_is_no_failure(watched: Watched, place: Si
     watched.predict_day(1.0, version=2)
     view = only(place)
     assert (view.problem, view.versions[0].window) == ("", None)
+
+
+def test_retraining_is_told_of_models_that_have_settings(watched: Watched, place: Site) -> None:
+    assert only(place).retraining is None
+    (watched.var / "config").mkdir()
+    shutil.copytree(ROOT / "config" / "breast_cancer", watched.var / "config" / "patients")
+    attempt = Attempt("1", "alert ModelDrift", "ann", NOW, stage="trial")
+    change(watched.var, "patients", lambda known: known.with_attempt(attempt))
+    retraining = only(place).retraining
+    assert retraining
+    assert (retraining.stage, retraining.is_paused) == ("trial", False)
+    assert retraining.budget_left >= 0
 
 
 def test_as_json_it_is_one_line(watched: Watched, place: Site) -> None:
