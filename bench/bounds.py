@@ -17,7 +17,7 @@ from scipy.stats import norm
 
 from components.evaluation.bounds import evaluate
 from components.tasks.rows import Rows
-from config.settings import LOSSES
+from config.gate_settings import LOSSES
 
 METRICS = ("accuracy", "recall", "precision", "specificity", "f1", "auc", "average_precision", "log_loss", "brier")
 CONFIDENCE, SHARE_LIMIT = 0.95, 0.93

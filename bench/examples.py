@@ -94,7 +94,8 @@ def child(source: str, out: str) -> None:
     from tfx.types import standard_artifacts
 
     from components.examples.component import make_example_gen
-    from config.settings import DataSettings, Settings
+    from config.data_settings import DataSettings
+    from config.settings import Settings
 
     data = DataSettings(source=Path(source), label=LABEL, classes=CLASSES)
     component = make_example_gen(Settings(name="bench", data=data), None)

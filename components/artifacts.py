@@ -13,7 +13,7 @@ from tfx.types.artifact import Artifact
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
 from components.names import REPORT_TYPE, VERDICT_TYPE
-from config.settings import Frozen
+from config.frozen import Frozen
 
 
 class VerdictArtifact(Artifact):

@@ -20,8 +20,9 @@ from components.features.transform import DATE_PARTS, date_parts
 from components.names import TEST_FROM
 from components.table import Table
 from components.tasks import Task, task_of
+from config.data_settings import IMAGE_HISTOGRAM, IMAGE_STATISTICS
 from config.schema import Feature, group_column, model_features, read_schema
-from config.settings import IMAGE_HISTOGRAM, IMAGE_STATISTICS, Settings
+from config.settings import Settings
 from serving.repository.contents import FILE_NAME as STATISTICS_FILE
 from serving.repository.contents import Statistics, parse_statistics
 

@@ -11,8 +11,9 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from common.errors import ConfigError
 from common.text import nearest
+from config.data_settings import IMAGE_BYTES, IMAGE_HEADER, IMAGE_HISTOGRAM, IMAGE_STATISTICS, IMAGE_TEXTS
 from config.derived import parse, problems
-from config.settings import IMAGE_BYTES, IMAGE_HEADER, IMAGE_HISTOGRAM, IMAGE_STATISTICS, IMAGE_TEXTS, Settings
+from config.settings import Settings
 
 Kind = Literal["numeric", "categorical", "image"]
 UNUSED_STAGES = (schema_pb2.DEPRECATED, schema_pb2.DISABLED, schema_pb2.PLANNED, schema_pb2.DEBUG_ONLY)

@@ -29,21 +29,12 @@ from components.names import BLESSED_MODEL
 from components.probe.component import ServingProbe
 from components.pusher.component import AtomicPusher
 from components.report.component import RunReport
+from config.data_settings import IMAGE_FACTS
+from config.gate_settings import DataGateSettings, EvaluationSettings, ProbeSettings
 from config.load import settings_hash
+from config.model_settings import ModelSettings, TunerSettings
 from config.schema import check_schema, image_schema, model_features, read_schema
-from config.settings import (
-    IMAGE_FACTS,
-    CardSettings,
-    DataGateSettings,
-    EvaluationSettings,
-    ModelSettings,
-    ProbeSettings,
-    RegistrySettings,
-    RetrainSettings,
-    Settings,
-    ShowcaseSettings,
-    TunerSettings,
-)
+from config.settings import CardSettings, RegistrySettings, RetrainSettings, Settings, ShowcaseSettings
 
 # Beam's in-process runner by its own name: its default first looks for a faster one to fetch from the network. An image
 # is named because TFX would else build a source package for each component; the local runner uses neither.

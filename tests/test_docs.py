@@ -18,8 +18,9 @@ import pytest
 from pydantic import BaseModel
 
 import local_runner
+from config.gate_settings import DATA_CHECKS
 from config.load import load_settings
-from config.settings import DATA_CHECKS, Settings
+from config.settings import Settings
 from monitoring import cli as monitoring
 from tests.support.paths import ROOT
 

@@ -16,7 +16,7 @@ from common.paths import WEB_PAGE, var_root
 from common.records import images
 from common.records.database import database_url
 from common.variables import read_variable
-from config.settings import Frozen
+from config.frozen import Frozen
 
 PREFIX = "VOUCH_"
 WEAK_SECRET_BYTES = 32

@@ -30,7 +30,7 @@ from components.examples.seen import Seen, read_seen
 from components.names import DATA_VERDICT, SYNTHETIC_ROWS
 from components.splits import read_anomalies, read_statistics, split_files
 from components.verdict import Verdict
-from config.settings import DataGateSettings
+from config.gate_settings import DataGateSettings
 from serving.repository.contents import Statistics
 
 LISTED = 5  # errors on the screen

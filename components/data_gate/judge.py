@@ -18,7 +18,7 @@ from common.files import write_text
 from common.tables.columns import safe_text
 from components.data_gate.scan import Block
 from components.verdict import Finding, Verdict
-from config.settings import DataGateSettings
+from config.gate_settings import DataGateSettings
 
 SHOWN_VALUES = 5
 Mask = NDArray[np.bool_]

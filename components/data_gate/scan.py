@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from common.tables.splitting import Hashes, row_hashes
+from config.data_settings import IMAGE_BYTES, IMAGE_HASH, IMAGE_HEADER, IMAGE_HISTOGRAM, SplitSettings
+from config.frozen import Frozen
 from config.schema import UNUSED_STAGES
-from config.settings import IMAGE_BYTES, IMAGE_HASH, IMAGE_HEADER, IMAGE_HISTOGRAM, Frozen, Settings, SplitSettings
+from config.settings import Settings
 
 BATCH_ROWS = 8192
 BATCH_PICTURES = 256

@@ -17,7 +17,8 @@ from components.splits import SPLITS, SplitTables
 from components.table import Table
 from components.tasks import task_of
 from components.tasks.rows import Answered
-from config.settings import LOSSES, Settings
+from config.gate_settings import LOSSES
+from config.settings import Settings
 
 MAX_FIT_ROWS = 20_000
 MAX_SVM_ROWS = 5_000  # its time grows with the square of the rows

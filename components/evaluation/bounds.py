@@ -16,7 +16,7 @@ import numpy as np
 from scipy import stats
 
 from components.tasks.rows import Answered, AnyRows, Flags, Floats, Indices, NumberRows, Rows
-from config.settings import LOSSES
+from config.gate_settings import LOSSES
 from serving.repository.manifest import METRIC_TITLES
 
 CHUNK_CELLS = 2_000_000  # weights held at once

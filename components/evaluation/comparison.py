@@ -24,7 +24,8 @@ from components.evaluation.bounds import Difference, Metric, difference, evaluat
 from components.examples.dealing import Origin, in_test_then
 from components.splits import SplitTables
 from components.tasks.rows import Answered
-from config.settings import IMAGE_NEAR, Settings
+from config.data_settings import IMAGE_NEAR
+from config.settings import Settings
 from serving.repository.layout import EXAMPLES_SIGNATURE, TRAINING
 from serving.repository.manifest import checksums, digest
 from serving.server.core.servable import Servable

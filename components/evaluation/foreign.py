@@ -15,7 +15,8 @@ from PIL import Image
 from common.images import encoded
 from components.evaluation.bounds import clopper_pearson
 from components.verdict import Finding
-from config.settings import IMAGE_BYTES, Settings
+from config.data_settings import IMAGE_BYTES
+from config.settings import Settings
 from serving.repository.layout import DEFAULT_SIGNATURE
 from serving.server.core.servable import Servable
 

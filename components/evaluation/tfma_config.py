@@ -14,7 +14,8 @@ from tensorflow_model_analysis.metrics import metric_types
 from components.evaluation.bounds import evaluate
 from components.tasks import task_of
 from components.tasks.rows import Answered
-from config.settings import DataSettings, Settings
+from config.data_settings import DataSettings
+from config.settings import Settings
 from serving.repository.layout import EXAMPLES_SIGNATURE
 
 LOWER, UPPER = "_lower", "_upper"

@@ -20,7 +20,8 @@ from components.tasks import Task, task_of
 from components.tasks.operating_point import decide
 from components.tasks.rows import Answered, NumberRows, Rows
 from components.verdict import Finding, Severity, Verdict
-from config.settings import LOSSES, EvaluationSettings, Settings
+from config.gate_settings import LOSSES, EvaluationSettings
+from config.settings import Settings
 
 OVERALL = "overall"
 CENTRAL = 0.99  # of the counts that intervals which keep their promise come to

@@ -21,7 +21,9 @@ from common.tables.columns import ARROW_TYPES, DTYPES, Dtype, as_texts, decoded
 from common.tables.csv_file import LISTED, Fault
 from common.tables.dialect import BLANKS_BETWEEN_COLUMNS, check_distinct
 from common.text import nearest
-from config.settings import IMAGE_HASH, IMAGE_NEAR, Frozen, Settings
+from config.data_settings import IMAGE_HASH, IMAGE_NEAR
+from config.frozen import Frozen
+from config.settings import Settings
 
 
 class ImageRequest(Frozen):

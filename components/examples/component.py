@@ -40,8 +40,9 @@ from components.examples.images import ImageSource, listing_digest
 from components.examples.sources import base_and_pattern, open_source
 from components.examples.writing import SplitWriter
 from components.names import PICTURES_SEEN, SYNTHETIC_ROWS, TEST_FROM
+from config.data_settings import DataSettings
 from config.schema import read_schema
-from config.settings import DataSettings, Settings
+from config.settings import Settings
 
 _log = logging.getLogger(__name__)
 

@@ -15,7 +15,8 @@ from common.errors import DataError
 from common.tables.splitting import Digest, RowSplitter, Splitter, TimeSplitter
 from components.examples.blocks import Block, ReadRequest, Source, labelled_blocks, times_of
 from components.examples.sources import open_source
-from config.settings import Settings, SplitSettings
+from config.data_settings import SplitSettings
+from config.settings import Settings
 
 Assign = Callable[[Block], NDArray[np.intp]]
 

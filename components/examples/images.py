@@ -28,7 +28,7 @@ from common.images import MAX_BYTES, ImageProblem, plain_bytes, read_header, sta
 from components.examples.blocks import Block, ReadRequest
 from components.examples.near_duplicates import Look, together
 from components.examples.seen import Alike, Seen, Skipped
-from config.settings import (
+from config.data_settings import (
     IMAGE_BYTES,
     IMAGE_GROUP,
     IMAGE_HASH,

@@ -15,8 +15,8 @@ import tensorflow as tf
 from common.images import thumbnail
 from common.text import MISSING_CODE
 from components.splits import SplitTables
+from config.data_settings import IMAGE_BYTES
 from config.schema import Feature
-from config.settings import IMAGE_BYTES
 from serving.repository.contents import Inputs, plain
 from serving.repository.layout import DEFAULT_SIGNATURE, EXAMPLES_SIGNATURE, EXTRA, PACKED_SIGNATURE
 

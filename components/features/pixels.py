@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from components.features.transform import PIXELS
-from config.settings import IMAGE_BYTES
+from config.data_settings import IMAGE_BYTES
 
 
 def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> dict[str, tf.Tensor]:

@@ -17,7 +17,7 @@ from components.artifacts import OwnComponent, VerdictArtifact, channels, parame
 from components.evaluation.verdict import OVERALL, read_metrics
 from components.probe.process import judge, row_losses, run_child
 from components.splits import written_rows
-from config.settings import ProbeSettings
+from config.gate_settings import ProbeSettings
 from serving.repository.layout import TRAINING
 
 BLESSED = "blessed"  # what TFX reads of an InfraBlessing: model_utils.is_infra_validated

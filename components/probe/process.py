@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from components.verdict import Finding, Verdict
-from config.settings import ProbeSettings
+from config.gate_settings import ProbeSettings
 from serving.repository.contents import Golden, plain
 
 CALLS = 30

@@ -40,9 +40,11 @@ from components.tasks import task_of
 from components.tasks.operating_point import OperatingPoint
 from components.tasks.rows import Answered, NumberRows, Rows
 from components.verdict import Verdict
+from config.data_settings import IMAGE_BYTES
+from config.gate_settings import EvaluationSettings
 from config.load import settings_values, settings_yaml
 from config.schema import Feature
-from config.settings import IMAGE_BYTES, EvaluationSettings, Settings
+from config.settings import Settings
 from serving.repository.contents import Statistics
 from serving.repository.layout import TRAINING, versions
 from serving.repository.manifest import Manifest

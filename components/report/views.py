@@ -23,7 +23,7 @@ from components.evaluation.baselines import Baseline
 from components.evaluation.bounds import Metric
 from components.report import figures
 from components.report.facts import Facts
-from config.settings import LOSSES
+from config.gate_settings import LOSSES
 
 HTML_TEMPLATE, CARD_TEMPLATE = "report.html.j2", "model_card.md.j2"
 Row = Sequence[Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from components.tasks.classification import ClassHead, Classification
 from components.tasks.regression import NumberHead, Regression
-from config.settings import DataSettings
+from config.data_settings import DataSettings
 
 Task = Classification | Regression
 Head = ClassHead | NumberHead

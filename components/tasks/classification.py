@@ -15,7 +15,8 @@ from common.errors import DataError
 from components.tasks.calibration import AS_TRAINED, Calibration, fit_calibration
 from components.tasks.operating_point import OperatingPoint, choose_threshold, decide
 from components.tasks.rows import Rows
-from config.settings import ModelSettings, Settings
+from config.model_settings import ModelSettings
+from config.settings import Settings
 
 Floats = NDArray[np.floating[Any]]
 Answers = dict[str, NDArray[Any]]  # output: [rows, …]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from config.settings import OperatingPointSettings
+from config.gate_settings import OperatingPointSettings
 
 # Of ten draws of eval rows, nine let the threshold keep what is asked: a share taken at face value keeps it in half of
 # them. The miss of a threshold that stands at an order statistic has the very distribution of this exact bound.

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from common.errors import DataError
 from components.tasks.rows import NumberRows
-from config.settings import ModelSettings, Settings
+from config.model_settings import ModelSettings
+from config.settings import Settings
 
 ROWS_A_BIN, MOST_BINS = 100, 10
 Floats = NDArray[np.floating[Any]]

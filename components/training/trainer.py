@@ -26,8 +26,9 @@ from components.tasks import task_of
 from components.training.dataset import READ_BATCH, Split, SplitReader
 from components.training.models import dense as model
 from components.training.models import images
+from config.model_settings import ModelSettings
 from config.schema import Feature, model_features, read_schema
-from config.settings import ModelSettings, Settings
+from config.settings import Settings
 from serving.repository.contents import Golden
 from serving.repository.layout import EXAMPLES_SIGNATURE, EXTRA
 

@@ -13,7 +13,8 @@ from sqlalchemy import Connection
 from common.records import image_labels, images
 from common.records.image_labels import Agreement, ImageLabel, ImagePrediction, agreement_of
 from common.records.images import KeptImage
-from config.settings import IMAGE_BYTES, Settings
+from config.data_settings import IMAGE_BYTES
+from config.settings import Settings
 
 
 class KeptImages:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from common.errors import DataError
+from config.data_settings import IMAGE_BYTES
 from config.schema import read_schema
-from config.settings import IMAGE_BYTES
 from monitoring.simulate.copula import Population
 from monitoring.simulate.shifts import Table
 from serving.repository.drift_reference import DriftReference

@@ -20,7 +20,7 @@ from common.images import (
     thumbnail,
     upright,
 )
-from config.settings import IMAGE_STATISTICS
+from config.data_settings import IMAGE_STATISTICS
 
 
 def picture(width: int = 40, height: int = 24) -> Image.Image:

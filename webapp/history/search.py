@@ -25,7 +25,7 @@ from common.records.image_labels import ImageLabel
 from common.records.labels import Feedback, Key
 from common.records.reader import ALL, Filters, Reader
 from common.tables.columns import safe_texts
-from config.settings import IMAGE_BYTES
+from config.data_settings import IMAGE_BYTES
 from webapp.predict.log_writer import FLUSH_EVERY_S
 from webapp.services import Services
 

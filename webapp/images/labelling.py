@@ -13,7 +13,7 @@ from common.records import image_labels, images
 from common.records.files import start_of
 from common.records.image_labels import Agreement, ImageLabel, ImagePrediction, agreement_of
 from common.records.images import KeptImage
-from config.settings import IMAGE_BYTES
+from config.data_settings import IMAGE_BYTES
 from webapp.services import Services
 
 FLUSH_S = 2.0

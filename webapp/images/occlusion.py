@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from config.settings import IMAGE_BYTES
+from config.data_settings import IMAGE_BYTES
 from webapp.images.decoding import Picture
 from webapp.models.catalog import ModelVersion
 from webapp.services import Services

@@ -14,7 +14,7 @@ import numpy as np
 
 from common.errors import VouchError
 from common.text import MISSING_CODE
-from config.settings import IMAGE_BYTES
+from config.data_settings import IMAGE_BYTES
 from serving.client.errors import ModelNotFound, ModelServerDown
 from serving.client.types import DEFAULT_SIGNATURE, ModelClient, VersionSpec
 from webapp.http.metrics import Metrics

@@ -12,7 +12,7 @@ import numpy as np
 from common.tables.splitting import Hashes
 from components.data_gate.judge import Mask, RawFinding
 from components.data_gate.scan import Block, Scan, hash_columns
-from config.settings import SplitSettings
+from config.data_settings import SplitSettings
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # so that a label and a feature that are equal do not cancel out
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from config.settings import ModelSettings
+from config.model_settings import ModelSettings
 
 WIDTHS = (32, 64, 128)
 MOMENTUM = 0.9  # of the statistics for prediction: small sets have few steps

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from components.features.transform import CATEGORICAL, NUMERIC
 from components.tasks import Task
-from config.settings import ModelSettings
+from config.model_settings import ModelSettings
 
 History = dict[str, list[float]]  # metric: one value an epoch
 Features = dict[str, NDArray[Any]]

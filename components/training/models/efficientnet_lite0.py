@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from config.settings import ModelSettings
+from config.model_settings import ModelSettings
 
 # repeats, kernel, stride, expansion, width
 STAGES = (

@@ -17,7 +17,9 @@ from components.features.transform import PIXELS
 from components.tasks import Task, task_of
 from components.training.models import cnn, dense, efficientnet_lite0, mobilenet_v2
 from components.training.models.weights import load_weights
-from config.settings import ImageSettings, ModelSettings, Settings
+from config.data_settings import ImageSettings
+from config.model_settings import ModelSettings
+from config.settings import Settings
 
 EMBEDDING = "embedding"
 SLOWER = 0.1  # the learning rate of fine-tuning, of that of the head

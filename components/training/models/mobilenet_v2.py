@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from config.settings import ModelSettings
+from config.model_settings import ModelSettings
 
 
 def embed(x: Any, _settings: ModelSettings) -> Any:

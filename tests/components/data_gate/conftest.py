@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from components.data_gate.scan import Block, Columns, Scan, scan_rows
-from config.settings import SplitSettings
+from config.data_settings import SplitSettings
 
 Values = Mapping[str, Sequence[Any]]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from components.data_gate.judge import Located, RawFinding, cell, export, file_name, judge, locate, name_files
-from config.settings import DataGateSettings
+from config.gate_settings import DataGateSettings
 
 ROWS = {"train": 3, "test": 2}
 LEAK = RawFinding("LABEL_LEAK", "'x' tells", feature="x", cure="Drop it")

@@ -7,7 +7,7 @@ import pytest
 from components.data_gate.checks.anomalies import not_finite
 from components.data_gate.checks.losses_overlaps import row_losses, row_overlaps
 from components.data_gate.scan import Columns, flat, read_blocks, scan_rows
-from config.settings import SplitSettings
+from config.data_settings import SplitSettings
 
 ROWS = 20_000
 

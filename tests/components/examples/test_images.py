@@ -10,7 +10,7 @@ from components.examples.blocks import read_request
 from components.examples.component import count_rows
 from components.examples.images import ImageSource, listing_digest
 from components.examples.seen import Seen
-from config.settings import IMAGE_FACTS
+from config.data_settings import IMAGE_FACTS
 from tests.support.pictures import as_bytes, picture, picture_settings, write_pictures
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from config.settings import ProbeSettings
+from config.gate_settings import ProbeSettings
 
 pytestmark = pytest.mark.slow
 SETTINGS = ProbeSettings(max_latency_ms=10_000, max_memory_mb=100_000)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from components.probe.process import ProbeReport, SignatureReport, judge, row_losses
-from config.settings import ProbeSettings
+from config.gate_settings import ProbeSettings
 from tests.support.paths import ROOT
 
 GOOD = SignatureReport("serving_default", largest_difference=1e-8, wrong_labels=0, latency_ms=0.2)

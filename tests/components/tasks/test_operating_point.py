@@ -8,7 +8,7 @@ from scipy.stats import norm
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from components.tasks.operating_point import choose_threshold, decide
-from config.settings import OperatingPointSettings
+from config.gate_settings import OperatingPointSettings
 
 
 def wanted(objective: str = "recall_at_least", **options: Any) -> OperatingPointSettings:

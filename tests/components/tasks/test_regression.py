@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from common.errors import DataError
 from components.tasks.regression import MOST_BINS, Intervals, NumberHead, Regression, Spread
-from config.settings import ModelSettings
+from config.model_settings import ModelSettings
 
 TASK = Regression()
 

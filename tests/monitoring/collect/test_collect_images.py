@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from common.records import image_labels, images, labels
 from common.records.image_labels import ImageLabel
 from common.records.images import FOLDER
-from config.settings import IMAGE_BYTES
+from config.data_settings import IMAGE_BYTES
 from monitoring.cli import main
 from tests.support.web.apps import open_database
 from tests.support.web.logged import batch, put

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import DataError
-from config.settings import IMAGE_BYTES
+from config.data_settings import IMAGE_BYTES
 from monitoring.simulate.source import read_table
 from serving.repository.layout import SHOWCASE
 from tests.support.web.models import garden, make_version

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from config.settings import IMAGE_BYTES
+from config.data_settings import IMAGE_BYTES
 from tests.support.web.pictures import likeness
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import numpy as np
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
-from config.settings import IMAGE_BYTES
+from config.data_settings import IMAGE_BYTES
 from serving.release.servers import write_config
 from serving.release.state import Record, State, Store
 from serving.repository.drift_reference import Categories, DriftReference, Numbers

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from config.settings import IMAGE_BYTES
+from config.data_settings import IMAGE_BYTES
 from serving.repository.layout import MANIFEST
 from serving.repository.manifest import Manifest, checksums
 from tests.support.web.pictures import COLOURS, SHARPNESS

@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 
 from common.records.files import INPUT
 from common.records.reader import ALL, Reader
-from config.settings import IMAGE_BYTES
+from config.data_settings import IMAGE_BYTES
 from tests.support.web.apps import App
 from tests.support.web.fake_model_server import FakeModelServer
 from tests.support.web.pictures import kept_files, picture

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from config.settings import IMAGE_BYTES
+from config.data_settings import IMAGE_BYTES
 from tests.support.web.apps import csrf_token
 from tests.support.web.fake_model_server import FakeModelServer
 from tests.support.web.pictures import kept_files, picture, spotted

@@ -6,7 +6,8 @@ import pytest
 
 from components.data_gate.checks.images import header_leaks, picture_files
 from components.examples.seen import Alike, Seen, Skipped
-from config.settings import DATA_CHECKS, IMAGE_HEADER
+from config.data_settings import IMAGE_HEADER
+from config.gate_settings import DATA_CHECKS
 
 
 def sample(rows: int = 200, **columns: Any) -> dict[str, Any]:

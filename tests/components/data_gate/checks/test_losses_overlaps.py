@@ -3,7 +3,7 @@ import pyarrow as pa
 import pytest
 
 from components.data_gate.checks.losses_overlaps import group_overlaps, repeated_rows, row_overlaps
-from config.settings import SplitSettings
+from config.data_settings import SplitSettings
 
 TRAIN = {"a": [1.0, 2.0, 3.0], "b": ["x", None, "z"], "y": ["0", "1", "0"]}
 

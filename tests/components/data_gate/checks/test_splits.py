@@ -11,7 +11,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
 from components.data_gate.checks.splits import class_shares, features_set_aside, split_sizes, splits_without_values
 from components.data_gate.scan import Columns, Scan
-from config.settings import SplitSettings
+from config.data_settings import SplitSettings
 from serving.repository.contents import Statistics
 
 SHARES = (0.64, 0.16, 0.20)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from config.settings import ModelSettings
+from config.model_settings import ModelSettings
 from tests.support.tasks import BINARY, THREE_CLASSES, of_classes
 
 pytestmark = pytest.mark.slow

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from common.errors import ConfigError, DataError
-from config.settings import ImageSettings, ModelSettings
+from config.data_settings import ImageSettings
+from config.model_settings import ModelSettings
 from tests.support.tasks import of_classes
 
 pytestmark = pytest.mark.slow
