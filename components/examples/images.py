@@ -206,8 +206,9 @@ class ImageSource:
         dealt = np.array([i for i in range(len(files)) if i not in large], np.int64)
         roots = together([looks[i] for i in dealt], [self._group(files[i]) for i in dealt])
         near = digests.copy()
-        for members in groups(roots):
-            near[dealt[members]] = min(digests[dealt[members]])  # whatever the order, and whatever comes between
+        for members in groups(roots):  # by the oldest: what is collected later must move no picture to another split
+            places = dealt[members]
+            near[places] = digests[min(places, key=lambda place: (_span(files[place]), digests[place]))]
         return near.tolist(), alike, len(alike[0]) if large else 0
 
     def _shown(self, files: Sequence[str], members: NDArray[np.int64]) -> Alike:
@@ -221,6 +222,12 @@ def groups(roots: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     order = np.argsort(roots, kind="stable")
     _, starts = np.unique(roots[order], return_index=True)
     return sorted((part for part in np.split(order, starts[1:]) if len(part) > 1), key=len, reverse=True)
+
+
+def _span(path: str) -> int:
+    """Return with which collection a picture came, 0 for those that were there before."""
+    collected = re.match(r"collected-(\d+)/", path)
+    return int(collected[1]) if collected else 0
 
 
 def _read(path: Path) -> bytes:

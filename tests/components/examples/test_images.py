@@ -1,3 +1,4 @@
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,19 @@ def test_a_group_stays_in_its_split_when_pictures_are_added(folder):
     before = near_of(source(folder))
     write_pictures(folder, 45)
     after = near_of(source(folder))
+    assert {path: after[path] for path in before} == before
+
+
+def test_what_is_collected_later_moves_no_picture_to_another_split(folder):
+    before = near_of(source(folder))
+    own = before["red/001.png"]
+    copies = (as_bytes(picture("red", 1), "PNG", compress_level=level) for level in range(10))
+    smaller = next(data for data in copies if hashlib.sha256(data).hexdigest() < own)
+    later = folder / "collected-0001" / "red"
+    later.mkdir(parents=True)
+    (later / "copy.png").write_bytes(smaller)
+    after = near_of(source(folder))
+    assert after["collected-0001/red/copy.png"] == own
     assert {path: after[path] for path in before} == before
 
 
