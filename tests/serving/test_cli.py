@@ -222,7 +222,7 @@ def test_the_start_shows_predictions_by_both_protocols(served: Served) -> None:
     golden = json.loads((served.var / "serving" / MODEL / "1" / "assets.extra" / "golden.json").read_text())
     rows = re.findall(r"│ (\d+) +│ (\w) ([\d.]+) │ (\w) ([\d.]+) │", served.said)
     assert [(int(row), by_rest, by_grpc) for row, by_rest, _, by_grpc, _ in rows] == [
-        (row, label, label) for row, label in enumerate(golden["labels"][:3])
+        (row, label, label) for row, label in enumerate(golden["outputs"]["label"][:3])
     ]
     assert all(by_rest == by_grpc for _, _, by_rest, _, by_grpc in rows)
 

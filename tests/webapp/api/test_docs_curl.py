@@ -109,8 +109,9 @@ def test_a_version_is_tried_promoted_and_rolled_back(shells: tuple[Shell, Shell]
 @pytest.mark.slow
 def test_a_true_label_is_told(shells: tuple[Shell, Shell]) -> None:
     shell, _ = shells
-    [kept] = shell.json("Feedback")
+    kept, several = shell.json("Feedback")
     assert (kept["row"], kept["label"]) == (0, "M")
+    assert several["kept"] == 1
 
 
 @pytest.mark.slow
