@@ -12,6 +12,7 @@ import click
 from common.errors import EnvironmentProblem, VouchError
 
 INTERRUPTED = 130  # as shells have it for Ctrl-C
+MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
 _CURES = {
     errno.ENOSPC: "make room on the disk, then run it again",
     errno.EDQUOT: "make room within the quota, then run it again",
