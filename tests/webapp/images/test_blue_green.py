@@ -17,7 +17,7 @@ from tests.support.web.models import garden, make_version, release
 from tests.support.web.picture_models import put_graph
 from tests.support.web.pictures import picture, spotted
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.exhaustive]
 URL = "/api/v1/predict/image?model=garden&keep=no"
 SPOT = spotted("green", 1, 1, 8)  # grey to who takes the mean
 
