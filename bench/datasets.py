@@ -242,11 +242,11 @@ def tables(scores: Sequence[Score], folds: int) -> str:
     for name in dict.fromkeys(score.table for score in scores):
         for model in dict.fromkeys(score.model for score in scores):
             group = [s for s in scores if (s.table, s.model) == (name, model)]
-            means = [f"{m} {np.mean([s.metrics[m] for s in group]):.4f}" for m in group[0].metrics]
+            means = ", ".join(f"{m} {np.mean([s.metrics[m] for s in group]):.4f}" for m in group[0].metrics)
             errors = [s.calibration_error for s in group if s.calibration_error is not None]
             told = f"{np.mean(errors):.3f}" if errors else ""
-            lines.append((name, model, *means, told, f"{np.median([s.seconds for s in group]):.1f}"))
-    titles = ("table", "model", "", "means", "", "calibration error", "s a fold")
+            lines.append((name, model, means, told, f"{np.median([s.seconds for s in group]):.1f}"))
+    titles = ("table", "model", "means", "calibration error", "s a fold")
     pairs = [
         (f"{g.table}, {rival}", f"{g.value:+.4f} ({g.lower:+.4f} to {g.upper:+.4f})")
         for rival in (LINEAR, FOREST, BOOSTING)

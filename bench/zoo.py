@@ -74,6 +74,8 @@ TABLES = {
     "flchain": RealTable(_of_r("survival/flchain"), "mgus", "1.5 % positive"),
     "vietnam": RealTable(_of_r("Ecdat/VietNamI"), "injury", "1 % positive, 27,765 rows"),
     "diamonds": RealTable(_of_r("ggplot2/diamonds"), "cut", "five classes, 53,940 rows"),
+    "diamonds_price": RealTable(_of_r("ggplot2/diamonds"), "price", "a number, 53,940 rows"),
+    "tip": RealTable(_of_r("reshape2/tips"), "tip", "a number, 244 rows"),
     "pbc": RealTable(_of_r("survival/pbc"), "status", "three classes, much is missing"),
     "biopsy": RealTable(_of_r("MASS/biopsy"), "class", "repeated ids"),
     "glass": RealTable(_of_r("MASS/fgl"), "type", "six classes, 214 rows"),

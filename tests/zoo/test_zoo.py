@@ -18,9 +18,9 @@ from tests.support.programs import skip_without
 
 pytestmark = [pytest.mark.slow, pytest.mark.exhaustive]
 NO_BETTER, TOO_FEW, LEAK = "PLAIN_MODEL_BETTER", "NO_BETTER_THAN_CHANCE", "LABEL_LEAK"
-ALWAYS_PUSHED = ("biopsy", "penguins")
+ALWAYS_PUSHED = ("biopsy", "penguins", "diamonds_price")
 STOPS = {"flchain_death": {LEAK}, "birthwt": {LEAK}}
-FEW_ROWS = ("pbc", "pima", "tips")  # so few that chance may be all that they tell
+FEW_ROWS = ("pbc", "pima", "tips", "tip")  # so few that chance may be all that they tell
 
 
 @pytest.fixture(scope="session")
