@@ -216,9 +216,8 @@ def play(stage: Stage) -> None:
     stage.wait("the new version is on trial", lambda: stage.last and stage.last.stage not in ("accepted", "collected"))
     first = stage.last
     wanted = 2 * first.rows if first else 0
-    configure(
-        stage.config, min_labels=str(wanted), most_per_user="1000000"
-    )  # before the alert that is not over yet is told once more
+    # Before the alert that is not over yet is told once more.
+    configure(stage.config, min_labels=str(wanted), most_per_user="1000000")
     stage.people.world = replace(stage.moved, label_share=0.1)
     stage.wait("the retraining ends", lambda: stage.last and stage.last.stage == "ended")
     stage.expect("the new version is promoted", stage.last is not None and stage.last.outcome == "promoted")

@@ -21,12 +21,12 @@ from scipy import stats
 from common.errors import DataError
 from common.records.files import INPUT
 from common.records.labels import Feedback, Key
-from common.records.reader import Filters, Reader
+from common.records.reader import Filters, Reader, quoted
 from monitoring.drift.check import FALSE_RATE, MOST_SHARE
 from monitoring.drift.measures import CONFIDENCE, compare_shares, quantile, share_bounds, significant
 from monitoring.drift.timeline import Places
 from monitoring.drift.window import Span
-from serving.repository.drift_reference import DriftReference, Numbers
+from serving.repository.drift_reference import DriftReference
 
 LEAST_ROWS = 30  # of a slice
 MOST_VALUES = 10  # of a category that are slices of their own
@@ -138,7 +138,7 @@ def read_labelled(base: Path, period: Span, feedback: Mapping[Key, Feedback]) ->
     """Return the logged rows whose true label is known."""
     reader = Reader(base, Filters(start=period.start, end=period.end))
     inputs = [name for name in reader.schema.names if name.startswith(INPUT)]
-    columns = ", ".join(map(_quoted, inputs))
+    columns = ", ".join(map(quoted, inputs))
     select = (
         f"SELECT request_id, row, version, label, {_case(inputs)}, {columns} FROM passing "
         "WHERE request_id IN (SELECT unnest($requests))"
@@ -168,7 +168,7 @@ def _answers(base: Path, period: Span, rows: Sequence[Labelled]) -> dict[int, di
 
 
 def _case(inputs: Sequence[str]) -> str:
-    return f"hash(reference, {', '.join(map(_quoted, inputs))})"
+    return f"hash(reference, {', '.join(map(quoted, inputs))})"
 
 
 def _of_version(version: int, rows: Sequence[Labelled], reference: DriftReference | None) -> VersionPerformance:
@@ -264,15 +264,15 @@ def _sliced(rows: Sequence[Labelled], reference: DriftReference) -> Iterator[tup
     """Yield each feature, with the slice that each row is in."""
     for column, numbers in reference.numbers.items():
         if numbers.present:
-            yield column, [_quarter(row.features.get(INPUT + column), numbers) for row in rows]
+            edges = [quantile(numbers, share) for share in QUARTERS]
+            yield column, [_quarter(row.features.get(INPUT + column), edges) for row in rows]
     for column, categories in reference.categories.items():
         frequent = set(list(categories.counts)[:MOST_VALUES])
         values = [row.features.get(INPUT + column) for row in rows]
         yield column, [_missing_or(value, str(value) if str(value) in frequent else "others") for value in values]
 
 
-def _quarter(value: Any, numbers: Numbers) -> str:
-    edges = [quantile(numbers, share) for share in QUARTERS]
+def _quarter(value: Any, edges: Sequence[float]) -> str:
     if value is None or not np.isfinite(value):
         return "missing"
     place = int(np.searchsorted(edges, value))
@@ -299,7 +299,3 @@ def _reference(folder: Path) -> DriftReference | None:
     with suppress(DataError):
         return DriftReference.read(folder)
     return None
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

@@ -109,7 +109,7 @@ class Reader:
 
     def columns(self, names: Sequence[str]) -> Iterator[pa.Table]:
         """Yield some columns of all rows that pass, in no order but that newer files come first: the quickest way."""
-        listed = ", ".join(map(_quoted, names))
+        listed = ", ".join(map(quoted, names))
 
         def ask(paths: Sequence[str]) -> pa.Table:
             return self._relation(paths, f"SELECT {listed} FROM passing", {}).to_arrow_table()
@@ -127,7 +127,7 @@ class Reader:
         return self._ask(live(self._connection, files), _PARTS, values)
 
     def _part(self, paths: Sequence[str], start: datetime, end: datetime) -> pa.Table:
-        names = ", ".join(map(_quoted, self.schema.names))
+        names = ", ".join(map(quoted, self.schema.names))
         sql = f"SELECT {names} FROM passing WHERE time >= $from AND time < $to ORDER BY time DESC, request_id, row"
 
         def ask(paths: Sequence[str]) -> pa.Table:
@@ -157,7 +157,7 @@ class Reader:
 
     def _contains_text(self) -> str:
         inputs = [f.name for f in self.schema if f.name.startswith(INPUT) and pa.types.is_string(f.type)]
-        found = " OR ".join(f"contains(lower({_quoted(name)}), lower($text))" for name in (*SEARCHED, *inputs))
+        found = " OR ".join(f"contains(lower({quoted(name)}), lower($text))" for name in (*SEARCHED, *inputs))
         return f"({found})"
 
     def _listed(self) -> Iterator[list[LogFile]]:
@@ -208,5 +208,6 @@ def _portions(paths: Sequence[str]) -> Iterator[list[str]]:
         yield portion
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """Return a column's name as SQL has it."""
     return '"' + name.replace('"', '""') + '"'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -16,7 +17,7 @@ AnyRows = TypeVar("AnyRows", bound="Answered")
 
 
 @dataclass(frozen=True)
-class Answered:
+class Answered(ABC):
     """The `[rows]` true and decided labels. What else a model said is up to the kind of label."""
 
     true: NDArray[Any]
@@ -26,9 +27,9 @@ class Answered:
         return len(self.true)
 
     @property
+    @abstractmethod
     def grouping(self) -> Indices | None:
         """The number, from 0, of the group that each row belongs to; None where each is its own."""
-        raise NotImplementedError
 
     @property
     def unit(self) -> Indices:
@@ -55,9 +56,9 @@ class Answered:
         keys = [key for column in columns for key in (column.T if column.ndim > 1 else [column])]
         return self.of(np.lexsort(keys[::-1]))
 
+    @abstractmethod
     def flawless(self: AnyRows) -> AnyRows:
         """Return the rows as a model that makes no mistake would have answered them."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
