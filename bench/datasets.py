@@ -19,11 +19,11 @@ from scipy import stats
 
 from bench import zoo
 from bench.report import finish, parser, positive, say, start, table
-from components.evaluation.baselines import encoder
 from components.evaluation.bounds import evaluate
 from components.evaluation.calibration import calibration_on_test
 from components.table import Table
 from components.tasks.rows import Answered, NumberRows, Rows
+from components.training.plain import Encoder
 from config.load import load_settings
 from config.schema import model_features, read_schema
 from config.settings import Settings
@@ -144,7 +144,7 @@ def cross_validate(settings: Settings, rows: Table, repeats: int, folds: int, se
         began = time.perf_counter()
         said = _network(settings, parts, seed + fold)
         yield _score(settings, NETWORK, fold, parts[2].targets, said, time.perf_counter() - began)
-        encode = encoder(whole := some(rows, known))
+        encode = Encoder.of(whole := some(rows, known))
         for name, rival in _rivals(seed, is_number=is_number).items():
             began = time.perf_counter()
             rival.fit(encode(whole), whole.targets)
@@ -165,7 +165,7 @@ def _network(settings: Settings, parts: Sequence[Table], seed: int) -> Array:
 
     keras.utils.clear_session()
     train, tuned, _ = parts
-    encode, recipe, task = encoder(train), settings.model, task_of(settings.data)
+    encode, recipe, task = Encoder.of(train), settings.model, task_of(settings.data)
     features = [{NUMERIC: encode(part).astype(np.float32)} for part in parts]
     known: Any = task.describe(train.targets)
     given, held = (np.asarray(task.for_network(part.targets, known)) for part in (train, tuned))

@@ -42,9 +42,14 @@ def split_files(examples: str | Path, split: str) -> list[str]:
     return sorted(tf.io.gfile.glob(f"{examples}/Split-{split}/*"))
 
 
+def examples_of(files: Sequence[str]) -> Path:
+    """Return the folder of an Examples artifact, given any split's files."""
+    return Path(files[0]).parent.parent if files else Path()
+
+
 def test_begins(files: Sequence[str]) -> float | None:
     """Return when the test split begins, given any split's files; None where rows were not dealt by time."""
-    place = Path(files[0]).parent.parent / TEST_FROM if files else Path(TEST_FROM)
+    place = examples_of(files) / TEST_FROM
     return float(place.read_text(encoding="utf-8")) if place.is_file() else None
 
 
@@ -116,7 +121,7 @@ class SplitTables:
     def read(self, split: str, rows: int, most: int) -> Table:
         """Return a split's rows, evenly thinned to at most `most` of its `rows`."""
         every = max(1, -(-rows // most))
-        parts = [self._table(batch) for batch in self._serialized(split, every)]
+        parts = [self.table_of(batch) for batch in self._serialized(split, every)]
         return Table.joined(parts, self._width, len(self._texts))
 
     @property
@@ -139,7 +144,8 @@ class SplitTables:
         rows = records(split_files(self._examples, split)).shard(every, 0)
         yield from rows.batch(self._batch_rows).as_numpy_iterator()
 
-    def _table(self, batch: NDArray[Any]) -> Table:
+    def table_of(self, batch: Sequence[bytes] | NDArray[Any]) -> Table:
+        """Return the table of some serialized rows."""
         parsed = {name: values.numpy() for name, values in tf.io.parse_example(batch, self._spec).items()}
         numbers = [_numbers(parsed[feature.name], feature) for feature in self._numbers]
         by_name = {feature.name: feature for feature in self.features}
@@ -170,8 +176,8 @@ class ImageTables(SplitTables):
     def _width(self) -> int:
         return len(self._numbers) + COLOURS
 
-    def _table(self, batch: NDArray[Any]) -> Table:
-        table = super()._table(batch)
+    def table_of(self, batch: Sequence[bytes] | NDArray[Any]) -> Table:
+        table = super().table_of(batch)
         colours = tf.io.parse_example(batch, {IMAGE_HISTOGRAM: tf.io.FixedLenFeature([COLOURS], tf.float32)})
         return replace(table, numbers=np.concatenate([table.numbers, colours[IMAGE_HISTOGRAM].numpy()], axis=1))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict
+from importlib import metadata as packages
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,7 @@ def create_pipeline(
     best = {"hyperparameters": tuner.outputs["best_hyperparameters"]} if tuner else {}
     trainer = Trainer(
         run_fn="components.training.trainer.run_fn",
-        custom_config=_as_custom_config(for_training, weights_of),
+        custom_config=_as_custom_config(for_training, weights_of) | {"plain_models": _fitted_by()},
         **inputs,
         **best,
     )
@@ -278,6 +279,11 @@ def _for_evaluation(about_model: Settings) -> Settings:
 def _as_custom_config(settings: Settings, weights_of: Path | None = None) -> dict[str, str]:
     earlier = {"weights_of": str(weights_of)} if weights_of else {}
     return {"settings": settings.model_dump_json(by_alias=True), **earlier}
+
+
+def _fitted_by() -> str:
+    """Return by what plain models are fitted and read again: no cached Trainer of another one will do, or without."""
+    return f"scikit-learn {packages.version('scikit-learn')}"
 
 
 def _without_display(settings: Settings) -> Settings:

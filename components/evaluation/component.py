@@ -19,7 +19,7 @@ from tfx.utils import path_utils
 
 from common.files import write_text
 from components.artifacts import OwnComponent, channels, parameters
-from components.evaluation.baselines import fit_baselines, write_baselines
+from components.evaluation.baselines import judge_baselines, write_baselines
 from components.evaluation.comparison import compare, score
 from components.evaluation.foreign import none_of_these
 from components.evaluation.looks import count, earlier_evaluations, record, sketch
@@ -29,6 +29,7 @@ from components.examples.dealing import Origin
 from components.names import SCORES
 from components.splits import SplitTables, written_rows
 from components.tasks.rows import Answered, Rows
+from components.training.plain import PlainModels
 from config.settings import Settings
 from serving.repository.drift_reference import Scores
 from serving.repository.layout import TRAINING
@@ -102,7 +103,8 @@ class Executor(tfx_evaluator.Executor):
         rows = score(candidate, tables, settings)
         write_text(evaluation / SCORES, _scores(rows, settings).text())
         examples = artifact_utils.get_single_instance(input_dict["examples"])
-        baselines = fit_baselines(tables, written_rows(examples), rows, settings)
+        plain = PlainModels.read(Path(judged.uri))
+        baselines = judge_baselines(plain, tables, written_rows(examples), rows, settings)
         write_baselines(baselines, evaluation)
         training = json.loads((candidate / TRAINING).read_text(encoding="utf-8"))
         comparison = compare(candidate, rows, blessed, tables, settings, Origin.of(examples))

@@ -1,4 +1,4 @@
-"""Export one graph under three signatures, so that TensorFlow Serving's session loader accepts it."""
+"""Export one graph under its signatures, so that TensorFlow Serving's session loader accepts it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from common.text import MISSING_CODE
 from components.features.transform import TransformGraph
 from components.tasks import Head
 from config.schema import Feature
-from serving.repository.layout import DEFAULT_SIGNATURE, EXAMPLES_SIGNATURE, PACKED_SIGNATURE
+from serving.repository.layout import DEFAULT_SIGNATURE, EXAMPLES_SIGNATURE, PACKED_SIGNATURE, PLAIN_SIGNATURE
+
+Tensors = dict[str, tf.Tensor]
+Plain = Callable[[dict[str, Any]], Tensors]
 
 
 class Scorer(tf.Module):
@@ -23,8 +26,10 @@ class Scorer(tf.Module):
     as such (tensorflow/serving#2226, keras#19274).
     """
 
-    def __init__(self, network: Any, transform_output: Any, features: Sequence[Feature], head: Head) -> None:
-        """`network` gives logits, `head` makes answers of them."""
+    def __init__(
+        self, network: Any, transform_output: Any, features: Sequence[Feature], head: Head, plain: Plain | None = None
+    ) -> None:
+        """`network` gives logits, `head` makes answers of them; `plain` answers parsed columns by plain models."""
         super().__init__(name="scorer")
         # a closure hides the Keras object from the module's tracking: only its plain variables are to be saved
         self._network: Callable[[Any], Any] = lambda inputs: network(inputs, training=False)
@@ -34,7 +39,7 @@ class Scorer(tf.Module):
         self._features = tuple(feature for feature in features if feature.name in spec)
         self._spec = {feature.name: spec[feature.name] for feature in self._features}
         self.examples_input = _free_name("examples", spec)
-        self._head = head
+        self._head, self._plain = head, plain
 
     @property
     def has_packed(self) -> bool:
@@ -55,16 +60,18 @@ class Scorer(tf.Module):
         # tf.function takes names for parameters, of which no two may differ in case only: columns get their own later
         aliases = {feature.name: f"column_{number}" for number, feature in enumerate(self._features)}
 
-        def from_aliases(columns: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            return self.from_columns({name: columns[alias] for name, alias in aliases.items()})
+        def from_aliases(function: Callable[[Tensors], Tensors]) -> Any:
+            def named(columns: Tensors) -> Tensors:
+                return function({name: columns[alias] for name, alias in aliases.items()})
+
+            specs = {
+                alias: tf.TensorSpec([None], types[DEFAULT_SIGNATURE][name], name=alias)
+                for name, alias in aliases.items()
+            }
+            return tf.function(named, autograph=False).get_concrete_function(specs)
 
         signatures = {
-            DEFAULT_SIGNATURE: tf.function(from_aliases, autograph=False).get_concrete_function(
-                {
-                    alias: tf.TensorSpec([None], types[DEFAULT_SIGNATURE][name], name=alias)
-                    for name, alias in aliases.items()
-                }
-            ),
+            DEFAULT_SIGNATURE: from_aliases(self.from_columns),
             EXAMPLES_SIGNATURE: tf.function(self.from_examples, autograph=False).get_concrete_function(
                 tf.TensorSpec([None], tf.string, name=self.examples_input)
             ),
@@ -74,18 +81,27 @@ class Scorer(tf.Module):
             signatures[PACKED_SIGNATURE] = tf.function(self.from_packed, autograph=False).get_concrete_function(
                 tf.TensorSpec([None, width], types[PACKED_SIGNATURE]["features"], name="features")
             )
+        if self._plain:
+            signatures[PLAIN_SIGNATURE] = from_aliases(self.plain_from_columns)
         tf.saved_model.save(self, str(folder), signatures=signatures)
         _rename_inputs(folder, {alias: name for name, alias in aliases.items()})
 
-    def from_columns(self, columns: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def from_columns(self, columns: Tensors) -> Tensors:
         """Score named columns, each `[batch]`; NaN, the empty text and `MISSING_CODE` mean: missing."""
-        return self._score({name: self._as_parsed(name, column) for name, column in columns.items()})
+        return self._score(self._parsed(columns))
 
-    def from_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+    def plain_from_columns(self, columns: Tensors) -> Tensors:
+        """Return what plain models say of named columns, and as `inputs` what the network reads of them."""
+        assert self._plain
+        raw = self._parsed(columns)
+        read = [tf.cast(values, tf.float32) for values in self.transform(raw).values()]
+        return {**self._plain(raw), "inputs": tf.concat(read, axis=1)}
+
+    def from_examples(self, examples: tf.Tensor) -> Tensors:
         """Score `[batch] string` of serialized tf.Examples."""
         return self._score(tf.io.parse_example(examples, self._spec))
 
-    def from_packed(self, features: tf.Tensor) -> dict[str, tf.Tensor]:
+    def from_packed(self, features: tf.Tensor) -> Tensors:
         """Score a `[batch, features]` matrix in the schema's order.
 
         A text column holds the place of the value in its domain, from 0; any other number means: missing. So does
@@ -102,8 +118,11 @@ class Scorer(tf.Module):
             columns[feature.name] = column
         return self.from_columns(columns)
 
-    def _score(self, raw: dict[str, Any]) -> dict[str, tf.Tensor]:
+    def _score(self, raw: dict[str, Any]) -> Tensors:
         return self._head.answers(tf.cast(self._network(self.transform(raw)), tf.float32))
+
+    def _parsed(self, columns: Tensors) -> dict[str, Any]:
+        return {name: self._as_parsed(name, column) for name, column in columns.items()}
 
     def _as_parsed(self, name: str, column: tf.Tensor) -> Any:
         """Return a dense column as `tf.io.parse_example` would have."""
@@ -129,17 +148,18 @@ def _free_name(name: str, columns: Container[str]) -> str:
 
 
 def _rename_inputs(folder: Path, names: dict[str, str]) -> None:
-    """Give columns their own names in `serving_default`, where any text may stand."""
+    """Give columns their own names in the signatures that take them by name, where any text may stand."""
     path = folder / "saved_model.pb"
     saved = saved_model_pb2.SavedModel.FromString(path.read_bytes())
     for meta_graph in saved.meta_graphs:
-        inputs = meta_graph.signature_def[DEFAULT_SIGNATURE].inputs
-        renamed = {
-            name: meta_graph_pb2.TensorInfo.FromString(inputs[a].SerializeToString()) for a, name in names.items()
-        }
-        inputs.clear()  # all at once: a column may be called as another one's alias
-        for name, info in renamed.items():
-            inputs[name].CopyFrom(info)
+        for signature in {DEFAULT_SIGNATURE, PLAIN_SIGNATURE} & {*meta_graph.signature_def}:
+            inputs = meta_graph.signature_def[signature].inputs
+            renamed = {
+                name: meta_graph_pb2.TensorInfo.FromString(inputs[a].SerializeToString()) for a, name in names.items()
+            }
+            inputs.clear()  # all at once: a column may be called as another one's alias
+            for name, info in renamed.items():
+                inputs[name].CopyFrom(info)
     path.write_bytes(saved.SerializeToString(deterministic=True))
 
 

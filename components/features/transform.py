@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -11,6 +12,7 @@ from tensorflow_transform.saved.saved_transform_io_v2 import SavedModelLoader
 from common.tables.cleaning import Cleaning
 from common.tables.dates import EXAMPLES, GROUPS, MONTHS, PATTERNS, Order
 from components.features.derived import derive
+from config.schema import Feature
 
 NUMERIC = "numeric"
 CATEGORICAL = "categorical"
@@ -41,10 +43,10 @@ def preprocessing_fn(inputs: Tensors, custom_config: dict[str, Any]) -> Tensors:
     cleaning = Cleaning(**custom_config["cleaning"])
 
     def number_of(name: str) -> tf.Tensor:
-        return _known(_number(inputs[name]), cleaning)
+        return numbers_of(inputs[name], cleaning)
 
     def text_of(name: str) -> tf.Tensor:
-        return _text(inputs[name], name, cleaning)
+        return texts_of(inputs[name], name, cleaning)
 
     texts = [n for n, x in features.items() if (x.dtype == tf.string or n in codes) and n not in dates]
     numbers = [n for n in features if n not in texts and n not in dates]
@@ -68,6 +70,26 @@ def preprocessing_fn(inputs: Tensors, custom_config: dict[str, Any]) -> Tensors:
         ]
         outputs[CATEGORICAL] = tf.stack(ids, axis=1)
     return outputs
+
+
+def input_names(
+    features: Sequence[Feature], dates: Container[str], derived: Iterable[str], optional: Container[str]
+) -> list[tuple[str, str]]:
+    """Return of each of the network's inputs, `numeric` and then `categorical`, whose it is and which part of it.
+
+    `optional`: the columns that may be missing.
+    """
+    ordered = sorted(features, key=lambda feature: feature.name)
+    of_dates = [feature.name for feature in ordered if feature.name in dates]
+    others = [feature for feature in ordered if feature.name not in dates]
+    numbers = [feature.name for feature in others if feature.kind == "numeric"]
+    return [
+        *((name, "value") for name in numbers),
+        *((name, part) for name in of_dates for part in ("year", "month", "weekday", "days")),
+        *((name, "value") for name in sorted(derived)),
+        *((name, "missing") for name in (*numbers, *of_dates) if name in optional),
+        *((feature.name, "category") for feature in others if feature.kind == "categorical"),
+    ]
 
 
 def vocabulary_sizes(transform_output: Any, columns: int) -> tuple[int, ...]:
@@ -112,24 +134,20 @@ def _z_scores(packed: tf.Tensor, optional: list[int]) -> tf.Tensor:
     return tf.concat([scores, tf.cast(tf.gather(missing, optional, axis=1), tf.float32)], axis=1)
 
 
-def _number(x: Any) -> tf.Tensor:
-    """Return `[batch] float64`, NaN where missing."""
+def numbers_of(x: Any, cleaning: Cleaning) -> tf.Tensor:
+    """Return a parsed column as `[batch] float64`, NaN where missing or where it says so, such as by -999."""
     if isinstance(x, tf.SparseTensor):
         x = tf.SparseTensor(x.indices, tf.cast(x.values, tf.float64), x.dense_shape)
         x = _one_column(x, tf.constant(float("nan"), tf.float64))
-    return tf.reshape(tf.cast(x, tf.float64), [-1])
-
-
-def _known(numbers: tf.Tensor, cleaning: Cleaning) -> tf.Tensor:
-    """Return numbers with those that mean missing, such as -999, as NaN."""
+    numbers = tf.reshape(tf.cast(x, tf.float64), [-1])
     for null in cleaning.null_numbers:
         is_null = tf.equal(tf.cast(numbers, tf.float32), tf.constant(null, tf.float32))
         numbers = tf.where(is_null, tf.constant(float("nan"), tf.float64), numbers)
     return numbers
 
 
-def _text(x: Any, name: str, cleaning: Cleaning) -> tf.Tensor:
-    """Return `[batch] string` as `cleaning` has the texts of a column, empty where missing."""
+def texts_of(x: Any, name: str, cleaning: Cleaning) -> tf.Tensor:
+    """Return a parsed column as `[batch] string`, as `cleaning` has the texts of a column, empty where missing."""
     if isinstance(x, tf.SparseTensor):
         values = x.values if x.dtype == tf.string else tf.as_string(x.values)
         x = _one_column(tf.SparseTensor(x.indices, values, x.dense_shape), "")

@@ -22,7 +22,7 @@ import numpy as np
 
 from components.verdict import Finding, Verdict
 from config.gate_settings import ProbeSettings
-from serving.repository.contents import Golden, plain
+from serving.repository.contents import Case, Golden
 
 CALLS = 30
 _waiting: list[subprocess.Popen[str]] = []  # at most one, started by `warm_up` and not yet used
@@ -130,7 +130,7 @@ def _of_signature(report: SignatureReport, settings: ProbeSettings) -> list[Find
     numbers = {"largest_difference": report.largest_difference, "latency_ms": report.latency_ms}
     findings = [Finding("SIGNATURE_ANSWERED", "info", f"Signature {name} answered.", details=numbers)]
     if not report.largest_difference <= settings.tolerance:
-        differs = f"differs from Transform and Keras by {report.largest_difference:.1e}"
+        differs = f"differs from what was trained by {report.largest_difference:.1e}"
         sentence = f"Signature {name} {differs}, more than {settings.tolerance:.0e}."
         findings.append(Finding("WRONG_VALUES", "error", sentence, details=numbers))
     elif report.wrong_labels:
@@ -164,19 +164,20 @@ def probe(folder: Path) -> ProbeReport:
     except (StatusError, tf.errors.OpError, RuntimeError, ValueError, OSError, KeyError) as error:
         return ProbeReport(_first_line(error), time.monotonic() - started, memory_mb(), ())
     load_s = time.monotonic() - started
-    reports = tuple(_replay(servable, name, inputs, golden) for name, inputs in golden.inputs.items())
+    reports = tuple(_replay(servable, case) for case in golden.cases)
     servable.close()
     return ProbeReport(None, load_s, memory_mb(), reports)
 
 
-def _replay(servable: Any, signature: str, inputs: dict[str, list[Any]], golden: Golden) -> SignatureReport:
+def _replay(servable: Any, case: Case) -> SignatureReport:
     import tensorflow as tf
 
     from serving.server.core.servable import as_array
     from serving.server.status import StatusError
 
+    signature = case.signature
     try:
-        arrays = {name: as_array(plain(v), servable.dtype(signature, name)) for name, v in inputs.items()}
+        arrays = {name: as_array(v, servable.dtype(signature, name)) for name, v in case.inputs.items()}
         outputs = servable.run(signature, arrays)
         first = {name: array[:1] for name, array in arrays.items()}
         times_ms = []
@@ -188,8 +189,8 @@ def _replay(servable: Any, signature: str, inputs: dict[str, list[Any]], golden:
         return SignatureReport(signature, error=_first_line(error))
     return SignatureReport(
         signature,
-        largest_difference=golden.largest_difference(outputs),
-        wrong_labels=golden.wrong_texts(outputs),
+        largest_difference=case.largest_difference(outputs),
+        wrong_labels=case.wrong_texts(outputs),
         latency_ms=float(np.median(times_ms)),
     )
 

@@ -193,7 +193,7 @@ def _of_classes(training: Mapping[str, Any], scored: Answered, settings: Setting
         return {"operating_point": None, "confusion": (), "curves": ()}
     return {
         "operating_point": _operating_point(training["operating_point"], scored, settings),
-        "confusion": f.confusion_matrix(scored, len(settings.data.classes)),
+        "confusion": scored.confusion,
         "curves": _curves(scored, settings),
     }
 

@@ -50,13 +50,6 @@ class ClassCurves:
     histogram_others: tuple[int, ...]
 
 
-def confusion_matrix(scored: Rows, classes: int) -> tuple[tuple[int, ...], ...]:
-    """Return the rows by true (outer) and decided class."""
-    counts = np.zeros((classes, classes), np.int64)
-    np.add.at(counts, (scored.true, scored.decided), 1)
-    return tuple(tuple(int(n) for n in row) for row in counts)
-
-
 def class_curves(name: str, is_own: NDArray[np.bool_], probability: NDArray[Any]) -> ClassCurves:
     """Return a class's curves from `[rows]` membership and probability."""
     from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve

@@ -12,8 +12,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from common.errors import DataError
+from components.tasks import plain
 from components.tasks.calibration import AS_TRAINED, Calibration, fit_calibration
 from components.tasks.operating_point import OperatingPoint, choose_threshold, decide
+from components.tasks.plain import PlainModel
 from components.tasks.rows import Rows
 from config.model_settings import ModelSettings
 from config.settings import Settings
@@ -60,9 +62,9 @@ class ClassHead:
         calibrated = self.calibration.apply(logits)
         classes = tf.constant(self.classes)
         if self.positive is None:
-            scores = tf.nn.softmax(calibrated)
+            scores = tf.cast(tf.nn.softmax(calibrated), tf.float32)
             return {"probabilities": scores, "label": tf.gather(classes, tf.argmax(scores, axis=1))}
-        positive = tf.sigmoid(calibrated[:, 0])
+        positive = tf.cast(tf.sigmoid(calibrated[:, 0]), tf.float32)
         pair = [positive, 1.0 - positive] if self.positive == 0 else [1.0 - positive, positive]
         chosen = tf.where(positive >= self.threshold, self.positive, 1 - self.positive)
         return {"probabilities": tf.stack(pair, axis=1), "probability": positive, "label": tf.gather(classes, chosen)}
@@ -194,44 +196,56 @@ class Classification:
     def no_rows(self) -> Rows:
         return Rows(np.zeros(0, int), np.zeros(0, int), np.zeros((0, len(self.classes)), np.float32), self.positive)
 
-    def plain_models(self, seed: int) -> Sequence[tuple[str, Any]]:
+    # --- plain models
+
+    plain_outputs = ("probabilities", "label")
+
+    def plain_models(self, seed: int, gamma: float) -> Sequence[PlainModel]:
+        """Return the rivals to be fitted. `gamma`: of the SVM's kernel."""
         from sklearn.dummy import DummyClassifier
         from sklearn.ensemble import HistGradientBoostingClassifier
         from sklearn.linear_model import LogisticRegression
         from sklearn.svm import SVC
         from sklearn.tree import DecisionTreeClassifier
 
+        says = "predict_proba"
+        rare = DecisionTreeClassifier(min_samples_leaf=5, random_state=seed)
+        vectors = SVC(gamma=gamma, random_state=seed)
         return (
-            (self.commonest, DummyClassifier(strategy="prior")),
-            ("Logistic regression", LogisticRegression(max_iter=1000)),
-            ("Gradient boosting", HistGradientBoostingClassifier(random_state=seed)),
-            ("Decision tree", DecisionTreeClassifier(min_samples_leaf=5, random_state=seed)),
-            ("SVM (RBF kernel)", SVC(random_state=seed)),
+            PlainModel(self.commonest, DummyClassifier(strategy="prior"), says, None, is_constant=True),
+            PlainModel("Logistic regression", LogisticRegression(max_iter=1000), says, plain.logistic),
+            PlainModel("Gradient boosting", HistGradientBoostingClassifier(random_state=seed), says, None),
+            PlainModel("Decision tree", rare, says, plain.tree),
+            PlainModel("SVM (RBF kernel)", vectors, "decision_function", plain.svm, plain.MAX_SVM_ROWS),
         )
 
-    def plain_head(self, estimator: Any, x_eval: Floats, targets: NDArray[Any], settings: Settings) -> float | None:
-        """Return the threshold of a plain model, chosen on eval as the network's is; None with many classes."""
-        if self.positive is None or estimator.__class__.__name__ == "DummyClassifier":
-            return None
-        scores = self._probabilities(estimator, x_eval)[:, self.positive].astype(np.float32)
-        return choose_threshold(targets == self.positive, scores, settings.operating_point).threshold
+    def plain_head(self, model: PlainModel, x_eval: Floats, targets: NDArray[Any], settings: Settings) -> ClassHead:
+        """Return what makes answers of what a plain model says, fitted on eval: its threshold is chosen as ours is."""
+        logits = self._plain_logits(model, model.said(x_eval)).numpy()
+        named = targets if self.positive is None else (targets == self.positive).astype(np.int64)
+        calibration = AS_TRAINED
+        if model.says == "decision_function":
+            known = np.isin(targets, model.estimator.classes_)
+            calibration = fit_calibration(logits[known], named[known])
+        point = None
+        if self.positive is not None and not model.is_constant:
+            scores = calibration.probabilities(logits)[:, 0].astype(np.float32)
+            point = choose_threshold(named == 1, scores, settings.operating_point)
+        return ClassHead(self.classes, self.positive, calibration, point)
 
-    def plain_rows(
-        self, estimator: Any, x: Floats, true: NDArray[Any], threshold: float | None, groups: NDArray[np.int64] | None
-    ) -> Rows:
-        """Return what a plain model says of rows."""
-        probabilities = self._probabilities(estimator, x)
-        return Rows(true, decide(probabilities, threshold, self.positive), probabilities, self.positive, groups)
+    def plain_answers(self, model: PlainModel, head: ClassHead, said: Any) -> dict[str, tf.Tensor]:
+        """Return the outputs of a signature for what a plain model says, an array or a tensor, `[batch, k] float64`."""
+        return head.answers(self._plain_logits(model, said))
 
-    def _probabilities(self, estimator: Any, x: Floats) -> NDArray[np.float64]:
-        """Return `[rows, classes]`; a margin is squashed, which keeps its order and so its AUC."""
-        if hasattr(estimator, "predict_proba"):
-            known = estimator.predict_proba(x)
-        else:
-            margin = np.clip(estimator.decision_function(x), -15, 15)
-            if margin.ndim == 1:
-                margin = np.stack([-margin / 2, margin / 2], axis=1)
-            known = np.exp(margin) / np.exp(margin).sum(axis=1, keepdims=True)
-        every = np.zeros((len(x), len(self.classes)))
-        every[:, estimator.classes_] = known  # a class without a train row has no column
-        return every
+    def _plain_logits(self, model: PlainModel, said: Any) -> tf.Tensor:
+        """Return `[batch, 1 or classes]` as a network would; a class without a train row is never called."""
+        known = list(model.estimator.classes_)
+        logits = said if model.says == "decision_function" else tf.math.log(said)
+        if self.positive is not None:
+            margin = logits if logits.shape[1] == 1 else logits[:, 1:] - logits[:, :1]
+            return tf.convert_to_tensor(margin if known[1] == self.positive else -margin)
+        if logits.shape[1] == 1:  # an SVM's, of the two classes that train has
+            logits = tf.concat([-logits / 2, logits / 2], axis=1)
+        never = tf.fill([tf.shape(logits)[0], 1], tf.constant(-np.inf, tf.float64))
+        places = [known.index(i) if i in known else len(known) for i in range(len(self.classes))]
+        return tf.gather(tf.concat([logits, never], axis=1), places, axis=1)

@@ -19,6 +19,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from common.errors import DataError
+from components.tasks import plain
+from components.tasks.plain import PlainModel
 from components.tasks.rows import NumberRows
 from config.model_settings import ModelSettings
 from config.settings import Settings
@@ -184,7 +186,12 @@ class Regression:
         none = np.zeros(0)
         return NumberRows(none, none, none, none)
 
-    def plain_models(self, seed: int) -> Sequence[tuple[str, Any]]:
+    # --- plain models
+
+    plain_outputs = ("value",)
+
+    def plain_models(self, seed: int, gamma: float) -> Sequence[PlainModel]:
+        """Return the rivals to be fitted. `gamma`: of the SVM's kernel."""
         from sklearn.compose import TransformedTargetRegressor
         from sklearn.dummy import DummyRegressor
         from sklearn.ensemble import HistGradientBoostingRegressor
@@ -193,20 +200,19 @@ class Regression:
         from sklearn.svm import SVR
         from sklearn.tree import DecisionTreeRegressor
 
+        rare = DecisionTreeRegressor(min_samples_leaf=5, random_state=seed)
+        vectors = TransformedTargetRegressor(SVR(gamma=gamma), transformer=StandardScaler())
         return (
-            (self.commonest, DummyRegressor()),
-            ("Linear regression", Ridge()),
-            ("Gradient boosting", HistGradientBoostingRegressor(random_state=seed)),
-            ("Decision tree", DecisionTreeRegressor(min_samples_leaf=5, random_state=seed)),
-            ("SVM (RBF kernel)", TransformedTargetRegressor(SVR(), transformer=StandardScaler())),
+            PlainModel(self.commonest, DummyRegressor(), "predict", None, is_constant=True),
+            PlainModel("Linear regression", Ridge(), "predict", plain.linear),
+            PlainModel("Gradient boosting", HistGradientBoostingRegressor(random_state=seed), "predict", None),
+            PlainModel("Decision tree", rare, "predict", plain.tree),
+            PlainModel("SVM (RBF kernel)", vectors, "predict", plain.scaled_svm, plain.MAX_SVM_ROWS),
         )
 
-    def plain_head(self, _estimator: Any, _x_eval: Floats, _targets: NDArray[Any], _settings: Settings) -> None:
+    def plain_head(self, _model: PlainModel, _x_eval: Floats, _targets: NDArray[Any], _settings: Settings) -> None:
         return None
 
-    def plain_rows(
-        self, estimator: Any, x: Floats, true: NDArray[Any], _threshold: float | None, groups: NDArray[np.int64] | None
-    ) -> NumberRows:
-        """Return what a plain model says of rows. It promises no interval."""
-        predicted = np.asarray(estimator.predict(x), np.float64)
-        return NumberRows(np.asarray(true, np.float64), predicted, predicted, predicted, groups)
+    def plain_answers(self, _model: PlainModel, _head: None, said: Any) -> dict[str, tf.Tensor]:
+        """Return the outputs of a signature. A plain model promises no interval."""
+        return dict.fromkeys(self.outputs, tf.convert_to_tensor(said)[:, 0])

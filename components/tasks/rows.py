@@ -84,6 +84,13 @@ class Rows(Answered):
         """The classes that metrics are about: the positive one, or each that has rows."""
         return np.unique(self.true).tolist() if self.positive is None else (self.positive,)
 
+    @property
+    def confusion(self) -> tuple[tuple[int, ...], ...]:
+        """The rows by true (outer) and decided class."""
+        counts = np.zeros((self.probabilities.shape[1],) * 2, np.int64)
+        np.add.at(counts, (self.true, self.decided), 1)
+        return tuple(tuple(int(n) for n in row) for row in counts)
+
     def flawless(self) -> Rows:
         certain = np.eye(self.probabilities.shape[1])[self.true]
         return replace(self, decided=self.true, probabilities=certain)

@@ -21,11 +21,13 @@ from common.files import write_text
 from components.export.real_rows import inputs_of, write_warmup
 from components.export.signatures import Scorer
 from components.features.transform import NUMERIC, vocabulary_sizes
-from components.splits import BATCH_PICTURES, some_rows, test_begins
+from components.splits import BATCH_PICTURES, SplitTables, examples_of, some_rows, test_begins
 from components.tasks import task_of
+from components.tasks.plain import MAX_ROWS
 from components.training.dataset import READ_BATCH, Split, SplitReader
 from components.training.models import dense as model
 from components.training.models import images
+from components.training.plain import PlainModels
 from config.model_settings import ModelSettings
 from config.schema import Feature, model_features, read_schema
 from config.settings import Settings
@@ -65,11 +67,18 @@ def run_fn(fn_args: Any) -> None:
     head = task.fit_head(*_scored(network, evaluation, train, settings), train.described, settings)
 
     folder = Path(fn_args.serving_model_dir)
-    scorer = Scorer(network, transform_output, features, head)
+    tables = SplitTables.of(examples_of(matching(fn_args.train_files)), Path(fn_args.schema_path).parent, settings)
+    fitted_on, tuned_on = (tables.read(name, s.rows, MAX_ROWS) for name, s in (("train", train), ("eval", evaluation)))
+    plain = PlainModels.fit(fitted_on, tuned_on, settings)
+    plain.write(folder.parent)
+    beside = plain.export(features, settings)
+    scorer = Scorer(network, transform_output, features, head, beside)
     scorer.save(folder)
     rows = some_rows(matching(fn_args.eval_files), settings.probe.golden_rows)
-    answers = head.in_process(network(reader.transform(rows), training=False).numpy())
-    _write_golden(folder, scorer, answers, rows, features, settings)
+    read = reader.transform(rows)
+    answers = head.in_process(network(read, training=False).numpy())
+    said = beside.golden(tables.table_of(rows)) | {"inputs": _side_by_side(read).tolist()} if beside else {}
+    _write_golden(folder, scorer, answers, said, rows, features, settings)
     facts = {
         "settings": json.loads(settings.model_dump_json(by_alias=True)),
         "architecture": [layer.units for layer in network.layers if isinstance(layer, keras.layers.Dense)],
@@ -80,6 +89,7 @@ def run_fn(fn_args: Any) -> None:
         "weights_digest": _digest(network.variables),
         **head.facts,
         "features": [feature.name for feature in features],
+        **(beside.facts(transform_output.raw_feature_spec()) if beside else {}),
         "test_from": test_begins(matching(fn_args.eval_files)),
         "history": history,
         "seconds": time.monotonic() - started,
@@ -237,17 +247,23 @@ def _scored(network: Any, evaluation: Split, train: Split, settings: Settings) -
     return np.concatenate(outputs), np.concatenate(labels)
 
 
+def _side_by_side(read: Mapping[str, NDArray[Any]]) -> Floats:
+    """Return what the network reads as the export's `inputs`, `[rows, n]`."""
+    return np.concatenate([values.astype(np.float32) for values in read.values()], axis=1)
+
+
 def _write_golden(
     folder: Path,
     scorer: Scorer,
     answers: Mapping[str, NDArray[Any]],
+    plain: dict[str, list[Any]],
     rows: list[bytes],
     features: Sequence[Feature],
     settings: Settings,
 ) -> None:
-    """Write golden rows with the answers of Transform and Keras in process, not those of the export."""
+    """Write golden rows with the answers of Transform, Keras and scikit-learn in process, not those of the export."""
     inputs = inputs_of(rows, features, scorer.has_packed, scorer.examples_input)
-    Golden(inputs, {name: values.tolist() for name, values in answers.items()}).write(folder)
+    Golden(inputs, {name: values.tolist() for name, values in answers.items()}, plain).write(folder)
     write_warmup(folder, settings.name, inputs, scorer.input_types())
 
 

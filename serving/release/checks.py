@@ -98,18 +98,18 @@ def status_of(client: ModelClient, model: str, version: int) -> VersionStatus | 
 
 def replay_golden(client: ModelClient, base: Path, version: int) -> None:
     """Let a loaded version answer its golden rows by every signature. Raises GateRefused if an answer is wrong."""
-    golden = read_golden(base, version)
-    for signature in golden.inputs:
-        rows = golden.columns(signature)
+    for case in read_golden(base, version).cases:
+        spec = VersionSpec(version=version)
         try:
-            answer = client.predict(base.name, rows, VersionSpec(version=version), signature=signature)
+            answer = client.predict(base.name, case.inputs, spec, signature=case.signature)
         except (InvalidRequest, ModelNotFound) as error:
-            raise _refused(base, version, f"it does not answer its golden rows by {signature}", error.got) from None
-        off = golden.largest_difference(answer)
+            why = f"it does not answer its golden rows by {case.signature}"
+            raise _refused(base, version, why, error.got) from None
+        off = case.largest_difference(answer)
         if not off <= TOLERANCE:
-            raise _refused(base, version, f"its answers by {signature} are wrong", f"off by {off:.1e}")
-        if golden.wrong_texts(answer):
-            raise _refused(base, version, f"its answers by {signature} are wrong", "other labels")
+            raise _refused(base, version, f"its answers by {case.signature} are wrong", f"off by {off:.1e}")
+        if case.wrong_texts(answer):
+            raise _refused(base, version, f"its answers by {case.signature} are wrong", "other labels")
 
 
 def read_golden(base: Path, version: int) -> Golden:

@@ -19,35 +19,20 @@ from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from common.errors import DataError
 from common.files import write_text
-from serving.repository.layout import GOLDEN
+from serving.repository.layout import DEFAULT_SIGNATURE, GOLDEN, PLAIN_SIGNATURE
 
 Inputs = dict[str, dict[str, list[Any]]]  # signature: input: values
+Outputs = dict[str, list[Any]]  # output: the answer to each row
 FILE_NAME = "FeatureStats.pb"  # StatisticsGen's, in the folder of each split
 
 
 @dataclass(frozen=True)
-class Golden:
-    """Rows as each signature takes them, in TF Serving's columnar REST form, and the outputs wanted."""
+class Case:
+    """A signature, what it is asked for some rows, and the outputs wanted."""
 
-    __pydantic_config__ = ConfigDict(strict=True)
-
-    inputs: Inputs
-    outputs: dict[str, list[Any]]  # output: the answer to each row
-
-    def write(self, folder: Path) -> None:
-        """Write a version's golden rows. Missing numbers stand as NaN, which TF Serving's JSON allows."""
-        write_text(folder / GOLDEN, json.dumps(vars(self)) + "\n")
-
-    @staticmethod
-    def read(folder: Path) -> Golden:
-        path = folder / GOLDEN
-        try:
-            values = json.loads(path.read_bytes())
-            if "probabilities" in values:  # as earlier releases wrote them
-                values["outputs"] = {"probabilities": values.pop("probabilities"), "label": values.pop("labels")}
-            return _adapter().validate_json(json.dumps(values))
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise DataError(f"no golden rows in {path}", got=error, fix="push the model again") from None
+    signature: str
+    inputs: dict[str, list[Any]]
+    outputs: Outputs
 
     def largest_difference(self, answers: Mapping[str, Any]) -> float:
         """Return how far numbers are from the wanted ones at most; of an output beyond 1 as a share of its largest.
@@ -62,14 +47,54 @@ class Golden:
         """Return how many texts are others than the wanted ones."""
         wrong = 0
         for name, wanted in self._outputs(is_text=True):
-            got = [_text(value) for value in answers.get(name, ())]
-            wrong += sum(a != b for a, b in zip_longest(got, wanted))
+            got = [_text(value) for value in _leaves(answers.get(name, ()))]
+            wrong += sum(a != b for a, b in zip_longest(got, _leaves(wanted)))
         return wrong
 
     def _outputs(self, *, is_text: bool) -> Iterator[tuple[str, list[Any]]]:
         for name, values in self.outputs.items():
-            if all(isinstance(value, str) for value in values) == is_text:
+            if all(isinstance(value, str) for value in _leaves(values)) == is_text:
                 yield name, values
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Rows as each signature takes them, in TF Serving's columnar REST form, and the outputs wanted.
+
+    `plain`: those of PLAIN_SIGNATURE, if there is one, which takes what DEFAULT_SIGNATURE does.
+    """
+
+    __pydantic_config__ = ConfigDict(strict=True)
+
+    inputs: Inputs
+    outputs: Outputs
+    plain: Outputs = field(default_factory=dict)
+
+    def write(self, folder: Path) -> None:
+        """Write a version's golden rows. Missing numbers stand as NaN, which TF Serving's JSON allows."""
+        write_text(folder / GOLDEN, json.dumps(vars(self)) + "\n")
+
+    @staticmethod
+    def read(folder: Path) -> Golden:
+        path = folder / GOLDEN
+        try:
+            values = json.loads(path.read_bytes())
+            if "probabilities" in values:  # as earlier releases wrote them
+                values["outputs"] = {"probabilities": values.pop("probabilities"), "label": values.pop("labels")}
+            golden = _adapter().validate_json(json.dumps(values))
+            if golden.plain:
+                golden.columns(DEFAULT_SIGNATURE)
+            return golden
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise DataError(f"no golden rows in {path}", got=error, fix="push the model again") from None
+
+    @property
+    def cases(self) -> Iterator[Case]:
+        """What to ask of each signature."""
+        for signature in self.inputs:
+            yield Case(signature, self.columns(signature), self.outputs)
+        if self.plain:
+            yield Case(PLAIN_SIGNATURE, self.columns(DEFAULT_SIGNATURE), self.plain)
 
     def columns(self, signature: str) -> dict[str, list[Any]]:
         return {name: plain(values) for name, values in self.inputs[signature].items()}
@@ -83,6 +108,10 @@ def _difference(got: Any, wanted: list[Any]) -> float:
     if numbers.shape != expected.shape or not np.isfinite(numbers).all():
         return math.inf
     return float(np.abs(numbers - expected).max(initial=0.0) / np.abs(expected).max(initial=1.0))
+
+
+def _leaves(values: Any) -> list[Any]:
+    return np.asarray(values, object).ravel().tolist()
 
 
 def _text(value: Any) -> str:

@@ -21,6 +21,7 @@ SHOWCASE = f"{EXTRA}/showcase.json"
 DEFAULT_SIGNATURE = "serving_default"  # named raw features
 EXAMPLES_SIGNATURE = "serving_examples"  # serialized tf.Example
 PACKED_SIGNATURE = "serving_packed"  # one dense matrix
+PLAIN_SIGNATURE = "serving_plain"  # named raw features; what plain models say, and what the network reads
 
 STABLE, CANDIDATE = "stable", "candidate"  # the labels that a release gives to versions
 

@@ -50,16 +50,19 @@ def test_it_is_pushed_with_bounds_and_intervals(homes: Any, version: Path) -> No
 
 
 def test_each_signature_gives_value_and_bounds_in_the_unit_of_the_label(version: Path) -> None:
-    from serving.repository.contents import plain
     from serving.server.core.servable import Servable, as_array
 
     golden, servable = Golden.read(version), Servable.load(version)
-    for signature, inputs in golden.inputs.items():
-        arrays = {name: as_array(plain(v), servable.dtype(signature, name)) for name, v in inputs.items()}
-        outputs = servable.run(signature, arrays)
-        assert set(outputs) == {"value", "lower", "upper"}
-        assert golden.largest_difference(outputs) < 1e-6
-        assert (outputs["lower"] < outputs["value"]).all()
+    for case in golden.cases:
+        arrays = {name: as_array(v, servable.dtype(case.signature, name)) for name, v in case.inputs.items()}
+        outputs = servable.run(case.signature, arrays)
+        assert case.largest_difference(outputs) < 1e-6
+        if case.signature == "serving_plain":
+            assert set(outputs) == {"value", "inputs"}
+            assert outputs["value"].shape == (len(golden.outputs["value"]), 3)
+        else:
+            assert set(outputs) == {"value", "lower", "upper"}
+            assert (outputs["lower"] < outputs["value"]).all()
     servable.close()
     assert 50_000 < np.median(golden.outputs["value"]) < 700_000
 

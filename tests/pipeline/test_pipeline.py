@@ -103,6 +103,24 @@ def test_what_it_reads_does(change: dict[str, Any]) -> None:
     assert _for_training(Settings.model_validate(PLAIN | change)) != _for_training(Settings.model_validate(PLAIN))
 
 
+def test_a_cached_trainer_must_hold_plain_models_that_this_scikit_learn_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline import pipeline
+
+    def asked() -> str:
+        graph = pipeline.create_pipeline(
+            load_settings(ROOT / "config" / "breast_cancer"), Paths(tmp_path, "breast_cancer")
+        )
+        [trainer] = [component for component in graph.components if component.id == "Trainer"]
+        return str(trainer.exec_properties["custom_config"])
+
+    now = asked()
+    assert asked() == now
+    monkeypatch.setattr(pipeline.packages, "version", lambda _name: "0.1")
+    assert asked() != now
+
+
 def test_three_classes_can_be_trained_on() -> None:
     from pipeline.pipeline import _for_training
 

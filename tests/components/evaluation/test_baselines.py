@@ -1,12 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from components.evaluation import baselines
 from components.evaluation.baselines import best_of, compare, read_baselines, write_baselines
 from components.table import Table
 from components.tasks.classification import Classification
@@ -66,10 +66,14 @@ def test_same_seed_gives_the_same_table() -> None:
 
 
 def test_large_splits_are_sampled_and_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(baselines, "MAX_FIT_ROWS", 100)
-    monkeypatch.setattr(baselines, "MAX_SVM_ROWS", 50)
+    whole = Classification.plain_models
+
+    def fewer(self: Any, seed: int, gamma: float) -> Any:
+        return [replace(model, most_rows=model.most_rows // 100) for model in whole(self, seed, gamma)]
+
+    monkeypatch.setattr(Classification, "plain_models", fewer)
     found = compare(table(300, 0), table(80, 1), table(90, 2), settings())
-    assert [b.fit_rows for b in found] == [100, 100, 100, 100, 50]
+    assert [b.fit_rows for b in found] == [200, 200, 200, 200, 50]
 
 
 def test_class_without_a_train_row_is_never_called() -> None:
@@ -112,11 +116,19 @@ def test_the_network_is_set_beside_them_on_the_same_rows(tmp_path: Path) -> None
     assert read_baselines(tmp_path) == found
 
 
-def test_the_loss_of_a_margin_is_no_measure_of_a_network() -> None:
+def test_a_margin_is_a_probability_before_its_loss_is_a_measure() -> None:
     splits = table(300, 0), table(80, 1), table(90, 2)
     asked = settings(metrics=("log_loss", "auc"), change_metric="log_loss", thresholds={})
     network = Rows(splits[2].targets, splits[2].targets, np.eye(2)[splits[2].targets], 1)
     by_name = {b.name: b for b in compare(*splits, asked, network)}
-    assert by_name["SVM (RBF kernel)"].behind is None
-    assert np.isnan(by_name["SVM (RBF kernel)"].metric("log_loss").value)  # type: ignore[union-attr]
-    assert by_name["Logistic regression"].behind is not None
+    svm, tree = by_name["SVM (RBF kernel)"], by_name["Decision tree"]
+    assert svm.behind is not None
+    assert svm.metric("log_loss").value < tree.metric("log_loss").value + 0.1  # type: ignore[union-attr]
+
+
+def test_each_tells_which_rows_it_calls_what() -> None:
+    test = table(90, 2, 3)
+    for baseline in compare(table(300, 0, 3), table(80, 1, 3), test, settings(("a", "b", "c"))):
+        assert np.array(baseline.confusion).sum(axis=1).tolist() == np.bincount(test.targets).tolist()
+        right = np.trace(np.array(baseline.confusion)) / 90
+        assert right == pytest.approx(baseline.metric("accuracy").value)  # type: ignore[union-attr]

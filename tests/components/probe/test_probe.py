@@ -40,15 +40,20 @@ def test_the_good_model_is_blessed_by_a_fresh_process(pipeline_run: Any) -> None
     report = run_child(pipeline_run.model_folder, timeout_s=600)
     verdict = judge(report, SETTINGS)
     assert verdict.passed, verdict.sentence
-    assert {s.signature for s in report.signatures} == {"serving_default", "serving_examples", "serving_packed"}
+    assert {s.signature for s in report.signatures} == {
+        "serving_default",
+        "serving_examples",
+        "serving_packed",
+        "serving_plain",
+    }
     assert all(s.largest_difference <= 1e-6 and s.latency_ms > 0 for s in report.signatures)
     assert report.memory_mb > 100
 
 
 def test_what_the_shared_run_said_of_it(pipeline_run: Any) -> None:
     verdict = pipeline_run.verdicts["serving"]
-    assert "3 signatures gave the golden answers" in verdict.sentence
-    assert [finding.kind for finding in verdict.findings] == ["SIGNATURE_ANSWERED"] * 3
+    assert "4 signatures gave the golden answers" in verdict.sentence
+    assert [finding.kind for finding in verdict.findings] == ["SIGNATURE_ANSWERED"] * 4
 
 
 def test_a_keras_3_export_with_untracked_variables_is_refused(model: Path) -> None:
@@ -70,7 +75,7 @@ def test_a_keras_3_export_with_untracked_variables_is_refused(model: Path) -> No
     tf.saved_model.save(network, str(model), signatures={"serving_packed": score})
     shutil.move(extra, model / "assets.extra")
     golden = json.loads((model / "assets.extra" / "golden.json").read_text())
-    golden["inputs"] = {"serving_packed": golden["inputs"]["serving_packed"]}
+    golden |= {"inputs": {"serving_packed": golden["inputs"]["serving_packed"]}, "plain": {}}
     (model / "assets.extra" / "golden.json").write_text(json.dumps(golden))
 
     loaded = tf.saved_model.load(str(model)).signatures["serving_packed"](features=tf.ones((1, 30)))
@@ -109,7 +114,16 @@ def test_permuted_features_are_refused(model: Path) -> None:
     path = model / "assets.extra" / "golden.json"
     golden = json.loads(path.read_text())
     packed = golden["inputs"]["serving_packed"]["features"]
-    golden["inputs"] = {"serving_packed": {"features": [[row[1], row[0], *row[2:]] for row in packed]}}
+    swapped = [[row[1], row[0], *row[2:]] for row in packed]
+    golden |= {"inputs": {"serving_packed": {"features": swapped}}, "plain": {}}
+    path.write_text(json.dumps(golden))
+    assert kinds(model) == {"WRONG_VALUES"}
+
+
+def test_plain_models_other_than_those_judged_are_refused(model: Path) -> None:
+    path = model / "assets.extra" / "golden.json"
+    golden = json.loads(path.read_text())
+    golden["plain"]["probabilities"][0][0][0] += 1e-3
     path.write_text(json.dumps(golden))
     assert kinds(model) == {"WRONG_VALUES"}
 

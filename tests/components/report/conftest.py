@@ -9,7 +9,7 @@ import pytest
 from components.evaluation.baselines import Baseline
 from components.evaluation.bounds import Difference, Metric
 from components.report import facts as f
-from components.report.facts import class_curves, confusion_matrix, point_on_test
+from components.report.facts import class_curves, point_on_test
 from components.tasks.rows import Rows
 from components.verdict import Finding, Verdict
 from config.load import settings_values
@@ -78,7 +78,7 @@ def make_facts() -> FactsMaker:
             "metrics": METRICS,
             "slices": (f.SliceFacts("stain = blue", 40, METRICS),),
             "operating_point": point if is_binary else None,
-            "confusion": confusion_matrix(scored, len(classes)),
+            "confusion": scored.confusion,
             "curves": tuple(class_curves(classes[i], scored.true == i, scored.probabilities[:, i]) for i in ranked),
             "test_rows": rows,
             "numbers": None,
@@ -93,7 +93,9 @@ def make_facts() -> FactsMaker:
                 kept_epoch=4,
             ),
             "network": f.Network((256, 128, 64, 32, 1), (256, 128, 64, 32, 1), 53_377),
-            "baselines": (Baseline("Logistic regression", 339, rows, 0.5, METRICS, 0.99, CLOSE),),
+            "baselines": (
+                Baseline("Logistic regression", 339, rows, 0.5, METRICS, 0.99, CLOSE, confusion=scored.confusion),
+            ),
             "blessed": f.BlessedFacts(2, "20261120T000000.000000", METRICS),
             "stages": (f.Stage("CsvExampleGen", "CACHED", 0.0, 1), f.Stage("Trainer", "COMPLETE", 8.25, 2)),
             "lineage": (f.ArtifactFacts("examples", "Examples", 1, "CsvExampleGen/examples/1"),),

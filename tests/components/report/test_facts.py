@@ -10,7 +10,7 @@ import pytest
 
 from components.evaluation.baselines import Baseline
 from components.evaluation.bounds import Difference, Metric
-from components.report.facts import MAX_POINTS, class_curves, confusion_matrix, point_on_test
+from components.report.facts import MAX_POINTS, class_curves, point_on_test
 from components.tasks.rows import Rows
 from components.verdict import Finding, Verdict
 
@@ -135,7 +135,7 @@ def test_one_class_alone_has_no_curve(label: int) -> None:
 
 def test_no_rows_at_all_are_no_error() -> None:
     empty = Rows(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 2), np.float32))
-    assert confusion_matrix(empty, 2) == ((0, 0), (0, 0))
+    assert empty.confusion == ((0, 0), (0, 0))
     assert class_curves("M", empty.true == 1, empty.probabilities[:, 1]).calibration == ()
     assert all(math.isnan(value) for value in point_on_test(empty, 1))
 
@@ -155,4 +155,4 @@ def test_long_curves_are_thinned_to_what_can_be_seen() -> None:
 
 
 def test_confusion_is_true_by_decided() -> None:
-    assert confusion_matrix(Rows(np.array([0, 0, 1]), np.array([0, 1, 1]), np.zeros((3, 2))), 2) == ((1, 1), (0, 1))
+    assert Rows(np.array([0, 0, 1]), np.array([0, 1, 1]), np.zeros((3, 2))).confusion == ((1, 1), (0, 1))

@@ -79,6 +79,30 @@ def test_golden_rows_of_earlier_releases_are_read(tmp_path: Path) -> None:
     ],
 )
 def test_answers_are_held_against_the_golden_ones(answers: dict[str, Any], difference: float, wrong: int) -> None:
-    golden = Golden({}, {"value": [100.0, 50.0], "label": ["a", "b"]})
-    assert golden.largest_difference(answers) == pytest.approx(difference)
-    assert golden.wrong_texts(answers) == wrong
+    [case] = Golden({"s": {}}, {"value": [100.0, 50.0], "label": ["a", "b"]}).cases
+    assert case.largest_difference(answers) == pytest.approx(difference)
+    assert case.wrong_texts(answers) == wrong
+
+
+def test_answers_of_plain_models_without_rows_to_ask_for_are_no_golden_rows(tmp_path: Path) -> None:
+    Golden({"serving_packed": {"features": [[1.0]]}}, {"label": ["a"]}, {"label": [["a"]]}).write(tmp_path)
+    with pytest.raises(DataError, match="no golden rows"):
+        Golden.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("answers", "difference", "wrong"),
+    [
+        ({"probabilities": [[[0.5, 0.5], [1.0, 0.0]]], "label": [[b"a", "b"]]}, 0.0, 0),
+        ({"probabilities": [[[0.5, 0.5], [0.9, 0.1]]], "label": [["a", "a"]]}, 0.1, 1),
+        ({"probabilities": [[0.5, 0.5]], "label": [["a"]]}, math.inf, 1),
+    ],
+)
+def test_answers_of_plain_models_are_held_against_theirs(
+    answers: dict[str, Any], difference: float, wrong: int
+) -> None:
+    said = {"probabilities": [[[0.5, 0.5], [1.0, 0.0]]], "label": [["a", "b"]]}
+    own, plain = Golden({"serving_default": {"x": [1.5]}}, {"label": ["a"]}, said).cases
+    assert (plain.signature, plain.inputs) == ("serving_plain", own.inputs)
+    assert plain.largest_difference(answers) == pytest.approx(difference)
+    assert plain.wrong_texts(answers) == wrong

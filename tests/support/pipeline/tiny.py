@@ -96,6 +96,9 @@ def save_model(
     import tensorflow as tf
     from tfx.types import standard_artifacts
 
+    from components.table import Table
+    from components.training.plain import PlainModels
+
     trained = trained or tiny_settings()
     spec = {name: tf.io.FixedLenFeature([], tf.float32) for name in features}
     flipped = trained.data.classes[0] == "yes"
@@ -115,6 +118,8 @@ def save_model(
     facts = {"settings": json.loads(trained.model_dump_json(by_alias=True)), "features": list(features)}
     (serving / "assets.extra").mkdir()
     (serving / "assets.extra" / "training.json").write_text(json.dumps(facts), encoding="utf-8")
+    none = Table(np.zeros((0, 0)), np.zeros((0, 0), object), np.zeros(0, int))
+    PlainModels.fit(none, none, trained).write(folder)
     model = standard_artifacts.Model()
     model.uri = str(folder)
     return model
