@@ -113,6 +113,31 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class PlainModel:
+    """A plain model that a version carries. `threshold`: of two classes, from here on it says the positive one."""
+
+    name: str
+    threshold: float | None = None
+
+
+@dataclass(frozen=True)
+class NetworkInput:
+    """A number that the network reads: a feature, scaled; a part of a date; a flag of what is missing; a category."""
+
+    feature: str
+    part: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What stands beside the answer to a row: what plain models say, and what the network read of it."""
+
+    plain: tuple[tuple[PlainModel, Outcome], ...]
+    inputs: tuple[NetworkInput, ...]
+
+
+@dataclass(frozen=True)
 class Outcome:
     """The answer to one row. `score`: the probability of the positive class if there is one, else of the likeliest.
 
@@ -124,6 +149,7 @@ class Outcome:
     probabilities: Mapping[str, float]  # by class
     cautions: tuple[Caution, ...] = ()
     interval: Interval | None = None
+    beside: Beside | None = None  # where it was asked for
 
 
 @dataclass(frozen=True)

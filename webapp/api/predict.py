@@ -29,7 +29,7 @@ from webapp.history.search import History
 from webapp.models.sample import showcase_of
 from webapp.predict.validation import shown
 from webapp.services import Services, services
-from webapp.types import Answer, InvalidInput, Outcome, Problem, RequestInfo, Role, Source
+from webapp.types import Answer, InvalidInput, Outcome, PlainModel, Problem, RequestInfo, Role, Source
 
 TAG = "predictions"
 PREDICT_REQUEST = "PredictRequest"  # a schema that depends on the models
@@ -37,6 +37,9 @@ MODEL = Parameter(
     "model", "Name of the model. Default: VOUCH_MODEL, or the only one.", {"type": "string", "pattern": MODEL_NAME}
 )
 REFERENCE = Parameter("reference", "Your own name for the case; the history finds it by that.", TEXT)
+FLAG: dict[str, Any] = {"type": "string", "enum": ["0", "1"]}
+PLAIN = Parameter("plain", "1: also tell what the version's plain models say.", FLAG)
+INPUTS = Parameter("inputs", "1: also tell the numbers that the network reads, as its own graph makes them.", FLAG)
 INDEX = Parameter(
     "i", "Number of the row, from 0.", {"type": "integer", "minimum": 0, "maximum": 10**9 - 1}, in_path=True
 )
@@ -49,7 +52,11 @@ class NoSuchRow(VouchError):
 
 
 @route(
-    "POST", "/predict", Operation("Predict rows", TAG, Role.VIEWER, Predictions, body=PREDICT_REQUEST, refusals=(404,))
+    "POST",
+    "/predict",
+    Operation(
+        "Predict rows", TAG, Role.VIEWER, Predictions, body=PREDICT_REQUEST, parameters=(PLAIN, INPUTS), refusals=(404,)
+    ),
 )
 def predict() -> Response:
     """Answer each row with a label and probabilities, or with a value and its interval.
@@ -58,21 +65,28 @@ def predict() -> Response:
     bare row or a bare list of rows for VOUCH_MODEL, or for the only model; of several one must be named. Rows with the
     same `sticky` text are answered by the same version while the release stays as it is. `reference` is your own name
     for the case, by which the history finds it again. A value outside what the model was trained on is answered with a
-    warning; a value that breaks a rule refuses the whole request and names every such value.
+    warning; a value that breaks a rule refuses the whole request and names every such value. `plain` and `inputs` are
+    refused with 404 by a version that carries no plain models.
     """
     app_services = services()
     body = rows_asked(read_json(request, app_services.settings), app_services.settings.max_rows)
     model = body.model or app_services.catalog.default(app_services.settings.model)
-    return answer(
-        _document(app_services.predictor.predict(model, body.rows, asked_by("api", body.sticky, body.reference)))
-    )
+    plain, inputs = flag_asked(PLAIN), flag_asked(INPUTS)
+    asker = asked_by("api", body.sticky, body.reference)
+    reply = app_services.predictor.predict(model, body.rows, asker, with_beside=plain or inputs)
+    return answer(_document(reply, plain=plain, inputs=inputs))
 
 
 @route(
     "GET",
     "/predict/by-index/<i>",
     Operation(
-        "Predict a held-out row", TAG, Role.VIEWER, HeldOut, parameters=(INDEX, MODEL, REFERENCE), refusals=(404,)
+        "Predict a held-out row",
+        TAG,
+        Role.VIEWER,
+        HeldOut,
+        parameters=(INDEX, MODEL, REFERENCE, PLAIN, INPUTS),
+        refusals=(404,),
     ),
 )
 def predict_by_index(i: str) -> Response:
@@ -81,6 +95,7 @@ def predict_by_index(i: str) -> Response:
     if not _INDEX.fullmatch(i):
         raise InvalidInput([Problem("i", "must be a whole number from 0, of at most 9 digits", shown(i), "0")])
     model, number = model_asked(app_services), int(i)
+    plain, inputs = flag_asked(PLAIN), flag_asked(INPUTS)
     asker = asked_by("index", g.request_id, text_asked(REFERENCE))  # so that the version whose row it is answers it
     model_version = app_services.predictor.routed(
         model, asker, lambda choice: app_services.catalog.model_version(model, choice.version)
@@ -92,7 +107,8 @@ def predict_by_index(i: str) -> Response:
             f"{model} has no held-out row {number}", wanted=f"0 to {count - 1}" if count else "none are kept"
         )
     row = showcase.test.row(number)
-    document = _document(app_services.predictor.predict(model, [row], asker))
+    reply = app_services.predictor.predict(model, [row], asker, with_beside=plain or inputs)
+    document = _document(reply, plain=plain, inputs=inputs)
     [prediction] = document.pop("predictions")
     return answer(
         document
@@ -120,6 +136,14 @@ def text_asked(parameter: Parameter) -> str:
     raise InvalidInput([Problem(parameter.name, rule, shown(text), f"{parameter.name}=abc")])
 
 
+def flag_asked(parameter: Parameter) -> bool:
+    """Return whether the query asks for something by 1. Raises InvalidInput."""
+    text = request.args.get(parameter.name, "0")
+    if text not in FLAG["enum"]:
+        raise InvalidInput([Problem(parameter.name, "must be 0 or 1", shown(text), f"{parameter.name}=1")])
+    return text == "1"
+
+
 def asked_by(source: Source, sticky: str = "", reference: str = "") -> RequestInfo:
     """Return who asks. A user who is known is routed alike each time if the settings say so."""
     who = identity()
@@ -128,14 +152,16 @@ def asked_by(source: Source, sticky: str = "", reference: str = "") -> RequestIn
     return RequestInfo(g.request_id, who.name, source, sticky, reference)
 
 
-def _document(reply: Answer) -> dict[str, Any]:
+def _document(reply: Answer, *, plain: bool, inputs: bool) -> dict[str, Any]:
     return {
         "model": reply.model,
         "version": reply.version,
         "route": reply.route,
         "threshold": reply.threshold,
         "request_id": reply.request_id,
-        "predictions": [_prediction(outcome) for outcome in reply.outcomes],
+        "predictions": [
+            _prediction(outcome) | _beside(outcome, plain=plain, inputs=inputs) for outcome in reply.outcomes
+        ],
     }
 
 
@@ -148,6 +174,22 @@ def _prediction(outcome: Outcome) -> dict[str, Any]:
     if outcome.interval:
         said = {"value": outcome.score, "lower": outcome.interval.lower, "upper": outcome.interval.upper}
     return {**said, "warnings": outcome.cautions}
+
+
+def _beside(outcome: Outcome, *, plain: bool, inputs: bool) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if outcome.beside and plain:
+        found["plain"] = [_plain(model, own) for model, own in outcome.beside.plain]
+    if outcome.beside and inputs:
+        found["inputs"] = outcome.beside.inputs
+    return found
+
+
+def _plain(model: PlainModel, outcome: Outcome) -> dict[str, Any]:
+    if outcome.interval:
+        return {"model": model.name, "value": outcome.score}
+    said = {"label": outcome.label, "probability": outcome.score, "probabilities": outcome.probabilities}
+    return {"model": model.name, **said, "threshold": model.threshold}
 
 
 @route(

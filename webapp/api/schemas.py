@@ -83,6 +83,37 @@ class Warning_(Given):
     rule: str
 
 
+class PlainPrediction(Given):
+    """What a plain model says of the row; it was fitted and judged beside the network in the version's report."""
+
+    model: str = Field(examples=["Logistic regression"])
+    label: str
+    probability: Probability = Field(description="Of the positive class if there is one, else of the label.")
+    probabilities: dict[str, Probability] = Field(description="By class.")
+    threshold: Threshold
+
+
+class PlainNumber(Given):
+    """What a plain model of numbers says of the row."""
+
+    model: str = Field(examples=["Linear regression"])
+    value: float
+
+
+class InputItem(Given):
+    """A number that the network reads, by the version's own graph."""
+
+    feature: str = Field(description="A feature, or one that is derived from others.")
+    part: Literal["value", "year", "month", "weekday", "days", "missing", "category"] = Field(
+        description="value: in standard deviations from the mean, as are a date's parts; missing: 1 if it is; "
+        "category: its number in the vocabulary."
+    )
+    value: float
+
+
+Inputs = Annotated[list[InputItem] | None, Field(description="Where `inputs=1` asked for them.")]
+
+
 class Prediction(Given):
     """The answer to one row."""
 
@@ -90,6 +121,8 @@ class Prediction(Given):
     probability: Probability = Field(description="Of the positive class if there is one, else of the label.")
     probabilities: dict[str, Probability] = Field(description="By class.")
     warnings: list[Warning_]
+    plain: list[PlainPrediction] | None = Field(None, description="Where `plain=1` asked for them.")
+    inputs: Inputs = None
 
 
 class NumberPrediction(Given):
@@ -99,6 +132,8 @@ class NumberPrediction(Given):
     lower: float = Field(description="From here on the true value is promised to lie, in the model's share of cases.")
     upper: float = Field(description="Up to here.")
     warnings: list[Warning_]
+    plain: list[PlainNumber] | None = Field(None, description="Where `plain=1` asked for them.")
+    inputs: Inputs = None
 
 
 class Answered(Given):

@@ -31,6 +31,7 @@ from serving.client.errors import ModelNotFound
 from serving.repository.contents import parse_statistics
 from serving.repository.layout import EVALUATION, SCHEMA, STATISTICS, TRAINING, models, versions
 from serving.repository.manifest import Manifest
+from webapp.types import PlainModel
 
 TOP_VALUES = 50
 logger = logging.getLogger(__name__)
@@ -121,6 +122,12 @@ class WrongKind(DataError):
     http_status = 400
 
 
+class NoPlainModels(DataError):
+    """A version that carries no plain models was asked for what they say."""
+
+    http_status = 404
+
+
 class NothingPushed(ModelNotFound):
     """There is no model to ask; there may be one later."""
 
@@ -189,6 +196,8 @@ class ModelVersion:
     derived: Mapping[str, str] = dataclasses.field(default_factory=dict)  # what it computes from the fields, and how
     promised: float | None = None  # of numbers: the share of true ones that intervals hold
     label_range: tuple[float, float] = (0.0, 1.0)  # of numbers: from where to where the true ones of training lay
+    plain_models: tuple[PlainModel, ...] = ()  # in the order of their answers
+    inputs: tuple[tuple[str, str], ...] = ()  # of the network: whose each is, and which part of it
 
     def refuse_images(self) -> None:
         """Raise WrongKind for what only tables have."""
@@ -197,6 +206,15 @@ class ModelVersion:
                 f"{self.model} reads pictures, not rows",
                 wanted="a picture",
                 fix=f"POST /api/v1/predict/image?model={self.model}, or the page Predict",
+            )
+
+    def require_plain(self) -> None:
+        """Raise NoPlainModels for a version that was made without."""
+        if not self.plain_models:
+            raise NoPlainModels(
+                f"version {self.version} of {self.model} carries no plain models",
+                wanted="a version with the signature serving_plain",
+                fix="run the pipeline for a version that has it, or ask without plain and inputs",
             )
 
     def require_images(self) -> None:
@@ -319,6 +337,8 @@ class Catalog:
             derived=trained.derived,
             promised=training["intervals"]["coverage"] if trained.data.is_regression else None,
             label_range=_label_range(folder, trained),
+            plain_models=tuple(PlainModel(**each) for each in training.get("plain_models", ())),
+            inputs=tuple((name, part) for name, part in training.get("inputs", ())),
         )
 
     def _shown(self, trained: Settings) -> Settings:

@@ -23,8 +23,9 @@ from webapp.insight.explain import Explanation, asker, explain
 from webapp.models.catalog import ModelVersion, prettified
 from webapp.models.sample import showcase_of
 from webapp.pages import frame
+from webapp.predict.validation import check_rows
 from webapp.services import services
-from webapp.types import REFERENCE_LENGTH, Answer, Outcome, Role
+from webapp.types import REFERENCE_LENGTH, Answer, Beside, Outcome, Role
 
 blueprint = Blueprint("by_index", __name__)
 CLOSE = 0.1  # of probability; within it a verdict is a close call
@@ -51,6 +52,7 @@ class Result:
     neighbours: Sequence[Neighbour]
     charts: Charts
     reference: str = ""
+    beside: Beside | None = None
 
     @property
     def outcome(self) -> Outcome:
@@ -97,9 +99,15 @@ def result_of(answer: Answer, row: Mapping[str, Any], reference: str = "") -> Re
     if projection:
         plane = charts.scatter(projection, projection.project(row), kind_names(model_version))
         neighbours = projection.nearest(row)
+    beside = None
+    if model_version.plain_models:
+        columns = check_rows(model_version, [row]).columns
+        beside = _unless_it_fails(
+            "plain models", model_version, lambda: services().predictor.beside(model_version, columns)[0]
+        )
     time = datetime.now(timezone.utc)
     shown = Charts(_gauge(model_version, answer), effects, plane)
-    return Result(model_version, row, answer, time, explanation, neighbours, shown, reference)
+    return Result(model_version, row, answer, time, explanation, neighbours, shown, reference, beside)
 
 
 def _gauge(model_version: ModelVersion, answer: Answer) -> Markup | None:

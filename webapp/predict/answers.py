@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from serving.client.errors import BadAnswer
 from serving.client.types import Outputs
 from webapp.models.catalog import ModelVersion
-from webapp.types import Caution, Interval, Outcome
+from webapp.types import Beside, Caution, Interval, NetworkInput, Outcome
 
 SUM_TOLERANCE = 1e-3
 LABEL_TOLERANCE = 1e-4  # the model compares in float32
@@ -55,6 +55,37 @@ class Scored:
 def read_answer(model_version: ModelVersion, outputs: Outputs) -> Scored:
     """Return what the model said, if it can have said it. Raises BadAnswer."""
     return _numbers(outputs) if model_version.predicts_numbers else _classes(model_version, outputs)
+
+
+def read_beside(model_version: ModelVersion, outputs: Outputs) -> list[Beside]:
+    """Return what plain models say of each row, and what the network reads of it. Raises BadAnswer."""
+    try:
+        inputs = np.array(outputs["inputs"], np.float64)
+        said = {name: list(zip(*values, strict=True)) for name, values in outputs.items() if name != "inputs"}
+        of_models = [
+            {name: list(values[n]) for name, values in said.items()} for n in range(len(model_version.plain_models))
+        ]
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        got = f"{type(error).__name__}: {error}"
+        raise BadAnswer("this is no answer of plain models", got=got, wanted="of each row one by each model") from None
+    if inputs.ndim != 2 or inputs.shape[1] != len(model_version.inputs):
+        raise BadAnswer(
+            "the model read another number of inputs", got=inputs.shape, wanted=f"{len(model_version.inputs)}"
+        )
+    answers = []
+    for plain, said_by in zip(model_version.plain_models, of_models, strict=True):
+        own = replace(model_version, threshold=plain.threshold)
+        if own.predicts_numbers and "value" in said_by:
+            said_by |= dict.fromkeys(BOUNDS, said_by["value"])  # it promises no interval
+        outcomes = read_answer(own, said_by).outcomes(own, [()] * len(inputs))
+        answers.append([(plain, outcome) for outcome in outcomes])
+    return [
+        Beside(
+            tuple(by_row),
+            tuple(NetworkInput(*whose, value) for whose, value in zip(model_version.inputs, row, strict=True)),
+        )
+        for by_row, row in zip(zip(*answers, strict=True), inputs.tolist(), strict=True)
+    ]
 
 
 def _numbers(outputs: Outputs) -> Scored:

@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from itertools import chain
 from typing import Any, TypeVar
@@ -16,16 +17,17 @@ from common.errors import VouchError
 from common.text import MISSING_CODE
 from config.data_settings import IMAGE_BYTES
 from serving.client.errors import ModelNotFound, ModelServerDown
-from serving.client.types import DEFAULT_SIGNATURE, ModelClient, VersionSpec
+from serving.client.types import ModelClient, Outputs, VersionSpec
+from serving.repository.layout import DEFAULT_SIGNATURE, PACKED_SIGNATURE, PLAIN_SIGNATURE
 from webapp.http.metrics import Metrics
 from webapp.models.catalog import Catalog, ModelVersion
 from webapp.models.releases import Choice, Router
-from webapp.predict.answers import BOUNDS, Scored, read_answer
+from webapp.predict.answers import BOUNDS, Scored, read_answer, read_beside
 from webapp.predict.log_writer import PredictionLog
 from webapp.predict.validation import Checked, check_rows
-from webapp.types import Answer, LoggedBatch, RequestInfo
+from webapp.types import Answer, Beside, LoggedBatch, RequestInfo
 
-PACKED, PACKED_INPUT = "serving_packed", "features"
+PACKED_INPUT = "features"
 T = TypeVar("T")
 Columns = Mapping[str, Any]  # field: a value a row
 
@@ -38,21 +40,24 @@ class Predictor:
     ) -> None:
         self._catalog, self._router, self._client, self._log, self._metrics = catalog, router, client, log, metrics
 
-    def predict(self, model: str, rows: Sequence[Mapping[str, Any]], request_info: RequestInfo) -> Answer:
-        """Return the answers to rows of JSON values.
+    def predict(
+        self, model: str, rows: Sequence[Mapping[str, Any]], request_info: RequestInfo, *, with_beside: bool = False
+    ) -> Answer:
+        """Return the answers to rows of JSON values; with what stands beside each, if that is asked for.
 
-        Raises InvalidInput, ModelNotFound, NothingReleased, BadAnswer and what the client raises when the server is
-        to blame.
+        Raises InvalidInput, ModelNotFound, NothingReleased, NoPlainModels, BadAnswer and what the client raises when
+        the server is to blame.
         """
         started = time.perf_counter()
 
-        def attempt(choice: Choice) -> tuple[ModelVersion, Choice, Checked, Scored]:
+        def attempt(choice: Choice) -> tuple[ModelVersion, Choice, Checked, Scored, Sequence[Beside | None]]:
             model_version = self._catalog.model_version(model, choice.version)
             model_version.refuse_images()
             checked = check_rows(model_version, rows)
-            return model_version, choice, checked, self.predict_columns(model_version, checked.columns)
+            beside = self.beside(model_version, checked.columns) if with_beside else [None] * len(rows)
+            return model_version, choice, checked, self.predict_columns(model_version, checked.columns), beside
 
-        model_version, choice, checked, scored = self.routed(model, request_info, attempt)
+        model_version, choice, checked, scored, beside = self.routed(model, request_info, attempt)
         latency_s = time.perf_counter() - started
         self.record(model_version, choice, request_info, (checked.columns, scored), latency_s)
         self.cautioned(model, Counter(caution.field for caution in chain.from_iterable(checked.cautions)))
@@ -61,7 +66,10 @@ class Predictor:
             model_version.version,
             choice.route,
             model_version.threshold,
-            scored.outcomes(model_version, checked.cautions),
+            tuple(
+                replace(outcome, beside=own)
+                for outcome, own in zip(scored.outcomes(model_version, checked.cautions), beside, strict=True)
+            ),
             request_info.request_id,
             latency_s,
         )
@@ -129,20 +137,30 @@ class Predictor:
 
         Raises BadAnswer, ModelNotFound and what the client raises when the server is to blame.
         """
+        if not model_version.has_packed:
+            return self._asked(model_version, columns, DEFAULT_SIGNATURE, read_answer)
+        fields = model_version.fields
+        kind = np.float64 if any(field.dtype == "int" for field in fields) else np.float32
+        matrix: Any = np.array([columns[field.name] for field in fields], kind).T
+        return self._asked(model_version, {PACKED_INPUT: matrix}, PACKED_SIGNATURE, read_answer)
+
+    def beside(self, model_version: ModelVersion, columns: Columns) -> list[Beside]:
+        """Return what plain models say of checked columns, and what the network reads of them. Nothing is logged.
+
+        Raises NoPlainModels, and as `predict_columns`.
+        """
+        model_version.require_plain()
+        return self._asked(model_version, columns, PLAIN_SIGNATURE, read_beside)
+
+    def _asked(
+        self, model_version: ModelVersion, inputs: Columns, signature: str, read: Callable[[ModelVersion, Outputs], T]
+    ) -> T:
         version_spec = VersionSpec(version=model_version.version)
         started = time.perf_counter()
         outcome = "ok"
         try:
-            if model_version.has_packed:
-                fields = model_version.fields
-                kind = np.float64 if any(field.dtype == "int" for field in fields) else np.float32
-                matrix: Any = np.array([columns[field.name] for field in fields], kind).T
-                outputs = self._client.predict(
-                    model_version.model, {PACKED_INPUT: matrix}, version_spec, signature=PACKED
-                )
-            else:
-                outputs = self._client.predict(model_version.model, columns, version_spec, signature=DEFAULT_SIGNATURE)
-            return read_answer(model_version, outputs)
+            outputs = self._client.predict(model_version.model, inputs, version_spec, signature=signature)
+            return read(model_version, outputs)
         except VouchError as error:
             outcome = type(error).__name__
             raise

@@ -114,6 +114,11 @@ class FakeModelServer:
         if body.get("signature_name", "serving_default") == "serving_packed":
             matrix = inputs["features"] if isinstance(inputs, dict) else inputs
             inputs = {name: [row[i] for row in matrix] for i, name in enumerate(made.columns)}
+        if body.get("signature_name") == "serving_plain":
+            answers, rows = answers_of(made, inputs), len(next(iter(inputs.values())))
+            said = {name: answers[name] for name in (("probabilities", "label") if made.classes else ("value",))}
+            beside = {name: [[value, value] for value in values] for name, values in said.items()}
+            return beside | {"inputs": [[0.5] * len(made.columns)] * rows}
         return _spoilt(answers_of(made, inputs), self.mood)
 
 

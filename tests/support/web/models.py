@@ -56,6 +56,7 @@ class Made:
     domains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     minimum: Mapping[str, float] = field(default_factory=dict)
     threshold_of_none: float | None = None  # of pictures
+    plain: tuple[str, ...] = ()  # its plain models, which say what it says
 
     @property
     def is_packed(self) -> bool:
@@ -213,6 +214,9 @@ def _training(made: Made) -> dict[str, Any]:
     if not made.classes:
         settings["data"] = {"source": f"{made.name}.csv", "label": "outcome", "task": "regression"}
         facts = {"intervals": {"coverage": 0.9, "edges": [], "widths": [float(HALF_WIDTH)], "rows": [60]}}
+    if made.plain:
+        facts["plain_models"] = [{"name": name, "threshold": made.threshold} for name in made.plain]
+        facts["inputs"] = [[name, "value"] for name in made.columns]
     return {"settings": settings, **facts, "features": list(made.columns), "rows": {"train": ROWS, "eval": 60}}
 
 

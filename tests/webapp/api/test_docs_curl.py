@@ -20,7 +20,7 @@ from tests.support.pipeline.runs import PipelineRun
 from tests.support.serving.versions import copy_version
 from tests.support.web.running import add_user, guarded, site
 from webapp.api.openapi import REFUSALS
-from webapp.api.schemas import Canary, Feedback, Login, Predictions, ProblemDocument
+from webapp.api.schemas import Canary, Feedback, Login, Prediction, Predictions, ProblemDocument
 from webapp.settings import WebSettings
 from webapp.types import Role
 
@@ -71,10 +71,19 @@ def shells(pipeline_run: PipelineRun, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.mark.slow
 def test_rows_are_predicted(shells: tuple[Shell, Shell]) -> None:
     shell, _ = shells
-    plain, sticky = map(Predictions.model_validate, shell.json("Predict"))
+    alone, beside, sticky = map(Predictions.model_validate, shell.json("Predict"))
     held_out = json.loads((shell.folder / "held-out.json").read_text())
-    assert plain.predictions == sticky.predictions
-    assert plain.predictions[0].model_dump() == held_out["prediction"]
+    assert alone.predictions == sticky.predictions
+    assert alone.predictions[0].model_dump(exclude_none=True) == held_out["prediction"]
+    [prediction] = beside.predictions
+    assert isinstance(prediction, Prediction)
+    assert [each.model for each in prediction.plain or ()] == [
+        "Logistic regression",
+        "Decision tree",
+        "SVM (RBF kernel)",
+    ]
+    assert {each.label for each in prediction.plain or ()} == {prediction.label}
+    assert [each.feature for each in prediction.inputs or ()] == sorted(held_out["features"])
 
 
 @pytest.mark.slow

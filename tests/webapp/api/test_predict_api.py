@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
 from tests.support.web.fake_model_server import FakeModelServer
-from tests.support.web.models import Made, make_version, release
-from webapp.api.schemas import HeldOut, Prediction, Predictions, ProblemDocument
+from tests.support.web.models import Made, homes, make_version, release
+from webapp.api.schemas import HeldOut, NumberPrediction, Prediction, Predictions, ProblemDocument
 
 URL = "/api/v1/predict"
 Apps = Callable[..., Any]
@@ -114,6 +116,105 @@ def test_bad_input_is_told_with_field_and_rule(
     assert fake.asked == []
 
 
+@pytest.fixture
+def plain_client(make_app: Apps, made: dict[str, Made], tmp_path: Path) -> FlaskClient:
+    """A browser where cells, patients and homes carry plain models, and flowers does not."""
+    serving = tmp_path / "plain"
+    for model in (*made.values(), homes()):
+        carries = () if model.name == "flowers" else ("Logistic regression", "Decision tree")
+        make_version(serving, replace(model, plain=carries), 1)
+        release(serving, model.name, 1)
+    app, _ = make_app(serving)
+    return app.test_client()
+
+
+def test_plain_models_answer_beside_ours(plain_client: FlaskClient, made: dict[str, Made]) -> None:
+    body = {"model": "patients", "rows": [made["patients"].row(n) for n in range(3)]}
+    alone = plain_client.post(URL, json=body).json["predictions"]
+    found = Predictions.model_validate(plain_client.post(f"{URL}?plain=1", json=body).json)
+    for own, prediction in zip(alone, found.predictions, strict=True):
+        assert isinstance(prediction, Prediction)
+        assert prediction.plain is not None
+        assert [each.model for each in prediction.plain] == ["Logistic regression", "Decision tree"]
+        assert {each.label for each in prediction.plain} == {own["label"]}
+        assert {each.threshold for each in prediction.plain} == {0.5}
+        assert prediction.plain[0].probability == own["probability"]
+        assert prediction.inputs is None
+        assert not {"plain", "inputs"} & {*own}
+
+
+def test_the_numbers_that_the_network_reads_are_told(plain_client: FlaskClient, made: dict[str, Made]) -> None:
+    body = {"model": "cells", "row": made["cells"].row()}
+    [prediction] = plain_client.post(f"{URL}?inputs=1", json=body).json["predictions"]
+    assert prediction["inputs"] == [{"feature": n, "part": "value", "value": 0.5} for n in made["cells"].columns]
+    assert "plain" not in prediction
+
+
+def test_plain_models_of_numbers_say_a_value(make_app: Apps, tmp_path: Path) -> None:
+    model = replace(homes(), plain=("Linear regression", "Decision tree"))
+    make_version(tmp_path / "serving", model, 1)
+    release(tmp_path / "serving", "homes", 1)
+    fake = FakeModelServer({("homes", 1): model})
+    fake.start()
+    app, _ = make_app(tmp_path / "serving", model_server_rest=fake.url)
+    reply = app.test_client().post(f"{URL}?plain=1&inputs=1", json=model.row())
+    fake.stop()
+    [prediction] = Predictions.model_validate(reply.json).predictions
+    assert isinstance(prediction, NumberPrediction)
+    assert prediction.plain is not None
+    assert {each.value for each in prediction.plain} == {prediction.value}
+    assert prediction.inputs is not None
+
+
+def test_a_held_out_row_is_answered_by_all(plain_client: FlaskClient) -> None:
+    found = HeldOut.model_validate(plain_client.get(f"{URL}/by-index/2?model=cells&plain=1&inputs=1").json)
+    assert isinstance(found.prediction, Prediction)
+    assert len(found.prediction.plain or ()) == 2
+    assert len(found.prediction.inputs or ()) == len(found.features)
+
+
+@pytest.mark.parametrize("query", ["plain=1", "inputs=1"])
+def test_a_version_without_plain_models_says_so_and_still_answers(
+    plain_client: FlaskClient, made: dict[str, Made], query: str
+) -> None:
+    body = {"model": "flowers", "row": made["flowers"].row()}
+    found = problem(plain_client.post(f"{URL}?{query}", json=body))
+    assert found.status == 404
+    assert found.detail == "version 1 of flowers carries no plain models"
+    assert "serving_plain" in found.wanted
+    assert plain_client.post(f"{URL}?plain=0", json=body).status_code == 200
+
+
+@pytest.mark.parametrize("query", ["plain=yes", "inputs=", "plain=1&plain=1"])
+def test_a_flag_that_means_nothing_is_refused(plain_client: FlaskClient, made: dict[str, Made], query: str) -> None:
+    assert problem(plain_client.post(f"{URL}?{query}", json=made["cells"].row())).status == 400
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        {"label": [["B"]]},
+        {"probabilities": [[[0.5, 0.6], [0.5, 0.6]]]},
+        {"label": [["M", "M"]]},
+        {"inputs": [[0.5]]},
+        {"inputs": [0.5]},
+    ],
+    ids=str,
+)
+def test_an_answer_that_plain_models_cannot_have_given_is_refused(
+    plain_client: FlaskClient, made: dict[str, Made], monkeypatch: pytest.MonkeyPatch, spoilt: dict[str, Any]
+) -> None:
+    whole, row = FakeModelServer.predict, next(n for n, label in enumerate(made["cells"].labels) if label == "B")
+
+    def predict(self: FakeModelServer, made: Made, body: dict[str, Any]) -> dict[str, Any]:
+        answer = whole(self, made, body)
+        return answer | spoilt if body.get("signature_name") == "serving_plain" else answer
+
+    monkeypatch.setattr(FakeModelServer, "predict", predict)
+    body = {"model": "cells", "row": made["cells"].row(row)}
+    assert problem(plain_client.post(f"{URL}?plain=1", json=body)).status == 503
+
+
 def test_more_rows_than_are_taken_are_refused(make_app: Apps, made: dict[str, Made]) -> None:
     app, _ = make_app(max_rows=3)
     rows = [made["cells"].row()] * 4
@@ -169,7 +270,10 @@ def test_who_takes_json_among_others_gets_it(client: FlaskClient, made: dict[str
 
 def test_a_word_in_the_query_that_means_nothing_is_refused(client: FlaskClient) -> None:
     found = problem(client.get("/api/v1/predict/by-index/1?modle=cells"))
-    assert (found.errors[0].field, found.errors[0].rule) == ("modle", "must be model or reference, once")
+    assert (found.errors[0].field, found.errors[0].rule) == (
+        "modle",
+        "must be inputs or model or plain or reference, once",
+    )
     assert problem(client.get("/api/v1/predict/by-index/1?model=a&model=b")).errors[0].field == "model"
 
 

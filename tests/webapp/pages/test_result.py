@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from bs4 import BeautifulSoup
@@ -8,7 +10,7 @@ from flask.testing import FlaskClient
 
 from tests.support.web.apps import App
 from tests.support.web.fake_model_server import FakeModelServer
-from tests.support.web.models import Made
+from tests.support.web.models import Made, make_version, release
 
 
 def page_of(client: FlaskClient, path: str, status: int = 200) -> BeautifulSoup:
@@ -35,6 +37,23 @@ def test_a_wrong_answer_is_marked_as_such(visitor: FlaskClient, made: dict[str, 
         if marks == {"right", "wrong"}:
             return
     pytest.fail("the fake model makes no mistake, so the badge that says so was not seen")
+
+
+def test_plain_models_and_what_the_network_reads_are_folded_away(
+    make_app: Callable[..., App], made: dict[str, Made], tmp_path: Path
+) -> None:
+    serving = tmp_path / "plain"
+    make_version(serving, replace(made["cells"], plain=("Logistic regression", "Decision tree")), 1)
+    release(serving, "cells", 1)
+    app, _ = make_app(serving)
+    tables = page_of(app.test_client(), "/by-index/cells?i=5").select("details table")
+    by_caption = {table.caption.text: [row.th.text for row in table.select("tbody tr")] for table in tables}
+    assert by_caption["What plain models say"] == ["Logistic regression", "Decision tree"]
+    assert by_caption["What the network reads"] == ["Radius", "Texture", "Smooth ness (mean)"]
+
+
+def test_a_version_without_plain_models_has_no_such_part(visitor: FlaskClient) -> None:
+    assert "plain models" not in page_of(visitor, "/by-index/cells?i=5").text
 
 
 def test_links_lead_to_the_neighbours_and_stay_within_the_split(visitor: FlaskClient) -> None:
