@@ -10,6 +10,7 @@ from typing import Any
 
 from common.draw.charts import Axis, Bars, Chart, Line, Mark
 from common.draw.svg import COLOURS, PALETTE
+from components.evaluation.baselines import Baseline
 from components.report import figures
 from components.report.facts import HISTOGRAM_BINS, ClassCurves, Facts
 
@@ -21,7 +22,7 @@ HISTORY_TITLES = {
     "accuracy": "Accuracy",
     "binary_accuracy": "Accuracy",
 }
-WIDTH_PX, HEIGHT_PX, DPI = 1200, 640, 100
+WIDTH_PX, HEIGHT_PX, PLAIN_PX, DPI = 1200, 640, 260, 100
 INK, SOFT, LINE = "#1b2330", "#5b6676", "#dfe3e9"
 GREEN, RED = "#17703f", "#b3261e"
 MOST_COUNTED = 6  # classes whose counts fit into the matrix
@@ -194,12 +195,17 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
 
 
 def write_png(facts: Facts, path: Path) -> None:
-    """Draw verdict, metrics, learning curve, and ROC with the confusion matrix or numbers with their residuals."""
+    """Draw verdict, metrics, learning curve, ROC and confusion matrix or numbers and residuals; below, plain models."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(WIDTH_PX / DPI, HEIGHT_PX / DPI), dpi=DPI, facecolor="white")
-    canvas = FigureCanvasAgg(figure)
+    plain = [baseline for baseline in facts.baselines if not baseline.is_constant]
+    parts = (HEIGHT_PX, PLAIN_PX) if plain else (HEIGHT_PX,)
+    whole = Figure(figsize=(WIDTH_PX / DPI, sum(parts) / DPI), dpi=DPI, facecolor="white")
+    canvas = FigureCanvasAgg(whole)
+    figure, *below = whole.subfigures(len(parts), 1, height_ratios=parts, squeeze=False)[:, 0]
+    for part in below:
+        _plain(part, facts, plain)
     _words(figure, facts)
     left, middle, right = (figure.add_axes((x, 0.12, 0.25, 0.48)) for x in (0.065, 0.395, 0.72))
     if shown := figures.predictions(facts):
@@ -207,7 +213,9 @@ def write_png(facts: Facts, path: Path) -> None:
             _chart(axes, chart)
     else:
         _chart(left, figures.roc(facts))
-        _confusion(middle, facts)
+        at = f" at {facts.operating_point.threshold:.3f}" if facts.operating_point else ""
+        _style(middle, f"Confusion on {facts.test_rows} test rows{at}", "called", "true")
+        _confusion(middle, facts.classes, facts.confusion)
     for chart in figures.learning_curves(facts)[:1]:
         _chart(right, chart)
     canvas.print_png(path)
@@ -217,7 +225,7 @@ def _words(figure: Any, facts: Facts) -> None:
     from matplotlib.patches import Rectangle
 
     colour = RED if facts.pushed_version is None else GREEN
-    figure.add_artist(Rectangle((0.0, 0.7), 0.012, 0.3, transform=figure.transFigure, color=colour))
+    figure.add_artist(Rectangle((0.0, 0.7), 0.012, 0.3, transform=figure.transSubfigure, color=colour))
     figure.text(0.04, 0.925, _dollarless(facts.name), fontsize=19, fontweight="bold", color=INK)
     figure.text(0.04, 0.87, facts.headline, fontsize=15, fontweight="bold", color=colour)
     sentence = textwrap.shorten(" ".join((*facts.reasons, *facts.overrides)), 330, placeholder=" …")
@@ -255,26 +263,40 @@ def _chart(axes: Any, chart: Chart) -> None:
     axes.legend(loc="lower right" if chart.diagonal else "best", frameon=False, fontsize=9.5)
 
 
-def _confusion(axes: Any, facts: Facts) -> None:
+def _plain(figure: Any, facts: Facts, plain: Sequence[Baseline]) -> None:
+    """Draw the confusion matrices of plain models, of numbers their metrics."""
+    figure.text(0.04, 0.92, "Plain models on the same test rows", fontsize=11.5, fontweight="bold", color=INK)
+    for number, baseline in enumerate(plain):
+        metric = next(iter(baseline.metrics), None)
+        title = f"{baseline.name}: {metric.title} {metric.value:.3f}" if metric else baseline.name
+        if not baseline.confusion:
+            figure.text(0.04, 0.75 - 0.14 * number, title, fontsize=10.5, color=SOFT)
+            continue
+        axes = figure.add_axes((0.04 + 0.94 * number / len(plain), 0.08, 0.82 / len(plain), 0.62))
+        _style(axes, title, "", "")
+        axes.title.set(fontsize=9.5, fontweight="normal")
+        _confusion(axes, facts.classes, baseline.confusion)
+        axes.set(xticks=[], yticks=[])
+
+
+def _confusion(axes: Any, classes: Sequence[str], matrix: Sequence[Sequence[int]]) -> None:
     from matplotlib.colors import LinearSegmentedColormap
 
-    at = f" at {facts.operating_point.threshold:.3f}" if facts.operating_point else ""
-    _style(axes, f"Confusion on {facts.test_rows} test rows{at}", "called", "true")
-    shares = [[count / max(sum(row), 1) for count in row] for row in facts.confusion]
+    shares = [[count / max(sum(row), 1) for count in row] for row in matrix]
     colours = LinearSegmentedColormap.from_list("blues", ["#f3f6fb", PALETTE[0]])
     axes.imshow(shares, cmap=colours, vmin=0, vmax=1, aspect="auto")
     axes.grid(visible=False)
-    places = range(len(facts.classes))
-    names = [_dollarless(textwrap.shorten(name, 14, placeholder="…")) for name in facts.classes]
-    if len(facts.classes) <= 2 * MOST_COUNTED:
+    places = range(len(classes))
+    names = [_dollarless(textwrap.shorten(name, 14, placeholder="…")) for name in classes]
+    if len(classes) <= 2 * MOST_COUNTED:
         axes.set_xticks(places, names)
         axes.set_yticks(places, names)
-    if len(facts.classes) <= MOST_COUNTED:
-        size = 17 if len(facts.classes) < 4 else 11
+    if len(classes) <= MOST_COUNTED:
+        size = 17 if len(classes) < 4 else 11
         for row in places:
             for column in places:
                 colour = "white" if shares[row][column] > 0.55 else INK
-                count = str(facts.confusion[row][column])
+                count = str(matrix[row][column])
                 axes.text(column, row, count, ha="center", va="center", color=colour, fontsize=size, fontweight="bold")
 
 

@@ -32,6 +32,7 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # OWASP, CSV injection
 MAX_TEXT = 32_767  # Excel's limit of a cell
 HUB_METRICS = {"auc": "roc_auc", "binary_accuracy": "accuracy"}  # ids of Hugging Face's where they are others
 BOUNDS = ("", " at least", " at most")
+BEHIND = ("at least", "at most")
 
 
 def render_html(facts: Facts) -> str:
@@ -208,9 +209,19 @@ def _sheets(facts: Facts) -> dict[str, Iterable[Row]]:
         **_of_kind(facts),
         "Slices": [("Slice", "Rows", *names), *((s.name, s.rows, *_flat(s.metrics)) for s in facts.slices)],
         "Baselines": [
-            ("Model", "Rows fitted", "Rows judged", "Threshold", *names, "Network better by", "at least", "at most"),
-            ("This network", facts.split("train").rows, facts.test_rows, _threshold(facts), *_flat(facts.metrics)),
-            *((b.name, b.fit_rows, b.test_rows, b.threshold, *_flat(b.metrics), *_behind(b)) for b in facts.baselines),
+            ("Model", "Rows fitted", "Seconds", "Rows judged", "Threshold", *names, "Network better by", *BEHIND),
+            (
+                "This network",
+                facts.split("train").rows,
+                None,
+                facts.test_rows,
+                _threshold(facts),
+                *_flat(facts.metrics),
+            ),
+            *(
+                (b.name, b.fit_rows, b.seconds, b.test_rows, b.threshold, *_flat(b.metrics), *_behind(b))
+                for b in facts.baselines
+            ),
         ],
         "Data": _data(facts),
         "History": [
@@ -239,12 +250,17 @@ def _of_kind(facts: Facts) -> dict[str, Iterable[Row]]:
         rows = zip(facts.numbers.points, facts.numbers.spans, strict=True)
         header = ("Predicted", "True", "Interval from", "Interval to")
         return {"Predictions": [header, *((*point, *span) for point, span in rows)]}
-    return {
-        "Confusion": [
-            ("True class", *(f"called {name}" for name in facts.classes)),
-            *((name, *row) for name, row in zip(facts.classes, facts.confusion, strict=True)),
-        ]
-    }
+    return {"Confusion": _confusions(facts)}
+
+
+def _confusions(facts: Facts) -> Iterable[Row]:
+    """Yield the matrix of the network, and those of plain models under it."""
+    yield "True class", *(f"called {name}" for name in facts.classes)
+    yield from ((name, *row) for name, row in zip(facts.classes, facts.confusion, strict=True))
+    for baseline in (b for b in facts.baselines if b.confusion):
+        yield ()
+        yield baseline.name, *(f"called {name}" for name in facts.classes)
+        yield from ((name, *row) for name, row in zip(facts.classes, baseline.confusion, strict=True))
 
 
 def _summary(facts: Facts) -> Iterable[Row]:

@@ -16,7 +16,7 @@ import yaml
 from common.errors import ConfigError
 from components.evaluation.bounds import Metric
 from components.report.facts import BlessedFacts, History, Network, SliceFacts, SplitFacts, class_curves
-from components.report.figures import HEIGHT_PX, WIDTH_PX, write_png
+from components.report.figures import HEIGHT_PX, PLAIN_PX, WIDTH_PX, write_png
 from components.report.views import render_card, render_html, write_xlsx
 from components.verdict import Finding, Verdict
 from config.settings import CardSettings
@@ -213,7 +213,23 @@ def test_picture_is_a_png_of_the_size_told(make_facts: Any, tmp_path: Path) -> N
     write_png(make_facts(), tmp_path / "report.png")
     head = (tmp_path / "report.png").read_bytes()[:24]
     assert head.startswith(b"\x89PNG")
-    assert (int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")) == (WIDTH_PX, HEIGHT_PX)
+    assert (int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")) == (WIDTH_PX, HEIGHT_PX + PLAIN_PX)
+
+
+def test_plain_models_have_their_matrices_on_the_page_in_the_picture_and_in_the_workbook(
+    make_facts: Any, tmp_path: Path
+) -> None:
+    facts = make_facts()
+    assert "Logistic regression: confusion matrix at threshold 0.5000" in render_html(facts)
+    write_xlsx(facts, tmp_path / "report.xlsx")
+    rows = [[cell.value for cell in row] for row in openpyxl.load_workbook(tmp_path / "report.xlsx")["Confusion"]]
+    place = next(number for number, row in enumerate(rows) if row[0] == "Logistic regression")
+    assert rows[place + 1 : place + 3] == [["B", *facts.baselines[0].confusion[0]], ["M", *facts.confusion[1]]]
+    alone = make_facts(baselines=())
+    write_png(facts, tmp_path / "with.png")
+    write_png(alone, tmp_path / "without.png")
+    heights = [int.from_bytes((tmp_path / f"{n}.png").read_bytes()[20:24], "big") for n in ("with", "without")]
+    assert heights == [HEIGHT_PX + PLAIN_PX, HEIGHT_PX]
 
 
 def test_card_has_a_head_that_yaml_reads_and_every_section(make_facts: Any) -> None:
