@@ -181,6 +181,43 @@ def test_missing_and_unseen_values_matter_as_they_should(answers: Any, rows: lis
         assert not np.array_equal(probabilities[0], probabilities[2])
 
 
+def test_plain_models_agree_with_scikit_learn(mixed: Any, rows: list[bytes], settings: Any) -> None:
+    from components.export.real_rows import inputs_of
+    from components.splits import SplitTables
+    from components.training.plain import PlainModels
+    from config.schema import model_features, read_schema
+    from serving.repository.contents import Case
+    from serving.repository.layout import SCHEMA
+    from serving.server.core.servable import Servable, as_array
+
+    folder, models = mixed.serving / "1", PlainModels.read(mixed.model_folder.parent)
+    features = model_features(read_schema(folder / SCHEMA), settings)
+    asked = rows[: -len(UNUSUAL)] + [as_example({**row, "outcome": settings.data.classes[0]}) for row in UNUSUAL]
+    schema = mixed.uri("ImportSchemaGen", "schema")
+    table = SplitTables.of(mixed.uri("FileBasedExampleGen", "examples"), schema, settings).table_of(asked)
+    exported = models.export(features, settings)
+    assert exported is not None
+    case = Case(
+        "serving_plain", inputs_of(asked, features, has_packed=False)["serving_default"], exported.golden(table)
+    )
+    servable = Servable.load(folder)
+    said = servable.run(
+        case.signature, {k: as_array(v, servable.dtype(case.signature, k)) for k, v in case.inputs.items()}
+    )
+    servable.close()
+    assert case.largest_difference(said) <= 1e-6
+    assert case.wrong_texts(said) == 0
+    assert said["inputs"].shape == (len(asked), len(training(mixed)["inputs"]))
+    assert training(mixed)["inputs"] == [
+        ["age", "value"],
+        ["weight", "value"],
+        ["weight", "missing"],
+        ["colour", "category"],
+        ["town", "category"],
+        ["ward", "category"],
+    ]
+
+
 def test_the_warm_up_requests_are_prediction_logs_that_replay(mixed: Any) -> None:
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2

@@ -47,7 +47,7 @@ def test_plain_models_and_what_the_network_reads_are_folded_away(
     release(serving, "cells", 1)
     app, _ = make_app(serving)
     tables = page_of(app.test_client(), "/by-index/cells?i=5").select("details table")
-    by_caption = {table.caption.text: [row.th.text for row in table.select("tbody tr")] for table in tables}
+    by_caption = {table.select("caption")[0].text: [cell.text for cell in table.select("tbody th")] for table in tables}
     assert by_caption["What plain models say"] == ["Logistic regression", "Decision tree"]
     assert by_caption["What the network reads"] == ["Radius", "Texture", "Smooth ness (mean)"]
 
