@@ -273,8 +273,8 @@ def _plain(figure: Any, facts: Facts, plain: Sequence[Baseline]) -> None:
             figure.text(0.04, 0.75 - 0.14 * number, title, fontsize=10.5, color=SOFT)
             continue
         axes = figure.add_axes((0.04 + 0.94 * number / len(plain), 0.08, 0.82 / len(plain), 0.62))
-        _style(axes, title, "", "")
-        axes.title.set(fontsize=9.5, fontweight="normal")
+        _style(axes, "", "", "")
+        axes.set_title(title, fontsize=9.5, color=INK, loc="left")
         _confusion(axes, facts.classes, baseline.confusion)
         axes.set(xticks=[], yticks=[])
 
