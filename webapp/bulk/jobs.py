@@ -15,15 +15,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-import numpy as np
 import orjson
-import pyarrow.compute as pc
-from pyarrow import csv
+from pydantic import TypeAdapter
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from common.errors import VouchError
@@ -32,7 +30,6 @@ from common.logs import REQUEST_ID, Sparse
 from common.records import labels
 from common.records.database import Database
 from common.records.reader import Filters, Reader
-from common.tables.csv_file import CsvFile
 from webapp.bulk.csv_blocks import Limits
 from webapp.bulk.scoring import BulkResult, Upload, score_csv
 from webapp.http.admission import NoRoom
@@ -51,9 +48,7 @@ ATTEMPTS = 3
 TOKEN = re.compile(r"[A-Za-z0-9_-]{32}")
 HELD = 8  # files of the largest size that may wait or be worked at
 SHOWN = 20
-OURS = ("label", "probability")
 NOT_KEPT, MAKE_ROOM = "the upload cannot be kept", "make room on the disk, or have it made"
-BINS = 20
 log = logging.getLogger(__name__)
 
 
@@ -65,14 +60,6 @@ class NoSuchJob(VouchError):
 
 class _Lost(Exception):
     """Another worker is to have the job."""
-
-
-@dataclass(frozen=True)
-class Summary:
-    """`labels`: each with its rows, the most frequent first; `bins`: low, high and rows of equal steps from 0 to 1."""
-
-    labels: tuple[tuple[str, int], ...]
-    bins: tuple[tuple[float, float, float], ...]
 
 
 @dataclass(frozen=True)
@@ -89,7 +76,6 @@ class Job:
     rows: int  # predicted so far
     share: float  # 0 to 1, of the file's bytes
     result: BulkResult | None = None
-    summary: Summary | None = None
     error: VouchError | None = None
 
     @property
@@ -244,10 +230,7 @@ class Jobs:
         """Go on with the job at hand, or take one; and sweep, by the clock."""
         now = self._now()
         if self._taken:
-            is_ours = (jobs.c.id == self._taken) & (jobs.c.worker == self._worker) & (jobs.c.state == RUNNING)
-            lease = {"leased_until": now + LEASE_S, **self._so_far}
-            with self._database.writing() as connection:
-                self._is_lost |= not connection.execute(update(jobs).where(is_ours).values(**lease)).rowcount
+            self._is_lost |= not self._changed_ours(self._taken, leased_until=now + LEASE_S, **self._so_far)
         elif row := self._take(now):
             self._taken, self._is_lost, self._so_far = row.id, self._is_closed, {}
             threading.Thread(target=self._work, args=(row,), name="job", daemon=True).start()
@@ -276,10 +259,8 @@ class Jobs:
         try:
             with suppress(_Lost):
                 self._finish(row, *self._outcome(row))
-            if self._is_closed:
-                is_ours = (jobs.c.id == row.id) & (jobs.c.worker == self._worker) & (jobs.c.state == RUNNING)
-                with self._database.writing() as connection:  # at once, not when the lease is over
-                    connection.execute(update(jobs).where(is_ours).values(state=WAITING, attempts=row.attempts))
+            if self._is_closed:  # given back at once, not when the lease is over
+                self._changed_ours(row.id, state=WAITING, attempts=row.attempts)
         except Exception:  # an edge: when the lease is over, the job is taken up again
             log.exception("the job %s could not be finished", row.id)
         finally:
@@ -291,14 +272,11 @@ class Jobs:
         if row.attempts >= ATTEMPTS:
             return FAILED, _told(VouchError(f"the worker that had this upload ended, {row.attempts} times"))
         try:
-            result = self._score(row)
-        except InvalidInput as error:
-            return REFUSED, _told(error) | {"problems": [asdict(problem) for problem in error.problems]}
+            return DONE, {"result": self._score(row)}
         except VouchError as error:
-            return FAILED, _told(error)
+            return REFUSED if isinstance(error, InvalidInput) else FAILED, _told(error)
         except FileNotFoundError:
             return FAILED, _told(NoSuchJob("the file is gone", fix="upload it again; do all replicas share VOUCH_VAR?"))
-        return DONE, {"result": asdict(result), "summary": asdict(summarise(self._output(row.id)))}
 
     def _score(self, row: Row[Any]) -> BulkResult:
         logged_rows = self._logged_rows(row) if row.attempts else {}
@@ -327,12 +305,15 @@ class Jobs:
     def _finish(self, row: Row[Any], state: str, outcome: dict[str, Any]) -> None:
         values = {"state": state, "result": orjson.dumps(outcome).decode(), "expires": self._now() + KEPT_S}
         if state == DONE:
-            values |= {"rows": outcome["result"]["rows"], "share": 1.0}
-        is_ours = (jobs.c.id == row.id) & (jobs.c.worker == self._worker)
+            values |= {"rows": outcome["result"].rows, "share": 1.0}
+        if self._changed_ours(row.id, **values):
+            self._input(row.id).unlink(missing_ok=True)
+
+    def _changed_ours(self, job_id: str, **values: Any) -> bool:
+        """Write values to a job that this process works at; return whether it still does."""
+        is_ours = (jobs.c.id == job_id) & (jobs.c.worker == self._worker) & (jobs.c.state == RUNNING)
         with self._database.writing() as connection:
-            if not connection.execute(update(jobs).where(is_ours).values(**values)).rowcount:
-                return
-        self._input(row.id).unlink(missing_ok=True)
+            return bool(connection.execute(update(jobs).where(is_ours).values(**values)).rowcount)
 
     def sweep(self) -> None:
         """Remove jobs that are over, files of nobody's, and true labels older than the predictions kept."""
@@ -350,35 +331,20 @@ def new_id() -> str:
     return secrets.token_urlsafe(24)
 
 
-def summarise(path: Path) -> Summary:
-    """Return the summary of a file that score_csv wrote."""
-    file = CsvFile(path)
-    names = file.dialect.names  # the file may have columns that are called as ours
-    label, probability = (f"predicted_{name}" if f"predicted_{name}" in names else name for name in OURS)
-    converting = csv.ConvertOptions(include_columns=[label, probability], column_types={label: "string"})
-    table = csv.read_csv(path, *file.arrow_options(), converting)
-    counts = {pair["values"]: pair["counts"] for pair in pc.value_counts(table[label]).to_pylist()}
-    rows, edges = np.histogram(table[probability].to_numpy().astype(float), BINS, (0.0, 1.0))
-    bins = tuple((float(edges[i]), float(edges[i + 1]), float(count)) for i, count in enumerate(rows))
-    return Summary(tuple(sorted(counts.items(), key=lambda pair: -pair[1])), bins)
-
-
 def _told(error: VouchError) -> dict[str, Any]:
+    problems = error.problems if isinstance(error, InvalidInput) else ()
     retry_after_s = getattr(error, "retry_after_s", None)
-    return {"what": error.what, "fix": error.fix, "status": error.http_status, "retry_after_s": retry_after_s}
+    told = {"what": error.what, "fix": error.fix, "problems": problems}
+    return told | {"status": error.http_status, "retry_after_s": retry_after_s}
 
 
 def _job(row: Row[Any]) -> Job:
     outcome: dict[str, Any] = orjson.loads(row.result) if row.result else {}
-    result = summary = None
-    if told := outcome.get("result"):
-        told |= {"problems": tuple(Problem(**problem) for problem in told["problems"])}
-        result = BulkResult(**told)
-        summary = Summary(**outcome["summary"])
+    result = TypeAdapter(BulkResult).validate_python(outcome["result"]) if "result" in outcome else None
+    error = _error(outcome) if "what" in outcome else None
     created, expires = (datetime.fromtimestamp(seconds, timezone.utc) for seconds in (row.created, row.expires))
     plain = {name: getattr(row, name) for name in ("id", "owner", "model", "state", "request_id", "rows", "share")}
-    error = _error(outcome) if "what" in outcome else None
-    return Job(**plain, created=created, expires=expires, result=result, summary=summary, error=error)
+    return Job(**plain, created=created, expires=expires, result=result, error=error)
 
 
 def _error(outcome: dict[str, Any]) -> VouchError:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from common.tables.cleaning import Cleaning
 from common.tables.columns import safe_text, safe_texts
@@ -29,6 +30,7 @@ from webapp.predict.validation import shown
 from webapp.types import MAX_PROBLEMS, REFERENCE_LENGTH, InvalidInput, Problem, RequestInfo
 
 CHUNK_ROWS = 8192
+BINS = 20
 IN_FLIGHT = 2  # the model server works on one while the next is made ready
 REFERENCE = "reference"
 NUMBER_COLUMNS = ("value", *BOUNDS)
@@ -65,6 +67,8 @@ class BulkResult:
     counts: tuple[tuple[str, str, int], ...]  # field, rule, how often: the most frequent first
     cautions: int  # rows with a value outside the training data
     seconds: float
+    labels: tuple[tuple[str, int], ...] = ()  # each with its rows, the most frequent first; none of numbers
+    bins: tuple[tuple[float, float, int], ...] = ()  # low, high and rows: how the scores, or numbers, spread
 
 
 def score_csv(
@@ -103,7 +107,14 @@ def score_csv(
         tuple((*key, count) for key, count in job.counts.most_common()),
         job.cautions,
         time.perf_counter() - started,
+        tuple(job.labels.most_common()),
+        _bins(job.scores, None if model_version.predicts_numbers else (0.0, 1.0)),
     )
+
+
+def _bins(scores: list[NDArray[np.float64]], reach: tuple[float, float] | None) -> tuple[tuple[float, float, int], ...]:
+    counts, edges = np.histogram(np.concatenate([*scores, np.zeros(0)]), BINS, reach)
+    return tuple(zip(edges[:-1].tolist(), edges[1:].tolist(), counts.tolist(), strict=True))
 
 
 def _run(job: _Job, blocks: CsvBlocks, upload: Upload, report: Report) -> None:
@@ -150,6 +161,8 @@ class _Job:
     cautions: int = 0
     problems: list[Problem] = field(default_factory=list)
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    labels: Counter[str] = field(default_factory=Counter)
+    scores: list[NDArray[np.float64]] = field(default_factory=list)
 
     def taken(self, block: Block) -> Iterator[_Chunk]:
         """Note what is wrong with a block and yield the rest of it."""
@@ -183,6 +196,8 @@ class _Job:
             )
         self.writer.write(chunk, scored)
         self.rows += chunk.table.num_rows
+        self.labels.update(() if self.model_version.predicts_numbers else scored.labels)
+        self.scores.append(scored.scores(self.model_version))
         self.cautions += int(np.count_nonzero(chunk.cautions))
 
     def _note(self, block: Block, checked: CheckedTable) -> None:

@@ -90,9 +90,10 @@ def progress(model: str, job_id: str) -> Response:
 
 
 def _histogram(model_version: ModelVersion, job: Job) -> Markup | None:
-    if job.result is None or job.summary is None:
+    if job.result is None or not job.result.bins:
         return None
-    return charts.scores("How the scores lie", model_version, job.result.threshold, job.summary.bins)
+    title = f"How the {'values' if model_version.predicts_numbers else 'scores'} lie"
+    return charts.scores(title, model_version, job.result.threshold, job.result.bins)
 
 
 def _page(model_version: ModelVersion, job: Job | None = None, *, is_fileless: bool = False) -> str:

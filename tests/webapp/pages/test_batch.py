@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -132,6 +133,21 @@ def test_a_token_that_is_taken_is_not_used_again(visitor: FlaskClient) -> None:
     assert token in first
     assert token not in second
     assert "18.5" in visitor.get(first).text
+
+
+def test_a_result_of_the_release_before_is_shown_without_its_summary(visitor: FlaskClient) -> None:
+    token = new_id()
+    send(visitor, f"{HEADER}\n18.5,21,0.1\n", token=token)
+    with visitor.application.extensions["vouch"].database.writing() as connection:
+        kept = json.loads(connection.execute(jobs.select().where(jobs.c.id == token)).one().result)
+        old = {name: value for name, value in kept["result"].items() if name not in ("labels", "bins")}
+        text = json.dumps({"result": old, "summary": {"labels": [["M", 1]], "bins": [[0.0, 1.0, 1.0]]}})
+        connection.execute(jobs.update().where(jobs.c.id == token).values(result=text))
+    shown = soup(visitor.get(f"{CELLS}/jobs/{token}")).select_one("#result")
+    assert shown
+    assert "1 row predicted" in shown.text
+    assert "Labels" not in shown.text
+    assert "None" not in shown.text
 
 
 @pytest.mark.parametrize("path", ["results/{}.csv", "progress/{}"])

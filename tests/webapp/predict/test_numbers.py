@@ -13,7 +13,7 @@ from bs4 import BeautifulSoup
 from flask.testing import FlaskClient
 
 from serving.client.errors import BadAnswer
-from tests.support.web.apps import App, own_app
+from tests.support.web.apps import App, csrf_token, own_app
 from tests.support.web.fake_model_server import FakeModelServer
 from tests.support.web.models import HALF_WIDTH, homes, make_version, release
 from webapp.api.schemas import HeldOut, ModelDetail, NumberPrediction, Predictions
@@ -110,6 +110,18 @@ def test_a_csv_comes_back_with_value_and_bounds(client: FlaskClient) -> None:
     lines = reply.text.splitlines()
     assert lines[0] == "area,age,value,lower,upper,version,warnings"
     assert lines[1].startswith("100,20,280")
+
+
+def test_a_batch_of_numbers_shows_how_they_spread(client: FlaskClient) -> None:
+    file = (io.BytesIO(b"area,age\n100,20\n50,10\n"), "homes.csv")
+    reply = client.post("/batch/homes", data={"file": file, "csrf_token": csrf_token(client, "/batch/homes")})
+    assert reply.status_code == 200, reply.text
+    result = BeautifulSoup(reply.text, "html.parser").select_one("#result")
+    assert result
+    assert "2 rows predicted" in " ".join(result.text.split())
+    assert "How the values lie" in result.text
+    assert "Labels" not in result.text
+    assert result.select_one("svg")
 
 
 def test_the_history_keeps_the_number_and_what_turned_out_to_be_true(client: FlaskClient, services: Services) -> None:
