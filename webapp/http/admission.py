@@ -16,11 +16,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import orjson
+from werkzeug.wsgi import ClosingIterator
 
 from common.errors import VouchError
 from webapp.settings import WebSettings
@@ -60,12 +62,6 @@ class NoRoom(VouchError):
     """Too much is being uploaded at once."""
 
     http_status = 503
-
-
-class Readable(Protocol):
-    """The body as the server has it: `read` waits until so many bytes are here, or the last."""
-
-    def read(self, size: int, /) -> bytes: ...
 
 
 @dataclass
@@ -115,12 +111,21 @@ class Admission:
         except BaseException:
             self.finish(visit)
             raise
-        if second is not None:
-            return Pieces(chain([first, second], rest), pieces, visit, self, body)
+        if second is None and not body.is_left:
+            self.finish(visit, pieces)
+            return [first]
+        sent = self._sent(chain([first], () if second is None else [second], rest), visit, body)
+        return ClosingIterator(sent, partial(self.finish, visit, pieces))
+
+    def _sent(self, pieces: Iterable[bytes], visit: Visit, body: Body) -> Iterator[bytes]:
+        """Yield an answer in pieces; then read, for a moment, what is still coming of its request's body."""
+        for piece in pieces:
+            self.waits(visit, is_sending=True)
+            yield piece
+            self.goes_on(visit)
         if body.is_left:
-            return Pieces(iter([first]), pieces, visit, self, body)
-        self.finish(visit, pieces)
-        return [first]
+            body.discard(LINGER_S)
+        self.finish(visit)  # not only when closed: who took all of it holds no place any more
 
     def _enter(self, visit: Visit) -> bool:
         """Take a place, if there is one within QUEUE_S: whoever came first is first."""
@@ -216,7 +221,7 @@ class Body(io.RawIOBase):
 
     def __init__(self, environ: WSGIEnvironment, visit: Visit, admission: Admission, limit_bytes: int) -> None:
         super().__init__()
-        self._raw: Readable = environ["wsgi.input"]
+        self._raw = environ["wsgi.input"]  # its `read` waits until so many bytes are here, or the last
         self._visit, self._admission, self._limit_bytes = visit, admission, limit_bytes
         length = environ.get("CONTENT_LENGTH", "")
         is_chunked = "HTTP_TRANSFER_ENCODING" in environ
@@ -264,7 +269,7 @@ class Body(io.RawIOBase):
         if self._length is not None:
             size = min(size, self._length - self._size_bytes)
         self._admission.waits(self._visit)
-        piece = self._raw.read(size)
+        piece: bytes = self._raw.read(size)
         self._waited_s += self._admission.goes_on(self._visit)
         self._size_bytes += len(piece)
         self._is_whole = len(piece) < size or self._size_bytes == self._length
@@ -279,33 +284,6 @@ class Body(io.RawIOBase):
         if len(piece) < size and self._length is not None:
             raise CutOff("the body ended early", got=f"{self._size_bytes} bytes", wanted=f"{self._length} bytes")
         return piece
-
-
-class Pieces:
-    """An answer in pieces, with what is still coming of its request's body read after it, for a moment."""
-
-    def __init__(
-        self, pieces: Iterator[bytes], answer: Iterable[bytes], visit: Visit, admission: Admission, body: Body
-    ) -> None:
-        self._pieces, self._answer, self._visit, self._admission = pieces, answer, visit, admission
-        self._body = body
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        self._admission.goes_on(self._visit)
-        piece = next(self._pieces, None)
-        if piece is None:
-            if self._body.is_left:
-                self._body.discard(LINGER_S)
-            self._admission.finish(self._visit)  # not only when closed: who took all of it holds no place any more
-            raise StopIteration
-        self._admission.waits(self._visit, is_sending=True)
-        return piece
-
-    def close(self) -> None:
-        self._admission.finish(self._visit, self._answer)
 
 
 def shut_silent(address: str, port: int, silence_s: float, how: int) -> None:
