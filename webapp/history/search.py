@@ -12,7 +12,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -29,6 +28,7 @@ from config.data_settings import IMAGE_BYTES
 from webapp.predict.log_writer import FLUSH_EVERY_S
 from webapp.services import Services
 
+PAGE_ROWS = 50
 SEARCH_S = 5.0
 FLUSH_S = 2.0
 TO_PYTHON_ROWS = 256
@@ -72,16 +72,7 @@ class Logged:
 
     @property
     def key(self) -> tuple[str, int]:
-        """What tells it from the others."""
         return self.request_id, self.row
-
-
-@dataclass(frozen=True)
-class Page:
-    """Which of the rows found; the first page is 1."""
-
-    number: int = 1
-    size: int = 50
 
 
 @dataclass(frozen=True)
@@ -94,15 +85,11 @@ class Forgotten:
     images: int
 
 
-FIRST = Page()
-
-
 @dataclass(frozen=True)
 class Found:
     """One page, newest first. `stopped_at`: older rows were not looked at, because it took too long."""
 
     rows: tuple[Logged, ...]
-    page: Page
     has_next: bool
     stopped_at: datetime | None = None
 
@@ -123,13 +110,15 @@ class History:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    def search(self, model: str, filters: Filters = ALL, page: Page = FIRST) -> Found:
+    def search(self, model: str, filters: Filters = ALL, page: int = 1, size: int = PAGE_ROWS) -> Found:
         """Return a page of the predictions that pass, with what turned out to be true. Raises ModelNotFound."""
         reader = Reader(self.base(model), filters, deadline_s=time.monotonic() + SEARCH_S)
-        rows = list(islice(_rows(reader, (page.number - 1) * page.size), page.size + 1))
-        has_next = len(rows) > page.size
-        labelled = self._with_feedback(model, rows[: page.size])
-        return Found(tuple(labelled), page, has_next, None if has_next else reader.stopped_at)
+        rows = list(islice(_rows(reader, (page - 1) * size), size + 1))
+        has_next = len(rows) > size
+        with self._services.database.reading() as connection:
+            feedback = labels.of_requests(connection, model, (row.request_id for row in rows[:size]))
+        labelled = tuple(replace(row, feedback=feedback.get(row.key)) for row in rows[:size])
+        return Found(labelled, has_next, None if has_next else reader.stopped_at)
 
     def get(self, model: str, request_id: str, row: int = 0, day: date | None = None) -> Logged:
         """Return one prediction; it is found sooner if the day is known. Raises ModelNotFound, PredictionNotFound."""
@@ -138,9 +127,9 @@ class History:
         filters = Filters(request_id=request_id, row=row)
         if day:
             filters = replace(filters, start=start_of(day), end=end_of(day))
-        rows = self.search(model, filters, Page(size=1)).rows
+        rows = self.search(model, filters, size=1).rows
         if not rows and self._services.log.flush(FLUSH_S):
-            rows = self.search(model, filters, Page(size=1)).rows
+            rows = self.search(model, filters, size=1).rows
         if not rows:
             raise self._unknown(request_id, row)
         return rows[0]
@@ -183,7 +172,6 @@ class History:
                     image_labels.tell(connection, model, ImageLabel(row.sha256, who, label, now))
 
     def _predicted(self, model: str, keys: Iterable[Key]) -> dict[Key, _Predicted]:
-        """Return the rows that are on record."""
         reader = Reader(self.base(model))
         picture = INPUT + IMAGE_BYTES
         sha256 = f'"{picture}"' if picture in reader.schema.names else "NULL"
@@ -228,11 +216,6 @@ class History:
         mine = f"""SELECT "{INPUT}{IMAGE_BYTES}" FROM passing GROUP BY ALL
             HAVING bool_and(reference IS NOT DISTINCT FROM $reference)"""
         return {sha256 for (sha256,) in reader.query(mine, {"reference": reference})}
-
-    def _with_feedback(self, model: str, rows: list[Logged]) -> list[Logged]:
-        with self._services.database.reading() as connection:
-            feedback = labels.of_requests(connection, model, (row.request_id for row in rows))
-        return [replace(row, feedback=feedback.get(row.key)) for row in rows]
 
     def _unknown(self, request_id: str, row: int) -> PredictionNotFound:
         is_kept = self._services.settings.log_predictions
@@ -297,35 +280,20 @@ def export(database: Database, model: str, reader: Reader) -> Iterator[bytes]:
 
 
 def _flat(table: pa.Table, reader: Reader, classes: list[str], feedback: dict[Key, Feedback]) -> pa.Table:
-    """Return the table as CSV can have it."""
     columns = {name: table[name] for name in META.names if name not in ("time", "probabilities")}
     columns = {"time": pc.strftime(table["time"], format="%Y-%m-%dT%H:%M:%SZ"), **columns}
-    columns |= {f"probability.{name}": values for name, values in _by_class(table, reader, classes).items()}
+    versions, probabilities = table["version"].to_pylist(), table["probabilities"].to_pylist()
+    by_class = [
+        dict(zip(reader.classes[v], each, strict=True)) for v, each in zip(versions, probabilities, strict=True)
+    ]
+    for name in classes:  # null where a version does not have it
+        columns[f"probability.{name}"] = pa.array([each.get(name) for each in by_class], pa.float64())
     columns |= {name: table[name] for name in table.column_names if name.startswith(INPUT)}
-    feedbacks = [
-        feedback.get(key) for key in zip(table["request_id"].to_pylist(), table["row"].to_pylist(), strict=True)
-    ]
-    truth = [
-        [f and f.label for f in feedbacks],
-        [f and f.who for f in feedbacks],
-        [f and f.time.isoformat() for f in feedbacks],
-    ]
-    columns |= {name: pa.array(values, pa.string()) for name, values in zip(TRUTH, truth, strict=True)}
+    told = map(feedback.get, zip(table["request_id"].to_pylist(), table["row"].to_pylist(), strict=True))
+    truths = [(each.label, each.who, each.time.isoformat()) if each else (None, None, None) for each in told]
+    columns |= {name: pa.array([truth[i] for truth in truths], pa.string()) for i, name in enumerate(TRUTH)}
     is_text = {name: pa.types.is_string(values.type) for name, values in columns.items()}
     return pa.table({name: safe_texts(values) if is_text[name] else values for name, values in columns.items()})
-
-
-def _by_class(table: pa.Table, reader: Reader, classes: list[str]) -> dict[str, pa.Array]:
-    """Return the probability of each class, null where a version does not have it."""
-    columns = {name: np.full(table.num_rows, np.nan) for name in classes}
-    versions = table["version"].to_numpy()
-    for version in np.unique(versions):
-        names, where = reader.classes[int(version)], versions == version
-        rows = table["probabilities"].filter(pa.array(where)).combine_chunks()
-        matrix = pc.list_flatten(rows).to_numpy(zero_copy_only=False).reshape(-1, len(names))
-        for index, name in enumerate(names):
-            columns[name][where] = matrix[:, index]
-    return {name: pa.array(values, from_pandas=True) for name, values in columns.items()}
 
 
 def _csv(table: pa.Table, header: bool = False) -> bytes:

@@ -17,7 +17,7 @@ from common.records.reader import ALL, Filters, Reader
 from serving.release.state import Store
 from webapp.auth import identity, requires
 from webapp.auth.cli import AppCommands, who_at_the_machine
-from webapp.history.search import History, Logged, Page, export
+from webapp.history.search import History, Logged, export
 from webapp.http.errors import page_with
 from webapp.models.catalog import ModelVersion
 from webapp.pages import frame
@@ -54,7 +54,7 @@ class Search:
 def page(model: str) -> AnyResponse:
     model_version = frame.form_version(model)
     search = _read_search(request.args)
-    result = None if search.problems else History(services()).search(model, search.filters, Page(search.page))
+    result = None if search.problems else History(services()).search(model, search.filters, search.page)
     text = render_template(
         "history.html",
         model_version=model_version,
@@ -91,7 +91,6 @@ def feedback(model: str) -> AnyResponse:
 @blueprint.post("/history/<model>/forget")
 @requires(Role.OPERATOR)
 def forget(model: str) -> AnyResponse:
-    """Delete all that is kept under one reference."""
     gone = History(services()).forget(model, request.form.get("reference", ""), identity().name)
     pictures = f" and {gone.images} pictures" if gone.images else ""
     told = (

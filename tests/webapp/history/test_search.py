@@ -20,7 +20,7 @@ from serving.client.errors import ModelNotFound
 from tests.support.web.apps import own_app
 from tests.support.web.logged import NOON, batch, hasty, minutes, put
 from webapp.history import search as history_module
-from webapp.history.search import History, Page, PredictionNotFound, export
+from webapp.history.search import History, PredictionNotFound, export
 from webapp.services import Services
 from webapp.types import RequestInfo
 
@@ -67,7 +67,7 @@ def test_pages_follow_each_other_without_gap_or_repetition(here: Here) -> None:
     history, base, _ = here
     for minute in range(7):
         put(base, batch(3, at=NOON + minutes(minute), asked=asked(f"r{minute}")))
-    pages = [history.search("cells", Filters(), Page(number, 5)) for number in range(1, 7)]
+    pages = [history.search("cells", Filters(), number, 5) for number in range(1, 7)]
     assert [len(page.rows) for page in pages] == [5, 5, 5, 5, 1, 0]
     assert [page.has_next for page in pages] == [True, True, True, True, False, False]
     keys = [row.key for page in pages for row in page.rows]
