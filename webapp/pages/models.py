@@ -332,36 +332,17 @@ def report(model: str, version: int) -> Response:
 @blueprint.get("/models/<model>/release")
 @requires(Role.OPERATOR)
 def confirm(model: str) -> AnyResponse:
-    step = _read(model, request.args.get("what", ""), request.args)
+    step = read_step(request.args.get("what", ""), request.args, model_view(services(), model).state)
     return make_response(_confirm_page(model, step))
 
 
-@blueprint.post("/models/<model>/promote")
+@blueprint.post("/models/<model>/promote", defaults={"what": "promote"})
+@blueprint.post("/models/<model>/canary", defaults={"what": "canary"})
+@blueprint.post("/models/<model>/rollback", defaults={"what": "rollback"})
 @requires(Role.OPERATOR)
-def promote(model: str) -> AnyResponse:
-    return _changed(model, "promote")
-
-
-@blueprint.post("/models/<model>/canary")
-@requires(Role.OPERATOR)
-def canary(model: str) -> AnyResponse:
-    return _changed(model, "canary")
-
-
-@blueprint.post("/models/<model>/rollback")
-@requires(Role.OPERATOR)
-def rollback(model: str) -> AnyResponse:
-    return _changed(model, "rollback")
-
-
-def _read(model: str, what: str, form: Mapping[str, str]) -> Step:
-    services().catalog.versions(model)
-    return read_step(what, form, model_view(services(), model).state)
-
-
-def _changed(model: str, what: str) -> AnyResponse:
+def change(model: str, what: str) -> AnyResponse:
     """Do what was confirmed, unless the password is wrong or the release is another than the page showed."""
-    step = _read(model, what, request.form)
+    step = read_step(what, request.form, model_view(services(), model).state)
     if not reauthenticated(request.form.get("password", "")):
         return make_response(_confirm_page(model, step, wrong_password=True), 403)
     try:
