@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
@@ -102,14 +103,8 @@ def _page(model_version: ModelVersion, case: Case) -> str:
     context = {"model_version": model_version, "case": case, "inputs": inputs, "problem_links": problem_links(inputs)}
     if frame.is_partial():
         return render_template("_predict_parts.html", **context)
-    return render_template("predict.html", **context, groups=_grouped(inputs), examples=_examples(model_version))
-
-
-def _grouped(inputs: tuple[Input, ...]) -> dict[str, list[Input]]:
-    groups: dict[str, list[Input]] = {}
-    for each in inputs:
-        groups.setdefault(each.field.group or "Values", []).append(each)
-    return groups
+    groups = {heading or "Values": [*each] for heading, each in groupby(inputs, lambda each: each.field.group)}
+    return render_template("predict.html", **context, groups=groups, examples=_examples(model_version))
 
 
 def _examples(model_version: ModelVersion) -> list[dict[str, Any]]:

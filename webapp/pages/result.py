@@ -34,13 +34,6 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Charts:
-    gauge: Markup | None
-    effects: Markup | None
-    plane: Markup | None
-
-
-@dataclass(frozen=True)
 class Result:
     """One answered row. What it is explained by is None, or empty, where it could not be had; the answer stands."""
 
@@ -50,7 +43,9 @@ class Result:
     time: datetime
     explanation: Explanation | None
     neighbours: Sequence[Neighbour]
-    charts: Charts
+    gauge: Markup | None
+    effects: Markup | None
+    plane: Markup | None
     reference: str = ""
     beside: Beside | None = None
 
@@ -105,9 +100,8 @@ def result_of(answer: Answer, row: Mapping[str, Any], reference: str = "") -> Re
         beside = _unless_it_fails(
             "plain models", model_version, lambda: services().predictor.beside(model_version, columns)[0]
         )
-    time = datetime.now(timezone.utc)
-    shown = Charts(_gauge(model_version, answer), effects, plane)
-    return Result(model_version, row, answer, time, explanation, neighbours, shown, reference, beside)
+    gauge, time = _gauge(model_version, answer), datetime.now(timezone.utc)
+    return Result(model_version, row, answer, time, explanation, neighbours, gauge, effects, plane, reference, beside)
 
 
 def _gauge(model_version: ModelVersion, answer: Answer) -> Markup | None:

@@ -21,7 +21,7 @@ from tests.support.web.models import Made
 from tests.support.web.small_app import SECRET
 from webapp.models.catalog import Field, Stats
 from webapp.pages.predict import as_text, inputs_of
-from webapp.pages.result import Charts, Result
+from webapp.pages.result import Result
 from webapp.types import Answer, Outcome
 
 CELLS, PATIENTS, FLOWERS = "/predict/cells", "/predict/patients", "/predict/flowers"
@@ -141,7 +141,7 @@ def test_near_the_threshold_it_is_a_close_call(
     version = visitor.application.extensions["vouch"].catalog.model_version("cells", 1)
     outcome = Outcome(label, probability, {"B": 1 - probability, "M": probability})
     answer = Answer("cells", 1, "stable", threshold, (outcome,), "", 0.0)
-    result = Result(version, {}, answer, datetime.now(timezone.utc), None, (), Charts(None, None, None))
+    result = Result(version, {}, answer, datetime.now(timezone.utc), None, (), None, None, None)
     assert result.rival == rival
 
 
