@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import queue
-import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -60,18 +60,7 @@ class Picture:
     sha256: str
 
 
-@dataclass
-class Child:
-    """A process that decodes."""
-
-    process: subprocess.Popen[bytes]
-    connection: socket.socket
-
-    def end(self) -> None:
-        self.connection.close()
-        self.process.kill()
-        with suppress(subprocess.TimeoutExpired):
-            self.process.wait(END_S)
+Child = subprocess.Popen[bytes]
 
 
 class Decoders:
@@ -101,21 +90,27 @@ class Decoders:
         return parts
 
     def close(self) -> None:
-        """End the processes that are free; one at work ends with its socket, when this process does."""
+        """End the processes that are free; one at work ends with its standard input, when this process does."""
         with suppress(queue.Empty):
             while True:
                 if child := self._free.get_nowait():
-                    child.end()
+                    _end(child)
 
     def _ask(self, head: dict[str, Any], body: bytes) -> tuple[dict[str, Any], list[bytes]]:
         with self.lent() as child:
-            deadline_s = time.monotonic() + self._read_s
-            send(child.connection, head, body, deadline_s)
-            answer, content = receive(child.connection, deadline_s)
+            assert child.stdin
+            assert child.stdout
+            give_up = threading.Timer(self._read_s, child.kill)
+            give_up.start()
+            try:
+                send(child.stdin, head, [body])
+                answer, parts = receive(child.stdout)
+            finally:
+                give_up.cancel()
         if "kind" in answer:
             wanted = f": {answer['wanted']}" if answer.get("wanted") else ""
             raise RefusedImage(str(answer["kind"]), f"{answer.get('what')}{wanted}", shown(answer.get("got")))
-        return answer, _parts(answer, content)
+        return answer, parts
 
     @contextmanager
     def lent(self) -> Iterator[Child]:
@@ -124,34 +119,22 @@ class Decoders:
             child = self._free.get(timeout=WAIT_S)
         except queue.Empty:
             raise NoRoom("too many pictures wait to be read", fix="try again in a minute") from None
+        lent_at = time.monotonic()
         try:
-            child = child if child and child.process.poll() is None else _started()
+            child = child if child and child.poll() is None else _started()
             yield child
         except BaseException as error:
             if child:
-                child.end()
+                _end(child)
             child = None
-            if isinstance(error, TimeoutError):
-                raise RefusedImage(
-                    "TOO_SLOW", "must be read in a moment", f"nothing after {self._read_s:g} s"
-                ) from None
-            if isinstance(error, Ended | OSError):
+            if not isinstance(error, Ended | OSError):
+                raise
+            if time.monotonic() - lent_at < self._read_s:
                 raise _broken("its decoder gave up") from None
-            raise
+            got = f"nothing after {self._read_s:g} s"
+            raise RefusedImage("TOO_SLOW", "must be read in a moment", got) from None
         finally:
             self._free.put(child)
-
-
-def _parts(answer: dict[str, Any], content: bytes) -> list[bytes]:
-    """Return what the sizes in a process's answer say is in it; nothing of an answer that contradicts itself."""
-    sizes = answer.get("sizes")
-    if not isinstance(sizes, list) or not all(isinstance(size, int) and size >= 0 for size in sizes):
-        return []
-    parts, start = [], 0
-    for size in sizes:
-        parts.append(content[start : start + size])
-        start += size
-    return parts if start == len(content) else []
 
 
 def _broken(got: str) -> RefusedImage:
@@ -159,15 +142,18 @@ def _broken(got: str) -> RefusedImage:
 
 
 def _started() -> Child:
-    ours, theirs = socket.socketpair()
-    with theirs:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "webapp.images.child"],
-            cwd=ROOT,
-            env={"OPENBLAS_NUM_THREADS": "1"},
-            stdin=theirs.fileno(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-    return Child(process, ours)
+    return subprocess.Popen(
+        [sys.executable, "-m", "webapp.images.child"],
+        cwd=ROOT,
+        env={"OPENBLAS_NUM_THREADS": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def _end(child: Child) -> None:
+    child.kill()
+    with suppress(subprocess.TimeoutExpired):
+        child.communicate(timeout=END_S)  # what it had still to say, and what to say to it, is dropped

@@ -131,15 +131,15 @@ def status_of(decoders: Decoders, data: bytes) -> int:
 def peak_mb(decoders: Decoders) -> float:
     """The most memory that the one process has had."""
     with decoders.lent() as lent:
-        status = Path(f"/proc/{lent.process.pid}/status").read_text()
+        status = Path(f"/proc/{lent.pid}/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def test_a_process_that_is_gone_is_replaced(decoders: Decoders) -> None:
     decoders.picture(picture())
     with decoders.lent() as lent:
-        lent.process.kill()
-        lent.process.wait()
+        lent.kill()
+        lent.wait()
     assert decoders.picture(picture()).data
 
 
@@ -156,7 +156,7 @@ def test_the_process_has_nothing_that_it_does_not_need(decoders: Decoders, monke
     fresh = Decoders(at_once=1)
     fresh.picture(picture())
     with fresh.lent() as lent:
-        folder = Path(f"/proc/{lent.process.pid}")
+        folder = Path(f"/proc/{lent.pid}")
         limits = (folder / "limits").read_text()
         assert b"secret" not in (folder / "environ").read_bytes()
     fresh.close()
