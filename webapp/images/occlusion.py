@@ -21,23 +21,14 @@ class Cell:
     effect: float
 
 
-@dataclass(frozen=True)
-class Occlusion:
-    """The effects of all cells on the probability of one class."""
-
-    cells: tuple[Cell, ...]
-
-    def by_effect(self) -> list[Cell]:
-        """Return the cells, the one that raises the probability most first."""
-        return sorted(self.cells, key=lambda cell: -cell.effect)
-
-
-def occlusion_of(app_services: Services, model_version: ModelVersion, picture: Picture, label: str) -> Occlusion:
+def occlusion_of(app_services: Services, model_version: ModelVersion, picture: Picture, label: str) -> list[Cell]:
     """Ask the model server for a picture and all its copies with one cell grey. Nothing is logged.
 
-    Raises RefusedImage, NoRoom and as Predictor.predict_columns.
+    Return the cells, the one that raises the class's probability most first. Raises RefusedImage, NoRoom and as
+    Predictor.predict_columns.
     """
     copies = app_services.decoders.occluded(picture, CELLS)
     scored = app_services.predictor.predict_columns(model_version, {IMAGE_BYTES: copies})
     whole, *without = scored.probabilities[:, model_version.classes.index(label)].tolist()
-    return Occlusion(tuple(Cell(*divmod(i, CELLS), whole - share) for i, share in enumerate(without)))
+    cells = (Cell(*divmod(i, CELLS), whole - share) for i, share in enumerate(without))
+    return sorted(cells, key=lambda cell: -cell.effect)

@@ -4,39 +4,36 @@ from __future__ import annotations
 
 import base64
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import BinaryIO, cast
 
 from flask import Response, make_response, render_template, request
-from markupsafe import Markup
-from werkzeug.datastructures import FileStorage
 
-from common.draw.svg import box
 from common.errors import VouchError
 from webapp import wording
 from webapp.http.errors import page_with
-from webapp.images.occlusion import CELLS, Occlusion, occlusion_of
+from webapp.images.decoding import Picture
+from webapp.images.occlusion import CELLS, Cell, occlusion_of
 from webapp.images.predicting import Read, Verdict, keeps, predict, read_files, verdict_of
 from webapp.models.catalog import ModelVersion
 from webapp.pages import frame
 from webapp.services import services
-from webapp.types import REFERENCE_LENGTH, Answer, InvalidInput, Outcome
+from webapp.types import REFERENCE_LENGTH, Answer, InvalidInput
 
 FILE, KEEP, REFERENCE = "file", "keep", "__reference"
 NO = "no"
 LEAST_EFFECT = 0.01  # of probability; below, no part of a picture is said to matter
 NAMED_CELLS = 3
-SHADE = 0.75  # of the cell without which the probability falls most
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class OcclusionMap:
-    """The picture with the cells marked that speak for its class, and the same in words."""
+    """The cells that speak for a picture's class, the one that does most first; and the same in words."""
 
-    drawing: Markup
+    cells: Sequence[Cell]
     words: str
 
 
@@ -47,7 +44,6 @@ class Shown:
     read: Read
     row: int  # its number in the request
     verdict: Verdict
-    outcome: Outcome
     preview: str
     occlusion: OcclusionMap | None = None
 
@@ -73,7 +69,7 @@ def form_page(model_version: ModelVersion) -> Response:
 def answered_page(model_version: ModelVersion) -> Response:
     """Answer the form's pictures. Those that can be read are answered beside others that cannot."""
     try:
-        read = read_files(services(), ((_name(file), cast(BinaryIO, file.stream)) for file in _files()))
+        read = read_files(services(), _files())
     except InvalidInput as error:
         problems = [f"Choose a picture: {problem.rule}, got {problem.got}" for problem in error.problems]
         return make_response(_page(model_version, Pictures(problems=problems)), error.http_status)
@@ -99,12 +95,11 @@ def _answered(model_version: ModelVersion, read: Sequence[Read], problems: Seque
     answer = predict(services(), model_version.model, pictures, asked, keep=is_wanted)
     answered_by = services().catalog.model_version(answer.model, answer.version)
     shown = [
-        Shown(each, row, verdict_of(answered_by, outcome), outcome, _as_uri(picture.preview))
+        Shown(each, row, verdict_of(answered_by, outcome), _as_uri(picture.preview))
         for row, (each, picture, outcome) in enumerate(zip(read, pictures, answer.outcomes, strict=True))
     ]
     if len(shown) == 1:
-        [single] = shown
-        shown = [Shown(**{**vars(single), "occlusion": _occlusion(answered_by, single)})]
+        shown = [replace(shown[0], occlusion=_occlusion(answered_by, shown[0], pictures[0]))]
     return Pictures(
         shown,
         problems,
@@ -116,13 +111,9 @@ def _answered(model_version: ModelVersion, read: Sequence[Read], problems: Seque
     )
 
 
-def _files() -> list[FileStorage]:
-    """Return the files of the form; a field that nothing was chosen in sends one without a name."""
-    return [file for file in request.files.getlist(FILE) if file.filename]
-
-
-def _name(file: FileStorage) -> str:
-    return cast(str, file.filename)
+def _files() -> Iterator[tuple[str, BinaryIO]]:
+    """Yield the files of the form; a field that nothing was chosen in sends one without a name."""
+    return ((file.filename, cast(BinaryIO, file.stream)) for file in request.files.getlist(FILE) if file.filename)
 
 
 def _told(read: Read) -> str:
@@ -130,50 +121,29 @@ def _told(read: Read) -> str:
     return f"{read.name}: {problem.rule}, got {problem.got}" if problem else read.name
 
 
-def _occlusion(model_version: ModelVersion, shown: Shown) -> OcclusionMap | None:
+def _occlusion(model_version: ModelVersion, shown: Shown, picture: Picture) -> OcclusionMap | None:
     """Return what the class rests on, None where it cannot be had: the answer stands."""
-    picture = shown.read.picture
-    if picture is None:
-        return None
     try:
-        occlusion = occlusion_of(services(), model_version, picture, shown.verdict.label)
+        cells = occlusion_of(services(), model_version, picture, shown.verdict.label)
     except VouchError as error:
         log.warning("no occlusion map by %s %d: %s", model_version.model, model_version.version, error.what)
         return None
-    words = occlusion_words(occlusion, model_version.called(shown.verdict.label))
-    size = (320.0, 320.0 * picture.height / max(picture.width, 1))
-    drawing = _drawing(occlusion, shown.preview, size, words)
-    return OcclusionMap(drawing, words)
+    speaking = [cell for cell in cells if cell.effect > 0] if cells[0].effect >= LEAST_EFFECT else []
+    return OcclusionMap(speaking, occlusion_words(cells, model_version.called(shown.verdict.label)))
 
 
-def occlusion_words(occlusion: Occlusion, name: str) -> str:
+def occlusion_words(cells: Sequence[Cell], name: str) -> str:
     """Return which cells speak most for a class, for those who do not see the drawing."""
-    strongest = [cell for cell in occlusion.by_effect()[:NAMED_CELLS] if cell.effect >= LEAST_EFFECT]
+    strongest = [cell for cell in cells[:NAMED_CELLS] if cell.effect >= LEAST_EFFECT]
     if not strongest:
         return f"No single part of the picture matters much for {name}."
-    cells = "; ".join(
+    named = "; ".join(
         f"row {cell.row + 1}, column {cell.column + 1}: {wording.points(cell.effect)}" for cell in strongest
     )
     return (
         f"Marked are the parts without which {name} becomes less likely, the darker the more. "
-        f"Of {CELLS} rows and columns most, in points: {cells}."
+        f"Of {CELLS} rows and columns most, in points: {named}."
     )
-
-
-def _drawing(occlusion: Occlusion, preview: str, size: tuple[float, float], words: str) -> Markup:
-    width, height = size
-    strongest = max(cell.effect for cell in occlusion.by_effect())
-    opening = Markup('<svg class="occlusion" viewBox="0 0 {:.0f} {:.0f}" role="img"><title>{}</title>')
-    image = Markup('<image href="{}" width="{:.0f}" height="{:.0f}" preserveAspectRatio="none"/>')
-    parts = [opening.format(width, height, words), image.format(preview, width, height)]
-    for cell in occlusion.by_effect() if strongest >= LEAST_EFFECT else ():
-        if cell.effect > 0:
-            place = box(
-                cell.column * width / CELLS, cell.row * height / CELLS, width / CELLS, height / CELLS, "occluded"
-            )
-            opacity = SHADE * cell.effect / strongest
-            parts.append(Markup('<g fill-opacity="{:.2f}">{}</g>').format(opacity, place))
-    return Markup("").join([*parts, Markup("</svg>")])
 
 
 def _as_uri(jpeg: bytes) -> str:
@@ -188,6 +158,7 @@ def _page(model_version: ModelVersion, pictures: Pictures) -> str:
         pictures=pictures,
         collects=keeps(services()),
         retention_days=settings.log_retention_days,
+        cells=CELLS,
         max_images=settings.max_images,
         max_mib=settings.max_image_bytes / 2**20,
     )
