@@ -94,8 +94,9 @@ def _said(prediction: dict[str, Any]) -> str:
 def _asked_once(url: str) -> str:
     import requests
 
-    def answer(path: str) -> requests.Response:
-        reply = requests.get(url + path, timeout=ASK_S)
+    def answer(path: str, data: bytes | None = None) -> requests.Response:
+        headers = {"Content-Type": "image/png"} if data else {}
+        reply = requests.request("POST" if data else "GET", url + path, data=data, headers=headers, timeout=ASK_S)
         if not reply.ok:
             raise EnvironmentProblem(f"the web app answered {reply.status_code} to {path}", got=reply.text[:500])
         return reply
@@ -113,33 +114,23 @@ def _asked_once(url: str) -> str:
     pictured = answer("/api/openapi.json").json()["paths"]["/api/v1/predict/image"]["post"].get("x-models", [])
     for model in (entry["name"] for entry in answer("/api/v1/models").json()["models"]):
         page = answer(f"/predict/{model}")
+        lines.append(f"  page      {model}: {page.status_code}, {len(page.content)} bytes")
         if model in pictured:
-            lines += [f"  page      {model}: {page.status_code}, {len(page.content)} bytes", _asked_of_grey(url, model)]
-            continue
-        predicted = answer(f"/api/v1/predict/by-index/0?model={model}").json()
-        first = predicted["prediction"]
-        lines += [
-            f"  page      {model}: {page.status_code}, {len(page.content)} bytes",
-            f"  API       row 0 of the test split: {_said(first)}, "
-            f"by version {predicted['version']}; it is {predicted['true_label']}",
-        ]
+            predicted = answer(f"/api/v1/predict/image?model={model}&keep=no", _grey_picture()).json()
+            [first] = predicted["predictions"]
+            said = "none of these" if first["none_of_these"] else first["label"]
+            said, truth = f"a grey picture: {said} ({first['confidence']:.4f})", ""
+        else:
+            predicted = answer(f"/api/v1/predict/by-index/0?model={model}").json()
+            said, truth = f"row 0 of the test split: {_said(predicted['prediction'])}", predicted["true_label"]
+        lines.append(f"  API       {said}, by version {predicted['version']}{f'; it is {truth}' if truth else ''}")
     return "\n".join(lines)
 
 
-def _asked_of_grey(url: str, model: str) -> str:
-    """Return what a model of pictures says of a grey one. Raises EnvironmentProblem if it does not answer."""
-    import requests
+def _grey_picture() -> bytes:
     from PIL import Image
 
-    path = f"/api/v1/predict/image?model={model}&keep=no"
-    grey = encoded(Image.new("RGB", (96, 96), "grey"))
-    reply = requests.post(url + path, data=grey, headers={"Content-Type": "image/png"}, timeout=ASK_S)
-    if not reply.ok:
-        raise EnvironmentProblem(f"the web app answered {reply.status_code} to {path}", got=reply.text[:500])
-    answered = reply.json()
-    [first] = answered["predictions"]
-    said = "none of these" if first["none_of_these"] else first["label"]
-    return f"  API       a grey picture: {said} ({first['confidence']:.4f}), by version {answered['version']}"
+    return encoded(Image.new("RGB", (96, 96), "grey"))
 
 
 def make_server(target: str, settings: WebSettings, address: str, port: int) -> Any:
