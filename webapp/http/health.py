@@ -10,8 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import orjson
 from flask import Blueprint, Response, request
+from flask.typing import ResponseReturnValue
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from common.errors import VouchError
@@ -47,13 +47,13 @@ def _why_not(app_services: Services, model: str) -> str:
 
 @blueprint.get("/livez")
 @public
-def livez() -> Response:
-    return _json({"status": "alive"})
+def livez() -> dict[str, str]:
+    return {"status": "alive"}
 
 
 @blueprint.get("/readyz")
 @public
-def readyz() -> Response:
+def readyz() -> ResponseReturnValue:
     """Say whether predictions can be made: by any model, or by the one of `?model=`."""
     app_services = services()
     reasons = app_services.kept.get("readiness", lambda _: _reasons(app_services), KEPT_S)
@@ -61,15 +61,13 @@ def readyz() -> Response:
         reasons = {model: reasons.get(model, "there is no such model")}
     problems = [f"{name}: {why}" for name, why in reasons.items() if why]
     if any(not why for why in reasons.values()):  # one broken model takes no other away
-        return _json({"status": "ready", **({"reasons": problems} if problems else {})})
-    answer = _json({"status": "not ready", "reasons": problems or ["no model was pushed yet"]}, 503)
-    answer.headers["Retry-After"] = "2"
-    return answer
+        return {"status": "ready", **({"reasons": problems} if problems else {})}
+    return {"status": "not ready", "reasons": problems or ["no model was pushed yet"]}, 503, {"Retry-After": "2"}
 
 
 @blueprint.get("/version")
 @public
-def version() -> Response:
+def version() -> dict[str, Any]:
     """Say which code and which models answer here; to whom the metrics are told, too."""
     _check_may_watch()
     app_services, models = services(), {}
@@ -84,7 +82,7 @@ def version() -> Response:
                 "data": manifest.data_digest,
                 "digest": manifest.digest,
             }
-    return _json({"code": code_version(), "models": models})
+    return {"code": code_version(), "models": models}
 
 
 @blueprint.get("/metrics")
@@ -130,7 +128,3 @@ def _is_near(address: str | None) -> bool:
         client = ipaddress.ip_address(address or "")
         return any(client in ipaddress.ip_network(network) for network in services().settings.metrics_networks)
     return False
-
-
-def _json(document: dict[str, Any], status: int = 200) -> Response:
-    return Response(orjson.dumps(document), status, content_type="application/json")

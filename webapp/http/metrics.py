@@ -7,7 +7,7 @@ import os
 import random
 import time
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 import numpy as np
 from flask import Flask, Response, g, request
@@ -29,38 +29,33 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        mine: Any = {"registry": self.registry}
-        self.requests = Counter(
-            "vouch_http_requests_total", "Requests answered.", ["route", "method", "status"], **mine
-        )
-        self.request_seconds = Histogram(
-            "vouch_http_request_duration_seconds", "Time to answer.", ["route"], buckets=SECONDS, **mine
+        counter, histogram = partial(Counter, registry=self.registry), partial(Histogram, registry=self.registry)
+        self.requests = counter("vouch_http_requests_total", "Requests answered.", ["route", "method", "status"])
+        self.request_seconds = histogram(
+            "vouch_http_request_duration_seconds", "Time to answer.", ["route"], buckets=SECONDS
         )
         self.in_flight = Gauge(
-            "vouch_http_requests_in_flight", "Requests being answered.", multiprocess_mode="livesum", **mine
+            "vouch_http_requests_in_flight",
+            "Requests being answered.",
+            multiprocess_mode="livesum",
+            registry=self.registry,
         )
-        self.shed = Counter("vouch_http_requests_shed_total", "Requests refused because too many were waiting.", **mine)
-        self.predictions = Counter(
-            "vouch_predictions_total", "Rows predicted.", ["model", "version", "route", "label"], **mine
-        )
-        self.scores = Histogram(
+        self.shed = counter("vouch_http_requests_shed_total", "Requests refused because too many were waiting.")
+        self.predictions = counter("vouch_predictions_total", "Rows predicted.", ["model", "version", "route", "label"])
+        self.scores = histogram(
             "vouch_prediction_score",
             "Probability of the positive, or likeliest, class.",
             ["model", "version"],
             buckets=SCORES,
-            **mine,
         )
-        self.cautions = Counter(
-            "vouch_prediction_cautions_total",
-            "Values outside what the model was trained on.",
-            ["model", "feature"],
-            **mine,
+        self.cautions = counter(
+            "vouch_prediction_cautions_total", "Values outside what the model was trained on.", ["model", "feature"]
         )
-        self.calls = Counter("vouch_model_server_calls_total", "Calls to the model server.", ["outcome"], **mine)
-        self.call_seconds = Histogram(
-            "vouch_model_server_call_duration_seconds", "Time of a call to the model server.", buckets=SECONDS, **mine
+        self.calls = counter("vouch_model_server_calls_total", "Calls to the model server.", ["outcome"])
+        self.call_seconds = histogram(
+            "vouch_model_server_call_duration_seconds", "Time of a call to the model server.", buckets=SECONDS
         )
-        self.log_dropped = Counter("vouch_prediction_log_dropped_rows_total", "Rows the prediction log lost.", **mine)
+        self.log_dropped = counter("vouch_prediction_log_dropped_rows_total", "Rows the prediction log lost.")
 
     def predicted(
         self, model: str, version: int, route: str, labels: Sequence[str] | None, scores: NDArray[np.float32]
