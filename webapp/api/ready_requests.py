@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -108,11 +110,9 @@ def _example(schema: dict[str, Any], schemas: dict[str, Any]) -> Any:
 
 
 def _csv(row: dict[str, Any]) -> str:
-    return "\n".join(",".join(_quoted(str(cell)) for cell in cells) for cells in (row.keys(), row.values())) + "\n"
-
-
-def _quoted(cell: str) -> str:
-    return '"' + cell.replace('"', '""') + '"' if set(cell) & set(',"\r\n') else cell
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows((row.keys(), row.values()))
+    return file.getvalue()
 
 
 def postman(document: dict[str, Any], base_url: str) -> dict[str, Any]:
