@@ -132,7 +132,7 @@ def ask(app: Flask) -> Callable[..., Any]:
 def bearer(app: Flask, name: str) -> dict[str, str]:
     with app.test_request_context():
         pair = tokens.login(app.extensions["vouch"].accounts, name, PASSWORD, "192.0.2.1")
-    return {"Authorization": f"Bearer {pair.access}"}
+    return {"Authorization": f"Bearer {pair.access_token}"}
 
 
 def path_of(rule: str) -> str:

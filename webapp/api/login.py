@@ -24,13 +24,13 @@ def login() -> Response:
     """Change a name and a password for tokens. Wrong ones are answered alike, whatever was wrong, and cost time."""
     app_services = _with_logins()
     body = read_as(Login, request, app_services.settings)
-    return _tokens(tokens.login(app_services.accounts, body.username, body.password, request.remote_addr or ""))
+    return answer(tokens.login(app_services.accounts, body.username, body.password, request.remote_addr or ""))
 
 
 @route("POST", "/auth/refresh", Operation("Refresh", TAG, Role.PUBLIC, Tokens, RefreshToken, refusals=(401, 409)))
 def refresh() -> Response:
     """Change a refresh token for new tokens. One that is used twice ends the login: somebody else may have it."""
-    return _tokens(tokens.refresh(read_as(RefreshToken, request, _with_logins().settings).refresh_token))
+    return answer(tokens.refresh(read_as(RefreshToken, request, _with_logins().settings).refresh_token))
 
 
 @route("POST", "/auth/logout", Operation("Log out", TAG, Role.PUBLIC, Done, RefreshToken, refusals=(401, 409)))
@@ -52,14 +52,3 @@ def _with_logins() -> Services:
     if not app_services.settings.auth:
         raise LoginsOff("logins are off: everybody may use the open demo", fix="set VOUCH_AUTH=on to have them")
     return app_services
-
-
-def _tokens(pair: tokens.Pair) -> Response:
-    return answer(
-        {
-            "access_token": pair.access,
-            "refresh_token": pair.refresh,
-            "token_type": "Bearer",
-            "expires_in": pair.expires_in_s,
-        }
-    )

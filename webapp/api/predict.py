@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict
 from typing import Any
 
 from flask import Response, g, request
@@ -203,7 +202,7 @@ def forget(name: str) -> Response:
     """Delete all predictions of a model under one reference, their true labels, and the uploads that mention it."""
     app_services = services()
     reference = read_as(Reference, request, app_services.settings).reference
-    return answer(asdict(History(app_services).forget(name, reference, identity().name)))
+    return answer(History(app_services).forget(name, reference, identity().name))
 
 
 @route(

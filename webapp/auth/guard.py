@@ -85,9 +85,9 @@ def init_app(app: Flask) -> None:
     masking.install(settings)
     app.extensions[tokens.EXTENSION] = ring
     app.session_interface = SessionsOfPages()
-    app.secret_key = ring.current.session
-    app.config["SECRET_KEY_FALLBACKS"] = [keys.session for keys in ring.believed[1:]]
-    app.config["WTF_CSRF_SECRET_KEY"] = ring.current.csrf
+    app.secret_key = ring[0].session
+    app.config["SECRET_KEY_FALLBACKS"] = [keys.session for keys in ring[1:]]
+    app.config["WTF_CSRF_SECRET_KEY"] = ring[0].csrf
     app.before_request(_enforce)
     for group in (user_commands, audit_commands, database_commands):
         app.cli.add_command(group)

@@ -53,24 +53,14 @@ class Keys:
         return cls(session, csrf, token, name.hex()[:16])
 
 
-@dataclass(frozen=True)
-class KeyRing:
-    """The keys that sign, and all that are still believed."""
+def key_ring(settings: WebSettings) -> tuple[Keys, ...]:
+    """Return the keys of an app: all are believed, the first ones sign.
 
-    current: Keys
-    previous: Keys | None = None
-
-    @property
-    def believed(self) -> tuple[Keys, ...]:
-        """Return all that are believed, the present ones first."""
-        return (self.current, self.previous) if self.previous else (self.current,)
-
-
-def key_ring(settings: WebSettings) -> KeyRing:
-    """Return the keys of an app. The open demo makes its own secret once, so that all its workers have the same."""
+    The open demo makes its own secret once, so that all its workers have the same.
+    """
     secret = settings.secret_key.get_secret_value() or _demo_secret(settings.var / DEMO_FILE)
     previous = settings.previous_secret_key.get_secret_value()
-    return KeyRing(Keys.of(secret), Keys.of(previous) if previous else None)
+    return tuple(Keys.of(each) for each in (secret, previous) if each)
 
 
 def _derived(secret: str, label: str) -> bytes:
@@ -99,9 +89,10 @@ def _demo_secret(path: Path) -> str:
 class Pair:
     """What a program gets at login and at each refresh."""
 
-    access: str = field(repr=False)
-    refresh: str = field(repr=False)
-    expires_in_s: int
+    access_token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
+    token_type: str = "Bearer"
+    expires_in: int = ACCESS_LIFE_S  # seconds
 
 
 def login(accounts: Accounts, name: str, password: str, address: str) -> Pair:
@@ -141,11 +132,11 @@ def validate(access: str) -> Identity:
 def _pair(issued: Issued) -> Pair:
     role = issued.identity.role.name.lower()
     access = _signed(issued, ACCESS, secrets.token_hex(16), issued.issued + ACCESS_LIFE_S, role=role)
-    return Pair(access, _signed(issued, REFRESH, issued.jti, issued.expires), ACCESS_LIFE_S)
+    return Pair(access, _signed(issued, REFRESH, issued.jti, issued.expires))
 
 
 def _signed(issued: Issued, audience: str, jti: str, expires: float, **more: str) -> str:
-    keys, now = _ring().current, int(issued.issued)
+    keys, now = _ring()[0], int(issued.issued)
     claims = {
         "iss": ISSUER,
         "aud": audience,
@@ -165,7 +156,7 @@ def _claims(token: str, audience: str) -> dict[str, Any]:
         if len(token) > MAXIMUM_CHARACTERS:
             raise jwt.DecodeError
         key_id = jwt.get_unverified_header(token).get("kid")
-        key = next((keys.token for keys in _ring().believed if keys.id == key_id), None)
+        key = next((keys.token for keys in _ring() if keys.id == key_id), None)
         if key is None:
             raise jwt.InvalidKeyError
         claims: dict[str, Any] = jwt.decode(
@@ -180,6 +171,6 @@ def _claims(token: str, audience: str) -> dict[str, Any]:
     return claims
 
 
-def _ring() -> KeyRing:
-    ring: KeyRing = current_app.extensions[EXTENSION]
+def _ring() -> tuple[Keys, ...]:
+    ring: tuple[Keys, ...] = current_app.extensions[EXTENSION]
     return ring

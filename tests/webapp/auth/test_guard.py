@@ -19,7 +19,7 @@ HERE = "192.0.2.1"
 def bearer(app: Flask, name: str) -> dict[str, str]:
     with app.test_request_context():
         pair = tokens.login(app.extensions["vouch"].accounts, name, PASSWORD, HERE)
-    return {"Authorization": f"Bearer {pair.access}"}
+    return {"Authorization": f"Bearer {pair.access_token}"}
 
 
 @pytest.mark.parametrize(

@@ -282,10 +282,10 @@ def test_no_secret_is_ever_logged_or_answered(tmp_path: Path, everything_told: i
     assert session
     with app.test_request_context():
         pair = tokens.login(accounts, "cora", password, "192.0.2.1")
-    bearer = {"Authorization": f"Bearer {pair.access}"}
+    bearer = {"Authorization": f"Bearer {pair.access_token}"}
     answers += [
         client.get("/api/v1/who", headers={"Authorization": f"Bearer {token}"}),
-        client.post("/api/v1/fail", headers=bearer, json={"password": wrong, "refresh_token": pair.refresh}),
+        client.post("/api/v1/fail", headers=bearer, json={"password": wrong, "refresh_token": pair.refresh_token}),
         client.post("/api/v1/fail", headers=bearer, json={"secret_key": SECRET}),
         client.get("/api/v1/nowhere", headers=bearer),
         client.post("/account", data={"password": wrong}),
@@ -298,6 +298,6 @@ def test_no_secret_is_ever_logged_or_answered(tmp_path: Path, everything_told: i
     seen = told + "".join(
         f"{answer.text}\n{ {k: v for k, v in answer.headers if k != 'Set-Cookie'} }" for answer in answers
     )
-    planted = {SECRET, password, wrong, token, pair.access, pair.refresh, session.value}
+    planted = {SECRET, password, wrong, token, pair.access_token, pair.refresh_token, session.value}
     assert [secret for secret in planted if secret in seen] == []
     app.extensions["vouch"].close()
