@@ -16,7 +16,6 @@ from common.records.drift import Alarm, DriftReport, Measurement, WindowCheck
 from webapp import wording
 
 PERIODS = (7, 30)  # days
-MOST_CHARTS = 6
 LEAST_BARS = 7  # that a chart has room for
 STALE_AFTER = timedelta(days=2)
 
@@ -64,24 +63,6 @@ class VersionDrift:
     version: int
     windows: tuple[WindowCheck, ...]
     series: tuple[Series, ...]
-
-    @property
-    def checked(self) -> int:
-        return sum(window.state == "checked" for window in self.windows)
-
-    @property
-    def odd(self) -> int:
-        """Windows with findings."""
-        return sum(bool(window.findings) for window in self.windows)
-
-    @property
-    def reason(self) -> str:
-        """Why the last window was not checked, if it was not."""
-        return self.windows[-1].reason
-
-    @property
-    def drawn(self) -> tuple[Series, ...]:
-        return self.series[:MOST_CHARTS]
 
 
 @dataclass(frozen=True)
