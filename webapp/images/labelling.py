@@ -57,25 +57,15 @@ class Labelling:
         """
         with self._services.database.reading() as connection:
             known = image_labels.of_model(connection, self._model)
-        unlabelled, disputed, labelled = [], [], 0
-        is_after, later = not after, None
-        for image in images.images(self.base):
-            agreement = agreement_of(known.get(image.sha256, ()))
-            is_wanted = agreement is None
-            if agreement is None:
-                unlabelled.append(image)
-            elif agreement.is_disputed:
-                disputed.append(image)
-            else:
-                labelled += 1
-            if is_disputed:
-                is_wanted = agreement is not None and agreement.is_disputed
-            if is_wanted and is_after and later is None:
-                later = image
-            is_after = is_after or image.sha256 == after
-        counts = Counts(len(unlabelled), len(disputed), labelled)
+        kept = [*images.images(self.base)]
+        agreements = [agreement_of(known.get(image.sha256, ())) for image in kept]
+        unlabelled = [place for place, said in enumerate(agreements) if said is None]
+        disputed = [place for place, said in enumerate(agreements) if said and said.is_disputed]
+        counts = Counts(len(unlabelled), len(disputed), len(kept) - len(unlabelled) - len(disputed))
         waiting = disputed if is_disputed else unlabelled
-        chosen = later or (waiting[0] if waiting else None)
+        start = next((place for place, image in enumerate(kept, start=1) if image.sha256 == after), 0)
+        place = next((place for place in waiting if place >= start), waiting[0] if waiting else None)
+        chosen = None if place is None else kept[place]
         return self._task(counts, chosen, tuple(known.get(chosen.sha256, ())) if chosen else ())
 
     def one(self, sha256: str) -> Task:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from itertools import zip_longest
 from string import ascii_lowercase
 from typing import Any
 
@@ -24,14 +24,6 @@ DISPUTED = "disputed"
 KINDS = {".png": "image/png", ".jpg": "image/jpeg"}
 
 
-@dataclass(frozen=True)
-class Choice:
-    """A class with its key; classes beyond the keys have none."""
-
-    label: str
-    key: str
-
-
 @blueprint.get("/label/<model>")
 @requires(Role.OPERATOR)
 def page(model: str) -> str:
@@ -43,7 +35,7 @@ def page(model: str) -> str:
         "label.html",
         model_version=model_version,
         task=task,
-        choices=_choices(model_version),
+        choices=[*zip_longest(model_version.classes, KEYS[: len(model_version.classes)])],  # beyond the keys without
         keys={"skip": SKIP, "bad": BAD, "undo": UNDO},
         wants_disputed=wants_disputed,
         collects=keeps(services()),
@@ -92,8 +84,3 @@ def _on(model: str, **query: Any) -> AnyResponse:
     if request.form.get("show") == DISPUTED:
         query["show"] = DISPUTED
     return redirect(url_for(".page", model=model, **query), 303)
-
-
-def _choices(model_version: ModelVersion) -> list[Choice]:
-    keys = [*KEYS, *[""] * len(model_version.classes)]
-    return [Choice(label, key) for label, key in zip(model_version.classes, keys, strict=False)]
