@@ -62,20 +62,6 @@ class Traffic:
         return sum(route.failed for route in self.routes.values())
 
 
-@dataclass(frozen=True)
-class Rate:
-    per_s: float
-    seconds: float
-
-
-@dataclass(frozen=True)
-class ServerView:
-    """Which versions the model server has loaded, or what is wrong with it."""
-
-    loaded: tuple[int, ...] = ()
-    trouble: str = ""
-
-
 @blueprint.get("/monitoring")
 @requires(Role.VIEWER)
 def page() -> str:
@@ -110,16 +96,13 @@ def _drift(app_services: Services, model: str | None) -> DriftView:
 
 def _numbers(app_services: Services, model: str | None, before: dict[str, Any]) -> dict[str, Any]:
     now, counted, at_s = datetime.now(timezone.utc), traffic(app_services.metrics.text().decode()), monotonic()
-    rate = None
-    if before and at_s > before["at_s"]:
-        seconds = at_s - before["at_s"]
-        rate = Rate((counted.requests - before["traffic"].requests) / seconds, seconds)
     return {
         "now": now,
         "at_s": at_s,
         "traffic": counted,
-        "rate": rate,
-        "server": _server(app_services, model),
+        "rate_s": at_s - before["at_s"] if before else 0.0,
+        "requests": counted.requests - before["traffic"].requests if before else 0.0,
+        **_server(app_services, model),
         **_shown(app_services, model, now),
     }
 
@@ -167,12 +150,13 @@ def _scores_chart(model_version: ModelVersion | None, hour: Recent) -> Markup | 
     return charts.scores("Spread of what was predicted", model_version, threshold, hour.scores)
 
 
-def _server(app_services: Services, model: str | None) -> ServerView:
+def _server(app_services: Services, model: str | None) -> dict[str, Any]:
+    """Return which versions the model server has loaded, or what is wrong with it."""
     try:
         statuses = app_services.client.status(model) if model else ()
     except VouchError as error:
-        return ServerView(trouble=error.what)
-    return ServerView(tuple(status.version for status in statuses if status.state == "AVAILABLE"))
+        return {"server_trouble": error.what}
+    return {"loaded": [status.version for status in statuses if status.state == "AVAILABLE"]}
 
 
 @dataclass(frozen=True)
@@ -187,7 +171,6 @@ class Recent:
 
 
 def recent(base: Path, now: datetime) -> Recent:
-    """Return the numbers of the hour before `now`, of a model's log."""
     reader = Reader(base, Filters(start=now - timedelta(minutes=MINUTES), end=now))
     ages, answers, bins = Counter[int](), Counter[tuple[int, str]](), Counter[int]()
     low, width = _score_range(reader)

@@ -148,7 +148,10 @@ def test_the_metrics_have_no_series_for_each_number(client: FlaskClient) -> None
 def test_the_monitoring_page_shows_how_numbers_spread(client: FlaskClient, services: Services) -> None:
     client.post("/api/v1/predict", json={"rows": [ROW, {"area": 150.0, "age": 3.0}]})
     assert services.log.flush(10)
-    assert "Spread of what was predicted" in page(client, "/monitoring?model=homes").text
+    shown = page(client, "/monitoring?model=homes").text
+    assert "Spread of what was predicted" in shown
+    assert "Values of the last hour" in shown
+    assert "Probabilities" not in shown
 
 
 @pytest.mark.parametrize(
