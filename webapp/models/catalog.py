@@ -18,7 +18,6 @@ from typing import Any, Literal
 
 import numpy as np
 from pydantic import ValidationError
-from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from common.errors import ConfigError, DataError
 from common.tables.cleaning import Cleaning
@@ -39,14 +38,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Stats:
-    """One feature of the training split: numbers have the first six, text and codes the rest."""
+    """One feature of the training split: numbers have the first five, text and codes the rest."""
 
     minimum: float | None = None
     maximum: float | None = None
     mean: float | None = None
     std_dev: float | None = None
     median: float | None = None
-    histogram: tuple[tuple[float, float, float], ...] = ()  # low, high, rows
     top: tuple[tuple[str, int], ...] = ()  # value, rows: the most frequent first
     seen: frozenset[str] | None = None  # every value there was; None: there were more than the statistics kept
     missing: float = 0.0  # share of the rows
@@ -76,15 +74,12 @@ def _stats(feature: Any) -> Stats:
 def _of_numbers(stats: Any) -> Stats:
     if not stats.common_stats.num_non_missing:
         return Stats(missing=_missing(stats.common_stats))
-    equal_width = [histogram for histogram in stats.histograms if histogram.type == statistics_pb2.Histogram.STANDARD]
-    buckets = equal_width[0].buckets if equal_width else ()
     return Stats(
         plain(stats.min),
         plain(stats.max),
         stats.mean,
         stats.std_dev,
         plain(stats.median),
-        tuple((bucket.low_value, bucket.high_value, bucket.sample_count) for bucket in buckets),
         missing=_missing(stats.common_stats),
     )
 
