@@ -305,25 +305,22 @@ class ModelDetail(ModelSummary):
     version_details: list[VersionItem]
 
 
-class Promotion(Sent):
-    """Which version to make stable. Default: the candidate, else the newest."""
-
-    version: Annotated[Version | None, BeforeValidator(_whole)] = None
-    password: Password | None = Field(None, description="Yours, once more. Needed when logins are on.")
-
-
 class Rollback(Sent):
     """Takes the last step back."""
 
     password: Password | None = Field(None, description="Yours, once more. Needed when logins are on.")
 
 
-class Canary(Sent):
+class Promotion(Rollback):
+    """Which version to make stable. Default: the candidate, else the newest."""
+
+    version: Annotated[Version | None, BeforeValidator(_whole)] = None
+
+
+class Canary(Promotion):
     """Gives a share of the requests to a version. Default: the candidate, else the newest."""
 
     percent: float = Field(ge=0, le=100, description="Share of the requests; 0 ends the trial.", examples=[10])
-    version: Annotated[Version | None, BeforeValidator(_whole)] = None
-    password: Password | None = Field(None, description="Yours, once more. Needed when logins are on.")
 
 
 class Released(Given):
