@@ -65,7 +65,6 @@ def points(effect: float, digits: int = 1) -> str:
 
 
 def signed(difference: float) -> str:
-    """Return a difference of two numbers with its sign."""
     text = number(abs(difference), HINT_DIGITS)
     return text if text == "0" else f"{'−' if difference < 0 else '+'}{text}"
 

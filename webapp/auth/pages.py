@@ -50,7 +50,6 @@ def log_in() -> AnyResponse:
 @blueprint.post("/logout")
 @public
 def logout() -> AnyResponse:
-    """End the session, here and on the server."""
     who = identity()
     _forget_session()
     if who.name and not who.is_demo:
@@ -61,7 +60,6 @@ def logout() -> AnyResponse:
 @blueprint.get("/account")
 @requires(Role.VIEWER)
 def account() -> AnyResponse:
-    """Show who one is, with the form to change the password."""
     return _page("account.html")
 
 

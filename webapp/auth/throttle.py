@@ -35,7 +35,6 @@ class Patience:
     longest_s: float
 
     def wait_s(self, failures: int) -> float:
-        """Return how long to wait after so many failures."""
         excess = failures - self.free
         return 0.0 if excess < 0 else min(self.first_s * 2.0 ** min(excess, 30), self.longest_s)
 
@@ -135,7 +134,6 @@ def _serializer() -> URLSafeTimedSerializer:
 
 
 def _keys(name: str, origin: Origin) -> dict[str, bytes]:
-    """Return what is counted."""
     network = network_of(origin.address)
     parts = {"account and address": f"{name}\n{network}", "address": network, "account": name}
     if origin.device:

@@ -168,7 +168,6 @@ class CsvBlocks:
 
 
 def _is_filled(table: Any) -> NDArray[np.bool_]:
-    """Return which rows hold more than blanks."""
     is_filled = np.zeros(table.num_rows, np.bool_)
     for column in table.columns:
         if is_filled.all():

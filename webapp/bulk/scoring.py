@@ -178,7 +178,6 @@ class _Job:
         self.predictor.cautioned(self.model_version.model, checked.cautions_by_field)
 
     def ask(self, chunk: _Chunk) -> tuple[Scored, float]:
-        """Return what the model says, and the seconds it took."""
         started = time.perf_counter()
         return self.predictor.predict_columns(self.model_version, chunk.columns), time.perf_counter() - started
 
