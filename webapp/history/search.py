@@ -84,6 +84,10 @@ class Forgotten:
     uploads: int
     images: int
 
+    def __str__(self) -> str:
+        pictures = f", {self.images} pictures" if self.images else ""
+        return f"{self.predictions} predictions, {self.labels} true labels, {self.uploads} uploads{pictures}"
+
 
 @dataclass(frozen=True)
 class Found:
@@ -198,15 +202,14 @@ class History:
             raise PredictionNotFound("nothing is kept under this reference", fix="write it as it was sent")
         hashes = self._images_of(base, reference)
         with app_services.database.writing() as connection:
-            gone = labels.forget(connection, model, keys)
+            told = labels.forget(connection, model, keys)
             image_labels.forget(connection, model, hashes)
             uploads = app_services.jobs.remove(connection, model, (request_id for request_id, _ in keys))
             removed = images.remove(app_services.settings.collected / model, hashes)
-            detail = f"{model}: {len(keys)} predictions, {gone} true labels, {uploads} uploads"
-            detail += f", {removed} pictures" if removed else ""
-            app_services.accounts.audit.append_in(connection, who, "reference deleted", detail)
+            gone = Forgotten(len(keys), told, uploads, removed)
+            app_services.accounts.audit.append_in(connection, who, "reference deleted", f"{model}: {gone}")
         upkeep.forget(base, reference)  # last: by the predictions the rest is found, should it fail half way
-        return Forgotten(len(keys), gone, uploads, removed)
+        return gone
 
     def _images_of(self, base: Path, reference: str) -> set[str]:
         """Return the pictures that were predicted under this reference and no other."""

@@ -62,7 +62,7 @@ def page(model: str) -> AnyResponse:
         found=result,
         sources=SOURCES,
         label_options=_labels(model_version, model_version.classes),
-        version_options=_options(services().catalog.versions(model)[::-1]),
+        version_options=[(number, number) for number in reversed(services().catalog.versions(model))],
         is_kept=services().settings.log_predictions,
         rolled_back=rolled_back(Store(services().settings.serving, model).history()),
         retention_days=services().settings.log_retention_days,
@@ -92,11 +92,7 @@ def feedback(model: str) -> AnyResponse:
 @requires(Role.OPERATOR)
 def forget(model: str) -> AnyResponse:
     gone = History(services()).forget(model, request.form.get("reference", ""), identity().name)
-    pictures = f" and {gone.images} pictures" if gone.images else ""
-    told = (
-        f"{gone.predictions} predictions, {gone.labels} true labels and {gone.uploads} uploads{pictures} are deleted."
-    )
-    flash(told, "pass")
+    flash(f"Deleted: {gone}.", "pass")
     return redirect(url_for(".page", model=model), 303)
 
 
@@ -106,8 +102,7 @@ def forget(model: str) -> AnyResponse:
 def forget_here(model: str, reference: str) -> None:
     """Delete what is kept under one reference: predictions, true labels, uploads that mention it."""
     gone = History(services()).forget(model, reference, who_at_the_machine())
-    pictures = f", {gone.images} pictures" if gone.images else ""
-    click.echo(f"deleted: {gone.predictions} predictions, {gone.labels} true labels, {gone.uploads} uploads{pictures}")
+    click.echo(f"deleted: {gone}")
 
 
 @blueprint.get("/history/<model>/export.csv")
@@ -139,10 +134,6 @@ def _one_page(model: str, logged: Logged, error: VouchError | None = None) -> st
 
 def _labels(model_version: ModelVersion, labels: Iterable[str]) -> list[tuple[object, object]]:
     return [(label, model_version.called(label)) for label in labels]
-
-
-def _options(values: Iterable[object]) -> list[tuple[object, object]]:
-    return [(value, value) for value in values]
 
 
 def _model_version(model: str, logged: Logged) -> ModelVersion:

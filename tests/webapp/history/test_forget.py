@@ -69,7 +69,7 @@ def test_an_operator_deletes_all_of_a_reference_on_its_page(here: Here) -> None:
     token = csrf_token(client, "/history/cells/prediction?id=hers-0&row=0")
     answer = client.post("/history/cells/forget", data={"csrf_token": token, "reference": SECRET})
     assert answer.status_code == 303
-    assert "2 predictions, 1 true labels and 0 uploads" in client.get(answer.headers["Location"]).text
+    assert "2 predictions, 1 true labels, 0 uploads" in client.get(answer.headers["Location"]).text
     check_forgotten(services, base)
 
 
