@@ -25,7 +25,7 @@ from webapp.models.releases import Choice, Router
 from webapp.predict.answers import BOUNDS, Scored, read_answer, read_beside
 from webapp.predict.log_writer import PredictionLog
 from webapp.predict.validation import Checked, check_rows
-from webapp.types import Answer, Beside, LoggedBatch, RequestInfo
+from webapp.types import Answer, Beside, LoggedBatch, Outcome, RequestInfo
 
 PACKED_INPUT = "features"
 T = TypeVar("T")
@@ -61,18 +61,11 @@ class Predictor:
         latency_s = time.perf_counter() - started
         self.record(model_version, choice, request_info, (checked.columns, scored), latency_s)
         self.cautioned(model, Counter(caution.field for caution in chain.from_iterable(checked.cautions)))
-        return Answer(
-            model,
-            model_version.version,
-            choice.route,
-            model_version.threshold,
-            tuple(
-                replace(outcome, beside=own)
-                for outcome, own in zip(scored.outcomes(model_version, checked.cautions), beside, strict=True)
-            ),
-            request_info.request_id,
-            latency_s,
-        )
+        outcomes = [
+            replace(outcome, beside=own)
+            for outcome, own in zip(scored.outcomes(model_version, checked.cautions), beside, strict=True)
+        ]
+        return _answer(model_version, choice, outcomes, request_info, latency_s)
 
     def predict_images(self, model: str, images: Sequence[bytes], request_info: RequestInfo) -> Answer:
         """Return the answers to pictures that TensorFlow reads. They are logged by their SHA-256. Raises as `predict`,
@@ -89,15 +82,8 @@ class Predictor:
         latency_s = time.perf_counter() - started
         logged = {IMAGE_BYTES: [hashlib.sha256(image).hexdigest() for image in images]}
         self.record(model_version, choice, request_info, (logged, scored), latency_s)
-        return Answer(
-            model,
-            model_version.version,
-            choice.route,
-            model_version.threshold,
-            scored.outcomes(model_version, [()] * len(images)),
-            request_info.request_id,
-            latency_s,
-        )
+        outcomes = scored.outcomes(model_version, [()] * len(images))
+        return _answer(model_version, choice, outcomes, request_info, latency_s)
 
     def routed(self, model: str, request_info: RequestInfo, attempt: Callable[[Choice], T]) -> T:
         """Return what `attempt` returns for the version that is to answer; if it is gone, for the one in its place.
@@ -212,6 +198,13 @@ class Predictor:
         """Count values outside what the model was trained on, by field."""
         for name, count in cautions.items():
             self._metrics.cautions.labels(model, name).inc(count)
+
+
+def _answer(
+    model_version: ModelVersion, choice: Choice, outcomes: tuple[Outcome, ...], asked: RequestInfo, latency_s: float
+) -> Answer:
+    model, version, threshold = model_version.model, model_version.version, model_version.threshold
+    return Answer(model, version, choice.route, threshold, outcomes, asked.request_id, latency_s)
 
 
 def _as_logged(model_version: ModelVersion, columns: Columns) -> Columns:
