@@ -161,24 +161,15 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
 
 
 def _content(operation: Operation) -> dict[str, Any]:
-    kinds: dict[str, Any] = {
-        CSV: {"schema": {"type": "string", "description": "With a header line; columns in any order."}},
-        MULTIPART: {
-            "schema": {
-                "type": "object",
-                "required": ["file"],
-                "properties": {"file": {"type": "string", "format": "binary", "description": "The CSV."}},
-            }
-        },
-    }
-    if IMAGES[0] in operation.takes:
-        picture = {"type": "string", "format": "binary", "description": "A picture."}
-        several = {"type": "array", "items": picture, "minItems": 1}
-        form = {"type": "object", "required": ["file"], "properties": {"file": several}}
-        kinds = {MULTIPART: {"schema": form}, **{kind: {"schema": picture} for kind in IMAGES}}
-    if operation.takes:
-        return {kind: kinds[kind] for kind in operation.takes}
-    return {JSON: {"schema": _reference(operation.body)}}
+    if not operation.takes:
+        return {JSON: {"schema": _reference(operation.body)}}
+    is_picture = IMAGES[0] in operation.takes
+    file = {"type": "string", "format": "binary", "description": "A picture." if is_picture else "The CSV."}
+    files = {"type": "array", "items": file, "minItems": 1} if is_picture else file
+    form = {"type": "object", "required": ["file"], "properties": {"file": files}}
+    text = {"type": "string", "description": "With a header line; columns in any order."}
+    plain = file if is_picture else text
+    return {kind: {"schema": form if kind == MULTIPART else plain} for kind in operation.takes}
 
 
 def _answer(operation: Operation) -> dict[str, Any]:
