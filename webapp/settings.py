@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,7 +21,7 @@ from config.frozen import Frozen
 
 PREFIX = "VOUCH_"
 WEAK_SECRET_BYTES = 32
-UPLOADS = ("/api/v1/predict/csv", "/api/v1/predict/image", "/api/v1/jobs")
+UPLOADS = re.compile("/api/v1/(predict/csv|predict/image|jobs)|/batch/.*|/predict/.*/images")
 LISTS = ("trusted_hosts", "metrics_networks")
 Positive = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -166,8 +167,7 @@ class WebSettings(Frozen):
         return self
 
     def body_limit_bytes(self, path: str) -> int:
-        is_upload = path.startswith("/batch/") or path in UPLOADS or _sends_images(path)
-        return self.max_upload_bytes if is_upload else self.max_body_bytes
+        return self.max_upload_bytes if UPLOADS.fullmatch(path) else self.max_body_bytes
 
     @property
     def serving(self) -> Path:
@@ -185,10 +185,6 @@ class WebSettings(Frozen):
     def database(self) -> URL:
         told = self.database_url.get_secret_value()
         return database_url(told) if told else URL.create("sqlite", database=str(self.var / "webapp.sqlite"))
-
-
-def _sends_images(path: str) -> bool:
-    return path.startswith("/predict/") and path.endswith("/images")
 
 
 def read_settings(environment: Mapping[str, str] = os.environ, **overrides: Any) -> WebSettings:
