@@ -61,10 +61,10 @@ class Predictor:
         latency_s = time.perf_counter() - started
         self.record(model_version, choice, request_info, (checked.columns, scored), latency_s)
         self.cautioned(model, Counter(caution.field for caution in chain.from_iterable(checked.cautions)))
-        outcomes = [
+        outcomes = tuple(
             replace(outcome, beside=own)
             for outcome, own in zip(scored.outcomes(model_version, checked.cautions), beside, strict=True)
-        ]
+        )
         return _answer(model_version, choice, outcomes, request_info, latency_s)
 
     def predict_images(self, model: str, images: Sequence[bytes], request_info: RequestInfo) -> Answer:
