@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from common.cli import Group
+from common.cli import JSON, Group
 from common.errors import ConfigError, GateRefused
 from common.text import nearest
 
@@ -73,7 +73,7 @@ def run(
 @main.command()
 @click.option("--model", help="Only this model's.")
 @click.option("--limit", default=20, show_default=True, help="At most so many.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@JSON
 def runs(model: str | None, limit: int, as_json: bool) -> None:
     """List runs from ML Metadata, newest first."""
     from pipeline.history import show_runs
@@ -84,7 +84,7 @@ def runs(model: str | None, limit: int, as_json: bool) -> None:
 @main.command()
 @click.argument("run_id", required=False)
 @click.option("--model", help="The newest run of this model.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@JSON
 def explain(run_id: str | None, model: str | None, as_json: bool) -> None:
     """Say in words why a run's model was blessed and pushed, or not. Without RUN_ID: the newest run."""
     from pipeline.history import explain_run
@@ -95,7 +95,7 @@ def explain(run_id: str | None, model: str | None, as_json: bool) -> None:
 @main.command()
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="B")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@JSON
 def diff(first: str, second: str, as_json: bool) -> None:
     """Compare two runs (the start of an id) or pushed versions (MODEL/NUMBER): settings, data, metrics, same rows."""
     from pipeline.diff import show_difference

@@ -5,14 +5,33 @@ from __future__ import annotations
 import errno
 import io
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
 from common.errors import EnvironmentProblem, VouchError
+from common.paths import MODEL_SERVER_GRPC
 
 INTERRUPTED = 130  # as shells have it for Ctrl-C
 MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
+MODEL = click.argument("model")
+JSON = click.option("--json", "as_json", is_flag=True, help="As JSON.")
+GRPC = click.option(
+    "--grpc",
+    envvar="VOUCH_MODEL_SERVER_GRPC",
+    default=f"127.0.0.1:{MODEL_SERVER_GRPC}",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="gRPC address of the model server, or several divided by commas ($VOUCH_MODEL_SERVER_GRPC).",
+)
+CONFIGS = click.option(
+    "--configs",
+    envvar="VOUCH_MODELS",
+    type=click.Path(path_type=Path),
+    default=Path(__file__).resolve().parent.parent / "config",
+    help="Folder of the models' settings ($VOUCH_MODELS).  [default: config/]",
+)
 _CURES = {
     errno.ENOSPC: "make room on the disk, then run it again",
     errno.EDQUOT: "make room within the quota, then run it again",

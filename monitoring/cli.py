@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from common.cli import MOMENT, Group
+from common.cli import CONFIGS, GRPC, JSON, MODEL, MOMENT, Group
 from common.errors import DataError
-from common.paths import MODEL_SERVER_GRPC, WATCHER, WEB_PAGE, var_root
+from common.paths import WATCHER, WEB_PAGE, var_root
 from monitoring.collect import cli as spans
 from monitoring.controller import cli as retraining
 
@@ -29,8 +29,6 @@ UNITS = {
     "d": timedelta(days=1),
     "w": timedelta(weeks=1),
 }
-MODEL = click.argument("model")
-JSON = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 
 
 def _as_duration(_context: click.Context, _param: click.Parameter, value: str) -> timedelta:
@@ -161,21 +159,8 @@ def performance(model: str, start: datetime | None, end: datetime | None, as_jso
 @click.option("--once", is_flag=True, help="One round, without metrics.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address of the metrics.")
 @click.option("--port", default=WATCHER, show_default=True, help="Port of the metrics; 0: any that is free.")
-@click.option(
-    "--grpc",
-    envvar="VOUCH_MODEL_SERVER_GRPC",
-    default=f"127.0.0.1:{MODEL_SERVER_GRPC}",
-    show_default=True,
-    metavar="HOST:PORT",
-    help="gRPC address of the model server, or several divided by commas ($VOUCH_MODEL_SERVER_GRPC).",
-)
-@click.option(
-    "--configs",
-    envvar="VOUCH_MODELS",
-    type=click.Path(path_type=Path),
-    default=Path(__file__).resolve().parent.parent / "config",
-    help="Folder of the models' settings ($VOUCH_MODELS).  [default: config/]",
-)
+@GRPC
+@CONFIGS
 @JSON
 def watch(
     interval: timedelta, length: timedelta, once: bool, host: str, port: int, grpc: str, configs: Path, as_json: bool

@@ -147,19 +147,17 @@ class Stage:
         record = recorded(self.var / "serving", self.model)
         return record.state.stable if record else 0
 
-    @property
-    def known(self) -> Retraining:
-        known = Retraining.read(self.var, self.model)
-        for attempt in known.attempts:
+    def tell_news(self) -> None:
+        """Say what the controller has done since it was last asked."""
+        for attempt in Retraining.read(self.var, self.model).attempts:
             state = attempt.outcome if attempt.stage == "ended" else attempt.stage
             if self.seen.get(attempt.id) != state:
                 self.seen[attempt.id] = state
                 self.told.say(f"controller: {_sentence(attempt)}")
-        return known
 
     @property
     def last(self) -> Attempt | None:
-        attempts = self.known.carried_out
+        attempts = Retraining.read(self.var, self.model).carried_out
         return attempts[-1] if attempts else None
 
     @property
@@ -185,10 +183,11 @@ class Stage:
         deadline = time.monotonic() + MOST_S
         while not condition():
             self.people.check()
-            self.known  # noqa: B018 - what the controller does is told meanwhile
+            self.tell_news()
             if time.monotonic() > deadline:
                 raise StoryFailed(f"it did not come about that {what}", got=f"{self.last}", wanted=f"in {MOST_S:g} s")
             time.sleep(LOOK_EVERY_S)
+        self.tell_news()
 
     def expect(self, what: str, is_so: bool) -> None:
         if not is_so:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from common.cli import Group
+from common.cli import CONFIGS, GRPC, JSON, MODEL, Group
 from common.errors import ConfigError, DataError
 from common.paths import MLFLOW_PAGE, MODEL_SERVER_GRPC, MODEL_SERVER_REST, var_root
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from serving.release.state import State
     from serving.release.upkeep import Report
 
-MODEL = click.argument("model")
-JSON = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 VERSION = click.option("--version", type=click.IntRange(min=1), help="This version.")
 LABEL = click.option("--label", help="The version that this label points to.")
 
@@ -53,14 +51,7 @@ class Edge:
     metavar="URL",
     help="REST address of the model server ($VOUCH_MODEL_SERVER_REST).",
 )
-@click.option(
-    "--grpc",
-    envvar="VOUCH_MODEL_SERVER_GRPC",
-    default=f"127.0.0.1:{MODEL_SERVER_GRPC}",
-    show_default=True,
-    metavar="HOST:PORT",
-    help="Its gRPC address ($VOUCH_MODEL_SERVER_GRPC).",
-)
+@GRPC
 @click.pass_context
 def main(context: click.Context, rest_url: str, grpc: str) -> None:
     """Start a model server, ask it, and release versions on it.
@@ -323,13 +314,7 @@ def registry() -> None:
 
 @registry.command()
 @JSON
-@click.option(
-    "--configs",
-    envvar="VOUCH_MODELS",
-    type=click.Path(path_type=Path),
-    default=Path(__file__).resolve().parent.parent / "config",
-    help="Folder of the models' settings, for registry.follow ($VOUCH_MODELS). Default: config/.",
-)
+@CONFIGS
 @click.option("--again", is_flag=True, help="Try what was given up, too.")
 @click.pass_obj
 def sync(edge: Edge, configs: Path, again: bool, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from common.cli import MOMENT
+from common.cli import JSON, MODEL, MOMENT
 from common.paths import var_root
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from monitoring.collect.collect import Wanted
     from monitoring.collect.spans import Spans
 
-MODEL = click.argument("model")
 CONFIG = click.option(
     "--config", type=click.Path(exists=True, path_type=Path), help="Of the model.  [default: config/MODEL]"
 )
@@ -41,7 +40,7 @@ CONFIG = click.option(
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Pictures: take their labels from such a folder first.",
 )
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@JSON
 def collect(
     model: str,
     config: Path | None,

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from common.cli import CONFIGS, GRPC, JSON, MODEL
 from common.errors import EnvironmentProblem, GateRefused
-from common.paths import CONTROLLER, MODEL_SERVER_GRPC, var_root
+from common.paths import CONTROLLER, var_root
 
 if TYPE_CHECKING:
     from common.records.retrain import Attempt, Retraining
@@ -23,22 +24,6 @@ if TYPE_CHECKING:
 
 EVERY_S = 30.0
 REFUSED_EXIT_CODE = GateRefused.exit_code
-MODEL = click.argument("model")
-GRPC = click.option(
-    "--grpc",
-    envvar="VOUCH_MODEL_SERVER_GRPC",
-    default=f"127.0.0.1:{MODEL_SERVER_GRPC}",
-    show_default=True,
-    metavar="HOST:PORT",
-    help="gRPC address of the model server, or several divided by commas ($VOUCH_MODEL_SERVER_GRPC).",
-)
-CONFIGS = click.option(
-    "--configs",
-    envvar="VOUCH_MODELS",
-    type=click.Path(path_type=Path),
-    default=Path(__file__).resolve().parents[2] / "config",
-    help="Folder of the models' settings ($VOUCH_MODELS).  [default: config/]",
-)
 
 
 @click.command()
@@ -122,7 +107,7 @@ def retrain(model: str, config: Path | None, every_s: float, grpc: str) -> None:
 @click.command()
 @MODEL
 @click.option("--limit", default=20, show_default=True, help="At most so many.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@JSON
 def history(model: str, limit: int, as_json: bool) -> None:
     """Show the retrainings of MODEL, newest first: what started them, how far they came, and why they ended so."""
     from common.records.retrain import Retraining
