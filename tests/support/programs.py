@@ -24,7 +24,6 @@ CANNOT_BE_HAD = {
     "kubectl": "Debian has none that is new enough; see kubernetes.io",
     "docker compose": "Debian 12 has none of version 2; see docs.docker.com",
     "TensorFlow Serving": "VOUCH_REAL_SERVER=1 runs this against tensorflow_model_server or Docker's image of it",
-    "dvc": "it does not fit into this environment; see dvc.org",
     "Docker's engine": "nothing answers `docker info`",
     "tensorflow_model_server": "it has to be on PATH",
     "a package index with the zoo's packages": "the versions in tests/zoo/requirements.txt",

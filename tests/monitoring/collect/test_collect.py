@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+import sys
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,10 @@ from monitoring.collect.examples import examples_of
 from monitoring.collect.rows import LabelledRow
 from monitoring.collect.spans import Spans, write_dvc_pointers
 from tests.support.drift import Watched
-from tests.support.programs import program
 from tests.support.web.logged import batch, put
 from webapp.types import RequestInfo
 
+DVC = "dvc==3.67.1"
 OLD = [(20.0, "a", "no"), (30.5, "b", "yes"), (40.0, "", "no")]
 AT = datetime(2026, 11, 20, 12, tzinfo=timezone.utc)
 SCHEMA = """
@@ -437,9 +438,20 @@ def test_a_place_that_cannot_be_is_told(hospital: Hospital, place: str, code: in
     assert done.exit_code == code, done.output
 
 
+@pytest.fixture(scope="module")
+def dvc(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real one, which does not fit into our environment, in its own."""
+    uv, place = Path(sys.executable).parent / "uv", tmp_path_factory.mktemp("dvc") / "environment"
+    install = [uv, "pip", "install", "--quiet", "--python", place / "bin" / "python", DVC]
+    for command in ([uv, "venv", "--quiet", "--python", sys.executable, place], install):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+        if done.returncode:
+            pytest.skip(f"{DVC} cannot be installed: {done.stderr}")
+    return place / "bin" / "dvc"
+
+
 @pytest.mark.exhaustive
-def test_real_dvc_pulls_what_was_pushed(hospital: Hospital, tmp_path: Path) -> None:
-    dvc = program("dvc")
+def test_real_dvc_pulls_what_was_pushed(dvc: Path, hospital: Hospital, tmp_path: Path) -> None:
     two_spans(hospital)
     shared(hospital, "push", place=tmp_path / "share")
     content = contents(hospital.data / "span-2")
@@ -452,8 +464,7 @@ def test_real_dvc_pulls_what_was_pushed(hospital: Hospital, tmp_path: Path) -> N
 
 
 @pytest.mark.exhaustive
-def test_real_dvc_takes_the_pointers_for_its_own(hospital: Hospital) -> None:
-    dvc = program("dvc")
+def test_real_dvc_takes_the_pointers_for_its_own(dvc: Path, hospital: Hospital) -> None:
 
     def run(*arguments: str) -> str:
         done = subprocess.run(
