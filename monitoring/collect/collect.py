@@ -114,8 +114,6 @@ def collectable(settings: Settings, predictions: Path, feedback: Mapping[Key, Fe
 def _spans(settings: Settings) -> Spans:
     if not settings.schema_file:
         raise ConfigError("rows are checked against a curated schema", got="no `schema` in pipeline.yaml")
-    if settings.data.is_regression:
-        raise ConfigError("true values are not collected", got="task: regression", wanted="a model that tells classes")
     if column := settings.split.group_by or settings.split.time:
         raise ConfigError(
             f"rows are dealt by {column!r}, which the prediction log does not have",

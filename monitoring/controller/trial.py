@@ -3,6 +3,9 @@
 Both versions are asked the same rows, those that the prediction log has since the trial began, whichever of them
 answered: so errors, scores and right answers are compared in pairs. How long answers take is compared between the
 requests that each of them answered.
+
+Of two classes that were decided, one may be right. Of two numbers, the one nearer to the true one is better; a number
+counts as decided otherwise where it lies outside the interval that the stable version answered.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from common.errors import VouchError
@@ -32,6 +36,7 @@ LEAST_ROWS = 50  # from here on shares are compared
 MOST_CHANGED = 0.25  # share of the rows that may be decided otherwise, as long as labels do not show that it is right
 LEAST_REQUESTS = 30  # of each version, to compare their times
 SLOWER, SLOWER_MS = 1.5, 5.0
+NUMBER = ("value", "lower", "upper")  # outputs of a model that predicts numbers
 SURE = 0.001  # chance of stopping for a difference that is none, at each look
 
 
@@ -54,11 +59,23 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """Decisions of both versions on the same rows. `refused`: what the candidate said where it answered nothing."""
+class Number:
+    """What a model that predicts numbers answers, with the bounds of its interval."""
 
-    stable: list[str] = field(default_factory=list)
-    candidate: list[str] = field(default_factory=list)
+    value: float
+    lower: float
+    upper: float
+
+
+Answer = str | Number
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What both versions answer on the same rows. `refused`: what the candidate said where it answered nothing."""
+
+    stable: list[Answer] = field(default_factory=list)
+    candidate: list[Answer] = field(default_factory=list)
     truth: list[str] = field(default_factory=list)  # empty where it is not known
     refused: list[str] = field(default_factory=list)
 
@@ -88,18 +105,14 @@ def judge(pairs: Pairs, stable_ms: Sequence[float], candidate_ms: Sequence[float
         if is_slower and stats.mannwhitneyu(candidate_ms, stable_ms, alternative="greater").pvalue < SURE:
             return Look(answered, f"it takes {after:.1f} ms, the stable version {before:.1f} ms", "", numbers)
     labelled = [(a, b, true) for a, b, true in zip(pairs.stable, pairs.candidate, pairs.truth, strict=True) if true]
-    lost = sum(a == true != b for a, b, true in labelled)
-    won = sum(b == true != a for a, b, true in labelled)
-    right = sum(b == true for _, b, true in labelled), sum(a == true for a, _, true in labelled)
-    numbers |= {"labelled": len(labelled), "right": right[0], "stable_right": right[1]}
-    words = f"of {len(labelled)} labelled rows it has {right[0]} right, the stable version {right[1]}"
-    words = words if labelled else "none of the rows asked has its label yet"
-    if lost > won and stats.binomtest(lost, lost + won, alternative="greater").pvalue < SURE:
+    compared = _beside(labelled)
+    numbers |= {"labelled": len(labelled), **compared.numbers}
+    words = compared.words or "none of the rows asked has its label yet"
+    if compared.is_worse:
         return Look(answered, words, "", numbers)
-    is_better = won > lost and stats.binomtest(won, lost + won, alternative="greater").pvalue < SURE
-    changed = sum(a != b for a, b in zip(pairs.stable, pairs.candidate, strict=True))
+    changed = sum(_differs(a, b) for a, b in zip(pairs.stable, pairs.candidate, strict=True))
     numbers["changed"] = changed / max(rows, 1)
-    if rows >= LEAST_ROWS and not is_better:
+    if rows >= LEAST_ROWS and not compared.is_better:
         surely = stats.binomtest(changed, rows, MOST_CHANGED, alternative="greater").pvalue < SURE
         if surely:
             stop = (
@@ -107,6 +120,59 @@ def judge(pairs: Pairs, stable_ms: Sequence[float], candidate_ms: Sequence[float
             )
             return Look(answered, stop, "", numbers)
     return Look(answered, "", f"it answered {answered} rows on trial; {words}", numbers)
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """How the candidate does beside the stable version where the truth is known; surely, or neither."""
+
+    words: str = ""
+    is_better: bool = False
+    is_worse: bool = False
+    numbers: dict[str, float] = field(default_factory=dict)
+
+
+def _beside(labelled: Sequence[tuple[Answer, Answer, str]]) -> _Compared:
+    """Compare right answers by the sign test (McNemar's, exact), distances to true numbers by Wilcoxon's."""
+    offs = [(_off(a, true), _off(b, true)) for a, b, true in labelled]
+    if not offs:
+        return _Compared()
+    stable, candidate = np.array(offs).T
+    if isinstance(labelled[0][0], Number):
+        before, after = float(stable.mean()), float(candidate.mean())
+        words = f"on {len(offs)} labelled rows it is off by {after:.4g} in the mean, the stable version by {before:.4g}"
+        numbers = {"error": after, "stable_error": before}
+        is_equal = bool((stable == candidate).all())
+        p_values = [1.0 if is_equal else _signed_ranks(sign * (candidate - stable)) for sign in (1, -1)]
+        is_nearer = after < before
+    else:
+        right, stable_right = int((candidate == 0).sum()), int((stable == 0).sum())
+        words = f"of {len(offs)} labelled rows it has {right} right, the stable version {stable_right}"
+        numbers = {"right": right, "stable_right": stable_right}
+        lost, won = int((candidate > stable).sum()), int((candidate < stable).sum())
+        p_values = [_sign(more, lost + won) for more in (lost, won)]
+        is_nearer = won > lost
+    worse, better = (p_value < SURE for p_value in p_values)
+    return _Compared(words, better and is_nearer, worse and not is_nearer, numbers)
+
+
+def _sign(more: int, of: int) -> float:
+    return float(stats.binomtest(more, of, alternative="greater").pvalue) if of else 1.0
+
+
+def _signed_ranks(differences: NDArray[np.float64]) -> float:
+    return float(stats.wilcoxon(differences, alternative="greater").pvalue)
+
+
+def _off(answer: Answer, true: str) -> float:
+    """Return how far an answer is from the truth; of a class 0 or 1."""
+    return abs(answer.value - float(true)) if isinstance(answer, Number) else float(answer != true)
+
+
+def _differs(stable: Answer, candidate: Answer) -> bool:
+    if isinstance(stable, Number) and isinstance(candidate, Number):
+        return not stable.lower <= candidate.value <= stable.upper
+    return stable != candidate
 
 
 def ask(client: ModelClient, model: str, state: State, rows: Sequence[Asked]) -> Pairs:
@@ -127,7 +193,7 @@ def ask(client: ModelClient, model: str, state: State, rows: Sequence[Asked]) ->
     return pairs
 
 
-def _decisions_of_candidate(client: ModelClient, model: str, version: int, rows: Sequence[Asked]) -> list[str]:
+def _decisions_of_candidate(client: ModelClient, model: str, version: int, rows: Sequence[Asked]) -> list[Answer]:
     """Ask once more before it is said to fail: a moment's trouble of the server is not the version's."""
     try:
         return _decisions(client, model, version, rows)
@@ -135,11 +201,14 @@ def _decisions_of_candidate(client: ModelClient, model: str, version: int, rows:
         return _decisions(client, model, version, rows)
 
 
-def _decisions(client: ModelClient, model: str, version: int, rows: Sequence[Asked]) -> list[str]:
+def _decisions(client: ModelClient, model: str, version: int, rows: Sequence[Asked]) -> list[Answer]:
     spec = VersionSpec(version=version)
     inputs = client.metadata(model, spec).signatures[DEFAULT_SIGNATURE].inputs
     columns = {name: [reader_of(info.dtype)(row.values.get(name)) for row in rows] for name, info in inputs.items()}
-    return [str(label) for label in client.predict(model, columns, spec)["label"]]
+    outputs = client.predict(model, columns, spec)
+    if "value" in outputs:
+        return [Number(*map(float, row)) for row in zip(*(outputs[name] for name in NUMBER), strict=True)]
+    return [str(label) for label in outputs["label"]]
 
 
 def read_rows(log: Path, since: datetime, truth: Mapping[Key, str]) -> list[Asked]:

@@ -40,6 +40,7 @@ feature { name: "size" type: FLOAT presence { min_fraction: 1.0 } float_domain {
 feature { name: "kind" type: BYTES string_domain { value: "a" value: "b" value: "c" } }
 feature { name: "outcome" type: BYTES presence { min_fraction: 1.0 } string_domain { value: "no" value: "yes" } }
 """
+OF_NUMBER = "type: FLOAT presence { min_fraction: 1.0 }"
 CONFIG = """
 name: patients
 schema: schema.pbtxt
@@ -503,6 +504,28 @@ def test_numbers_and_labels_are_collected_as_the_file_writes_them(tmp_path: Path
     examples.write(path, [LabelledRow(("request", 0), AT, 1, values, told)], like)
     assert path.read_text(encoding="utf-8") == "size;kind;outcome\n1,234;;yes\n"
     assert [*examples.contents(path)] == [((np.float32(1.234), None), "yes")]
+
+
+def test_true_numbers_are_collected_for_a_model_that_predicts_numbers(tmp_path: Path) -> None:
+    hospital = Hospital(tmp_path)
+    for name, old, new in (
+        ("pipeline.yaml", "classes: [no, yes]", "task: regression"),
+        (
+            "schema.pbtxt",
+            'type: BYTES presence { min_fraction: 1.0 } string_domain { value: "no" value: "yes" }',
+            OF_NUMBER,
+        ),
+    ):
+        text = (hospital.config / name).read_text()
+        assert old in text
+        (hospital.config / name).write_text(text.replace(old, new))
+    (hospital.data / "span-1" / "rows.csv").write_text("id;size;kind;outcome\n1;20.0;a;7\n2;30.5;b;8.5\n")
+    hospital.asked([(20.0, "a"), (50.25, "c"), (60.0, "a"), (61.0, "a")], {0: "7", 1: "12.5", 2: "many", 3: "9"})
+    done = hospital.collect("--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["set_aside"] == {"an example already": 1, "a label that is no number": 1}
+    assert hospital.new_rows()[1:] == [["", "50.25", "c", "12.5"], ["", "61.0", "a", "9"]]
+    assert "no new row" in hospital.collect().output
 
 
 def test_a_withdrawn_span_is_out_of_sight_and_its_rows_are_collected_again(hospital: Hospital) -> None:

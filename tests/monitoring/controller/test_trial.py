@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from monitoring.controller.trial import LEAST_ROWS, Pairs, ask, judge, look, read_rows
+from monitoring.controller.trial import LEAST_ROWS, Number, Pairs, ask, judge, look, read_rows
 from serving.client.errors import InvalidRequest, ModelServerDown
 from serving.client.types import DEFAULT_SIGNATURE, Metadata, ModelClient, Signature, TensorInfo, VersionSpec
 from serving.release.state import State
@@ -92,6 +92,58 @@ def test_equal_versions_are_hardly_ever_stopped() -> None:
         stable, candidate = (np.where(chance.random(300) < 0.1, "x", truth).tolist() for _ in range(2))
         stopped += bool(judge(Pairs(stable, candidate, truth.tolist()), [], [], 300).stop)
     assert stopped <= 4
+
+
+def numbers(stable: Any, candidate: Any, truth: Any = None, width: float = 2.0) -> Pairs:
+    def answers(said: Any) -> list[Any]:
+        return [Number(value, value - width, value + width) for value in np.asarray(said, float).tolist()]
+
+    labels = [""] * len(stable) if truth is None else [str(value) for value in np.asarray(truth, float).tolist()]
+    return Pairs(answers(stable), answers(candidate), labels)
+
+
+def test_numbers_that_are_as_near_go_on_and_the_sentence_says_how_far_off_they_were() -> None:
+    said = judge(numbers(np.arange(100), np.arange(100) + 0.5, np.arange(100) + 1), [], [], 300)
+    assert not said.stop
+    assert said.sentence == (
+        "it answered 300 rows on trial; on 100 labelled rows it is off by 0.5 in the mean, the stable version by 1"
+    )
+    assert said.numbers["changed"] == 0
+
+
+def test_numbers_that_are_surely_farther_off_end_it() -> None:
+    truth = np.random.default_rng(3).normal(size=100)
+    said = judge(numbers(truth + 0.1, truth + 0.3, truth), [], [], 300)
+    assert said.stop == "on 100 labelled rows it is off by 0.3 in the mean, the stable version by 0.1"
+
+
+def test_many_numbers_outside_the_stable_versions_intervals_end_it_unless_labels_show_them_right() -> None:
+    stable, moved = np.zeros(100), np.where(np.arange(100) < 60, 5.0, 0.0)
+    assert "decides 60 of 100 rows otherwise" in judge(numbers(stable, moved), [], [], 300).stop
+    assert not judge(numbers(stable, moved, width=6), [], [], 300).stop
+    assert not judge(numbers(stable, moved, moved), [], [], 300).stop
+
+
+def test_equal_models_of_numbers_are_hardly_ever_stopped() -> None:
+    chance = np.random.default_rng(8)
+    stopped = 0
+    for _ in range(2000):
+        truth = chance.normal(size=300)
+        stable, candidate = (truth + chance.normal(size=300) for _ in range(2))
+        stopped += bool(judge(numbers(stable, candidate, truth, 9), [], [], 300).stop)
+    assert stopped <= 4
+
+
+def test_a_model_of_numbers_is_asked_for_its_value_and_interval(watched: Watched) -> None:
+    class OfNumbers(TwoVersions):
+        def predict(self, model: str, columns: Mapping[str, Any], spec: VersionSpec) -> dict[str, Any]:
+            value = np.array(columns["age"]) * (spec.version or 0)
+            return {"value": value.tolist(), "lower": (value - 1).tolist(), "upper": (value + 1).tolist()}
+
+    said = ask(cast(ModelClient, OfNumbers()), "patients", STATE, read_rows(log(watched), MIDNIGHT, {})[:1])
+    [stable], [candidate] = said.stable, said.candidate
+    assert isinstance(stable, Number)
+    assert candidate == Number(2 * stable.value, 2 * stable.value - 1, 2 * stable.value + 1)
 
 
 @pytest.fixture
