@@ -17,6 +17,7 @@ from monitoring.controller import cli as retraining
 
 if TYPE_CHECKING:
     from common.records.drift import DriftReport
+    from monitoring.number_performance import MeanError, NumberPerformance
     from monitoring.performance import Accuracy, Performance
     from monitoring.watch.views import Round
 
@@ -117,7 +118,8 @@ def drift(
 def performance(model: str, start: datetime | None, end: datetime | None, as_json: bool) -> None:
     """Tell how right each version of MODEL was, by the true labels that came, and where it errs more than elsewhere.
 
-    Two versions are compared on the cases that both answered, where there are any. A slice that is surely worse than
+    Where numbers are predicted it tells how far off they were. Two versions are compared on the cases that both
+    answered, where there are any. A slice that is surely worse than
     the rest ends this with exit code 6.
     """
     import json
@@ -127,6 +129,7 @@ def performance(model: str, start: datetime | None, end: datetime | None, as_jso
     from monitoring.drift.timeline import Places
     from monitoring.drift.window import Span
     from monitoring.feedback import reading
+    from monitoring.number_performance import NumberPerformance
     from monitoring.performance import measure
     from serving.repository.layout import model_folder
 
@@ -139,6 +142,8 @@ def performance(model: str, start: datetime | None, end: datetime | None, as_jso
     measured = measure(Places.under(var, model), Span(since, until), feedback)
     if as_json:
         click.echo(json.dumps(asdict(measured), indent=1))
+    elif isinstance(measured, NumberPerformance):
+        _print_errors(measured)
     else:
         _print_performance(measured)
     if any(each.is_finding for each in measured.slices):
@@ -311,6 +316,24 @@ def _print_performance(measured: Performance) -> None:
         if part.is_finding:
             what = f"{part.column} {part.value}: {_accuracy(part.accuracy)} right, elsewhere {part.others:.1%}"
             click.secho(f"SLICE  version {part.version}, {what}", fg="red")
+
+
+def _print_errors(measured: NumberPerformance) -> None:
+    for each in measured.versions:
+        on_test = f", on test by {each.on_test:.4g}" if each.on_test is not None else ""
+        click.secho(f"version {each.version}: off by {_error(each.error)}{on_test}", bold=True)
+    for pair in measured.pairs:
+        between = f"{pair.difference:+.4g} ({pair.lower:+.4g} to {pair.upper:+.4g}, p = {pair.p_value:.2g})"
+        click.echo(f"version {pair.second} against {pair.first}: {between}, on {pair.rows} cases that both answered")
+    for part in measured.slices:
+        if part.is_finding:
+            what = f"{part.column} {part.value}: off by {_error(part.error)}, elsewhere by {part.others:.4g}"
+            click.secho(f"SLICE  version {part.version}, {what}", fg="red")
+
+
+def _error(error: MeanError) -> str:
+    bounds = f" ({error.lower:.4g} to {error.upper:.4g})" if error.lower is not None else ""
+    return f"{error.mean:.4g}{bounds} in the mean of {error.rows}"
 
 
 def _accuracy(accuracy: Accuracy) -> str:

@@ -9,43 +9,20 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import combinations
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 from scipy import stats
 
 from common.errors import DataError
-from common.records.files import INPUT
 from common.records.labels import Feedback, Key
-from common.records.reader import Filters, Reader, quoted
 from monitoring.drift.check import FALSE_RATE, MOST_SHARE
-from monitoring.drift.measures import CONFIDENCE, compare_shares, quantile, share_bounds, significant
+from monitoring.drift.measures import CONFIDENCE, compare_shares, share_bounds, significant
 from monitoring.drift.timeline import Places
 from monitoring.drift.window import Span
+from monitoring.labelled import LEAST_ROWS, Labelled, answers_by_case, read_labelled, reference_of, slices_of
+from monitoring.number_performance import NumberPerformance, measure_numbers
 from serving.repository.drift_reference import DriftReference
-
-LEAST_ROWS = 30  # of a slice
-MOST_VALUES = 10  # of a category that are slices of their own
-QUARTERS = (0.25, 0.5, 0.75)
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """A logged row whose true label is known. `case`: a digest of its features and its reference."""
-
-    version: int
-    decided: str
-    true: str
-    case: int
-    features: Mapping[str, Any]
-
-    @property
-    def is_right(self) -> bool:
-        return self.decided == self.true
 
 
 @dataclass(frozen=True)
@@ -112,7 +89,7 @@ class Performance:
     slices: tuple[Slice, ...]
 
 
-def measure(places: Places, period: Span, feedback: Mapping[Key, Feedback]) -> Performance:
+def measure(places: Places, period: Span, feedback: Mapping[Key, Feedback]) -> Performance | NumberPerformance:
     """Measure all versions on the rows of a period whose true label is known. Raises DataError if there are none."""
     rows = read_labelled(places.predictions, period, feedback)
     if not rows:
@@ -124,51 +101,14 @@ def measure(places: Places, period: Span, feedback: Mapping[Key, Feedback]) -> P
     by_version: dict[int, list[Labelled]] = defaultdict(list)
     for row in rows:
         by_version[row.version].append(row)
-    references = {version: _reference(places.serving / str(version)) for version in by_version}
+    references = {version: reference_of(places.serving / str(version)) for version in by_version}
+    answers = answers_by_case(places.predictions, period, rows)
     if any(each and each.scores and not each.scores.confusion for each in references.values()):
-        raise DataError(f"{places.model} predicts numbers", wanted="classes, of which a decision is right or wrong")
+        return measure_numbers(places.model, by_version, references, answers)
     versions = [_of_version(version, by_version[version], references[version]) for version in sorted(by_version)]
-    answers = _answers(places.predictions, period, rows)
     pairs = [_pair(first, second, answers, rows) for first, second in combinations(versions, 2)]
     slices = [each for version in sorted(by_version) for each in _slices(by_version[version], references[version])]
     return Performance(places.model, tuple(versions), tuple(pairs), tuple(_decided(slices)))
-
-
-def read_labelled(base: Path, period: Span, feedback: Mapping[Key, Feedback]) -> list[Labelled]:
-    """Return the logged rows whose true label is known."""
-    reader = Reader(base, Filters(start=period.start, end=period.end))
-    inputs = [name for name in reader.schema.names if name.startswith(INPUT)]
-    columns = ", ".join(map(quoted, inputs))
-    select = (
-        f"SELECT request_id, row, version, label, {_case(inputs)}, {columns} FROM passing "
-        "WHERE request_id IN (SELECT unnest($requests))"
-    )
-    requests = sorted({request for request, _ in feedback})
-    if not (requests and inputs):
-        return []
-    rows = []
-    for request, row, version, decided, case, *values in reader.query(select, {"requests": requests}):
-        if told := feedback.get((request, row)):
-            rows.append(Labelled(version, decided, told.label, case, dict(zip(inputs, values, strict=True))))
-    return rows
-
-
-def _answers(base: Path, period: Span, rows: Sequence[Labelled]) -> dict[int, dict[int, str]]:
-    """Return what each version decided, by case, of the cases whose true label is known: labelled there or not."""
-    reader = Reader(base, Filters(start=period.start, end=period.end))
-    inputs = [name for name in reader.schema.names if name.startswith(INPUT)]
-    select = (
-        f"SELECT version, {_case(inputs)} AS digest, min(label) FROM passing "
-        "GROUP BY ALL HAVING count(DISTINCT label) = 1 AND digest IN (SELECT unnest($cases))"
-    )
-    decided: dict[int, dict[int, str]] = defaultdict(dict)
-    for version, case, label in reader.query(select, {"cases": sorted({row.case for row in rows})}):
-        decided[version][case] = label
-    return decided
-
-
-def _case(inputs: Sequence[str]) -> str:
-    return f"hash(reference, {', '.join(map(quoted, inputs))})"
 
 
 def _of_version(version: int, rows: Sequence[Labelled], reference: DriftReference | None) -> VersionPerformance:
@@ -249,7 +189,7 @@ def _slices(rows: Sequence[Labelled], reference: DriftReference | None) -> Itera
     if reference is None:
         return
     total, wrong = len(rows), sum(not row.is_right for row in rows)
-    for column, names in _sliced(rows, reference):
+    for column, names in slices_of(rows, reference):
         for name, count in sorted(Counter(names).items()):
             others = total - count
             if count < LEAST_ROWS or others < LEAST_ROWS:
@@ -260,31 +200,6 @@ def _slices(rows: Sequence[Labelled], reference: DriftReference | None) -> Itera
             yield Slice(rows[0].version, column, name, accuracy, 1 - (wrong - errors) / others, p_value)
 
 
-def _sliced(rows: Sequence[Labelled], reference: DriftReference) -> Iterator[tuple[str, list[str]]]:
-    """Yield each feature, with the slice that each row is in."""
-    for column, numbers in reference.numbers.items():
-        if numbers.present:
-            edges = [quantile(numbers, share) for share in QUARTERS]
-            yield column, [_quarter(row.features.get(INPUT + column), edges) for row in rows]
-    for column, categories in reference.categories.items():
-        frequent = set(list(categories.counts)[:MOST_VALUES])
-        values = [row.features.get(INPUT + column) for row in rows]
-        yield column, [_missing_or(value, str(value) if str(value) in frequent else "others") for value in values]
-
-
-def _quarter(value: Any, edges: Sequence[float]) -> str:
-    if value is None or not np.isfinite(value):
-        return "missing"
-    place = int(np.searchsorted(edges, value))
-    if place == 0:
-        return f"up to {edges[0]:g}"
-    return f"above {edges[-1]:g}" if place == len(edges) else f"{edges[place - 1]:g} to {edges[place]:g}"
-
-
-def _missing_or(value: Any, name: str) -> str:
-    return "missing" if value in (None, "") else name
-
-
 def _decided(slices: Sequence[Slice]) -> list[Slice]:
     """Return them with the findings, the surest first: what is significant among all, and large enough."""
     surely = significant([each.p_value for each in slices], FALSE_RATE)
@@ -293,9 +208,3 @@ def _decided(slices: Sequence[Slice]) -> list[Slice]:
         for each, sure in zip(slices, surely, strict=True)
     ]
     return sorted(decided, key=lambda each: (not each.is_finding, each.p_value))
-
-
-def _reference(folder: Path) -> DriftReference | None:
-    with suppress(DataError):
-        return DriftReference.read(folder)
-    return None

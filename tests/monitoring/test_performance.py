@@ -18,8 +18,9 @@ from monitoring.cli import main
 from monitoring.drift.timeline import Places
 from monitoring.drift.window import Span
 from monitoring.feedback import reading
-from monitoring.performance import Performance, measure
-from serving.repository.drift_reference import Scores
+from monitoring.number_performance import NumberPerformance
+from monitoring.performance import measure
+from serving.repository.drift_reference import Numbers, Scores
 from tests.support.drift import DAY, MIDNIGHT, Watched, patients, reference_of
 
 AT = MIDNIGHT + timedelta(hours=5)
@@ -33,7 +34,7 @@ def watched(tmp_path: Path) -> Watched:
     return made
 
 
-def measured(watched: Watched) -> Performance:
+def measured(watched: Watched) -> Any:
     period = Span(MIDNIGHT, MIDNIGHT + DAY)
     with reading(watched.var) as connection:
         assert connection
@@ -137,14 +138,55 @@ def test_without_labels_it_says_how_to_tell_them(watched: Watched) -> None:
         measured(watched)
 
 
-def test_a_model_of_numbers_is_refused(watched: Watched) -> None:
+def of_numbers(watched: Watched, version: int) -> None:
+    """Push a version whose decisions are numbers; on test it was off by 2 in the mean."""
     reference = reference_of(patients(600))
     assert reference.scores
-    watched.push(3, replace(reference, scores=Scores(reference.scores.score, {})))
-    watched.predict(patients(100, 3), AT, version=3)
-    watched.label(AT, {0: "7.5"}, version=3)
-    with pytest.raises(DataError, match="patients predicts numbers"):
-        measured(watched)
+    errors = Numbers.of(np.arange(5.0))
+    watched.push(version, replace(reference, scores=Scores(reference.scores.score, {}, errors)))
+
+
+def test_how_far_off_numbers_are_is_told_with_where_it_is_worse(watched: Watched) -> None:
+    of_numbers(watched, 3)
+    columns, at = patients(400, 3), AT
+    said = np.round(np.random.default_rng(2).normal(50, 10, 400), 2)
+    watched.predict(columns, at, 3, decided=[str(value) for value in said.tolist()])
+    off = [9.0 if kind == "c" else 1.0 for kind in columns["kind"]]
+    watched.label(at, {row: str(said[row] + off[row] * (-1) ** row) for row in range(400)}, 3)
+    report = measured(watched)
+    assert isinstance(report, NumberPerformance)
+    [version] = report.versions
+    assert version.error.mean == pytest.approx(np.mean(off))
+    assert version.error.lower is not None
+    assert version.error.upper is not None
+    assert version.error.lower < np.mean(off) < version.error.upper
+    assert version.on_test == 2.0
+    assert [(each.column, each.value, each.others) for each in report.slices if each.is_finding] == [
+        ("kind", "c", pytest.approx(1.0))
+    ]
+
+
+def test_two_versions_of_numbers_are_paired_on_the_cases_that_both_answered(watched: Watched) -> None:
+    columns = patients(200, 7)
+    for version, by in ((3, 1.0), (4, 3.0)):
+        of_numbers(watched, version)
+        at = AT + timedelta(minutes=version)
+        watched.predict(columns, at, version=version, decided=[str(row + by) for row in range(200)])
+        watched.label(at, {row: str(row) for row in range(200 if version == 3 else 1)}, version=version)
+    report = measured(watched)
+    assert isinstance(report, NumberPerformance)
+    [pair] = report.pairs
+    assert (pair.first, pair.second, pair.rows, pair.difference) == (3, 4, 200, 2.0)
+    assert pair.p_value < 1e-9
+
+
+def test_the_command_tells_errors_of_numbers_in_words(watched: Watched) -> None:
+    of_numbers(watched, 3)
+    at = watched.predict_day(2.0, version=3, decided=["7.0"] * 300)
+    watched.label(at, {0: "8", 1: "9"}, 3)
+    said = CliRunner(env={"VOUCH_VAR": str(watched.var)}).invoke(main, ["performance", "patients"])
+    assert said.exit_code == 0, said.output
+    assert said.stdout == "version 3: off by 1.5 (0 to 7.853) in the mean of 2, on test by 2\n"
 
 
 def test_the_command_tells_it_in_words_and_as_json(watched: Watched) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -72,8 +72,15 @@ class Watched:
             (folder / MANIFEST).unlink()
             (folder / MANIFEST).write_text(replace(manifest, checksums=checksums(folder)).text())
 
-    def predict(self, columns: Columns, at: datetime, version: int = 1, route: str = "stable") -> None:
-        """Have the version answer some rows, as the web app logs it."""
+    def predict(
+        self,
+        columns: Columns,
+        at: datetime,
+        version: int = 1,
+        route: str = "stable",
+        decided: Sequence[str] | None = None,
+    ) -> None:
+        """Have the version answer some rows, as the web app logs it. `decided`: by default what the score says."""
         score: Any = np.float32(columns["probability"])
         put(
             self.var / "predictions" / self.model,
@@ -84,18 +91,20 @@ class Watched:
                 version,
                 route=route,
                 columns={name: values for name, values in columns.items() if name != "probability"},
-                labels=["yes" if value >= 0.5 else "no" for value in score],
+                labels=list(decided or ("yes" if value >= 0.5 else "no" for value in score)),
                 probabilities=np.stack([1 - score, score], axis=1),
                 classes=("no", "yes"),
                 positive="yes",
             ),
         )
 
-    def predict_day(self, days_ago: float, by: float = 0.0, version: int = 1) -> datetime:
+    def predict_day(
+        self, days_ago: float, by: float = 0.0, version: int = 1, decided: Sequence[str] | None = None
+    ) -> datetime:
         """Have 300 rows answered some days ago, whose pressure has moved by so much; return when."""
         at = datetime.now(timezone.utc) - timedelta(days=days_ago)
         columns = patients(300, int(10 * days_ago), pressure=lambda values, _: floats(values + by))
-        self.predict(columns, at, version)
+        self.predict(columns, at, version, decided=decided)
         return at
 
     def label(self, at: datetime, labels: Mapping[int, str], version: int = 1, who: str = "ann") -> None:
