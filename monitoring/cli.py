@@ -56,6 +56,9 @@ def main() -> None:
     "--window", "length", callback=_as_duration, default="1d", show_default=True, help="Such as 90m, 12h, 1d, 2w."
 )
 @click.option("--route", type=click.Choice(["stable", "candidate"]), help="Only what was answered under this label.")
+@click.option(
+    "--slice", "part", metavar="FEATURE=VALUE", default="", help="Only one of the version's evaluation.slices."
+)
 @click.option("--html", "page", type=click.Path(dir_okay=False, path_type=Path), help="Write a report for people.")
 @JSON
 def drift(
@@ -64,33 +67,36 @@ def drift(
     end: datetime | None,
     length: timedelta,
     route: str | None,
+    part: str,
     page: Path | None,
     as_json: bool,
 ) -> None:
     """Measure the predictions of MODEL against the training data of the version that made them.
 
     Each window has findings; findings in one column in two of a version's last three windows are an alarm, and end this
-    with exit code 6. Without --from, --to and --route the web page shows the outcome.
+    with exit code 6. Without --from, --to, --route and --slice the web page shows the outcome.
     """
     from common.files import write_text
     from monitoring.drift.report import render_html
     from monitoring.drift.timeline import Places, examine, latest_report, latest_window
-    from monitoring.drift.window import Span
+    from monitoring.drift.window import Only, Span
     from monitoring.feedback import reading
     from serving.repository.layout import model_folder
 
+    feature, _, value = part.partition("=")
+    if part and not (feature.strip() and value.strip()):
+        raise click.BadParameter(f"{part!r} is no slice; wanted such as sex=1", param_hint="--slice")
+    only = Only(route or "", f"{feature.strip()} = {value.strip()}" if part else "")
     var, now = var_root(), datetime.now(timezone.utc)
     model_folder(var / "serving", model)
-    places, is_kept = Places.under(var, model), not (start or end or route)
+    places, is_kept = Places.under(var, model), not (start or end or route or part)
     until = end.replace(tzinfo=timezone.utc) if end else now
     since = start.replace(tzinfo=timezone.utc) if start else until - DEFAULT_PERIOD
     if since >= until:
         raise click.UsageError("--from must be before --to")
     earlier = latest_report(var, model) if is_kept else None
     with reading(var) as connection:
-        report = examine(
-            places, Span(since, until), length, now=now, route=route or "", earlier=earlier, connection=connection
-        )
+        report = examine(places, Span(since, until), length, now=now, only=only, earlier=earlier, connection=connection)
     if is_kept:
         report.write(var)
     if page:

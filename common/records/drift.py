@@ -106,6 +106,7 @@ class DriftReport:
     windows: tuple[WindowCheck, ...]
     alarms: tuple[Alarm, ...] = ()
     route: str = ""  # only what was answered under this label; empty: all
+    part: str = ""  # only this slice, such as `sex = 1`; empty: all
     schema_version: int = SCHEMA_VERSION
 
     def text(self) -> str:

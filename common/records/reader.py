@@ -58,6 +58,7 @@ class Filters:
     row: int | None = None
     route: str = ""
     text: str = ""  # somewhere in SEARCHED or in an input that is a text; case does not matter
+    part: tuple[str, str] | None = None  # a feature and its value, as text
 
 
 ALL = Filters()
@@ -153,6 +154,9 @@ class Reader:
             if (value := getattr(wanted, name)) not in ("", None)
         }
         tests = {"start": "time >= $start", "end": "time < $end", "text": self._contains_text()}
+        if wanted.part:
+            name, values["part"] = INPUT + wanted.part[0], wanted.part[1]
+            tests["part"] = f"CAST({quoted(name)} AS VARCHAR) = $part" if name in self.schema.names else "$part IS NULL"
         return ["true", *(tests.get(name, f'"{name}" = ${name}') for name in values)], values
 
     def _contains_text(self) -> str:

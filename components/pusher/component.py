@@ -88,7 +88,9 @@ class Executor(BaseExecutor):
         extra = _extra(uris, settings, metrics)
         tables = SplitTables.of(uris["examples"], uris["schema"], settings)
         rows = written_rows(input_dict["examples"][0])
-        extra[DRIFT_REFERENCE] = drift_reference(tables, rows["train"], Path(uris["evaluation"])).text()
+        extra[DRIFT_REFERENCE] = drift_reference(
+            tables, rows["train"], Path(uris["evaluation"]), settings.evaluation.slices
+        ).text()
         is_images = settings.data.is_images
         limits = ShowcaseSettings.model_validate_json(exec_properties["showcase"])
         if limits.train_rows or limits.test_rows:

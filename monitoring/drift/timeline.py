@@ -21,7 +21,7 @@ from common.records import labels
 from common.records.drift import Alarm, DriftReport, Measurement, WindowCheck
 from common.records.labels import Key
 from monitoring.drift.check import LEAST_ROWS, check
-from monitoring.drift.window import Span, Window, read_window, rows_by_version
+from monitoring.drift.window import ALL_ROWS, Only, Span, Window, read_window, rows_by_version
 from serving.repository.drift_reference import DriftReference
 
 ALARM_WINDOWS, OF_WINDOWS = 2, 3
@@ -67,7 +67,7 @@ def examine(
     length: timedelta,
     *,
     now: datetime,
-    route: str = "",
+    only: Only = ALL_ROWS,
     earlier: DriftReport | None = None,
     connection: Connection | None = None,
 ) -> DriftReport:
@@ -75,7 +75,7 @@ def examine(
 
     What `earlier` says of windows that were over by then is taken from there, unless labels have come since.
     """
-    known = _settled(earlier, length, route)
+    known = _settled(earlier, length, only)
     references: dict[int, DriftReference | DataError] = {}
     checks: list[WindowCheck] = []
     for span in spans(period.start, period.end, length):
@@ -84,11 +84,11 @@ def examine(
             checks += known[span]
             continue
         truth = {key: each.label for key, each in feedback.items()}
-        for version, logged in rows_by_version(places.predictions, span, route).items():
+        for version, logged in rows_by_version(places.predictions, span, only).items():
             if version not in references:
-                references[version] = _reference(places.serving / str(version))
-            checks.append(_checked(places, span, version, logged, references[version], route, truth))
-    return DriftReport(places.model, now, length.total_seconds(), tuple(checks), alarms(checks), route)
+                references[version] = _reference(places.serving / str(version), only.part)
+            checks.append(_checked(places, span, version, logged, references[version], only, truth))
+    return DriftReport(places.model, now, length.total_seconds(), tuple(checks), alarms(checks), only.route, only.part)
 
 
 def alarms(checks: Iterable[WindowCheck]) -> tuple[Alarm, ...]:
@@ -121,8 +121,9 @@ def latest_window(places: Places, report: DriftReport) -> Drawn | None:
     if not checked:
         return None
     shown = next((each for each in reversed(checked) if each.findings), checked[-1])
-    reference = DriftReference.read(places.serving / str(shown.version))
-    window = read_window(places.predictions, Span(shown.start, shown.end), shown.version, reference, report.route)
+    reference, only = DriftReference.read(places.serving / str(shown.version)), Only(report.route, report.part)
+    reference = reference.of_slice(only.part) if only.part else reference
+    window = read_window(places.predictions, Span(shown.start, shown.end), shown.version, reference, only)
     return shown, window, reference
 
 
@@ -132,7 +133,7 @@ def _checked(
     version: int,
     logged: int,
     reference: DriftReference | DataError,
-    route: str,
+    only: Only,
     truth: Mapping[Key, str],
 ) -> WindowCheck:
     if isinstance(reference, DataError):
@@ -140,7 +141,7 @@ def _checked(
     if logged < LEAST_ROWS:
         reason = f"{logged} rows; from {LEAST_ROWS} on drift can be told from chance"
         return WindowCheck(version, span.start, span.end, 0, logged, "too few rows", reason=reason)
-    window = read_window(places.predictions, span, version, reference, route, truth)
+    window = read_window(places.predictions, span, version, reference, only, truth)
     return WindowCheck(
         version,
         span.start,
@@ -166,17 +167,18 @@ def _worth_keeping(measurements: Sequence[Measurement]) -> tuple[Measurement, ..
     return tuple(each for each in measurements if (each.column, each.kind) in kept)
 
 
-def _reference(folder: Path) -> DriftReference | DataError:
+def _reference(folder: Path, part: str) -> DriftReference | DataError:
     try:
-        return DriftReference.read(folder)
+        reference = DriftReference.read(folder)
+        return reference.of_slice(part) if part else reference
     except DataError as error:
         return error
 
 
-def _settled(earlier: DriftReport | None, length: timedelta, route: str) -> dict[Span, list[WindowCheck]]:
+def _settled(earlier: DriftReport | None, length: timedelta, only: Only) -> dict[Span, list[WindowCheck]]:
     """Return the whole windows of an earlier report to which no row can have come since, by their time."""
     settled: dict[Span, list[WindowCheck]] = defaultdict(list)
-    if earlier and (earlier.window_s, earlier.route) == (length.total_seconds(), route):
+    if earlier and (earlier.window_s, Only(earlier.route, earlier.part)) == (length.total_seconds(), only):
         for each in earlier.windows:
             if each.end - each.start == length and each.end + SETTLED <= earlier.checked_at:
                 settled[Span(each.start, each.end)].append(each)

@@ -62,9 +62,25 @@ class Window:
     errors: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))  # of numbers, sorted, absolute
 
 
-def rows_by_version(base: Path, span: Span, route: str = "") -> dict[int, int]:
+@dataclass(frozen=True)
+class Only:
+    """Which rows count: those answered under a label, those of a slice such as `sex = 1`; empty: all."""
+
+    route: str = ""
+    part: str = ""
+
+    def filters(self, span: Span, version: int | None = None) -> Filters:
+        feature, _, value = self.part.partition(" = ")
+        part = (feature, value) if self.part else None
+        return Filters(start=span.start, end=span.end, version=version, route=self.route, part=part)
+
+
+ALL_ROWS = Only()
+
+
+def rows_by_version(base: Path, span: Span, only: Only = ALL_ROWS) -> dict[int, int]:
     """Return how many rows each version answered, the oldest version first. `base`: the model's log."""
-    reader = Reader(base, Filters(start=span.start, end=span.end, route=route))
+    reader = Reader(base, only.filters(span))
     return dict(reader.query("SELECT version, count(*) FROM passing GROUP BY ALL ORDER BY version"))
 
 
@@ -73,14 +89,14 @@ def read_window(
     span: Span,
     version: int,
     reference: DriftReference,
-    route: str = "",
+    only: Only = ALL_ROWS,
     truth: Mapping[Key, str] | None = None,
 ) -> Window:
     """Read what a version answered, of more than `MOST_ROWS` the newest. Memory is that of the numbers, as float32.
 
     `truth`: the true labels known, by request and row.
     """
-    reader = Reader(base, Filters(start=span.start, end=span.end, version=version, route=route))
+    reader = Reader(base, only.filters(span, version))
     gathered = Gathered(reference, truth)
     wanted = (*OUTPUTS, *(KEY if truth else ()))
     measured = [name for name in reader.schema.names if name.startswith(INPUT) or name in wanted]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -137,7 +137,10 @@ class Scores:
 
 @dataclass(frozen=True)
 class DriftReference:
-    """The features by name, and the scores if the evaluation kept them. `rows`: of the train split."""
+    """The features by name, and the scores if the evaluation kept them. `rows`: of the train split.
+
+    `slices`: as `sex = 1`, the training rows of each of `evaluation.slices` alone, without scores.
+    """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
@@ -146,9 +149,21 @@ class DriftReference:
     categories: dict[str, Categories]
     scores: Scores | None = None
     schema_version: int = SCHEMA_VERSION
+    slices: dict[str, DriftReference] = field(default_factory=dict)
 
     def text(self) -> str:
         return json.dumps(asdict(self), ensure_ascii=False) + "\n"
+
+    def of_slice(self, name: str) -> DriftReference:
+        """Raises DataError if it holds no such slice."""
+        if name in self.slices:
+            return self.slices[name]
+        raise DataError(
+            "the drift reference holds no such slice",
+            got=name,
+            wanted=", ".join(self.slices) or "a slice of evaluation.slices, which is empty",
+            fix="name it in evaluation.slices, then train and push the model again",
+        )
 
     @staticmethod
     def read(folder: Path) -> DriftReference:

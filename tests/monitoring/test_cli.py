@@ -57,6 +57,15 @@ def test_clean_days_end_with_0_and_are_kept_for_the_page(watched: Watched) -> No
     assert [window.rows for window in kept.windows] == [300, 300, 300]
 
 
+def test_a_slice_is_looked_at_alone_and_not_kept(watched: Watched) -> None:
+    watched.predict_day(1)
+    done = drift("--slice", "kind=b")
+    assert done.exit_code == 3
+    assert "no reference" in done.output
+    assert DriftReport.latest(watched.var, "patients") is None
+    assert "wanted such as sex=1" in drift("--slice", "kind").output
+
+
 def test_an_alarm_ends_with_6_and_names_column_size_and_limit(watched: Watched) -> None:
     for days_ago in (1, 2):
         watched.predict_day(days_ago, by=15)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from common.errors import DataError
 from components.names import SCORES
 from components.tasks.classification import Classification
+from config.gate_settings import Slice
 from config.schema import Feature
 from serving.repository.drift_reference import DriftReference, Scores
 from tests.support.pipeline.examples import write_split
@@ -29,11 +32,12 @@ ROWS: list[dict[str, Any]] = [
 ]
 
 
-def reference(examples: Path, evaluation: Path, rows: int = len(ROWS)) -> DriftReference:
+def reference(examples: Path, evaluation: Path, rows: int = len(ROWS), slices: Sequence[Slice] = ()) -> DriftReference:
     from components.export.drift_reference import drift_reference
     from components.splits import SplitTables
 
-    return drift_reference(SplitTables(examples, FEATURES, "y", Classification(("B", "M"), 1)), rows, evaluation)
+    tables = SplitTables(examples, FEATURES, "y", Classification(("B", "M"), 1))
+    return drift_reference(tables, rows, evaluation, slices)
 
 
 @pytest.fixture
@@ -50,6 +54,16 @@ def test_it_holds_each_feature_as_the_log_has_it(examples: Path, tmp_path: Path)
     stain, site = found.categories["stain"], found.categories["site"]
     assert (stain.counts, stain.missing) == ({"blue": 2, "grün": 1}, 0)
     assert (site.counts, site.missing) == ({"7": 1, "8": 1}, 1)
+
+
+def test_each_slice_has_one_of_its_own(examples: Path, tmp_path: Path) -> None:
+    wanted = (Slice(feature="stain", values=("blue",)), Slice(feature="site"), Slice(feature="age"))
+    found = reference(examples, tmp_path, slices=wanted)
+    assert {name: part.rows for name, part in found.slices.items()} == {"stain = blue": 2, "site = 7": 1, "site = 8": 1}
+    assert found.of_slice("stain = blue").numbers["radius"].edges == [0.1, 0.5]
+    assert found.of_slice("site = 8").categories["stain"].counts == {"grün": 1}
+    with pytest.raises(DataError, match="holds no such slice"):
+        found.of_slice("stain = grün")
 
 
 def test_it_holds_the_scores_that_the_evaluation_left(examples: Path, tmp_path: Path) -> None:

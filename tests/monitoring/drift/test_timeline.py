@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from common.errors import ConfigError, DataError
 from common.records.drift import DriftReport, Measurement, WindowCheck
 from monitoring.drift import timeline
 from monitoring.drift.timeline import Places, alarms, examine, spans
-from monitoring.drift.window import Span, read_window
+from monitoring.drift.window import Only, Span, read_window
 from monitoring.feedback import reading
+from serving.repository.drift_reference import DriftReference
 from tests.support.drift import DAY, MIDNIGHT, Watched, floats, patients, reference_of
 
 WEEK = Span(MIDNIGHT, MIDNIGHT + 7 * DAY)
@@ -67,8 +69,50 @@ def test_one_route_can_be_looked_at_alone(watched: Watched) -> None:
     watched.predict(patients(300, 40), on(0))
     watched.predict(shifted(300, 41), on(0.1), route="candidate")
     assert week(watched).windows[0].logged == 600
-    [window] = week(watched, route="candidate").windows
+    [window] = week(watched, only=Only(route="candidate")).windows
     assert (window.rows, bool(window.findings)) == (300, True)
+
+
+def sliced(rows: int, seed: int, shift: float = 0.0) -> dict[str, Any]:
+    """Rows of which those of kind b alone are shifted."""
+    columns = patients(rows, seed)
+    is_b = np.array([kind == "b" for kind in columns["kind"]])
+    return columns | {"pressure": floats(columns["pressure"] + shift * is_b)}
+
+
+def part_of(columns: dict[str, Any], kind: str) -> DriftReference:
+    rows = [row for row, each in enumerate(columns["kind"]) if each == kind]
+    return reference_of(
+        {
+            name: type(cells)(cells[i] for i in rows) if isinstance(cells, list) else cells[rows]
+            for name, cells in columns.items()
+        },
+        is_scored=False,
+    )
+
+
+def test_one_slice_is_measured_against_its_own_training_rows(watched: Watched) -> None:
+    """What moves in a slice alone may be too little of all rows."""
+    trained = sliced(2000, 1)
+    slices = {f"kind = {kind}": part_of(trained, kind) for kind in "ab"}
+    watched.push(2, replace(reference_of(trained), slices=slices))
+    watched.predict(sliced(900, 42, shift=6.0), on(0), version=2)
+    found = {part: week(watched, only=Only(part=part)).windows[0] for part in ("", "kind = a", "kind = b", "kind = c")}
+    assert {part: [each.column for each in window.findings] for part, window in found.items()} == {
+        "": [],
+        "kind = a": [],
+        "kind = b": ["input.pressure"],
+        "kind = c": [],
+    }
+    assert found[""].rows == 900
+    assert found["kind = b"].rows < 350
+    assert found["kind = c"].state == "no reference"
+    assert "kind = a, kind = b" in found["kind = c"].reason
+
+
+def test_a_slice_by_what_the_log_lacks_has_no_rows(watched: Watched) -> None:
+    watched.predict(patients(300, 40), on(0))
+    assert week(watched, only=Only(part="ward = 7")).windows == ()
 
 
 def test_a_tiny_window_is_told_and_does_not_count(watched: Watched) -> None:
@@ -110,7 +154,7 @@ def test_windows_that_were_over_are_not_read_again(watched: Watched, monkeypatch
     assert [span.start for span in read] == [MIDNIGHT + 2 * DAY], "the day that was not over"
     assert again.windows == earlier.windows
     read.clear()
-    week(watched, earlier=earlier, route="stable")
+    week(watched, earlier=earlier, only=Only(route="stable"))
     assert len(read) == 3, "the earlier ones are of all routes"
 
 
