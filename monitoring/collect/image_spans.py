@@ -17,6 +17,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -34,7 +35,7 @@ from monitoring.collect.kept_images import KeptImages
 from monitoring.collect.spans import sha256
 
 PROVENANCE, SET_ASIDE, SUMMARY = ".provenance.parquet", ".set_aside.parquet", ".span.json"
-LOCK, INCOMING, COLLECTED = ".collect_lock", ".incoming-", "collected-"
+LOCK, INCOMING, COLLECTED, WITHDRAWN = ".collect_lock", ".incoming-", "collected-", ".withdrawn-"
 _PROVENANCE = pa.schema(
     [
         pa.field("file", pa.string()),  # below the span
@@ -54,6 +55,56 @@ _PROVENANCE = pa.schema(
 
 
 @dataclass(frozen=True)
+class ImageSpans:
+    """The spans that were collected. What `source` has besides is older than any of them: span 0."""
+
+    source: Path
+
+    @staticmethod
+    def of(settings: Settings) -> ImageSpans:
+        """Raises ConfigError."""
+        source = settings.data.source
+        if not isinstance(source, Path) or not source.is_dir():
+            raise ConfigError("data.source is no folder that pictures could be added to", got=source)
+        return ImageSpans(source)
+
+    def folders(self) -> dict[int, Path]:
+        return self._numbered(COLLECTED)
+
+    def newest(self) -> int:
+        return max(self.folders(), default=0)
+
+    def following(self) -> int:
+        return max([self.newest(), *self.withdrawn()]) + 1
+
+    def rows_of(self, number: int) -> int:
+        """Return how many pictures were added with a span."""
+        return int(json.loads((self.folders()[number] / SUMMARY).read_text(encoding="utf-8"))["added"])
+
+    def withdrawn(self) -> dict[int, Path]:
+        return self._numbered(WITHDRAWN)
+
+    def withdraw(self, number: int) -> None:
+        """Put a span out of sight; its pictures are kept, and collected again."""
+        with self.adding():
+            if folder := self.folders().get(number):
+                folder.rename(self.source / f"{WITHDRAWN}{number:04d}")
+                sync(self.source)
+
+    @contextmanager
+    def adding(self) -> Iterator[None]:
+        """Keep out who else would add a span. Raises EnvironmentProblem."""
+        with locked(self.source / LOCK, f"another process adds a span to {self.source}"):
+            for leftover in self.source.glob(f"{INCOMING}*"):
+                shutil.rmtree(leftover)
+            yield
+
+    def _numbered(self, prefix: str) -> dict[int, Path]:
+        folders = {child.name.removeprefix(prefix): child for child in self.source.glob(f"{prefix}*") if child.is_dir()}
+        return dict(sorted((int(name), child) for name, child in folders.items() if name.isdecimal()))
+
+
+@dataclass(frozen=True)
 class CollectedImages:
     """The new span's folder, what was taken, and why the others were not."""
 
@@ -67,12 +118,10 @@ def collect_images(kept: KeptImages, wanted: Wanted) -> CollectedImages:
 
     Raises ConfigError, DataError if there is none to add, EnvironmentProblem.
     """
-    source = _source(kept.settings)
-    with locked(source / LOCK, f"another process adds a span to {source}"):
-        for leftover in source.glob(f"{INCOMING}*"):
-            shutil.rmtree(leftover)
-        spans = _spans(source)
-        reasons = _reasons(kept, wanted, source, spans)
+    spans = ImageSpans.of(kept.settings)
+    source = spans.source
+    with spans.adding():
+        reasons = _reasons(kept, wanted, spans)
         taken = [sha for sha, reason in reasons.items() if not reason]
         counts = Counter(reason for reason in reasons.values() if reason)
         if not taken:
@@ -81,7 +130,7 @@ def collect_images(kept: KeptImages, wanted: Wanted) -> CollectedImages:
                 got=", ".join(f"{count} {reason}" for reason, count in counts.most_common()) or "no label",
                 fix="label pictures: on the page Label, or by --export and --import",
             )
-        number = max(spans, default=0) + 1
+        number = spans.following()
         folder = source / f"{COLLECTED}{number:04d}"
         with disk_problems(f"{folder} cannot be written", "make room, or let this user write there"):
             staged = Path(tempfile.mkdtemp(prefix=f"{INCOMING}{number}-", dir=source))
@@ -99,14 +148,26 @@ def collect_images(kept: KeptImages, wanted: Wanted) -> CollectedImages:
     return CollectedImages(folder, tuple(taken), counts)
 
 
+def collectable_images(kept: KeptImages, wanted: Wanted) -> int:
+    """Return how many pictures `collect_images` would add now. Raises ConfigError."""
+    return sum(not reason for reason in _reasons(kept, wanted, ImageSpans.of(kept.settings)).values())
+
+
 def forget_images(settings: Settings, reference: str) -> dict[int, int]:
-    """Take the pictures of a reference out of all spans; return how many of each. Raises ConfigError, DataError."""
-    source, gone = _source(settings), {}
-    with locked(source / LOCK, f"another process adds a span to {source}"):
-        for number, folder in _spans(source).items():
+    """Take the pictures of a reference out of all spans; return how many of each.
+
+    A span that was withdrawn is removed as a whole. Raises ConfigError, DataError.
+    """
+    spans, gone = ImageSpans.of(settings), {}
+    with spans.adding():
+        for number, folder in {**spans.withdrawn(), **spans.folders()}.items():
             provenance = _provenance(folder).to_pylist()
             mine = [row for row in provenance if reference in (row["references"] or ())]
             if not mine:
+                continue
+            gone[number] = len(mine)
+            if folder.name.startswith(WITHDRAWN):
+                shutil.rmtree(folder)
                 continue
             others = [row for row in provenance if row not in mine]
             for row in mine:
@@ -116,23 +177,9 @@ def forget_images(settings: Settings, reference: str) -> dict[int, int]:
             facts = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
             facts |= {"version": facts["version"] + 1, "forgotten": facts.get("forgotten", 0) + len(mine)}
             write_text(folder / SUMMARY, json.dumps(facts, indent=2) + "\n")
-            gone[number] = len(mine)
     if not gone:
         raise DataError("nothing was collected under this reference", fix="write it as it was sent with the picture")
     return gone
-
-
-def _source(settings: Settings) -> Path:
-    source = settings.data.source
-    if not isinstance(source, Path) or not source.is_dir():
-        raise ConfigError("data.source is no folder that pictures could be added to", got=source)
-    return source
-
-
-def _spans(source: Path) -> dict[int, Path]:
-    """Return the spans that were collected, by number."""
-    folders = {child.name.removeprefix(COLLECTED): child for child in source.glob(f"{COLLECTED}*") if child.is_dir()}
-    return dict(sorted((int(name), child) for name, child in folders.items() if name.isdecimal()))
 
 
 def _provenance(folder: Path) -> pa.Table:
@@ -143,11 +190,11 @@ def _provenance(folder: Path) -> pa.Table:
         raise DataError(f"{path} cannot be read", got=error, fix="put it back from a backup") from None
 
 
-def _reasons(kept: KeptImages, wanted: Wanted, source: Path, spans: dict[int, Path]) -> dict[str, str]:
+def _reasons(kept: KeptImages, wanted: Wanted, spans: ImageSpans) -> dict[str, str]:
     """Return for each labelled picture why it is not taken, nothing if it is."""
-    collected = {sha for folder in spans.values() for sha in _provenance(folder)["sha256"].to_pylist()}
+    collected = {sha for folder in spans.folders().values() for sha in _provenance(folder)["sha256"].to_pylist()}
     labelled = [sha for sha in kept.images if kept.labels(sha) and _is_within(kept, sha, wanted)]
-    known = dict(_examples(source, {kept.images[sha].path.stat().st_size for sha in labelled}))
+    known = dict(_examples(spans.source, {kept.images[sha].path.stat().st_size for sha in labelled}))
     of_user: Counter[str] = Counter()
     reasons: dict[str, str] = {}
     for sha in sorted(labelled, key=lambda sha: (kept.images[sha].day, sha)):

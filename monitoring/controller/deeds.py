@@ -15,16 +15,18 @@ from pathlib import Path
 from common.errors import EnvironmentProblem
 from common.files import locked
 from common.paths import Paths
-from common.records import labels
+from common.records import images, labels
 from common.records.retrain import Attempt, Retraining
 from common.records.spans import SUMMARY
 from config.settings import Settings
 from monitoring.collect.collect import Wanted, collectable
+from monitoring.collect.image_spans import ImageSpans, collectable_images
+from monitoring.collect.kept_images import KeptImages
 from monitoring.collect.spans import Spans
 from monitoring.controller.machine import Ended
 from monitoring.controller.processes import in_order, supervise
 from monitoring.controller.trial import Look, look
-from monitoring.feedback import reading
+from monitoring.feedback import reading, with_image_labels
 from serving.release import commands as release
 from serving.release.servers import ReleaseContext, recorded, release_clients
 from serving.release.state import State
@@ -56,9 +58,12 @@ class Deeds:
 
     def collectable(self) -> int:
         now, rules = datetime.now(timezone.utc), self.settings.retrain
-        with reading(self.var) as connection:
-            feedback = labels.between(connection, self.model, EPOCH, now) if connection else {}
         wanted = Wanted(EPOCH, now, rules.most_per_user, rules.with_synthetic)
+        if self.settings.data.is_images:
+            with with_image_labels(self.var, writes=False) as connection:
+                return collectable_images(KeptImages(self.var, self.settings, connection), wanted)
+        with reading(self.var) as labelled:
+            feedback = labels.between(labelled, self.model, EPOCH, now) if labelled else {}
         return collectable(self.settings, self.var / "predictions" / self.model, feedback, wanted)
 
     def is_running(self) -> bool:
@@ -72,14 +77,18 @@ class Deeds:
         return self._spans.newest()
 
     def rows_of(self, span: int) -> int:
-        path = self._spans.folder(span) / SUMMARY
+        if isinstance(spans := self._spans, ImageSpans):
+            return spans.rows_of(span) if span else 0
+        path = spans.folder(span) / SUMMARY
         return int(json.loads(path.read_text(encoding="utf-8"))["added"]) if path.is_file() else 0  # put there by hand
 
     def collect(self) -> Ended:
         rules = self.settings.retrain
         command = ["-m", "monitoring", "collect", self.model, "--config", str(self.config)]
         command += ["--most-per-user", str(rules.most_per_user)]
-        return self._supervise("collect", [*command, *(["--with-synthetic"] * rules.with_synthetic)], COLLECT_LIMIT_S)
+        if rules.with_synthetic and not self.settings.data.is_images:
+            command.append("--with-synthetic")
+        return self._supervise("collect", command, COLLECT_LIMIT_S)
 
     def newest_version(self) -> int:
         return max(versions(Paths(self.var, self.model).serving), default=0)
@@ -116,7 +125,8 @@ class Deeds:
             feedback = labels.between(connection, self.model, since, now) if connection else {}
         truth = {key: each.label for key, each in feedback.items()}
         with self._context() as context:
-            return look(context.clients[0], self.var / "predictions" / self.model, state, since, truth)
+            pictures = self.var / images.FOLDER / self.model
+            return look(context.clients[0], self.var / "predictions" / self.model, state, since, truth, pictures)
 
     def clear_up(self) -> None:
         in_order((self._prune_versions, self._prune_runs, self._prune_spans, self._prune_logs), self._tell)
@@ -131,6 +141,10 @@ class Deeds:
     def _prune_spans(self) -> None:
         """Remove old spans that were collected here, never one that a version on disk was trained on."""
         spans, keep = self._spans, self.settings.retrain.keep
+        for number in sorted(withdrawn := spans.withdrawn())[:-keep]:
+            shutil.rmtree(withdrawn[number])
+        if isinstance(spans, ImageSpans):
+            return  # each holds what none of the others does
         present = set(versions(Paths(self.var, self.model).serving))
         attempts = Retraining.read(self.var, self.model).attempts
         trained = {attempt.span for attempt in attempts if attempt.version in present}
@@ -138,8 +152,6 @@ class Deeds:
         for number in spans.numbers()[:-keep]:
             if number in ours:
                 shutil.rmtree(spans.folder(number))
-        for number in sorted(withdrawn := spans.withdrawn())[:-keep]:
-            shutil.rmtree(withdrawn[number])
 
     def _prune_logs(self) -> None:
         for old in sorted(self.logs.glob("*.log"))[: -self.settings.retrain.keep]:
@@ -149,8 +161,8 @@ class Deeds:
         log.warning("%s: not all that is old could be removed: %s", self.model, error)
 
     @property
-    def _spans(self) -> Spans:
-        return Spans.of(self.settings.data.source)
+    def _spans(self) -> Spans | ImageSpans:
+        return ImageSpans.of(self.settings) if self.settings.data.is_images else Spans.of(self.settings.data.source)
 
     def _supervise(self, what: str, arguments: list[str], limit_s: float) -> Ended:
         active = Retraining.read(self.var, self.model).active

@@ -23,8 +23,10 @@ from scipy import stats
 
 from common.errors import VouchError
 from common.records.files import INPUT
+from common.records.images import images
 from common.records.labels import Key
 from common.records.reader import Filters, Reader
+from config.data_settings import IMAGE_BYTES
 from serving.client.errors import ModelServerDown
 from serving.client.row_files import reader_of
 from serving.client.types import DEFAULT_SIGNATURE, ModelClient, VersionSpec
@@ -32,6 +34,7 @@ from serving.release.state import State
 
 MOST_ROWS = 1000  # that both versions are asked: those with a label first, then the newest
 ROWS_AT_A_TIME = 50
+MOST_PICTURES, PICTURES_AT_A_TIME = 200, 8
 LEAST_ROWS = 50  # from here on shares are compared
 MOST_CHANGED = 0.25  # share of the rows that may be decided otherwise, as long as labels do not show that it is right
 LEAST_REQUESTS = 30  # of each version, to compare their times
@@ -52,7 +55,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Asked:
-    """A row of the log: its features by name, and its true label if that is known."""
+    """A row of the log: its features by name, a picture as its file; and its true label if that is known."""
 
     values: Mapping[str, Any]
     truth: str = ""
@@ -80,14 +83,18 @@ class Pairs:
     refused: list[str] = field(default_factory=list)
 
 
-def look(client: ModelClient, log: Path, state: State, since: datetime, truth: Mapping[Key, str]) -> Look:
+def look(
+    client: ModelClient, log: Path, state: State, since: datetime, truth: Mapping[Key, str], pictures: Path
+) -> Look:
     """Compare the candidate with the stable version. `log`: the model's predictions; `truth`: the labels known.
+
+    `pictures`: where the web app keeps those that were predicted; one that is not kept cannot be asked again.
 
     Raises ModelServerDown and what else is the server's fault if the stable version does not answer, either.
     """
     assert state.candidate
     answered = dict(Reader(log, Filters(start=since)).query("SELECT version, count(*) FROM passing GROUP BY ALL"))
-    pairs = ask(client, log.name, state, read_rows(log, since, truth))
+    pairs = ask(client, log.name, state, read_rows(log, since, truth, pictures))
     times = [_times(log, since, version) for version in (state.stable, state.candidate)]
     return judge(pairs, times[0], times[1], answered.get(state.candidate, 0))
 
@@ -178,7 +185,8 @@ def _differs(stable: Answer, candidate: Answer) -> bool:
 def ask(client: ModelClient, model: str, state: State, rows: Sequence[Asked]) -> Pairs:
     """Have both versions decide rows. Raises what the client raises where the stable version cannot, either."""
     pairs, left = Pairs(), iter(rows)
-    while some := list(islice(left, ROWS_AT_A_TIME)):
+    at_a_time = PICTURES_AT_A_TIME if rows and IMAGE_BYTES in rows[0].values else ROWS_AT_A_TIME
+    while some := list(islice(left, at_a_time)):
         stable = _decisions(client, model, state.stable, some)
         try:
             candidate = _decisions_of_candidate(client, model, state.candidate or 0, some)
@@ -204,22 +212,33 @@ def _decisions_of_candidate(client: ModelClient, model: str, version: int, rows:
 def _decisions(client: ModelClient, model: str, version: int, rows: Sequence[Asked]) -> list[Answer]:
     spec = VersionSpec(version=version)
     inputs = client.metadata(model, spec).signatures[DEFAULT_SIGNATURE].inputs
-    columns = {name: [reader_of(info.dtype)(row.values.get(name)) for row in rows] for name, info in inputs.items()}
+    columns = {name: [_read(row.values.get(name), info.dtype) for row in rows] for name, info in inputs.items()}
     outputs = client.predict(model, columns, spec)
     if "value" in outputs:
         return [Number(*map(float, row)) for row in zip(*(outputs[name] for name in NUMBER), strict=True)]
     return [str(label) for label in outputs["label"]]
 
 
-def read_rows(log: Path, since: datetime, truth: Mapping[Key, str]) -> list[Asked]:
+def _read(value: Any, dtype: str) -> Any:
+    return value.read_bytes() if isinstance(value, Path) else reader_of(dtype)(value)
+
+
+def read_rows(log: Path, since: datetime, truth: Mapping[Key, str], pictures: Path) -> list[Asked]:
     """Return rows of the log since a moment: those with a label first, then the newest."""
     labelled: list[Asked] = []
     others: list[Asked] = []
+    kept = {image.sha256: image.path for image in images(pictures)}
+    most = MOST_ROWS
     for key, row in _logged(log, since):
+        if IMAGE_BYTES in row:
+            most = MOST_PICTURES
+            if row[IMAGE_BYTES] not in kept:
+                continue
+            row[IMAGE_BYTES] = kept[row[IMAGE_BYTES]]
         (labelled if key in truth else others).append(Asked(row, truth.get(key, "")))
-        if len(labelled) >= MOST_ROWS:
+        if len(labelled) >= most:
             break
-    return (labelled + others)[:MOST_ROWS]
+    return (labelled + others)[:most]
 
 
 def _logged(log: Path, since: datetime) -> Iterator[tuple[Key, dict[str, Any]]]:

@@ -17,7 +17,9 @@ from common.records import image_labels, images, labels
 from common.records.image_labels import ImageLabel
 from common.records.images import FOLDER
 from config.data_settings import IMAGE_BYTES
+from config.load import load_settings
 from monitoring.cli import main
+from monitoring.controller.deeds import Deeds
 from tests.support.web.apps import open_database
 from tests.support.web.logged import batch, put
 from tests.support.web.pictures import COLOURS, picture
@@ -229,3 +231,22 @@ def test_without_a_database_there_is_nothing_to_collect(
 
 def test_what_is_for_tables_is_refused(garden: Garden) -> None:
     assert garden.run("--dvc").exit_code == 2
+
+
+def test_the_controller_counts_collects_and_withdraws_pictures(garden: Garden) -> None:
+    deeds = Deeds(garden.var, garden.config, load_settings(garden.config), "127.0.0.1:1", "tester")
+    first = garden.predicted(sized(1), reference="bed 7")
+    garden.told(first, "red")
+    garden.predicted(sized(2))
+    assert (deeds.collectable(), deeds.newest_span()) == (1, 0)
+    assert garden.run().exit_code == 0
+    assert (deeds.collectable(), deeds.newest_span(), deeds.rows_of(1)) == (0, 1, 1)
+    deeds.withdraw(1)
+    assert (deeds.collectable(), deeds.newest_span()) == (1, 0)
+    assert not any(path.endswith(f"{first}.png") for path in garden.files() if not path.startswith("."))
+    assert garden.run().exit_code == 0
+    assert deeds.newest_span() == 2, "the number is not given again"
+    deeds.clear_up()
+    assert sorted(path.name for path in garden.source.glob("[.c]*-*")) == [".withdrawn-0001", "collected-0002"]
+    assert CliRunner().invoke(main, ["forget", "garden", "bed 7", "--config", str(garden.config)]).exit_code == 0
+    assert not (garden.source / ".withdrawn-0001").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -11,13 +12,17 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from common.records.images import keep
+from config.data_settings import IMAGE_BYTES
 from monitoring.controller.trial import LEAST_ROWS, Number, Pairs, ask, judge, look, read_rows
 from serving.client.errors import InvalidRequest, ModelServerDown
 from serving.client.types import DEFAULT_SIGNATURE, Metadata, ModelClient, Signature, TensorInfo, VersionSpec
 from serving.release.state import State
 from tests.support.drift import MIDNIGHT, Watched, patients
+from tests.support.web.logged import batch, put
 
 STATE = State(1, candidate=2, weight_percent=10)
+NO_PICTURES = Path("none")
 INPUTS = {"age": TensorInfo("DT_FLOAT", (-1,)), "kind": TensorInfo("DT_STRING", (-1,))}
 
 
@@ -140,7 +145,9 @@ def test_a_model_of_numbers_is_asked_for_its_value_and_interval(watched: Watched
             value = np.array(columns["age"]) * (spec.version or 0)
             return {"value": value.tolist(), "lower": (value - 1).tolist(), "upper": (value + 1).tolist()}
 
-    said = ask(cast(ModelClient, OfNumbers()), "patients", STATE, read_rows(log(watched), MIDNIGHT, {})[:1])
+    said = ask(
+        cast(ModelClient, OfNumbers()), "patients", STATE, read_rows(log(watched), MIDNIGHT, {}, NO_PICTURES)[:1]
+    )
     [stable], [candidate] = said.stable, said.candidate
     assert isinstance(stable, Number)
     assert candidate == Number(2 * stable.value, 2 * stable.value - 1, 2 * stable.value + 1)
@@ -160,29 +167,51 @@ def log(watched: Watched) -> Path:
 
 def test_both_are_asked_what_people_asked_since_the_trial_began(watched: Watched) -> None:
     server = TwoVersions()
-    said = look(cast(ModelClient, server), log(watched), STATE, MIDNIGHT, {})
+    said = look(cast(ModelClient, server), log(watched), STATE, MIDNIGHT, {}, NO_PICTURES)
     assert (said.answered, said.numbers["compared"], said.stop) == (120, 420, "")
     assert sum(server.asked) == 2 * 420
-    later = look(cast(ModelClient, server), log(watched), STATE, MIDNIGHT + timedelta(minutes=90), {})
+    later = look(cast(ModelClient, server), log(watched), STATE, MIDNIGHT + timedelta(minutes=90), {}, NO_PICTURES)
     assert later.numbers["compared"] == 120
 
 
 def test_rows_with_a_label_come_first(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("monitoring.controller.trial.MOST_ROWS", 10)
     [request] = {f"request-{MIDNIGHT + timedelta(hours=1):%d%H%M%S%f}"}
-    rows = read_rows(log(watched), MIDNIGHT, {(request, 7): "yes", (request, 9): "no"})
+    rows = read_rows(log(watched), MIDNIGHT, {(request, 7): "yes", (request, 9): "no"}, NO_PICTURES)
     assert [row.truth for row in rows] == ["yes", "no", *[""] * 8]
     assert set(rows[0].values) >= {"age", "kind"}
 
 
 def test_what_the_candidate_cannot_answer_is_its_fault_a_server_that_is_down_is_not(watched: Watched) -> None:
-    rows = read_rows(log(watched), MIDNIGHT, {})
+    rows = read_rows(log(watched), MIDNIGHT, {}, NO_PICTURES)
     assert ask(cast(ModelClient, TwoVersions(fails=InvalidRequest)), "patients", STATE, rows).refused[0] == "no answer"
     with pytest.raises(ModelServerDown):
         ask(cast(ModelClient, TwoVersions(fails=ModelServerDown)), "patients", STATE, rows)
 
 
 def test_a_moments_trouble_is_no_fault_of_the_candidate(watched: Watched) -> None:
-    rows = read_rows(log(watched), MIDNIGHT, {})
+    rows = read_rows(log(watched), MIDNIGHT, {}, NO_PICTURES)
     server = TwoVersions(fails=InvalidRequest, fails_times=1)
     assert ask(cast(ModelClient, server), "patients", STATE, rows).refused == []
+
+
+def test_pictures_are_asked_by_what_was_kept_of_them(tmp_path: Path) -> None:
+    """The log has their hashes; one that is not kept is left out."""
+    shown = {hashlib.sha256(data).hexdigest(): data for data in (b"dark", b"light", b"gone")}
+    for sha256, data in shown.items():
+        if data != b"gone":
+            keep(tmp_path / "kept", MIDNIGHT.date(), sha256, data)
+    put(tmp_path / "log" / "garden", batch(3, MIDNIGHT, "garden", columns={IMAGE_BYTES: list(shown)}))
+
+    class OfPictures(TwoVersions):
+        def metadata(self, model: str, spec: VersionSpec) -> Metadata:
+            inputs = {IMAGE_BYTES: TensorInfo("DT_STRING", (-1,))}
+            return Metadata(spec.version or 0, {DEFAULT_SIGNATURE: Signature(inputs, {})})
+
+        def predict(self, model: str, columns: Mapping[str, Any], spec: VersionSpec) -> dict[str, Any]:
+            return {"label": [data.decode() for data in columns[IMAGE_BYTES]]}
+
+    rows = read_rows(tmp_path / "log" / "garden", MIDNIGHT, {}, tmp_path / "kept")
+    said = ask(cast(ModelClient, OfPictures()), "garden", STATE, rows)
+    assert sorted(map(str, said.stable)) == ["dark", "light"]
+    assert said.stable == said.candidate
