@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from common.paths import WATCHER
+from monitoring.watch.server import Access
 from tests.support.paths import ROOT
 from webapp.settings import read_settings
 
@@ -83,10 +85,10 @@ def test_ports_meet() -> None:
     } == set(PORTS)
 
 
-def test_only_the_web_app_and_prometheus_get_in_and_nothing_gets_out() -> None:
+def test_only_the_web_app_the_watcher_and_prometheus_get_in_and_nothing_gets_out() -> None:
     policy = SPECS["NetworkPolicy", "model-server"]
     peers = [peer for rule in policy["ingress"] for peer in rule["from"]]
-    assert [peer["podSelector"]["matchLabels"][LABEL] for peer in peers] == ["webapp", "prometheus"]
+    assert [peer["podSelector"]["matchLabels"][LABEL] for peer in peers] == ["webapp", "watch", "prometheus"]
     assert policy["egress"] == []
     assert policy["policyTypes"] == ["Ingress", "Egress"]
 
@@ -181,6 +183,42 @@ def test_the_web_app_is_one_pod_without_more_rights_than_it_needs() -> None:
     policy = folder["NetworkPolicy"]["spec"]
     assert folder["Service"]["spec"]["selector"] == labels == policy["podSelector"]["matchLabels"]
     assert policy["egress"][0]["to"] == [{"podSelector": {"matchLabels": {LABEL: "model-server"}}}]
+
+
+def test_the_watcher_is_one_pod_beside_the_web_app_on_its_volumes() -> None:
+    watch, webapp = (in_folder(name) for name in ("watch", "webapp"))
+    spec = watch["Deployment"]["spec"]
+    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+    pod, beside = spec["template"]["spec"], webapp["Deployment"]["spec"]["template"]
+    assert pod["securityContext"] == POD["securityContext"]
+    [container] = pod["containers"]
+    assert container["securityContext"] == CONTAINER["securityContext"]
+    [near] = pod["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert near["labelSelector"]["matchLabels"] == beside["metadata"]["labels"]
+    for name in ("state", "models"):
+        [ours], [theirs] = (
+            [volume for volume in volumes if volume["name"] == name]
+            for volumes in (pod["volumes"], beside["spec"]["volumes"])
+        )
+        assert ours == theirs
+    assert variables(container)["VOUCH_VAR"] == variables(beside["spec"]["containers"][0])["VOUCH_VAR"]
+    [port] = container["ports"]
+    assert port["containerPort"] == WATCHER
+    labels = spec["template"]["metadata"]["labels"]
+    assert (
+        watch["Service"]["spec"]["selector"] == labels == watch["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"]
+    )
+    [endpoint] = watch["ServiceMonitor"]["spec"]["endpoints"]
+    assert endpoint["port"] == watch["Service"]["spec"]["ports"][0]["name"] == port["name"]
+
+
+def test_the_watcher_can_be_started_with_what_it_is_told() -> None:
+    [kustomization] = documents(ROOT / "deploy" / "kubernetes" / "watch" / "kustomization.yaml")
+    told = dict(text.split("=", 1) for entry in kustomization["configMapGenerator"] for text in entry["literals"])
+    assert Access.read(told).allows("10.2.3.4", "")
+    host, _, port = told["VOUCH_MODEL_SERVER_GRPC"].partition(":")
+    assert ("Service", host) in BASE
+    assert int(port) == PORTS["grpc"]
 
 
 def without_nothing(value: Any) -> Any:
