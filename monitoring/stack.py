@@ -43,8 +43,10 @@ SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 class Stack:
     """What to run. `model_server`, `webapp`, `watcher` and `controller` are HOST:PORT.
 
-    `faster` divides every interval of the configuration. `receiver` is who gets the alerts, by default whom the
-    configuration names; those that ask for a retraining go to `controller`, too, with the token in a file.
+    `faster` divides every interval of the configuration, but not the ages that expressions compare with, such as
+    `> 7 * 86400` seconds: labels are as late as they are, however often that is looked at. `receiver` is who gets the
+    alerts, by default whom the configuration names; those that ask for a retraining go to `controller`, too, with the
+    token in a file.
     """
 
     folder: Path

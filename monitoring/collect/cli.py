@@ -184,4 +184,35 @@ def forget(model: str, reference: str, config: Path | None) -> None:
         click.echo(f"span {span}: {rows} {'pictures' if settings.data.is_images else 'rows'} taken out")
 
 
-COMMANDS = (collect, push, pull, forget)
+@click.command()
+@MODEL
+@click.argument("span", type=click.IntRange(min=1))
+@CONFIG
+def withdraw(model: str, span: int, config: Path | None) -> None:
+    """Put a SPAN that was collected for MODEL out of sight, because its labels are wrong.
+
+    Later spans do not build on it, and its rows are collected again with the labels that they have by then. Of tables
+    it must be the newest, for each span has the rows of those before. Models keep what they have learnt until they are
+    trained again.
+    """
+    from common.errors import DataError
+    from config.load import load_settings
+    from monitoring.collect.image_spans import ImageSpans
+    from monitoring.collect.spans import Spans
+
+    settings = load_settings(config or Path("config") / model)
+    spans: ImageSpans | Spans
+    if settings.data.is_images:
+        spans = ImageSpans.of(settings)
+        removable = sorted(spans.folders())
+    else:
+        spans = Spans.of(settings.data.source)
+        removable = [number for number in spans.numbers()[1:][-1:] if spans.was_collected(number)]
+    if span not in removable:
+        wanted = f"span {' or '.join(map(str, removable))}" if removable else "none: nothing was collected"
+        raise DataError(f"span {span} cannot be withdrawn", wanted=wanted)
+    spans.withdraw(span)
+    click.echo(f"span {span} is withdrawn; its rows are collected again once they are labelled right")
+
+
+COMMANDS = (collect, push, pull, forget, withdraw)

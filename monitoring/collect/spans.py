@@ -93,6 +93,10 @@ class Spans:
         """Return the number of the next span. Raises DataError if there is none to build on."""
         return max([self.newest(), *self.withdrawn()]) + 1
 
+    def was_collected(self, number: int) -> bool:
+        """Return whether `collect` made a span, and nobody put it there by hand."""
+        return (self.folder(number) / SUMMARY).is_file()
+
     def withdrawn(self) -> dict[int, Path]:
         """Return the folders of the spans that were withdrawn, by number."""
         folders = self.parent.glob(f"{WITHDRAWN}*") if self.parent.is_dir() else ()

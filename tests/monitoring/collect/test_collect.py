@@ -543,6 +543,21 @@ def test_a_withdrawn_span_is_out_of_sight_and_its_rows_are_collected_again(hospi
     assert hospital.summary(3)["before"] == 1
 
 
+def test_rows_of_a_span_with_wrong_labels_come_again_with_the_right_ones(hospital: Hospital) -> None:
+    def withdraw(span: int) -> Result:
+        return CliRunner().invoke(main, ["withdraw", "patients", str(span), "--config", str(hospital.config)])
+
+    hospital.asked([(50.0, "c")], {0: "yes"}, who="mallory")
+    assert hospital.collect().exit_code == 0
+    hospital.watched.label(AT, {0: "no"})
+    assert hospital.collect().exit_code == 3, "it was collected before"
+    assert withdraw(1).exit_code == 3, "that one was put there"
+    assert withdraw(2).exit_code == 0
+    assert withdraw(2).exit_code == 3
+    assert hospital.collect().exit_code == 0
+    assert hospital.new_rows(3)[1:] == [["", "50.0", "c", "no"]]
+
+
 def test_the_first_span_cannot_be_withdrawn(hospital: Hospital) -> None:
     spans = Spans.of(hospital.settings.data.source)
     spans.withdraw(1)
