@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from common.paths import WATCHER
+from common.paths import CONTROLLER, WATCHER
+from monitoring.controller.control import VARIABLE
 from monitoring.watch.server import Access
 from tests.support.paths import ROOT
 from webapp.settings import read_settings
@@ -85,10 +86,15 @@ def test_ports_meet() -> None:
     } == set(PORTS)
 
 
-def test_only_the_web_app_the_watcher_and_prometheus_get_in_and_nothing_gets_out() -> None:
+def test_only_who_needs_it_gets_in_and_nothing_gets_out() -> None:
     policy = SPECS["NetworkPolicy", "model-server"]
     peers = [peer for rule in policy["ingress"] for peer in rule["from"]]
-    assert [peer["podSelector"]["matchLabels"][LABEL] for peer in peers] == ["webapp", "watch", "prometheus"]
+    assert [peer["podSelector"]["matchLabels"][LABEL] for peer in peers] == [
+        "webapp",
+        "watch",
+        "controller",
+        "prometheus",
+    ]
     assert policy["egress"] == []
     assert policy["policyTypes"] == ["Ingress", "Egress"]
 
@@ -185,9 +191,10 @@ def test_the_web_app_is_one_pod_without_more_rights_than_it_needs() -> None:
     assert policy["egress"][0]["to"] == [{"podSelector": {"matchLabels": {LABEL: "model-server"}}}]
 
 
-def test_the_watcher_is_one_pod_beside_the_web_app_on_its_volumes() -> None:
-    watch, webapp = (in_folder(name) for name in ("watch", "webapp"))
-    spec = watch["Deployment"]["spec"]
+@pytest.mark.parametrize(("room", "number"), [("watch", WATCHER), ("controller", CONTROLLER)])
+def test_it_is_one_pod_beside_the_web_app_on_its_volumes(room: str, number: int) -> None:
+    own, webapp = (in_folder(name) for name in (room, "webapp"))
+    spec = own["Deployment"]["spec"]
     assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
     pod, beside = spec["template"]["spec"], webapp["Deployment"]["spec"]["template"]
     assert pod["securityContext"] == POD["securityContext"]
@@ -203,13 +210,22 @@ def test_the_watcher_is_one_pod_beside_the_web_app_on_its_volumes() -> None:
         assert ours == theirs
     assert variables(container)["VOUCH_VAR"] == variables(beside["spec"]["containers"][0])["VOUCH_VAR"]
     [port] = container["ports"]
-    assert port["containerPort"] == WATCHER
+    assert port["containerPort"] == number
     labels = spec["template"]["metadata"]["labels"]
-    assert (
-        watch["Service"]["spec"]["selector"] == labels == watch["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"]
-    )
-    [endpoint] = watch["ServiceMonitor"]["spec"]["endpoints"]
-    assert endpoint["port"] == watch["Service"]["spec"]["ports"][0]["name"] == port["name"]
+    assert labels == {LABEL: room}
+    assert own["Service"]["spec"]["selector"] == labels == own["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"]
+    [endpoint] = own["ServiceMonitor"]["spec"]["endpoints"]
+    assert endpoint["port"] == own["Service"]["spec"]["ports"][0]["name"] == port["name"]
+
+
+def test_the_controller_reads_its_token_from_the_secret_and_writes_spans() -> None:
+    pod = in_folder("controller")["Deployment"]["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+    token = Path(variables(container)[f"{VARIABLE}_FILE"])
+    assert (token.name, mounts[str(token.parent)]["name"]) == ("token", "secret")
+    assert not mounts[str(Path(variables(container)["VOUCH_MODELS"]).parent)].get("readOnly")
+    assert {mount["name"] for mount in mounts.values()} == {volume["name"] for volume in pod["volumes"]}
 
 
 def test_the_watcher_can_be_started_with_what_it_is_told() -> None:
@@ -236,10 +252,19 @@ def built(check_with: Callable[..., str]) -> Callable[[Path], list[dict[str, Any
 @pytest.mark.slow
 @each_built
 def test_kubernetes_knows_every_field(built: Callable[[Path], list[dict[str, Any]]], folder: Path) -> None:
+    check_fields(built(folder))
+
+
+@pytest.mark.slow
+def test_kubernetes_knows_every_field_of_the_controller_which_is_in_no_other_folder() -> None:
+    check_fields([*in_folder("controller").values()])
+
+
+def check_fields(documents: list[dict[str, Any]]) -> None:
     from kubernetes import client
 
     api = client.ApiClient()
-    for document in built(folder):
+    for document in documents:
         group, _, version = document["apiVersion"].rpartition("/")
         if group.count(".") and not group.endswith(".k8s.io"):
             continue  # another's: Prometheus Operator
