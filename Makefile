@@ -92,8 +92,8 @@ mlflow: setup ## Tell MLflow of runs and releases, and open its page (MLFLOW_POR
 monitor: setup ## Prometheus, Alertmanager and a watcher beside a running demo, with the shipped rules (RECEIVER=slack); Ctrl-C ends them
 	@$(PY) -m monitoring.stack $(if $(RECEIVER),--receiver $(RECEIVER))
 
-loop: setup ## The closed loop, unattended: drift, alert, retraining, canary, a refusal; some five minutes [MODEL=heart_disease]
-	@$(PY) -m monitoring.loop --model $(MODEL)
+loop: setup ## The closed loop, unattended: drift, alert, retraining, canary, a refusal; some five minutes [MODEL=breast_cancer]
+	@$(PY) -m monitoring.loop $(if $(filter command environment,$(firstword $(origin MODEL))),--model $(MODEL))
 
 weights: setup ## Fetch EfficientNet-Lite0's weights of ImageNet (17 MB) into var/weights/, for `model.weights: imagenet`
 	@$(PY) -m components.training.models.weights
