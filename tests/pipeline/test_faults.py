@@ -260,3 +260,28 @@ def test_a_full_disk_is_told_in_one_sentence(tmp_path: Path, run_pipeline: Any, 
         assert again.returncode in (0, 4), again.output
     finally:
         subprocess.run(["umount", var], check=True)
+
+
+@pytest.mark.exhaustive
+def test_killed_in_one_component_after_the_other_the_run_is_completed_in_the_end(
+    tmp_path: Path, start_vouch: Any
+) -> None:
+    from pipeline.history import list_runs
+
+    var, killed = tmp_path / "var", set[str]()
+    sets = [f"data.source={planted(tmp_path, lambda row: None, 0)}", *QUICK]
+    arguments = [part for setting in sets for part in ("--set", setting)]
+    while True:
+        call = start_vouch(var, "run", "config/breast_cancer", *arguments)
+        while call.is_running() and not (found := set(running(var)) - killed):
+            time.sleep(0.01)
+        if not call.is_running():
+            break
+        killed |= found
+        call.kill()
+    assert call.wait().returncode == 0, call.output()
+    assert {name.rpartition(".")[2] for name in killed} >= UPSTREAM | {"Trainer", "Evaluator", "AtomicPusher"}
+    assert running(var) == []
+    assert list_runs(var / "metadata.sqlite")[0].state == "complete"
+    serving = var / "serving" / "breast_cancer"
+    assert [problems(serving / str(version)) for version in versions(serving)] == [[]]
