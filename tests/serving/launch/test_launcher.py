@@ -19,6 +19,7 @@ from serving.client.types import Addresses, VersionSpec
 from serving.launch.backends import REAL, Places, Program, choose
 from serving.launch.launcher import LOCK, LOG, Running, Start, launch, run_beside
 from serving.release.state import CONFIG, Record, State, Store
+from tests.support.serving.running import wait_for
 from tests.support.serving.versions import bare_version, copy_version, tiny_model, unloadable
 
 PLACES = Places(Path("/var/serving"), Path("/var/serving") / CONFIG, Path("/config"), 8501, 8500)
@@ -184,6 +185,35 @@ def test_the_command_is_told_where_the_server_is_and_its_exit_code_is_handed_on(
 def test_a_server_that_ends_ends_the_command_and_says_why(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentProblem, match="the last words"):
         run_beside(running(tmp_path, seconds=0), SLEEP)
+
+
+DRAINS = """
+import os, signal, sys, urllib.request
+from pathlib import Path
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+Path(sys.argv[1]).touch()
+signal.sigwait([signal.SIGTERM])
+answer = urllib.request.urlopen(os.environ["VOUCH_MODEL_SERVER_REST"] + "/v1/models/m", timeout=10)
+Path(sys.argv[1]).write_text(str(answer.status))
+"""
+
+
+@pytest.mark.slow
+def test_told_to_end_it_lets_the_web_app_drain_before_the_model_server_goes(tmp_path: Path) -> None:
+    copy_version(tiny_model(tmp_path / "tiny"), tmp_path / "serving" / "m", 1)
+    script, seen = tmp_path / "drains.py", tmp_path / "seen"
+    script.write_text(DRAINS)
+    command = [sys.executable, "-m", "serving", "start", "--rest-port", "0", "--grpc-port", "0"]
+    process = subprocess.Popen(
+        [*command, "--run", f"{sys.executable} {script} {seen}"], env={**os.environ, "VOUCH_VAR": str(tmp_path)}
+    )
+    try:
+        wait_for(lambda: seen.exists() or process.poll() is not None, 120, lambda: "it never started")
+        process.terminate()
+        process.wait(60)
+    finally:
+        process.kill()
+    assert seen.read_text() == "200", "the model server still answers what the web app has under way"
 
 
 @pytest.mark.parametrize("command", ["/no/such/program", "'"], ids=["no program", "no shell words"])

@@ -294,6 +294,16 @@ def test_a_server_that_takes_a_step_back_is_told_again(
     site.holds(State(2, 1))
 
 
+def test_a_version_that_is_not_there_is_refused_before_any_server_is_told(site: Site) -> None:
+    before, told = site.store.read(), [server.reloads for server in site.servers]
+    with pytest.raises(DataError):
+        release.promote(site.context, MODEL, 4)
+    with pytest.raises(DataError):
+        release.canary(site.context, MODEL, 10, 4)
+    assert site.store.read() == before
+    assert [server.reloads for server in site.servers] == told
+
+
 def test_with_a_server_down_nothing_is_begun(site: Site) -> None:
     site.servers[1].is_down = True
     reloads = site.servers[0].reloads
