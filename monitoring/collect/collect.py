@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from tensorflow_metadata.proto.v0 import schema_pb2
 
 from common.errors import ConfigError, DataError
 from common.records.labels import Feedback, Key
@@ -127,7 +128,9 @@ def _prepared(
     settings: Settings, spans: Spans, predictions: Path, feedback: Mapping[Key, Feedback], wanted: Wanted
 ) -> _Prepared:
     assert settings.schema_file
-    features = model_features(read_schema(settings.schema_file), settings)
+    schema = read_schema(settings.schema_file)
+    features, label = model_features(schema, settings), settings.data.label
+    is_whole = any(feature.name == label and feature.type == schema_pb2.INT for feature in schema.feature)
     examples = examples_of(settings, features)
     newest = spans.newest()
     files = spans.examples(newest)
@@ -135,7 +138,7 @@ def _prepared(
         raise DataError(f"span {newest} has no file {spans.files}", got=spans.folder(newest))
     provenance = _provenance(spans.folder(newest))
     known = dict(row for path in files for row in examples.contents(path))
-    rules = Rules(features, settings, known, _keys(provenance), wanted.most_per_user, wanted.with_synthetic)
+    rules = Rules(features, settings, known, _keys(provenance), wanted.most_per_user, wanted.with_synthetic, is_whole)
     chosen = choose(labelled_rows(predictions, feedback, features, wanted.start, wanted.end), rules)
     return _Prepared(features, examples, files, provenance, chosen)
 

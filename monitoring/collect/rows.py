@@ -49,7 +49,10 @@ class LabelledRow:
 
 @dataclass(frozen=True)
 class Rules:
-    """What a row must be to be taken. `known`: the label of each content that the newest span has."""
+    """What a row must be to be taken. `known`: the label of each content that the newest span has.
+
+    `has_whole_labels`: true numbers are whole, and a file would hold no other.
+    """
 
     features: Sequence[Feature]
     settings: Settings
@@ -57,6 +60,7 @@ class Rules:
     collected: Collection[Key]
     most_per_user: int
     with_synthetic: bool = False
+    has_whole_labels: bool = False
 
     @property
     def deals_each_row(self) -> bool:
@@ -138,6 +142,8 @@ def _unfit(row: LabelledRow, rules: Rules) -> str:
     if rules.settings.data.is_regression:
         if not _is_number(row.label):
             return "a label that is no number"
+        if rules.has_whole_labels and not float(row.label).is_integer():
+            return "a label that is no whole number"
     elif row.label not in rules.settings.data.classes:
         return "a label that is no class"
     for feature in rules.features:

@@ -40,7 +40,6 @@ feature { name: "size" type: FLOAT presence { min_fraction: 1.0 } float_domain {
 feature { name: "kind" type: BYTES string_domain { value: "a" value: "b" value: "c" } }
 feature { name: "outcome" type: BYTES presence { min_fraction: 1.0 } string_domain { value: "no" value: "yes" } }
 """
-OF_NUMBER = "type: FLOAT presence { min_fraction: 1.0 }"
 CONFIG = """
 name: patients
 schema: schema.pbtxt
@@ -506,26 +505,38 @@ def test_numbers_and_labels_are_collected_as_the_file_writes_them(tmp_path: Path
     assert [*examples.contents(path)] == [((np.float32(1.234), None), "yes")]
 
 
-def test_true_numbers_are_collected_for_a_model_that_predicts_numbers(tmp_path: Path) -> None:
-    hospital = Hospital(tmp_path)
+@pytest.fixture
+def of_numbers(tmp_path: Path) -> Hospital:
+    """One whose outcome is a number."""
+    made = Hospital(tmp_path)
+    was = 'type: BYTES presence { min_fraction: 1.0 } string_domain { value: "no" value: "yes" }'
     for name, old, new in (
         ("pipeline.yaml", "classes: [no, yes]", "task: regression"),
-        (
-            "schema.pbtxt",
-            'type: BYTES presence { min_fraction: 1.0 } string_domain { value: "no" value: "yes" }',
-            OF_NUMBER,
-        ),
+        ("schema.pbtxt", was, "type: FLOAT presence { min_fraction: 1.0 }"),
     ):
-        text = (hospital.config / name).read_text()
+        text = (made.config / name).read_text()
         assert old in text
-        (hospital.config / name).write_text(text.replace(old, new))
-    (hospital.data / "span-1" / "rows.csv").write_text("id;size;kind;outcome\n1;20.0;a;7\n2;30.5;b;8.5\n")
-    hospital.asked([(20.0, "a"), (50.25, "c"), (60.0, "a"), (61.0, "a")], {0: "7", 1: "12.5", 2: "many", 3: "9"})
-    done = hospital.collect("--json")
+        (made.config / name).write_text(text.replace(old, new))
+    (made.data / "span-1" / "rows.csv").write_text("id;size;kind;outcome\n1;20.0;a;7\n2;30.5;b;8.5\n")
+    return made
+
+
+def test_true_numbers_are_collected_for_a_model_that_predicts_numbers(of_numbers: Hospital) -> None:
+    of_numbers.asked([(20.0, "a"), (50.25, "c"), (60.0, "a"), (61.0, "a")], {0: "7", 1: "12.5", 2: "many", 3: "9"})
+    done = of_numbers.collect("--json")
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["set_aside"] == {"an example already": 1, "a label that is no number": 1}
-    assert hospital.new_rows()[1:] == [["", "50.25", "c", "12.5"], ["", "61.0", "a", "9"]]
-    assert "no new row" in hospital.collect().output
+    assert of_numbers.new_rows()[1:] == [["", "50.25", "c", "12.5"], ["", "61.0", "a", "9"]]
+    assert "no new row" in of_numbers.collect().output
+
+
+def test_where_true_numbers_are_whole_no_other_is_cut_to_fit(of_numbers: Hospital) -> None:
+    schema = of_numbers.config / "schema.pbtxt"
+    schema.write_text(schema.read_text().replace('"outcome" type: FLOAT', '"outcome" type: INT'))
+    of_numbers.asked([(50.0, "c"), (60.0, "a")], {0: "12.5", 1: "9"})
+    assert of_numbers.collect().exit_code == 0
+    assert of_numbers.summary()["set_aside"] == {"a label that is no whole number": 1}
+    assert [row[-1] for row in of_numbers.new_rows()[1:]] == ["9"]
 
 
 def test_a_withdrawn_span_is_out_of_sight_and_its_rows_are_collected_again(hospital: Hospital) -> None:
