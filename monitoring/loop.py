@@ -10,6 +10,7 @@ All state lies in a folder of its own; intervals are shortened, by one factor in
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import shutil
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -48,6 +50,8 @@ ROOT = Path(__file__).resolve().parent.parent
 FASTER = 15.0  # than the shipped intervals
 WINDOW_S = 8
 RATE, PORTION_ROWS = 400.0, 1600  # rows a second, and drawn at once
+LIES = 2.5  # times the rows of the first retraining; few of them are right labels that were left over
+TRIAL_LABELS = 200
 LABELS_AFTER_S = 2.5  # by then the log has the prediction
 MODEL = "heart_disease"
 RETRAIN = {
@@ -99,12 +103,16 @@ class Told:
 
 @dataclass(frozen=True)
 class World:
-    """How rows and labels are: shifted or not, labels told for a share of the rows, all of them wrong if `is_lying`."""
+    """How rows and labels are: shifted or not, labels told for a share of the rows, all of them wrong if `is_lying`.
+
+    No more than `most_labels` are told: what is left over of right ones would be collected beside the wrong ones.
+    """
 
     name: str
     shift: Shift
     label_share: float = 0.0
     is_lying: bool = False
+    most_labels: float = math.inf
 
 
 CLEAN = World("clean", Shift("none", 0.0))
@@ -118,7 +126,7 @@ class People:
         self._table, self._chance = read_table(version), np.random.default_rng(seed)
         self._ending, self._problem = threading.Event(), ""
         self._thread = threading.Thread(target=self._ask, name="people", daemon=True)
-        self.world, self.rows, self.labels = CLEAN, 0, 0
+        self.world, self.rows = CLEAN, 0
 
     def check(self) -> None:
         """Raise StoryFailed if a request has failed."""
@@ -135,15 +143,18 @@ class People:
             self._thread.join(30)
 
     def _ask(self) -> None:
+        told = Counter[World]()
         try:
             while not self._ending.is_set():
                 world = self.world
+                share = min(world.label_share, (world.most_labels - told[world]) / PORTION_ROWS)
                 columns, labels = draw(self._table, world.shift, PORTION_ROWS, self._chance)
                 if world.is_lying:
                     labels = lied(labels, self._classes)
-                plan = Plan(self._url, self._model, RATE, world.name, LABELS_AFTER_S, world.label_share)
+                plan = Plan(self._url, self._model, RATE, world.name, LABELS_AFTER_S, share)
                 sent = send(plan, columns, labels, self._chance.random(PORTION_ROWS).tolist())
-                self.rows, self.labels = self.rows + sent.rows, self.labels + sent.labels
+                told[world] += sent.labels
+                self.rows += sent.rows
         except VouchError as error:
             self._problem = str(error)
 
@@ -241,10 +252,10 @@ def play(stage: Stage) -> None:
     stage.people.world = replace(stage.moved, label_share=0.0)
     stage.wait("the new version is on trial", lambda: stage.last and stage.last.stage not in ("accepted", "collected"))
     first = stage.last
-    wanted = 2 * first.rows if first else 0
+    wanted = round(LIES * first.rows) if first else 0
     # Before the alert that is not over yet is told once more.
-    configure(stage.config, min_labels=str(wanted), most_per_user="1000000")
-    stage.people.world = replace(stage.moved, label_share=0.1)
+    configure(stage.config, min_labels=str(wanted), most_per_user=str(round(1.25 * wanted)))
+    stage.people.world = replace(stage.moved, label_share=0.1, most_labels=TRIAL_LABELS)
     stage.wait("the retraining ends", lambda: stage.last and stage.last.stage == "ended")
     stage.expect("the new version is promoted", stage.last is not None and stage.last.outcome == "promoted")
     stage.expect("it is stable", stage.stable == 2)
@@ -253,7 +264,7 @@ def play(stage: Stage) -> None:
     stage.wait("the alarm is over", lambda: stage.clean_windows(2) >= 2 and not stage.drifted(2) and not stage.alerts())
     say("the alarm is over: the moved world is what version 2 was trained on", "green")
 
-    stage.people.world = replace(stage.moved, name="lying", is_lying=True)
+    stage.people.world = replace(stage.moved, name="lying", is_lying=True, most_labels=math.inf)
     say(f"the labels are told wrongly from now on; {wanted} are to be there before anything is trained on them")
     stage.wait("ModelDrift fires again", stage.alerts)
     say(f"ModelDrift fires in Alertmanager: {', '.join(stage.drifted(2))}")
@@ -335,7 +346,8 @@ def staged(var: Path, model: str, told: Told) -> Iterator[Stage]:
         told.say(f"version 1 is served; {page}, Prometheus http://{stack.prometheus}")
         running.enter_context(people.asking())
         move = MOVES.get(model, OTHERS_MOVE)
-        moved = World("moved", Shift("covariate", move.size, move.column), label_share=1.0)
+        # Some of the rows would be dealt to test, and are not collected.
+        moved = World("moved", Shift("covariate", move.size, move.column), 1.0, most_labels=1.5 * move.labels)
         yield Stage(var, config, model, f"http://{stack.alertmanager}", people, told, moved)
 
 
