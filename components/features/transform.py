@@ -10,7 +10,7 @@ import tensorflow_transform as tft
 from tensorflow_transform.saved.saved_transform_io_v2 import SavedModelLoader
 
 from common.tables.cleaning import Cleaning
-from common.tables.dates import EXAMPLES, GROUPS, MONTHS, PATTERNS, Order
+from common.tables.dates import EXAMPLES, FIRST_SHORT, GROUPS, MONTHS, PATTERNS, Order
 from components.features.derived import derive
 from config.schema import Feature
 
@@ -111,6 +111,8 @@ def date_parts(texts: tf.Tensor, order: Order) -> tuple[tf.Tensor, ...]:
         tf.strings.to_number(tf.strings.regex_replace(texts, f"^{pattern}$", rf"\{group}"), tf.int64)
         for group in GROUPS[order]
     )
+    century = tf.where(year >= FIRST_SHORT, tf.constant(1900, tf.int64), tf.constant(2000, tf.int64))
+    year = tf.where(year < 100, year + century, year)
     is_date = is_date & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
     # years begin in March, so that the leap day is the last one
     from_march, march_year = (month + 9) % 12, year - tf.cast(month <= 2, tf.int64)

@@ -6,19 +6,20 @@ import math
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any
 
 from common.errors import ConfigError
-from config.onboard.profile import FEW_VALUES, Column, Role
+from config.onboard.profile import FEW_VALUES, ID_SHARE, Column, Role
 
 ID_NAME = re.compile(
     r"(^|[_\s.-])(id|uuid|guid)$|^(id|uuid|guid)([_\s.-]|$)|(?<=[a-z])(Id|ID)$|^(index|row|unnamed: ?0|no|nr)$", re.I
 )
-ID_SHARE = 0.99  # data_gate.id_uniqueness: what the data gate would stop at
 RARE = 0.2  # share of a class below which accuracy says little
 ASK_FOR_RECALL = "{objective: recall_at_least, at_least: 0.95}."
 MOST_PATTERNS = 500  # with more, the splits keep their weights to within a few points
-SMALL_ROWS = 200  # with fewer, all quantities may well differ by chance
+SMALL_ROWS = 200  # with fewer, quantities may well look as if they were spread evenly
+LEAST_DAYS = 3
 
 
 def why_ignored(column: Column, role: Role | None) -> str | None:
@@ -68,12 +69,23 @@ def _why_no_feature(column: Column, values: int) -> str | None:
             f"{shlex.quote(column.name)}.",
         ),
         (
-            is_discrete
-            and column.uniqueness >= ID_SHARE
-            and column.distinct > 10
-            and (column.type == "text" or column.rows >= SMALL_ROWS),
-            f"{column.distinct} distinct values in {values} rows, like an id. If it is a quantity: --feature "
-            f"{shlex.quote(column.name)}.",
+            are_days(column) and (column.names_rows or column.is_even),
+            f"Dates written in one{', ' if column.names_rows else ''}{column.names_rows}. To learn from them, say "
+            f"--type {shlex.quote(column.name + '=date')}; to test on the latest, --time {shlex.quote(column.name)}.",
+        ),
+        (
+            column.names_rows,
+            f"Whole numbers {column.names_rows}, {column.distinct} distinct ones in {values} rows, like an id. "
+            f"{_if_quantity(column)}",
+        ),
+        (
+            column.is_even and column.rows >= SMALL_ROWS,
+            f"{column.distinct} distinct values in {values} rows, spread evenly over their range, like an id. "
+            f"{_if_quantity(column)}",
+        ),
+        (
+            column.type == "text" and column.uniqueness >= ID_SHARE and column.distinct > 10,
+            f"{column.distinct} distinct values in {values} rows, like an id. {_if_quantity(column)}",
         ),
         (
             column.type == "text" and column.distinct > FEW_VALUES and column.uniqueness > 0.5,
@@ -81,6 +93,29 @@ def _why_no_feature(column: Column, values: int) -> str | None:
         ),
     )
     return next((why for holds, why in reasons if holds), None)
+
+
+def _if_quantity(column: Column) -> str:
+    what = "categories" if column.type == "text" else "a quantity"
+    return f"If it is {what}: --feature {shlex.quote(column.name)}."
+
+
+def are_days(column: Column) -> bool:
+    """Return whether whole numbers are days as 20200131."""
+    if column.type != "int" or column.distinct < LEAST_DAYS:
+        return False
+    if not 19000101 <= (column.minimum or 0) <= (column.maximum or 0) <= 21001231:
+        return False
+    sample = column.values or (f"{column.minimum:.0f}", f"{column.maximum:.0f}")
+    return all(_is_day(text) for text in sample)
+
+
+def _is_day(text: str) -> bool:
+    try:
+        date(int(text[:4]), int(text[4:6]), int(text[6:8]))
+    except ValueError:
+        return False
+    return True
 
 
 def deals_rows(copies: Sequence[int]) -> bool:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date
 
 import numpy as np
 
 from common.tables.cleaning import Cleaning
-from config.onboard.guesses import ID_SHARE
-from config.onboard.profile import Column, RawTable, Role
+from config.onboard.guesses import are_days
+from config.onboard.profile import ID_SHARE, Column, RawTable, Role
 
 # numbers that stand for: not measured
 SENTINELS = frozenset({-1.0, -9.0, -99.0, -999.0, -9999.0, -99999.0, 99.0, 999.0, 9999.0, 99999.0})
@@ -57,7 +56,7 @@ def _hints(raw: RawTable, column: Column, cleaning: Cleaning) -> Iterator[str]:
             f"{shown} is {text} in {count} rows ({raw.place(column.name, text)}), and from {low:g} to {high:g} in all "
             f"others. If that means missing, say --null {text}, or add '{text}' to data.null_values."
         )
-    if column.type == "int" and _are_days(column):
+    if are_days(column):
         yield (
             f"{shown} reads as dates written in one ({column.minimum:.0f}): as quantities they leap at the end of each "
             f"month. {_say('type', column, '=date')} makes year, month, weekday and days of them."
@@ -100,19 +99,3 @@ def _sentinel(raw: RawTable, column: Column, cleaning: Cleaning) -> tuple[str, i
             texts = raw.texts(column.name)
             return texts[int(np.flatnonzero(numbers == value)[0])].as_py().strip(), count, low, high
     return None
-
-
-def _are_days(column: Column) -> bool:
-    """Return whether whole numbers are days as 20200131."""
-    if column.distinct < SHOWN or not (19000101 <= (column.minimum or 0) <= (column.maximum or 0) <= 21001231):
-        return False
-    sample = column.values or (f"{column.minimum:.0f}", f"{column.maximum:.0f}")
-    return all(_is_day(text) for text in sample)
-
-
-def _is_day(text: str) -> bool:
-    try:
-        date(int(text[:4]), int(text[4:6]), int(text[6:8]))
-    except ValueError:
-        return False
-    return True

@@ -17,7 +17,7 @@ from common.tables.columns import FLOAT32_LIMIT
 from common.tables.dates import EXAMPLES, PATTERNS, Order, is_date, orders_of
 from common.tables.dialect import BLANKS_BETWEEN_COLUMNS
 from common.tables.remote import URL, fetch, name_of
-from common.text import NULL_TEXTS, nearest
+from common.text import nearest
 from config.load import CONFIG_NAME, load_settings
 from config.onboard.guesses import choose_objective, deals_rows, why_ignored
 from config.onboard.hints import look_out
@@ -130,6 +130,7 @@ def _described(raw: RawTable, folder: Path, label: str, wishes: Wishes) -> Onboa
         [column.name for column in features if roles.get(column.name) == "category" and column.type == "int"],
         {column.name: _date_order(raw, column) for column in features if roles.get(column.name) == "date"},
         {name for name, role in roles.items() if role == "text"},
+        {name for name, role in roles.items() if role not in ("id", "drop")},
         look_out(raw, features, spelt.cleaning, roles),
     )
 
@@ -175,7 +176,7 @@ def _check_dealing(raw: RawTable, columns: Mapping[str, Column], wishes: Wishes)
 
 def _date_order(raw: RawTable, column: Column) -> Order:
     """Return in which order the parts of a column's dates stand. Raises DataError if that cannot be seen."""
-    texts = {text.strip() for text in raw.counts(column.name)} - {*NULL_TEXTS}
+    texts = raw.date_texts(column.name)
     orders = orders_of(texts)
     if orders == ["dmy", "mdy"]:
         orders = ["mdy"] if all("/" in text for text in texts) else ["dmy"]
@@ -184,7 +185,7 @@ def _date_order(raw: RawTable, column: Column) -> Order:
         raise DataError(
             f"{raw.path}: {column.name!r} cannot be read as dates",
             got=f"{odd!r} ({raw.place(column.name, odd)})" if odd in raw.counts(column.name) else "different orders",
-            wanted=" or ".join(EXAMPLES.values()) + ", all alike",
+            wanted=" or ".join(EXAMPLES.values()) + ", all alike; where the year comes first, with four digits",
             fix="write them so, or leave the cell empty",
         )
     return orders[0]

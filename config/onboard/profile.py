@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet
+from numpy.typing import NDArray
 
 from common.errors import DataError
 from common.tables.cleaning import CODE_LIKE, Cleaning
@@ -19,6 +21,7 @@ from common.tables.columns import ARROW_TYPES, as_texts, decoded, dtype_of
 from common.tables.csv_file import CsvFile
 from common.tables.dialect import check_distinct
 from common.tables.encoding import PARQUET, starts_with
+from common.text import NULL_TEXTS
 
 FEW_VALUES = 100
 SAMPLE = 2000
@@ -31,6 +34,9 @@ DATE = re.compile(
 DECORATED = re.compile(r"(?=.*[^\d\s])[-+(]?\s*[$€£]?\s*\d[\d\s.,']*\s*[%$€£]?\s*\)?")
 NUMBER = r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$"
 MOST_ODD = 3
+ID_SHARE = 0.99  # of distinct values: what the data gate would stop at
+SURE_Z = 4.0  # standard deviations
+LEAST_ID_ROWS = 50  # with fewer, all values may well differ by chance
 MISSING_WORDS = frozenset(
     {"", "n/a", "na", "nan", "null", "none", "nil", "missing", "unknown", "unk", "not available", "not applicable"}
     | {"not known", "no data", "undefined", "n.a", "n. a", "#n/a", "k.a", "nd", "n/d"}
@@ -57,6 +63,8 @@ class Column:
     strange: tuple[tuple[str, int], ...] = ()  # texts among numbers that do not, and how often: the commonest first
     words: float = 0.0  # in a text, on average
     is_whole: bool = False  # whether numbers have no fractions
+    names_rows: str = ""  # how whole numbers do it, if they seem to
+    is_even: bool = False  # whether such numbers are spread evenly over their range
 
     @property
     def present(self) -> float:
@@ -89,6 +97,9 @@ class RawTable:
     def counts(self, name: str) -> dict[str, int]:
         """Return how often each text of a column stands there, exactly as written."""
         return {pair["values"]: pair["counts"] for pair in pc.value_counts(self.texts(name)).to_pylist()}
+
+    def date_texts(self, name: str) -> set[str]:
+        return {text.strip() for text in self.counts(name)} - {*NULL_TEXTS}
 
     def copies(self, names: Sequence[str]) -> list[int]:
         """Return how often each different row of some columns is there."""
@@ -152,7 +163,34 @@ def look(name: str, column: pa.ChunkedArray, cleaning: Cleaning, role: Role | No
         strange=strange,
         words=words,
         is_whole=kind != "text" and _is_whole(values),
+        **_as_id(values, len(distinct) if kind == "int" else 0),
     )
+
+
+def _as_id(values: Any, distinct: int) -> dict[str, Any]:
+    if len(values) < LEAST_ID_ROWS or distinct < ID_SHARE * len(values):
+        return {}
+    numbers = np.asarray(values)
+    return {"names_rows": names_rows(numbers) or "", "is_even": is_even(numbers)}
+
+
+def names_rows(values: NDArray[np.int64]) -> str | None:
+    """Return how whole numbers, almost all of them distinct, name the rows; None if they may be quantities."""
+    steps = np.sign(np.diff(values.astype(np.float64)))
+    if abs(steps.sum()) == len(steps):
+        return "in the order of the rows"
+    spread = float(values.max()) - float(values.min()) + 1.0
+    by_chance = len(values) - spread * -np.expm1(len(values) * np.log1p(-1.0 / spread)) if spread > 1 else 0.0
+    repeats = len(values) - len(np.unique(values))
+    return "that by chance would repeat" if by_chance - repeats >= SURE_Z * max(np.sqrt(by_chance), 1.0) else None
+
+
+def is_even(values: NDArray[np.int64]) -> bool:
+    """Return whether numbers lie as if drawn evenly from their range (Kolmogorov and Smirnov's test, 1 %)."""
+    places = (np.sort(values).astype(np.float64) - float(values.min())) / max(float(values.max() - values.min()), 1.0)
+    expected = np.arange(len(values) + 1) / len(values)
+    off = max(float((expected[1:] - places).max()), float((places - expected[:-1]).max()))
+    return off < 1.63 / np.sqrt(len(values))
 
 
 Typed = tuple[Any, Literal["int", "float", "text"], tuple[str, ...], tuple[tuple[str, int], ...]]

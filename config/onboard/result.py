@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,11 @@ from typing import Any
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from common.tables.cleaning import Cleaning
-from common.tables.dates import EXAMPLES, Order
+from common.tables.dates import EXAMPLES, Order, has_short_years, orders_of
 from config.load import CONFIG_NAME
 from config.onboard.guesses import presence_floor, recipe, split_weights
 from config.onboard.labels import Labels
-from config.onboard.profile import FEW_VALUES, Column, RawTable
+from config.onboard.profile import FEW_VALUES, ID_SHARE, Column, RawTable
 from config.reference import flow, pipeline_text, schema_text
 
 SCHEMA_NAME = "schema.pbtxt"
@@ -46,6 +46,7 @@ class OnboardResult:
     codes: Sequence[str]  # integers that are categories
     dates: Mapping[str, Order]
     free_texts: Collection[str]  # columns in which new texts may turn up
+    told: Collection[str]  # columns that are features because the person said so
     hints: Mapping[str, Sequence[str]]  # what to look at, by column
 
     @property
@@ -82,7 +83,7 @@ class OnboardResult:
         lines += [f"positive class: {self.positive}. {notes['data.positive'][0]}"] if self.positive else []
         lines += [self._dealing_note()] if self._dealing_note() else []
         lines += [f"left out: {column or '(no name)'}. {why}" for column, why in self.ignored.items()]
-        lines += notes.get("categorical", [])
+        lines += [*notes.get("categorical", []), *notes.get("dates", [])]
         lines += [f"look at {sentence}" for sentences in self.hints.values() for sentence in sentences]
         lines += [f"wrote {self.config}", f"wrote {self.schema}", f"next: local_runner.py run {self.folder}"]
         return "\n".join(lines)
@@ -107,6 +108,7 @@ class OnboardResult:
             "seed": 42,
             "data": data,
             "split": {"train": train, "eval": eval_, "test": test} | self._dealing(),
+            **({"data_gate": {"severity": self._no_ids()}} if self._no_ids() else {}),
             "categorical": list(self.codes),
             **({"dates": dict(self.dates)} if self.dates else {}),
             "model": {
@@ -131,6 +133,11 @@ class OnboardResult:
             return ["rmse", "mae", "r2", "example_count"]
         accuracy = "accuracy" if self.positive is None else "binary_accuracy"
         return ["auc", "precision", "recall", accuracy, "example_count"]
+
+    def _no_ids(self) -> dict[str, str]:
+        """Return how the data gate is told that columns are no ids, though they look so."""
+        alike = [c.name for c in self.columns if c.type != "float" and c.uniqueness >= ID_SHARE and c.name in self.told]
+        return {f"ID_FEATURE:{name}": "ignore" for name in alike if name not in self.dates}
 
     def _source(self) -> dict[str, str]:
         if self.raw.url and self.raw.sha256:
@@ -168,7 +175,9 @@ class OnboardResult:
             "data.delimiter": ["Found in the file."] if self.raw.delimiter != "," else [],
             **self.why_cleaned,
             "split": [_split_note(self.rows, self.classes), *filter(None, [self._dealing_note()])],
+            "data_gate.severity": ["Looks like an id, and is none: as given."] if self._no_ids() else [],
             "categorical": self._code_notes(),
+            "dates": [*self._date_notes()],
             "model": ["Steps and batch size follow from the number of rows; the layers are the default ones."],
             "operating_point.objective": [self.objective[1]] if self.objective else [],
             "evaluation.when_plain_is_better": [
@@ -235,6 +244,14 @@ class OnboardResult:
             feature.presence.min_count = 1
         feature.value_count.min = feature.value_count.max = 1
         return feature, f"{remark} Missing in {column.missing} rows of {column.rows}."
+
+    def _date_notes(self) -> Iterator[str]:
+        for name, order in self.dates.items():
+            texts = self.raw.date_texts(name)
+            if len(orders_of(texts)) > 1:
+                yield f"{name!r} is read as {EXAMPLES[order]} is: no day is beyond the twelfth, so it may be otherwise."
+            if has_short_years(texts):
+                yield f"{name!r} has years of two digits: 69 to 99 are 1969 to 1999, 00 to 68 are 2000 to 2068."
 
     def _code_notes(self) -> list[str]:
         few = [c for c in self.columns if c.is_whole and c.distinct in FEW_CODES and c.name not in self.codes]

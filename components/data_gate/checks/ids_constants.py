@@ -11,10 +11,8 @@ from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from components.data_gate.judge import RawFinding
 from config.onboard.guesses import ID_NAME
+from config.onboard.profile import LEAST_ID_ROWS, names_rows
 from serving.repository.contents import Statistics
-
-MIN_ROWS = 50  # with fewer, all values may well differ by chance
-SURE_Z = 4.0  # standard deviations
 
 
 def constant_features(statistics: Statistics, features: Iterable[str]) -> list[RawFinding]:
@@ -72,7 +70,7 @@ def id_features(sample: Mapping[str, Any], uniqueness: float, text_uniqueness: M
     findings = []
     for name, column in sample.items():
         values = column.drop_null()
-        if len(values) < MIN_ROWS:
+        if len(values) < LEAST_ID_ROWS:
             continue
         if pa.types.is_string(column.type):
             share = min(len(values.unique()) / len(values), text_uniqueness.get(name, 1.0))
@@ -94,17 +92,11 @@ def text_uniqueness(statistics: Statistics) -> dict[str, float]:
 
 
 def _integer(name: str, values: np.ndarray[Any, np.dtype[np.int64]], uniqueness: float) -> list[RawFinding]:
-    distinct = len(np.unique(values))
-    share = distinct / len(values)
+    share = len(np.unique(values)) / len(values)
     if share < uniqueness:
         return []
-    steps = np.sign(np.diff(values.astype(np.float64)))
-    if abs(steps.sum()) == len(steps):
-        return [_id("ID_FEATURE", name, share, "integers in the order of the rows")]
-    spread = float(values.max()) - float(values.min()) + 1.0
-    by_chance = len(values) - spread * -np.expm1(len(values) * np.log1p(-1.0 / spread)) if spread > 1 else 0.0
-    if by_chance - (len(values) - distinct) >= SURE_Z * max(np.sqrt(by_chance), 1.0):
-        return [_id("ID_FEATURE", name, share, "integers that by chance would repeat")]
+    if how := names_rows(values):
+        return [_id("ID_FEATURE", name, share, f"integers {how}")]
     if ID_NAME.search(name):
         return [_id("ID_FEATURE", name, share, "integers under the name of an id")]
     return [_id("POSSIBLE_ID", name, share, "integers")]

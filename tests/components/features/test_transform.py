@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -216,17 +217,22 @@ def test_a_date_is_year_month_weekday_and_days(transform: Any) -> None:
     np.testing.assert_array_equal(missing(odd, "admitted"), 1)
 
 
-@pytest.mark.parametrize("order", ["ymd", "dmy", "mdy"])
-def test_days_and_weekdays_are_python_s(order: Any) -> None:
-    from datetime import date, timedelta
-
+@pytest.mark.parametrize(
+    ("order", "written", "first", "step"),
+    [
+        *((order, order, date(1899, 12, 25), 997) for order in ("ymd", "dmy", "mdy")),
+        ("dmy", "short", date(1969, 1, 1), 306),  # to 2068
+        ("mdy", "American", date(1969, 1, 1), 306),
+    ],
+)
+def test_days_and_weekdays_are_python_s(order: Any, written: str, first: date, step: int) -> None:
     import tensorflow as tf
 
     from components.features.transform import date_parts
 
-    formats = {"ymd": "%Y-%m-%d", "dmy": "%d.%m.%Y", "mdy": "%b %d, %Y"}
-    days = [date(1899, 12, 25) + timedelta(997 * n) for n in range(120)]
-    parts = date_parts(tf.constant([day.strftime(formats[order]) for day in days]), order)
+    formats = {"ymd": "%Y-%m-%d", "dmy": "%d.%m.%Y", "mdy": "%b %d, %Y", "short": "%d.%m.%y", "American": "%m/%d/%y"}
+    days = [first + timedelta(step * n) for n in range(120)]
+    parts = date_parts(tf.constant([day.strftime(formats[written]) for day in days]), order)
     wanted = [(d.year, d.month, d.weekday(), (d - date(1970, 1, 1)).days) for d in days]
     assert [tuple(int(value) for value in row) for row in zip(*(part.numpy() for part in parts), strict=True)] == wanted
 

@@ -15,6 +15,7 @@ from sklearn.datasets import load_iris
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from common.errors import ConfigError, DataError
+from components.data_gate.checks.ids_constants import id_features
 from components.examples.blocks import Block, read_request
 from components.examples.sources import open_source
 from config.load import load_settings
@@ -26,6 +27,7 @@ from tests.support.paths import ROOT
 
 CSV = ROOT / "data" / "breast_cancer" / "breast_cancer.csv"
 ROWS = 200
+BOTH_DATES = {"born": "date", "visit": "date"}
 Init = Callable[..., OnboardResult]
 
 
@@ -328,6 +330,25 @@ def test_dates_that_cannot_be_read_are_told_with_their_line(init: Init) -> None:
         init(toy(day=days), roles={"day": "date"})
 
 
+def test_years_of_two_digits_are_read_and_told(init: Init) -> None:
+    days = [f"{n % 28 + 1:02d}.{n % 12 + 1:02d}.{n % 40 + 50}" for n in range(ROWS)]
+    result = init(toy(born=days, visit=[f"{n % 12 + 1}/{n % 9 + 1}/20" for n in range(ROWS)]), roles=BOTH_DATES)
+    assert load_settings(result.config).dates == {"born": "dmy", "visit": "mdy"}
+    text = " ".join(result.config.read_text(encoding="utf-8").replace("#", " ").split())
+    for part in (
+        "'born' has years of two digits: 69 to 99 are 1969 to 1999, 00 to 68 are 2000 to 2068.",
+        "'visit' is read as 11/30/2026 is: no day is beyond the twelfth, so it may be otherwise.",
+    ):
+        assert part in str(result)
+        assert part in text
+
+
+def test_years_of_two_digits_in_front_are_not_taken_for_days(init: Init) -> None:
+    days = [f"24-{n % 2 + 3:02d}-{n % 28 + 1:02d}" for n in range(ROWS)]
+    with pytest.raises(DataError, match="where the year comes first, with four digits"):
+        init(toy(day=days), roles={"day": "date"})
+
+
 def test_a_workbook_is_read_as_its_first_sheet(init: Init, tmp_path: Path) -> None:
     path = tmp_path / "book.xlsx"
     table = toy(count=np.arange(ROWS) % 37, day=pd.date_range("2024-01-01", periods=ROWS), zip=["00501", "02139"] * 100)
@@ -353,6 +374,7 @@ def test_useless_columns_are_ignored_with_the_reason(init: Init) -> None:
         hospital=["Madison"] * ROWS,
         empty=[None] * ROWS,
         seen=pd.date_range("2020-01-01", periods=ROWS).strftime("%Y-%m-%d"),
+        day=pd.date_range("2020-01-01", periods=ROWS).strftime("%Y%m%d"),
         price=[f"${i % 90},000.50" for i in range(ROWS)],
         note=[f"the patient number {i} has been well since" for i in range(ROWS)],
         street=[f"street {i % 150}" for i in range(ROWS)],
@@ -368,6 +390,7 @@ def test_useless_columns_are_ignored_with_the_reason(init: Init) -> None:
         "hospital": "always the same",
         "empty": "no row has a value",
         "seen": "dates",
+        "day": "dates written in one, in the order of the rows",
         "price": "signs",
         "note": "free text",
         "street": "distinct values",
@@ -377,6 +400,55 @@ def test_useless_columns_are_ignored_with_the_reason(init: Init) -> None:
     for column, why in result.ignored.items():
         assert f"    # {why}"[:100] in text
         assert f"    - {column}\n" in text
+
+
+def quantities(rows: int) -> dict[str, Any]:
+    """Return whole numbers that all differ, and yet tell how much."""
+    random = np.random.default_rng(4)
+    return {
+        "price": random.choice(np.unique(random.lognormal(12, 1, 2 * rows).astype(int)), rows, replace=False),
+        "grams": random.choice(np.unique(random.normal(7e7, 9e6, 2 * rows).astype(int)), rows, replace=False),
+        "day": [int(f"{2000 + n % 22}{n % 11 + 1:02d}{n % 27 + 1:02d}") for n in random.permutation(rows) % 150],
+    }
+
+
+@pytest.mark.parametrize("rows", [ROWS, 5000])
+def test_whole_numbers_that_all_differ_are_quantities_unless_they_name_the_rows(init: Init, rows: int) -> None:
+    random = np.random.default_rng(3)
+    table = pd.DataFrame(
+        quantities(rows)
+        | {
+            "booking": random.integers(10**8, 10**9, rows),
+            "admission": np.cumsum(random.integers(1, 10**6, rows)),
+            "case": random.permutation(rows) + 1,
+            "y": ["yes" if n % 4 == 0 else "no" for n in range(rows)],
+        }
+    )
+    result = init(table)
+    assert result.features == ("price", "grams", "day")
+    assert {column: why.partition("--")[0] for column, why in result.ignored.items()} == {
+        "booking": f"{rows} distinct values in {rows} rows, spread evenly over their range, like an id. If it is a "
+        "quantity: ",
+        "admission": f"Whole numbers in the order of the rows, {rows} distinct ones in {rows} rows, like an id. If it "
+        "is a quantity: ",
+        "case": "Counts the rows.",
+    }
+    said = str(result)
+    assert "'price' differs in every row; it is read as a quantity. If it names the row, --id price" in said
+    assert "'day' reads as dates written in one (20" in said
+    sample = {name: pa.array(table[name]) for name in result.features}
+    assert {finding.kind for finding in id_features(sample, 0.99, {})} <= {"POSSIBLE_ID"}
+
+
+def test_what_looks_like_an_id_and_is_said_to_be_none_passes_the_data_gate(init: Init) -> None:
+    result = init(
+        toy(number=np.arange(ROWS) * 7, key=[f"k{i}" for i in range(ROWS)]),
+        roles={"number": "feature", "key": "feature"},
+    )
+    gate = load_settings(result.config).data_gate
+    assert gate.severity == {"ID_FEATURE:number": "ignore", "ID_FEATURE:key": "ignore"}
+    assert gate.severity_of("ID_FEATURE", "number") == "info"
+    assert gate.severity_of("ID_FEATURE") == "error"
 
 
 def test_the_summary_says_what_was_guessed_and_what_is_next(init: Init) -> None:

@@ -50,7 +50,10 @@ CASES = {
         {"bmi": [None, 4.61, 5.21], "smoker": ["y", None, None, "y"]},
         said=["'-', 9 times among the numbers of 'bmi'"],
     ),
-    "dates": Case({"age": "FLOAT", "ts": "INT"}, said=["--type when=date", "--type us=date", "--type text=date"]),
+    "dates": Case(
+        {"age": "FLOAT"},
+        said=["--type when=date", "--type us=date", "--type text=date", "order of the rows", "--feature ts"],
+    ),
     "decimal_comma": Case(FLOATS, START, data={"decimal": ",", "delimiter": ";"}, said=["'48,8' (line 2)"]),
     "excel_sep": Case(FLOATS, START, data={"delimiter": ";"}),
     "few_patterns": Case({"class": "BYTES", "sex": "BYTES"}, label="survived", said=["Only 6 different rows"]),
