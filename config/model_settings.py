@@ -53,7 +53,9 @@ class ModelSettings(Frozen):
     early_stopping_patience: Annotated[int, Field(ge=0)] = Field(
         20, description="Epochs without a better eval loss before stopping; the best weights are kept. 0: never stop."
     )
-    class_weights: Literal["none", "balanced"] = Field("none", description="`balanced` weighs rare classes up.")
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="`balanced` weighs rare classes up; what that adds to their probabilities is taken back."
+    )
     loss: Literal["squared", "huber"] = Field(
         "squared",
         description="Regression only, of the label in standard deviations: `huber` counts errors beyond one of them "

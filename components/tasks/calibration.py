@@ -18,11 +18,11 @@ class Calibration:
     """What is done to logits before they become probabilities: `(logits - shift) / temperature`."""
 
     temperature: float
-    shift: float = 0.0
+    shift: float | tuple[float, ...] = 0.0  # of each logit, where there are several
 
     def apply(self, logits: Any) -> Any:
         """Return calibrated logits of an array or a tensor."""
-        return (logits - self.shift) / self.temperature
+        return (logits - np.float32(self.shift)) / self.temperature
 
     def probabilities(self, logits: Floats) -> Floats:
         """Return `[rows, 1]`, the probability of label 1, or `[rows, classes]`."""
@@ -36,7 +36,7 @@ class Calibration:
 AS_TRAINED = Calibration(1.0)
 
 
-def fit_calibration(logits: Floats, targets: NDArray[np.int64], shift: float = 0.0) -> Calibration:
+def fit_calibration(logits: Floats, targets: NDArray[np.int64], shift: float | tuple[float, ...] = 0.0) -> Calibration:
     """Return the temperature under which `[rows, 1 or classes]` logits tell the targets best; 1 without rows."""
 
     def cost(log_temperature: float) -> float:

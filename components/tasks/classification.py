@@ -175,15 +175,18 @@ class Classification:
         """Return the head that a training left."""
         point = facts.get("operating_point")
         said = facts.get("calibration") or asdict(AS_TRAINED)
-        calibration = Calibration(said["temperature"], said["shift"])
+        shift = said["shift"]
+        calibration = Calibration(said["temperature"], tuple(shift) if isinstance(shift, list) else shift)
         return ClassHead(self.classes, self.positive, calibration, OperatingPoint(**point) if point else None)
 
-    def _weight_shift(self, train: Classes, settings: ModelSettings) -> float:
-        """Return by how much balanced class weights raise the logit of the positive class above its true one."""
-        if settings.class_weights != "balanced" or self.positive is None:
+    def _weight_shift(self, train: Classes, settings: ModelSettings) -> float | tuple[float, ...]:
+        """Return by how much balanced class weights raise the logit of each class, or of the positive one."""
+        if settings.class_weights != "balanced":
             return 0.0
-        weights = train.balanced_weights
-        return float(np.log(weights[self.positive] / weights[1 - self.positive]))
+        raised = np.log(train.balanced_weights)
+        if self.positive is None:
+            return tuple(raised.tolist())
+        return float(raised[self.positive] - raised[1 - self.positive])
 
     # --- what it said of rows
 

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from components.evaluation.calibration import calibration_on_test
 from components.tasks.calibration import fit_calibration
+from components.tasks.classification import Classification
 from components.tasks.rows import Rows
+from config.settings import Settings
 
 
 def sigmoid(x: Any) -> Any:
@@ -51,6 +55,26 @@ def test_balanced_class_weights_are_taken_back() -> None:
     true, logits = draw(4000, 1)
     found = fit_calibration(logits[:, None] + 2.0, true, shift=2.0)
     assert found.probabilities(logits[:, None] + 2.0).mean() == pytest.approx(true.mean(), abs=0.01)
+
+
+def test_balanced_weights_of_many_classes_are_taken_back_in_the_graph_too() -> None:
+    data = {"source": "rows.csv", "label": "y", "classes": ["a", "b", "c"]}
+    settings = Settings.model_validate(
+        {"name": "three", "data": data, "model": {"class_weights": "balanced"}, "evaluation": {"metrics": ["auc"]}}
+    )
+    task = Classification(settings.data.classes)
+    rng = np.random.default_rng(3)
+    true = rng.choice(3, 6000, p=[0.8, 0.15, 0.05])
+    train = task.describe(true)
+    balanced = rng.normal(0, 1, (6000, 3)) + 2.0 * np.eye(3)[true]  # as if all were alike often
+    logits = (2.0 * balanced).astype(np.float32)
+    head = task.fit_head(logits, true, train, settings)
+    assert head.calibration.temperature == pytest.approx(1, rel=0.1)
+    said = head.in_process(logits)["probabilities"]
+    assert said.mean(axis=0) == pytest.approx([0.8, 0.15, 0.05], abs=0.015)
+    again = task.head_of(json.loads(json.dumps(head.facts)))
+    assert again == head
+    np.testing.assert_allclose(again.answers(tf.constant(logits))["probabilities"].numpy(), said, atol=1e-5)
 
 
 def test_a_calibrated_model_is_called_so_with_enough_rows_and_not_with_few() -> None:
