@@ -1,8 +1,8 @@
 """How often the evaluation's bounds hold: the share of samples whose bound lies on the right side of the truth.
 
-`python -m bench.bounds` draws tables whose truth is known (normal scores, calibrated probabilities) and prints metric
-by table. Of an area and a share the lower bound is looked at, of a loss the upper one: those that a threshold is held
-against. 95 of 100 are promised.
+`python -m bench.bounds` draws tables whose truth is known (normal scores, calibrated probabilities; numbers whose mean
+the model knows) and prints metric by table. Of an area, a share and R² the lower bound is looked at, of a loss and an
+error the upper one: those that a threshold is held against. 95 of 100 are promised.
 """
 
 from __future__ import annotations
@@ -10,22 +10,30 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.stats import expon, norm, t
 
 from components.evaluation.bounds import evaluate
-from components.tasks.rows import Rows
+from components.tasks.rows import Answered, NumberRows, Rows
 from config.gate_settings import LOSSES
 
 METRICS = ("accuracy", "recall", "precision", "specificity", "f1", "auc", "average_precision", "log_loss", "brier")
+OF_NUMBERS = ("rmse", "mae", "r2")
 CONFIDENCE, SHARE_LIMIT = 0.95, 0.93
 TRUTH_ROWS = 200_000
 
 
+class Table(Protocol):
+    """Rows to draw, as many as it says or as are asked for."""
+
+    def draw(self, rng: np.random.Generator, rows: int | None = None) -> Answered: ...
+
+
 @dataclass(frozen=True)
-class Table:
+class ClassTable:
     """Rows to draw: classes by their shares, scores `distance` standard deviations apart.
 
     With groups, `alike` is the share of variance that the rows of one have in common.
@@ -46,7 +54,7 @@ class Table:
         """Draw rows, labels and noise of a group partly in common."""
         count = rows or self.rows
         group = np.arange(count) // self.of_each_group
-        label, *noises = (self._noise(rng, group) for _ in range(1 + len(self.shares)))
+        label, *noises = (_noise(rng, group, self.alike) for _ in range(1 + len(self.shares)))
         true = np.minimum(np.searchsorted(np.cumsum(self.shares), norm.cdf(label)), len(self.shares) - 1)
         if len(self.shares) == 2:
             score = self.distance * (true - 0.5) + noises[0]
@@ -60,20 +68,57 @@ class Table:
         groups = group if self.of_each_group > 1 else None
         return Rows(true, probabilities.argmax(axis=1), probabilities, positive, groups)
 
-    def _noise(self, rng: np.random.Generator, group: NDArray[np.int64]) -> NDArray[np.float64]:
-        common, own = rng.normal(size=group.max() + 1), rng.normal(size=len(group))
-        return np.asarray(np.sqrt(self.alike) * common[group] + np.sqrt(1 - self.alike) * own)
+
+@dataclass(frozen=True)
+class NumberTable:
+    """Rows whose label is a mean that the model knows, and an error around it, half of the variance each.
+
+    `errors`: normal, skewed (exponential), heavy (Student's t of 5), or growing with the mean, as those of prices do.
+    """
+
+    rows: int
+    errors: Literal["normal", "skewed", "heavy", "growing"]
+    of_each_group: int = 1
+    alike: float = 0.0
+
+    def __str__(self) -> str:
+        groups = f", groups of {self.of_each_group} alike by {self.alike:g}" if self.of_each_group > 1 else ""
+        return f"{self.rows} numbers, {self.errors} errors{groups}"
+
+    def draw(self, rng: np.random.Generator, rows: int | None = None) -> NumberRows:
+        count = rows or self.rows
+        group = np.arange(count) // self.of_each_group
+        mean, noise = (_noise(rng, group, self.alike) for _ in range(2))
+        if self.errors == "skewed":
+            noise = expon.ppf(norm.cdf(noise)) - 1
+        elif self.errors == "heavy":
+            noise = t.ppf(norm.cdf(noise), 5) / np.sqrt(5 / 3)
+        elif self.errors == "growing":
+            mean = np.exp(mean / 2)
+            noise *= mean / 2
+        groups = group if self.of_each_group > 1 else None
+        return NumberRows(mean + noise, mean, mean, mean, groups)
+
+
+def _noise(rng: np.random.Generator, group: NDArray[np.int64], alike: float) -> NDArray[np.float64]:
+    common, own = rng.normal(size=group.max() + 1), rng.normal(size=len(group))
+    return np.asarray(np.sqrt(alike) * common[group] + np.sqrt(1 - alike) * own)
 
 
 TABLES = (
     *(
-        Table(rows, shares, distance)
+        ClassTable(rows, shares, distance)
         for rows in (100, 400)
         for shares in ((0.6, 0.4), (0.9, 0.1))
         for distance in (1.2, 2.5)
     ),
-    *(Table(rows, (0.8, 0.15, 0.05), 2.5) for rows in (100, 200, 500)),
-    *(Table(104, (0.6, 0.4), 1.5, 4, alike) for alike in (0.5, 0.9)),
+    *(ClassTable(rows, (0.8, 0.15, 0.05), 2.5) for rows in (100, 200, 500)),
+    *(ClassTable(104, (0.6, 0.4), 1.5, 4, alike) for alike in (0.5, 0.9)),
+)
+
+NUMBERS = (
+    *(NumberTable(rows, errors) for rows in (50, 100, 400) for errors in ("normal", "skewed", "heavy", "growing")),
+    *(NumberTable(104, "normal", 4, alike) for alike in (0.5, 0.9)),
 )
 
 
@@ -95,14 +140,13 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=2000, help="samples of each table (2000)")
     parser.add_argument("--resamples", type=int, default=400, help="of each sample, for areas and losses (400)")
     options = parser.parse_args()
-    print(f"| table | {' | '.join(METRICS)} |\n|---|{'---|' * len(METRICS)}")
-    for table in TABLES:
-        kept = coverage(table, METRICS, options.draws, options.resamples)
-        cells = (
-            f"{'' if share >= SHARE_LIMIT else '**'}{share:.3f}{'' if share >= SHARE_LIMIT else '**'}"
-            for share in kept.values()
-        )
-        print(f"| {table} | {' | '.join(cells)} |", flush=True)
+    for tables, metrics in ((TABLES, METRICS), (NUMBERS, OF_NUMBERS)):
+        print(f"\n| table | {' | '.join(metrics)} |\n|---|{'---|' * len(metrics)}")
+        for table in tables:
+            kept = coverage(table, metrics, options.draws, options.resamples)
+            marks = {metric: "" if share >= SHARE_LIMIT else "**" for metric, share in kept.items()}
+            cells = (f"{marks[metric]}{share:.3f}{marks[metric]}" for metric, share in kept.items())
+            print(f"| {table} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ CHUNK_CELLS = 2_000_000  # weights held at once
 MOST_REDRAWN = 10_000  # rows or groups: of more, the error of so many is scaled to all
 POSTERIOR_DRAWS = 4000
 LEAST_PROBABILITY = 1e-7  # a float32 says nothing below
+UNSEEN = 1.5  # times the largest loss seen
 FEW_MISTAKES = 5  # rows, or groups: below, a loss is bounded as if there may be more
 Bounds = tuple[float, float, float]  # value, lower, upper
 UNDEFINED: Bounds = (float("nan"), float("nan"), float("nan"))
@@ -284,12 +285,17 @@ def _unexplained(rows: NumberRows, weights: Floats) -> Floats:
 
 
 def _bounded_error(rows: NumberRows, metric: str, confidence: float, samples: int, rng: np.random.Generator) -> Bounds:
-    """Bound the root of a mean square by the mean square's bounds, and R² by the unexplained share's logarithm."""
+    """Bound the root of a mean square by the mean square's bounds, and R² by the unexplained share's logarithm.
+
+    To the bad side as if one more row, or group, had an error larger than all seen: a few large errors carry most of a
+    mean square, and redrawing rows knows none that is not there.
+    """
+    losses = np.abs(rows.errors) if metric == "mae" else rows.errors**2
+    more = _with_one_unseen(losses, rows.unit)
     if metric != "r2":
         root = np.sqrt if metric == "rmse" else np.asarray
-        losses = rows.errors**2 if metric == "rmse" else np.abs(rows.errors)
-        value, lower, upper = (float(root(v)) for v in _bounded_mean(losses, rows.unit, confidence, samples, rng))
-        return value, lower, upper
+        value, lower, _ = (float(root(v)) for v in _bounded_mean(losses, rows.unit, confidence, samples, rng))
+        return value, lower, float(root(_bounded_mean(*more, confidence, samples, rng)[2]))
     unexplained = float(_unexplained(rows, np.ones((1, len(rows))))[0])
     if not np.isfinite(unexplained):
         return UNDEFINED
@@ -300,7 +306,14 @@ def _bounded_error(rows: NumberRows, metric: str, confidence: float, samples: in
     units = len(np.unique(rows.unit))
     shrink = np.sqrt(min(MOST_REDRAWN, units) / units)
     step = stats.t.ppf(confidence, max(units - 1, 1)) * shrink * np.std(np.log(redrawn[redrawn > 0]))
-    return 1 - unexplained, float(1 - unexplained * np.exp(step)), float(1 - unexplained * np.exp(-step))
+    worse = unexplained * float(more[0].mean() / losses.mean())
+    return 1 - unexplained, float(1 - worse * np.exp(step)), float(1 - unexplained * np.exp(-step))
+
+
+def _with_one_unseen(losses: Floats, unit: Indices) -> tuple[Floats, Indices]:
+    worst = unit == np.bincount(unit, losses).argmax()
+    added = UNSEEN * losses[worst]
+    return np.concatenate([losses, added]), np.concatenate([unit, np.full(len(added), unit.max() + 1)])
 
 
 # --- shares
