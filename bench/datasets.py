@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from bench.report import finish, parser, positive, say, start, table
 from components.evaluation.bounds import evaluate
 from components.evaluation.calibration import calibration_on_test
 from components.table import Table
+from components.tasks.operating_point import decide
 from components.tasks.rows import Answered, NumberRows, Rows
 from components.training.plain import Encoder
 from config.load import load_settings
@@ -37,6 +38,18 @@ SHIPPED = ("config/breast_cancer", "config/heart_disease", "config/iris", "confi
 
 
 @dataclass(frozen=True)
+class AtPoint:
+    """What a threshold reached on the eval rows that it was chosen on, and then on the held-out fold."""
+
+    asked: str
+    vouched: float | None  # of what was asked, by the eval rows
+    recall_on_eval: float
+    recall: float
+    precision: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
 class Score:
     """What one model showed on one held-out fold. `calibration_error` is None of numbers, and of too few rows."""
 
@@ -46,6 +59,7 @@ class Score:
     metrics: dict[str, float]  # the one that is compared in pairs first
     calibration_error: float | None = None
     seconds: float = 0.0
+    at_point: AtPoint | None = None  # of the network, with two classes
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -142,8 +156,9 @@ def cross_validate(settings: Settings, rows: Table, repeats: int, folds: int, se
         )
         parts = [some(rows, chosen) for chosen in (train, tuned, held_out)]
         began = time.perf_counter()
-        said = _network(settings, parts, seed + fold)
-        yield _score(settings, NETWORK, fold, parts[2].targets, said, time.perf_counter() - began)
+        said, head = _network(settings, parts, seed + fold)
+        score = _score(settings, NETWORK, fold, parts[2].targets, said, time.perf_counter() - began)
+        yield replace(score, at_point=_at_point(parts[2].targets, said, head))
         encode = Encoder.of(whole := some(rows, known))
         for name, rival in _rivals(seed, is_number=is_number).items():
             began = time.perf_counter()
@@ -152,10 +167,10 @@ def cross_validate(settings: Settings, rows: Table, repeats: int, folds: int, se
             yield _score(settings, name, fold, parts[2].targets, said, time.perf_counter() - began)
 
 
-def _network(settings: Settings, parts: Sequence[Table], seed: int) -> Array:
+def _network(settings: Settings, parts: Sequence[Table], seed: int) -> tuple[Array, Any]:
     """Train the recipe as Trainer does on `parts` (train, eval, test).
 
-    Return `[rows, classes]` probabilities, or `[rows]` numbers, for test.
+    Return `[rows, classes]` probabilities, or `[rows]` numbers, for test, and the head that made them.
     """
     import keras
 
@@ -179,7 +194,18 @@ def _network(settings: Settings, parts: Sequence[Table], seed: int) -> Array:
     )
     network = dense.before_activation(network)
     outputs = [np.asarray(network(part, training=False)) for part in features[1:]]
-    return task.fit_head(outputs[0], held, known, settings).in_process(outputs[1])[task.main_output]
+    head = task.fit_head(outputs[0], held, known, settings)
+    return head.in_process(outputs[1])[task.main_output], head
+
+
+def _at_point(true: Array, said: Array, head: Any) -> AtPoint | None:
+    from components.tasks.classification import ClassHead
+
+    if not isinstance(head, ClassHead) or head.point is None:
+        return None
+    rows = Rows(true, decide(said, head.threshold, head.positive), said, head.positive)
+    reached = _values(rows, ("recall", "precision", "accuracy"))
+    return AtPoint(head.point.words, head.point.vouched, head.point.recall, **reached)
 
 
 def _rivals(seed: int, *, is_number: bool) -> dict[str, Any]:
@@ -252,7 +278,30 @@ def tables(scores: Sequence[Score], folds: int) -> str:
         for rival in (LINEAR, FOREST, BOOSTING)
         for g in gaps(scores, rival, folds)
     ]
-    return "\n\n".join([table(titles, lines), table(("network's AUC, or R², less that of", "mean (95 %)"), pairs)])
+    parts = [table(titles, lines), table(("network's AUC, or R², less that of", "mean (95 %)"), pairs)]
+    points = [
+        _points_row(name, [s.at_point for s in scores if s.table == name and s.at_point])
+        for name in dict.fromkeys(s.table for s in scores if s.at_point)
+    ]
+    titles = ("table, asked", "recall on eval", "vouched for", "recall held out", "precision", "accuracy")
+    return "\n\n".join([*parts, table(titles, points)] if points else parts)
+
+
+def _points_row(name: str, points: Sequence[AtPoint]) -> Sequence[str]:
+    """Return means over folds, of recall also how many folds had less than 0.9 and the least."""
+
+    def recalls(of: Sequence[float]) -> str:
+        return f"{np.mean(of):.3f} (below 0.9: {sum(r < 0.9 for r in of)} of {len(of)}; least {min(of):.3f})"
+
+    vouched = [p.vouched for p in points if p.vouched is not None]
+    return (
+        f"{name}, {points[0].asked}",
+        recalls([p.recall_on_eval for p in points]),
+        f"{np.mean(vouched):.3f}" if vouched else "",
+        recalls([p.recall for p in points]),
+        f"{np.mean([p.precision for p in points]):.3f}",
+        f"{np.mean([p.accuracy for p in points]):.3f}",
+    )
 
 
 if __name__ == "__main__":
