@@ -283,8 +283,8 @@ def tables(scores: Sequence[Score], folds: int) -> str:
         _points_row(name, [s.at_point for s in scores if s.table == name and s.at_point])
         for name in dict.fromkeys(s.table for s in scores if s.at_point)
     ]
-    titles = ("table, asked", "recall on eval", "vouched for", "recall held out", "precision", "accuracy")
-    return "\n\n".join([*parts, table(titles, points)] if points else parts)
+    at_point = ("table, asked", "recall on eval", "vouched for", "recall held out", "precision", "accuracy")
+    return "\n\n".join([*parts, table(at_point, points)] if points else parts)
 
 
 def _points_row(name: str, points: Sequence[AtPoint]) -> Sequence[str]:

@@ -22,7 +22,7 @@ class Calibration:
 
     def apply(self, logits: Any) -> Any:
         """Return calibrated logits of an array or a tensor."""
-        return (logits - np.float32(self.shift)) / self.temperature
+        return (logits - np.asarray(self.shift, np.float32)) / self.temperature
 
     def probabilities(self, logits: Floats) -> Floats:
         """Return `[rows, 1]`, the probability of label 1, or `[rows, classes]`."""
