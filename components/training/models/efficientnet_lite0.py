@@ -23,16 +23,19 @@ EPSILON = 1e-3
 
 
 def embed(x: Any, _settings: ModelSettings) -> Any:
-    """Return `[batch, 1280]` of `[batch, size, size, 3]`, from 0 to 255. Layers are called as in the weights."""
-    x = keras.layers.Conv2D(STEM, 3, strides=2, padding="same", use_bias=False, name="_conv_stem")((x - 127.0) / 128.0)
-    x = _activated(x, "_bn0")
+    """Return `[batch, 1280]` of `[batch, size, size, 3]`, from 0 to 255.
+
+    Layers are called as in the weights, but for a leading `_`: TensorFlow exports no variable that begins so.
+    """
+    x = keras.layers.Conv2D(STEM, 3, strides=2, padding="same", use_bias=False, name="conv_stem")((x - 127.0) / 128.0)
+    x = _activated(x, "bn0")
     number = 0
     for repeats, kernel, stride, expansion, width in STAGES:
         for repeat in range(repeats):
-            x = _block(x, f"_blocks.{number}", kernel, stride if repeat == 0 else 1, expansion, width)
+            x = _block(x, f"blocks.{number}", kernel, stride if repeat == 0 else 1, expansion, width)
             number += 1
-    x = keras.layers.Conv2D(TOP, 1, use_bias=False, name="_conv_head")(x)
-    return keras.layers.GlobalAveragePooling2D()(_activated(x, "_bn1"))
+    x = keras.layers.Conv2D(TOP, 1, use_bias=False, name="conv_head")(x)
+    return keras.layers.GlobalAveragePooling2D()(_activated(x, "bn1"))
 
 
 def _block(x: Any, name: str, kernel: int, stride: int, expansion: int, width: int) -> Any:

@@ -39,8 +39,8 @@ def imagenet_file() -> Path:
 def load_weights(network: Any, settings: ModelSettings) -> None:
     """Give the weights of a file to a network without its head. Raises ConfigError."""
     path = settings.weights_file or imagenet_file()
+    fix = "make weights" if settings.weights_file is None else "correct model.weights"
     if not path.is_file():
-        fix = "make weights" if settings.weights_file is None else "correct model.weights"
         raise ConfigError("the weights are not there", got=path, wanted="a file", fix=fix)
     try:
         if path.suffix != ".npz":
@@ -51,9 +51,7 @@ def load_weights(network: Any, settings: ModelSettings) -> None:
                 if layer.weights:
                     layer.set_weights([arrays[f"{layer.name}/{i}"] for i in range(len(layer.weights))])
     except (KeyError, ValueError, OSError) as error:
-        raise ConfigError(
-            f"the weights do not fit {settings.kind}", got=f"{path}: {error}", fix="model.weights"
-        ) from None
+        raise ConfigError(f"the weights do not fit {settings.kind}", got=f"{path}: {error}", fix=fix) from None
 
 
 def fetch() -> Path:
@@ -83,12 +81,12 @@ def as_keras(tensors: Arrays) -> Arrays:
     """Return PyTorch's tensors by layer and place, in Keras' order of axes."""
     arrays: Arrays = {}
     for name, tensor in tensors.items():
-        layer, _, part = name.rpartition(".")
+        layer, _, part = name.removeprefix("_").rpartition(".")
         if part == "num_batches_tracked":
             continue
         if tensor.ndim == 4:
             arrays[f"{layer}/0"] = tensor.transpose((2, 3, 0, 1) if "depthwise" in layer else (2, 3, 1, 0))
-        elif layer == "_fc":
+        elif layer == "fc":
             arrays[f"{layer}/{int(part == 'bias')}"] = tensor.T
         else:
             arrays[f"{layer}/{NORMALIZATION.index(part)}"] = tensor
