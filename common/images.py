@@ -56,7 +56,8 @@ def read_header(data: bytes) -> Header:
 def upright(data: bytes) -> Image.Image:
     """Return a picture as upright RGB: turned as EXIF says, transparent parts white, of an animation the first frame.
 
-    Raises ImageProblem; the size is checked before any pixel is decoded.
+    Raises ImageProblem; the size is checked before any pixel is decoded. MemoryError is the machine's trouble, not the
+    picture's.
     """
     with _opened(data) as image:
         return _upright(image, _header(image).orientation)
@@ -128,6 +129,8 @@ def _opened(data: bytes) -> Image.Image:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_many(str(error)) from None
+    except MemoryError:
+        raise
     except Exception as error:  # whatever a decoder makes of bytes that are none of its own
         raise ImageProblem(
             "NOT_AN_IMAGE",
@@ -148,6 +151,8 @@ def _header(image: Image.Image) -> Header:
         exif = image.getexif()
         tag = exif.get(ExifTags.Base.Orientation, 1)
         orientation, has_exif = tag if tag in range(1, 9) else 1, bool(exif)
+    except MemoryError:
+        raise
     except Exception:  # broken EXIF turns nothing
         orientation, has_exif = 1, True
     width, height = image.size
@@ -170,6 +175,8 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
         if orientation != 1:
             pixels.getexif()[ExifTags.Base.Orientation] = orientation
             pixels = ImageOps.exif_transpose(pixels)
+    except MemoryError:
+        raise
     except Exception as error:  # a decoder may stumble over broken bytes in any way
         raise ImageProblem(
             "BROKEN",

@@ -80,6 +80,8 @@ def _answer(head: dict[str, object], body: bytes) -> tuple[dict[str, object], li
         got = None if problem.got is None else str(problem.got)[:200]
         said = {"what": problem.what, "got": got, "wanted": problem.wanted, "fix": problem.fix}
         return {"kind": problem.kind, **said}, []
+    except MemoryError:
+        return {"kind": "TOO_MANY_PIXELS", "what": "takes too much memory", "wanted": "a smaller picture"}, []
 
 
 def _warm_up() -> None:

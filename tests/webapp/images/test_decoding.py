@@ -97,6 +97,14 @@ def test_what_is_no_picture_is_refused_by_its_kind(decoders: Decoders, data: byt
     assert refusal.value.problems[0].rule
 
 
+def test_a_picture_that_takes_too_much_memory_is_too_large_and_not_broken(decoders: Decoders) -> None:
+    with pytest.raises(RefusedImage) as refusal:
+        decoders.picture(saved(Image.new("RGBA", (7_000, 7_000)), "PNG", compress_level=1))
+    assert refusal.value.http_status == 413
+    assert "memory" in refusal.value.problems[0].rule
+    assert decoders.picture(picture()).data
+
+
 def test_a_polyglot_is_kept_as_its_pixels_alone(decoders: Decoders) -> None:
     read = decoders.picture(picture(kind="PNG") + b"<script>alert(1)</script>PK\x03\x04")
     assert read.data.startswith(PNG)
