@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from common.errors import ConfigError
+from common.paths import var_root
 from common.text import nearest
 from config.settings import Settings
 
@@ -26,13 +27,14 @@ Places = dict[Location, str]  # where each key stands: "pipeline.yaml:12" or "--
 CONFIG_NAME = "pipeline.yaml"
 REFERENCE = "docs/configuration.md lists every key with its range and default"
 MAX_DEPTH = 10
+VAR = "{VAR}"  # at a path's beginning: the root of all run-time state
 
 
 def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
     """Read a YAML file, or the `pipeline.yaml` of a folder, apply `key.path=value` overrides, and validate.
 
-    Paths in the file are relative to the file, paths in an override to the working directory; all come back absolute.
-    Raises ConfigError.
+    Paths in the file are relative to the file, paths in an override to the working directory, those that begin with
+    `{VAR}` to the root of run-time state; all come back absolute. Raises ConfigError.
     """
     file = path / CONFIG_NAME if path.is_dir() else path
     if not file.is_file():
@@ -166,6 +168,8 @@ def _override(tree: dict[str, Any], places: Places, override: str) -> None:
 
 
 def _absolute(path: Path, location: Location, file: Path, places: Places) -> Path:
+    if path.parts[:1] == (VAR,):
+        return var_root().joinpath(*path.parts[1:])
     base = Path.cwd() if places.get(location, "").startswith("--set ") else file.resolve().parent
     return base / path
 

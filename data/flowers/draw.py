@@ -8,6 +8,7 @@ flowers. Size, format, background and light are drawn alike for all kinds, so th
 from __future__ import annotations
 
 import math
+import os
 import random
 import sys
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFilter
 
-FOLDER = Path(__file__).resolve().parents[2] / "var" / "flowers"
+FOLDER = Path(os.environ.get("VOUCH_VAR") or Path(__file__).resolve().parents[2] / "var") / "flowers"
 PICTURES = 100  # of each kind
 SEED = 7
 TWICE = 2  # drawn at twice the size, then made smaller, so that edges are smooth

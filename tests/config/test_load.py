@@ -6,6 +6,7 @@ import pytest
 
 from common.errors import ConfigError
 from config.load import load_settings, settings_hash
+from tests.support.paths import ROOT
 
 GOOD = """\
 name: toy
@@ -264,6 +265,12 @@ def test_paths_in_an_override_are_relative_to_the_working_directory(
     monkeypatch.chdir(elsewhere)
     assert load_settings(file, ["data.source=new.csv"]).data.source == elsewhere / "new.csv"
     assert load_settings(file).data.source == tmp_path / "toy.csv"
+
+
+def test_paths_may_begin_at_run_time_state(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VOUCH_VAR", str(tmp_path / "elsewhere"))
+    assert load_settings(file, ["data.source='{VAR}/flowers'"]).data.source == tmp_path / "elsewhere" / "flowers"
+    assert load_settings(ROOT / "config" / "flowers").data.source == tmp_path / "elsewhere" / "flowers"
 
 
 @pytest.mark.parametrize(

@@ -24,15 +24,6 @@ ROSE = "2"  # its key: the second class
 NEW = 3
 
 
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    """The shipped configuration on drawings of the test's own."""
-    folder, text = tmp_path / "flowers", (CONFIG / "pipeline.yaml").read_text(encoding="utf-8")
-    folder.mkdir()
-    (folder / "pipeline.yaml").write_text(text.replace("../../var/flowers", str(tmp_path / "pictures")))
-    return folder
-
-
 def upload(page: Page, url: str, files: list[Path]) -> str:
     """Predict pictures; return which version answered."""
     page.goto(f"{url}/predict/flowers")
@@ -43,17 +34,13 @@ def upload(page: Page, url: str, files: list[Path]) -> str:
 
 
 def test_what_was_uploaded_is_labelled_learnt_from_promoted_and_rolled_back(
-    run_pipeline: Callable[..., PipelineRun],
-    open_page: Open,
-    config: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    run_pipeline: Callable[..., PipelineRun], open_page: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draw = runpy.run_path(str(ROOT / "data" / "flowers" / "draw.py"))["main"]
-    draw(tmp_path / "pictures")
-    draw(tmp_path / "new", pictures=NEW, seed=99)
     var = tmp_path / "var"
-    run = run_pipeline(var, config=config)
+    draw(var / "flowers")
+    draw(tmp_path / "new", pictures=NEW, seed=99)
+    run = run_pipeline(var, config=CONFIG)
     assert run.returncode == 0, run.output[-2000:]
     with launch(Start(var / "serving", 0, 0)) as running, site(var, running.addresses) as here:
         page = open_page(f"{here.url}/predict/flowers")
@@ -64,10 +51,10 @@ def test_what_was_uploaded_is_labelled_learnt_from_promoted_and_rolled_back(
             page.keyboard.press(ROSE)
             expect(page.locator(".tally dd").first).to_have_text(str(left))
         monkeypatch.setenv("VOUCH_VAR", str(var))
-        collected = CliRunner().invoke(monitoring, ["collect", "flowers", "--config", str(config)])
+        collected = CliRunner().invoke(monitoring, ["collect", "flowers"])
         assert f"{NEW} pictures added" in collected.output
-        assert len(list((tmp_path / "pictures" / "collected-0001" / "rose").iterdir())) == NEW
-        again = run_pipeline(var, config=config)
+        assert len(list((var / "flowers" / "collected-0001" / "rose").iterdir())) == NEW
+        again = run_pipeline(var, config=CONFIG)
         assert again.returncode == 0, again.output[-2000:]
         files = sorted((tmp_path / "new" / "tulip").iterdir())
         for what, version in (("promote&version=2", 2), ("rollback", 1)):
