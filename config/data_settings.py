@@ -11,9 +11,10 @@ from pydantic import Field, field_validator, model_validator
 from common.tables.cleaning import Cleaning, Decimal, Thousands
 from common.tables.remote import name_of
 from common.text import NULL_TEXTS
-from config.frozen import Frozen, Positive, Probability, Seed, Url
+from config.frozen import Frozen, Positive, Seed, Url
 
 IMAGE_BYTES = "image_bytes"  # what the model of images reads
+STRANGENESS = "strangeness"  # what it may say of a picture beside its class: above 1 it is none of the classes
 IMAGE_GROUP, IMAGE_PATH, IMAGE_HASH, IMAGE_NEAR, IMAGE_HISTOGRAM = "group", "path", "sha256", "near", "histogram"
 IMAGE_STATISTICS = ("brightness", "contrast", "saturation", "sharpness", "red", "green", "blue")
 IMAGE_HEADER = ("width", "height", "aspect", "file_bytes", "has_exif", "border_red", "border_green", "border_blue")
@@ -27,7 +28,7 @@ class DataSettings(Frozen):
 
     source: Path | Url = Field(
         description="File, folder or glob of the examples, relative to the YAML file, or the URL of one file. "
-        "`{SPAN}`, `{VERSION}` and `{YYYY}-{MM}-{DD}` pick the newest, as in TFX."
+        "`{SPAN}`, `{VERSION}` and `{YYYY}-{MM}-{DD}` pick the newest, as in TFX; `{VAR}/` is run-time state's folder."
     )
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = Field(
         None, description="Of the file at a URL: another one is refused, and this one is fetched once."
@@ -200,8 +201,10 @@ class ImageSettings(Frozen):
         description="Pattern (regular expression) on a picture's path below `data.source`; what its first group holds "
         "names pictures that belong together, for `split.group_by: group`.",
     )
-    none_of_these: Probability | None = Field(
-        None, description="Below this probability of the likeliest class a picture is called none of these."
+    none_of_these: Annotated[float, Field(gt=0.0, le=0.5)] | None = Field(
+        None,
+        description="Call none of these what lies further from the training pictures than all but this share of the "
+        "eval pictures; without it every picture is one of the classes.",
     )
 
     @field_validator("group")

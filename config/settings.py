@@ -97,6 +97,7 @@ class Settings(Frozen):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,62}$", description="Name of the model, also in the model server.")
     title: str = Field("", description="Name for people.")
     description: str = Field("", description="What it predicts, for whom, and what it must not be used for.")
+    medical: bool = Field(False, description="It is about people's health: pages say that it is no medical device.")
     seed: Seed = Field(42, description="Of splits, initial weights, shuffling and bootstrap.")
     schema_file: Path | None = Field(
         None, alias="schema", description="Curated `schema.pbtxt` beside the YAML file; without: inferred at each run."

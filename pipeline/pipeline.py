@@ -262,7 +262,7 @@ def _for_training(settings: Settings) -> Settings:
         dates=settings.dates,
         derived=settings.derived,
         vocabulary_size=settings.vocabulary_size,
-        image=settings.image.model_copy(update={"none_of_these": None}),
+        image=settings.image,
         model=settings.model,
         operating_point=settings.operating_point,
         evaluation=EvaluationSettings(metrics=(metric,), change_metric=metric),  # the default is for two classes only

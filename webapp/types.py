@@ -150,6 +150,7 @@ class Outcome:
     cautions: tuple[Caution, ...] = ()
     interval: Interval | None = None
     beside: Beside | None = None  # where it was asked for
+    strangeness: float | None = None  # of a picture, where the model tells it: above 1 it is none of the classes
 
 
 @dataclass(frozen=True)

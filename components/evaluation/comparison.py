@@ -24,7 +24,7 @@ from components.evaluation.bounds import Difference, Metric, difference, evaluat
 from components.examples.dealing import Origin, in_test_then
 from components.splits import SplitTables
 from components.tasks.rows import Answered
-from config.data_settings import IMAGE_NEAR
+from config.data_settings import IMAGE_NEAR, STRANGENESS
 from config.settings import Settings
 from serving.repository.layout import EXAMPLES_SIGNATURE, TRAINING
 from serving.repository.manifest import checksums, digest
@@ -113,10 +113,12 @@ def score(model: Path, tables: SplitTables, settings: Settings) -> Answered:
     task, known = tables.task, Trained.of(model).settings.data.classes
     order = [known.index(name) for name in settings.data.classes]
     true, groups = [], []
-    said: dict[str, list[NDArray[Any]]] = {name: [] for name in task.outputs}
     servable = Servable.load(model)
     try:
-        [examples_input] = servable.signatures[EXAMPLES_SIGNATURE].inputs
+        signature = servable.signatures[EXAMPLES_SIGNATURE]
+        names = [*task.outputs, *({STRANGENESS} & set(signature.outputs))]
+        said: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
+        [examples_input] = signature.inputs
         for batch, targets in tables.batches("test"):
             outputs = servable.run(EXAMPLES_SIGNATURE, {examples_input: batch})
             true.append(targets)

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from google.protobuf import json_format
 from tfx.components.evaluator import constants
 from tfx.components.evaluator import executor as tfx_evaluator
@@ -112,8 +111,7 @@ class Executor(tfx_evaluator.Executor):
         intervals = training.get("intervals")
         verdict = judge(read_metrics(str(evaluation)), rows, comparison, baselines, point, settings, looks, intervals)
         if settings.data.is_images and isinstance(rows, Rows):
-            sure = rows.probabilities[np.arange(len(rows)), rows.decided]
-            foreign = none_of_these(candidate, sure, settings)
+            foreign = none_of_these(candidate, rows.strangeness, settings)
             verdict = replace(verdict, findings=(*verdict.findings, *foreign))
         verdict.write(evaluation)
         record(artifact_utils.get_single_instance(output_dict["evaluation"]), judged.id, verdict.passed, test_rows)

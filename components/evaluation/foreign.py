@@ -15,7 +15,7 @@ from PIL import Image
 from common.images import encoded
 from components.evaluation.bounds import clopper_pearson
 from components.verdict import Finding
-from config.data_settings import IMAGE_BYTES
+from config.data_settings import IMAGE_BYTES, STRANGENESS
 from config.settings import Settings
 from serving.repository.layout import DEFAULT_SIGNATURE
 from serving.server.core.servable import Servable
@@ -43,29 +43,28 @@ def _drawn(rng: np.random.Generator, kind: int) -> NDArray[np.uint8]:
     return np.round(first + (second - first) * share[..., np.newaxis]).astype(np.uint8)
 
 
-def none_of_these(model: Path, sure_on_test: NDArray[Any], settings: Settings) -> list[Finding]:
-    """Measure `image.none_of_these`: how many foreign pictures pass it, and how many test pictures do not.
+def none_of_these(model: Path, on_test: NDArray[Any] | None, settings: Settings) -> list[Finding]:
+    """Measure `image.none_of_these`: how many foreign pictures pass for a class, and how many test pictures do not.
 
-    `sure_on_test [rows]`: the probability of the class that each test picture was called.
+    `on_test [rows]`: the strangeness of each test picture, None of a model that does not tell it.
     """
-    least = settings.image.none_of_these
-    if least is None or not len(sure_on_test):
+    if on_test is None or not len(on_test):
         return []
     pictures = np.array(foreign_pictures(settings.seed), object)
     servable = Servable.load(model)
     try:
         parts = [
-            servable.run(DEFAULT_SIGNATURE, {IMAGE_BYTES: pictures[first : first + BATCH]})["probabilities"]
+            servable.run(DEFAULT_SIGNATURE, {IMAGE_BYTES: pictures[first : first + BATCH]})[STRANGENESS]
             for first in range(0, PICTURES, BATCH)
         ]
     finally:
         servable.close()
-    accepted = int((np.concatenate(parts).max(axis=1) >= least).sum())
+    accepted = int((np.concatenate(parts) <= 1).sum())
     lower, upper = clopper_pearson(float(accepted), PICTURES, settings.evaluation.confidence)
-    refused = float((sure_on_test < least).mean())
+    refused = float((on_test > 1).mean())
     sentence = (
-        f"below {least:g} a picture is called none of these: of {PICTURES} drawn pictures that show nothing {accepted} "
-        f"pass for a class ({lower:.1%} to {upper:.1%}), and {refused:.1%} of the test pictures do not."
+        f"of {PICTURES} drawn pictures that show nothing {accepted} pass for a class ({lower:.1%} to {upper:.1%}); "
+        f"{refused:.1%} of the test pictures are called none of these."
     )
-    details = {"threshold": least, "accepted": accepted, "of": PICTURES, "lower": lower, "upper": upper}
+    details = {"accepted": accepted, "of": PICTURES, "lower": lower, "upper": upper}
     return [Finding("NONE_OF_THESE", "info", sentence, details=details | {"refused_on_test": refused})]

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 from common.text import MISSING_CODE
+from components.export.strangeness import Strangeness
 from components.features.transform import TransformGraph
 from components.tasks import Head
 from config.schema import Feature
@@ -27,9 +28,18 @@ class Scorer(tf.Module):
     """
 
     def __init__(
-        self, network: Any, transform_output: Any, features: Sequence[Feature], head: Head, plain: Plain | None = None
+        self,
+        network: Any,
+        transform_output: Any,
+        features: Sequence[Feature],
+        head: Head,
+        plain: Plain | None = None,
+        strangeness: Strangeness | None = None,
     ) -> None:
-        """`network` gives logits, `head` makes answers of them; `plain` answers parsed columns by plain models."""
+        """`network` gives logits, and looks where there is `strangeness`; `head` and that make answers of them.
+
+        `plain` answers parsed columns by plain models.
+        """
         super().__init__(name="scorer")
         # a closure hides the Keras object from the module's tracking: only its plain variables are to be saved
         self._network: Callable[[Any], Any] = lambda inputs: network(inputs, training=False)
@@ -39,7 +49,7 @@ class Scorer(tf.Module):
         self._features = tuple(feature for feature in features if feature.name in spec)
         self._spec = {feature.name: spec[feature.name] for feature in self._features}
         self.examples_input = _free_name("examples", spec)
-        self._head, self._plain = head, plain
+        self._head, self._plain, self.strangeness = head, plain, strangeness
 
     @property
     def has_packed(self) -> bool:
@@ -119,7 +129,11 @@ class Scorer(tf.Module):
         return self.from_columns(columns)
 
     def _score(self, raw: dict[str, Any]) -> Tensors:
-        return self._head.answers(tf.cast(self._network(self.transform(raw)), tf.float32))
+        said = self._network(self.transform(raw))
+        if self.strangeness is None:
+            return self._head.answers(tf.cast(said, tf.float32))
+        logits, looks = said
+        return {**self._head.answers(logits), **self.strangeness.answers(looks)}
 
     def _parsed(self, columns: Tensors) -> dict[str, Any]:
         return {name: self._as_parsed(name, column) for name, column in columns.items()}

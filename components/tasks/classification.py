@@ -17,6 +17,7 @@ from components.tasks.calibration import AS_TRAINED, Calibration, fit_calibratio
 from components.tasks.operating_point import OperatingPoint, choose_threshold, decide
 from components.tasks.plain import PlainModel
 from components.tasks.rows import Rows
+from config.data_settings import STRANGENESS
 from config.model_settings import ModelSettings
 from config.settings import Settings
 
@@ -194,7 +195,8 @@ class Classification:
         self, true: NDArray[Any], outputs: Mapping[str, NDArray[Any]], groups: NDArray[np.int64] | None = None
     ) -> Rows:
         """Return a signature's outputs beside the true targets."""
-        return Rows(true, self.targets(outputs["label"]), outputs["probabilities"], self.positive, groups)
+        strangeness = outputs.get(STRANGENESS)
+        return Rows(true, self.targets(outputs["label"]), outputs["probabilities"], self.positive, groups, strangeness)
 
     def no_rows(self) -> Rows:
         return Rows(np.zeros(0, int), np.zeros(0, int), np.zeros((0, len(self.classes)), np.float32), self.positive)

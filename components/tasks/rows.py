@@ -74,6 +74,7 @@ class Rows(Answered):
     probabilities: NDArray[np.floating[Any]]
     positive: int | None = None
     groups: Indices | None = None
+    strangeness: NDArray[np.floating[Any]] | None = None  # of pictures, where the model tells it
 
     @property
     def grouping(self) -> Indices | None:

@@ -72,11 +72,18 @@ def run_fn(fn_args: Any) -> None:
     plain = PlainModels.fit(fitted_on, tuned_on, settings)
     plain.write(folder.parent)
     beside = plain.export(features, settings)
-    scorer = Scorer(network, transform_output, features, head, beside)
+    strangeness = None
+    if settings.data.is_images and settings.image.none_of_these:
+        network = images.with_looks(network, settings.model)
+        in_order = [dataset(split, train, settings, training=False) for split in (train, evaluation)]
+        strangeness = images.fit_strangeness(network, in_order[0], in_order[1], settings.image.none_of_these)
+    scorer = Scorer(network, transform_output, features, head, beside, strangeness)
     scorer.save(folder)
     rows = some_rows(matching(fn_args.eval_files), settings.probe.golden_rows)
     read = reader.transform(rows)
-    answers = head.in_process(network(read, training=False).numpy())
+    outputs = network(read, training=False)
+    answers = head.in_process((outputs[0] if strangeness else outputs).numpy())
+    answers |= strangeness.in_process(outputs[1].numpy()) if strangeness else {}
     said = beside.golden(tables.table_of(rows)) | {"inputs": _side_by_side(read).tolist()} if beside else {}
     _write_golden(folder, scorer, answers, said, rows, features, settings)
     facts = {

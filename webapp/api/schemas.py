@@ -168,7 +168,9 @@ class ImagePrediction(Given):
     sha256: str = Field(description="Of the picture as it was predicted, which the prediction log has in its place.")
     label: str = Field(description="The likeliest class.")
     confidence: Probability = Field(description="Of the label.")
-    none_of_these: bool = Field(description="The confidence is so low that it may be none of the classes.")
+    none_of_these: bool = Field(
+        description="It lies so far from the training pictures that it may be none of the classes."
+    )
     info: str = Field(description="What there is to say of the class; may be empty.")
     top: list[ClassShare] = Field(description="The three likeliest classes.")
     probabilities: dict[str, Probability] = Field(description="By class.")

@@ -74,7 +74,7 @@ def keeps(app_services: Services) -> bool:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the model says of one picture. `none_of_these`: so little of any class that it may be none."""
+    """What the model says of one picture. `none_of_these`: it lies far from all of training."""
 
     label: str
     confidence: float
@@ -86,7 +86,6 @@ class Verdict:
 def verdict_of(model_version: ModelVersion, outcome: Outcome) -> Verdict:
     ranking = sorted(outcome.probabilities.items(), key=lambda pair: -pair[1])
     confidence = outcome.probabilities[outcome.label]
-    none_below = model_version.none_below
-    is_none = none_below is not None and confidence < none_below
+    is_none = outcome.strangeness is not None and outcome.strangeness > 1.0
     info = model_version.class_info.get(outcome.label, "")
     return Verdict(outcome.label, confidence, tuple(ranking[:TOP]), info, is_none)

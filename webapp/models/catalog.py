@@ -185,9 +185,10 @@ class ModelVersion:
     has_packed: bool  # all fields are quantities: a row is one line of a float32 matrix
     class_names: Mapping[str, str]  # what people call a class; one that is not there: as it is
     cleaning: Cleaning  # how the training data's texts were read
+    is_medical: bool = False  # pages have to say that it is no medical device
     reads_images: bool = False  # by the one input IMAGE_BYTES
     class_info: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of pictures: what there is to say of one
-    none_below: float | None = None  # of pictures: less confident answers are none of the classes
+    none_share: float | None = None  # of true pictures: it takes so many for none of the classes, or never any
     derived: Mapping[str, str] = dataclasses.field(default_factory=dict)  # what it computes from the fields, and how
     promised: float | None = None  # of numbers: the share of true ones that intervals hold
     label_range: tuple[float, float] = (0.0, 1.0)  # of numbers: from where to where the true ones of training lay
@@ -326,9 +327,10 @@ class Catalog:
             has_packed=all(field.kind == "numeric" for field in fields),
             cleaning=trained.data.cleaning,
             class_names=shown.class_names,
+            is_medical=shown.medical,
             reads_images=trained.data.is_images,
             class_info=shown.class_info,
-            none_below=trained.image.none_of_these,
+            none_share=trained.image.none_of_these,
             derived=trained.derived,
             promised=training["intervals"]["coverage"] if trained.data.is_regression else None,
             label_range=_label_range(folder, trained),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from config.data_settings import STRANGENESS
 from serving.client.errors import BadAnswer
 from serving.client.types import Outputs
 from webapp.models.catalog import ModelVersion
@@ -20,11 +21,15 @@ BOUNDS = ("lower", "upper")  # of a number's interval
 
 @dataclass(frozen=True)
 class Scored:
-    """Labels with `[rows, classes]` probabilities; or `[rows]` numbers, as texts too, with `[rows, 2]` bounds."""
+    """Labels with `[rows, classes]` probabilities; or `[rows]` numbers, as texts too, with `[rows, 2]` bounds.
+
+    `strangeness`: of each row, of pictures where the model tells it.
+    """
 
     labels: list[str]
     probabilities: NDArray[np.float64]
     values: NDArray[np.float64] | None = None
+    strangeness: tuple[float, ...] = ()
 
     def scores(self, model_version: ModelVersion) -> NDArray[np.float64]:
         """Return `[rows]`: the probability of the positive class if there is one, else of the likeliest; or numbers."""
@@ -47,8 +52,10 @@ class Scored:
                 for label, value, bounds, of_row in zip(self.labels, scores, rows, cautions, strict=True)
             )
         return tuple(
-            Outcome(label, score, dict(zip(model_version.classes, each, strict=True)), of_row)
-            for label, score, each, of_row in zip(self.labels, scores, rows, cautions, strict=True)
+            Outcome(label, score, dict(zip(model_version.classes, each, strict=True)), of_row, strangeness=strange)
+            for label, score, each, of_row, strange in zip(
+                self.labels, scores, rows, cautions, self.strangeness or [None] * len(rows), strict=True
+            )
         )
 
 
@@ -128,7 +135,19 @@ def _classes(model_version: ModelVersion, outputs: Outputs) -> Scored:
         odd = next(label for label in labels if not isinstance(label, str) or label not in model_version.classes)
         raise BadAnswer("the model answered a class it does not have", got=repr(odd)[:80])
     _check_agreement(model_version, labels, probabilities)
-    return Scored(labels, probabilities)
+    return Scored(labels, probabilities, strangeness=_strangeness(outputs, len(labels)))
+
+
+def _strangeness(outputs: Outputs, rows: int) -> tuple[float, ...]:
+    if STRANGENESS not in outputs:
+        return ()
+    try:
+        told = np.array(outputs[STRANGENESS], np.float64)
+    except (TypeError, ValueError) as error:
+        raise BadAnswer("the model answered a strangeness that is no number", got=error) from None
+    if told.shape != (rows,) or not (np.isfinite(told) & (told >= 0.0)).all():
+        raise BadAnswer("the model answered no strangeness", got=told, wanted=f"{rows} numbers from 0")
+    return tuple(told.tolist())
 
 
 def _check_agreement(model_version: ModelVersion, labels: Sequence[str], probabilities: NDArray[np.float64]) -> None:

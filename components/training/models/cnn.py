@@ -20,6 +20,6 @@ def embed(x: Any, _settings: ModelSettings) -> Any:
         halved = number == 0 and x.shape[1] > SMALL
         x = keras.layers.Conv2D(width, 3, strides=2 if halved else 1, padding="same", use_bias=False)(x)
         x = keras.layers.BatchNormalization(momentum=MOMENTUM)(x)
-        x = keras.layers.Activation("relu")(x)
+        x = keras.layers.Activation("relu", name=f"level_{number}")(x)
         x = keras.layers.MaxPooling2D()(x)
     return keras.layers.GlobalAveragePooling2D()(x)

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from components.export.strangeness import Strangeness
 from components.features.transform import PIXELS
 from components.tasks import Task, task_of
 from components.training.models import cnn, dense, efficientnet_lite0, mobilenet_v2
@@ -24,6 +25,7 @@ from config.settings import Settings
 EMBEDDING = "embedding"
 SLOWER = 0.1  # the learning rate of fine-tuning, of that of the head
 ZOOM, SHIFT, BRIGHTEN = 0.15, 0.1, 0.2  # at most, of the picture's size and of its brightness
+LEVELS = {"cnn": "level", "mobilenet_v2": "_project_BN", "efficientnet_lite0": "._bn2"}  # in the names of layers
 BACKBONES: dict[str, Callable[[Any, ModelSettings], Any]] = {
     "cnn": cnn.embed,
     "mobilenet_v2": mobilenet_v2.embed,
@@ -95,6 +97,19 @@ def _fit_head(
     history = dense.fit(head, batches, held, recipe, **options)
     network.layers[-2].set_weights(head.layers[-2].get_weights())
     return history
+
+
+def with_looks(network: keras.Model, settings: ModelSettings) -> keras.Model:
+    """Return the network with a second output, `[batch, dimensions]`: the mean of each channel at several depths."""
+    levels = [layer.output for layer in network.layers if LEVELS[settings.kind] in layer.name]
+    looks = keras.ops.concatenate([keras.ops.mean(level, axis=(1, 2)) for level in levels], axis=1)
+    return keras.Model(network.inputs, [network.output, looks])
+
+
+def fit_strangeness(network: keras.Model, train: tf.data.Dataset, eval_: tf.data.Dataset, share: float) -> Strangeness:
+    """Return what tells pictures that are none of the classes, for a network `with_looks`."""
+    looks = keras.Model(network.inputs, network.outputs[1])
+    return Strangeness(_embedded(looks, train)[0], _embedded(looks, eval_)[0], share)
 
 
 def _embedded(embed: keras.Model, batches: tf.data.Dataset) -> tuple[Any, Any]:

@@ -17,13 +17,13 @@ import numpy as np
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
-from config.data_settings import IMAGE_BYTES
+from config.data_settings import IMAGE_BYTES, STRANGENESS
 from serving.release.servers import write_config
 from serving.release.state import Record, State, Store
 from serving.repository.drift_reference import Categories, DriftReference, Numbers
 from serving.repository.layout import DRIFT_REFERENCE, EVALUATION, EXTRA, MANIFEST, SCHEMA, STATISTICS, TRAINING
 from serving.repository.manifest import GateVerdict, Manifest, checksums
-from tests.support.web.pictures import COLOURS, as_golden, picture
+from tests.support.web.pictures import COLOURS, LEAST, as_golden, picture
 
 BLESSED = {
     "evaluation": GateVerdict(
@@ -55,7 +55,7 @@ class Made:
     categorical: tuple[str, ...] = ()
     domains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     minimum: Mapping[str, float] = field(default_factory=dict)
-    threshold_of_none: float | None = None  # of pictures
+    none_of_these: float | None = None  # of pictures
     plain: tuple[str, ...] = ()  # its plain models, which say what it says
 
     @property
@@ -137,11 +137,7 @@ def garden() -> Made:
     """Pictures of one colour; three classes. It is no part of `made`: tests that mean it make it."""
     pictures = [as_golden(picture(COLOURS[number % 3], kind="PNG")) for number in range(ROWS)]
     return Made(
-        "garden",
-        {IMAGE_BYTES: pictures},
-        [COLOURS[number % 3] for number in range(ROWS)],
-        COLOURS,
-        threshold_of_none=0.5,
+        "garden", {IMAGE_BYTES: pictures}, [COLOURS[number % 3] for number in range(ROWS)], COLOURS, none_of_these=0.05
     )
 
 
@@ -205,9 +201,10 @@ def _training(made: Made) -> dict[str, Any]:
     data = {"source": f"{made.name}.csv", "label": "outcome", "classes": list(made.classes), "positive": made.positive}
     settings = {"name": made.name, "data": data, "categorical": list(made.categorical), "schema": "schema.pbtxt"}
     if IMAGE_BYTES in made.columns:
-        image = {"none_of_these": made.threshold_of_none} if made.threshold_of_none else {}
+        image = {"none_of_these": made.none_of_these}
         settings = {"name": made.name, "data": data | {"format": "images"}, "model": {"kind": "cnn"}, "image": image}
         settings["class_info"] = {"green": "As grass is."}
+    settings["medical"] = made.name in ("cells", "patients")
     if len(made.classes) > 2:
         settings["evaluation"] = {"metrics": ["auc", "accuracy"]}
     facts: dict[str, Any] = {"operating_point": _operating_point(made)}
@@ -329,6 +326,8 @@ def answers_of(made: Made, columns: Mapping[str, Sequence[Any]]) -> dict[str, An
     outputs: dict[str, Any] = {"probabilities": probabilities.tolist(), "label": labels_of(made, probabilities)}
     if made.positive:
         outputs["probability"] = probabilities[:, made.classes.index(made.positive)].tolist()
+    if made.none_of_these:
+        outputs[STRANGENESS] = (LEAST / probabilities.max(axis=1)).tolist()
     return outputs
 
 

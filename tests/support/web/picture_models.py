@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from config.data_settings import IMAGE_BYTES
+from config.data_settings import IMAGE_BYTES, STRANGENESS
 from serving.repository.layout import MANIFEST
 from serving.repository.manifest import Manifest, checksums
-from tests.support.web.pictures import COLOURS, SHARPNESS
+from tests.support.web.pictures import COLOURS, LEAST, SHARPNESS
 
 SIZE = 32
 
@@ -35,9 +35,9 @@ def put_graph(folder: Path, *, by_brightest: bool) -> None:
         colours = v1.reverse(over(pixels, axis=[1, 2]), [1])  # red comes first in a picture, blue among the classes
         probabilities = v1.nn.softmax(sharpness * colours)
         label = v1.gather(v1.constant(COLOURS), v1.argmax(probabilities, axis=1))
-        return {
-            "serving_default": signature(PREDICT, {IMAGE_BYTES: data}, {"probabilities": probabilities, "label": label})
-        }
+        strangeness = LEAST / v1.reduce_max(probabilities, axis=1)
+        outputs = {"probabilities": probabilities, "label": label, STRANGENESS: strangeness}
+        return {"serving_default": signature(PREDICT, {IMAGE_BYTES: data}, outputs)}
 
     made = save(folder.with_name(f".{folder.name}"), build)
     (folder / "saved_model.pb").unlink()

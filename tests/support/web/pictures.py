@@ -14,6 +14,7 @@ from PIL import Image
 
 COLOURS = ("blue", "green", "red")  # the classes
 SHARPNESS = 40.0
+LEAST = 0.5  # of the likeliest class: below, a picture is strange
 RGB = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220), "grey": (128, 128, 128)}
 
 
