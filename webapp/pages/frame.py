@@ -48,6 +48,7 @@ def _frame() -> dict[str, Any]:
         "who": who,
         "nav": [] if is_stranger else _navigation(),
         "other_models": [] if is_stranger else _other_models(),
+        "is_medical": _is_medical(),
         "request_id": g.get("request_id", ""),
     }
 
@@ -88,10 +89,22 @@ def _navigation() -> list[Entry]:
 
 
 def _reads_images(model: str) -> bool:
+    model_version = _version_or_none(model)
+    return model_version is not None and model_version.reads_images
+
+
+def _is_medical() -> bool:
+    """Tell whether the page's model is about health; where a page has none, whether any model is."""
+    models, named = services().catalog.models(), (request.view_args or {}).get("model")
+    known = [_version_or_none(model) for model in ([named] if named in models else models)]
+    return any(model_version.is_medical for model_version in known if model_version)
+
+
+def _version_or_none(model: str) -> ModelVersion | None:
     try:
-        return form_version(model).reads_images
+        return form_version(model)
     except VouchError:
-        return False
+        return None
 
 
 def _is_here(endpoint: str) -> bool:

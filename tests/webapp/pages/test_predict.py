@@ -331,8 +331,15 @@ def test_a_model_that_is_none_has_no_page(visitor: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("path", [CELLS, "/by-index/cells", "/batch/cells", "/predict/nothing"])
-def test_every_page_says_that_it_is_no_medical_device(visitor: FlaskClient, path: str) -> None:
+def test_pages_of_a_model_about_health_say_that_it_is_no_medical_device(visitor: FlaskClient, path: str) -> None:
     assert "Not a medical device." in visitor.get(path).text
+
+
+def test_pages_of_other_models_say_that_they_err(visitor: FlaskClient) -> None:
+    footer = soup(visitor.get(FLOWERS)).select_one("footer .statement")
+    assert footer
+    assert "medical" not in footer.text
+    assert "estimates of a statistical model" in footer.text
 
 
 @pytest.mark.parametrize("path", [CELLS, PATIENTS, FLOWERS, "/by-index/patients", "/batch/patients"])
