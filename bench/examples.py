@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -42,14 +43,15 @@ class Run:
 def main() -> None:
     options = parser("examples", __doc__)
     options.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000], help="sizes (%(default)s)")
+    options.add_argument("--images", action="store_true", help="read small pictures instead of lines of a CSV file")
     given = options.parse_args()
     runs: list[Run] = []
     with tempfile.TemporaryDirectory() as folder:
         for count in sorted(given.rows):
-            source = Path(folder) / f"{count}" / "rows.csv"
-            write_csv(source, count)
+            source = Path(folder) / f"{count}" / ("pictures" if given.images else "rows.csv")
+            (write_pictures if given.images else write_csv)(source, count)
             runs.append(measure(source, count, Path(folder) / f"out-{count}"))
-            source.unlink()
+            shutil.rmtree(source.parent)
     growth = round(runs[-1].peak_mb / runs[0].peak_mb, 2)
     passed = growth <= MOST_GROWTH
     numbers = {"runs": [asdict(run) for run in runs], "memory_growth": growth, "passed": passed}
@@ -75,6 +77,18 @@ def write_csv(file: Path, rows: int) -> None:
                 writer.write(pa.RecordBatch.from_arrays([*map(pa.array, values), pa.array(labels)], schema=schema))
 
 
+def write_pictures(folder: Path, count: int) -> None:
+    """Write random pictures of 28 pixels a side as PNG, in a folder for each class."""
+    from PIL import Image
+
+    random = np.random.default_rng(count)
+    for number in range(count):
+        place = folder / CLASSES[number % 2] / f"{number // 1000:03d}"
+        place.mkdir(parents=True, exist_ok=True)
+        coarse = Image.fromarray(random.integers(0, 256, (6, 6, 3), np.uint8))
+        coarse.resize((28, 28), Image.Resampling.BICUBIC).save(place / f"{number:06d}.png")
+
+
 def measure(source: Path, rows: int, out: Path) -> Run:
     begin = time.monotonic()
     code = f"from bench.examples import child; child({str(source)!r}, {str(out)!r})"
@@ -95,10 +109,13 @@ def child(source: str, out: str) -> None:
 
     from components.examples.component import make_example_gen
     from config.data_settings import DataSettings
+    from config.model_settings import ModelSettings
     from config.settings import Settings
 
-    data = DataSettings(source=Path(source), label=LABEL, classes=CLASSES)
-    component = make_example_gen(Settings(name="bench", data=data), None)
+    kind = "images" if Path(source).is_dir() else "csv"
+    data = DataSettings(source=Path(source), format=kind, label=LABEL, classes=CLASSES)
+    model = ModelSettings(kind="cnn" if data.is_images else "dense")
+    component = make_example_gen(Settings(name="bench", data=data, model=model), None)
     context = BaseExecutor.Context(tmp_dir=f"{out}/.temp", unique_id="1")
     executor = component.executor_spec.executor_class(context)
     examples = standard_artifacts.Examples()

@@ -28,7 +28,7 @@ from common.paths import var_root
 ROOT = Path(__file__).resolve().parent.parent
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 CLASSES = ("t-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
-TIMEOUT_S = 1800
+TIMEOUT_S = 7200  # on a machine that others use, too
 Arrays = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
@@ -102,7 +102,15 @@ def run(name: str, trial: Trial) -> dict[str, Any]:
         started = time.monotonic()
         command = [sys.executable, str(ROOT / "local_runner.py"), "run", str(folder)]
         environment = {**os.environ, "VOUCH_VAR": str(folder / "var")}
-        done = subprocess.run(command, env=environment, cwd=ROOT, timeout=TIMEOUT_S, text=True, capture_output=True)
+        done = subprocess.run(
+            command,
+            env=environment,
+            cwd=ROOT,
+            timeout=TIMEOUT_S,
+            text=True,
+            capture_output=True,
+            check=False,  # a run that a gate refuses has a report, too, which is told; one without is an error below
+        )
         reports = sorted((folder / "var" / "pipeline" / name).glob("RunReport/report/*/report.json"))
         if not reports:
             raise click.ClickException(f"{name}: {done.stdout}{done.stderr}")
