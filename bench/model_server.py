@@ -25,6 +25,8 @@ from bench.load import HOST, Command, Load, Shot, running, wait_until
 from bench.report import ROOT, RunFailed
 from serving.client.grpc import to_tensor
 from serving.launch.backends import free
+from serving.repository.contents import Golden
+from serving.repository.layout import TRAINING
 from serving.wire.messages import message
 
 DEFAULT, PACKED = "serving_default", "serving_packed"
@@ -55,12 +57,11 @@ class Bodies:
     def __init__(self, version: Path, folder: Path) -> None:
         self.model = version.parent.name
         self.folder = folder
-        extra = version / "assets.extra"
-        golden = json.loads((extra / "golden.json").read_text(encoding="utf-8"))
-        data = json.loads((extra / "training.json").read_text(encoding="utf-8"))["settings"]["data"]
-        self.columns: dict[str, list[Any]] = golden["inputs"][DEFAULT]
-        self.packed: list[list[float]] = golden["inputs"][PACKED]["features"]
-        self.probability = np.array(golden["probabilities"])[:, data["classes"].index(data["positive"])]
+        golden = Golden.read(version)
+        data = json.loads((version / TRAINING).read_text(encoding="utf-8"))["settings"]["data"]
+        self.columns = golden.columns(DEFAULT)
+        self.packed: list[list[float]] = golden.columns(PACKED)["features"]
+        self.probability = np.array(golden.outputs["probabilities"])[:, data["classes"].index(data["positive"])]
 
     def rest(self, shape: Shape) -> Path:
         """Write the JSON for our server: one row as a named object, more by `inputs`."""
@@ -227,11 +228,11 @@ def answer_orders(version: Path) -> None:
     from serving.server.core.servable import Servable, as_array  # TensorFlow: in this process alone
 
     servable = Servable.load(version)
-    columns = json.loads((version / "assets.extra" / "golden.json").read_text(encoding="utf-8"))["inputs"]
+    golden = Golden.read(version)
     for line in sys.stdin:
         order = json.loads(line)
         signature, rows = order["signature"], order["rows"]
-        arrays = {name: as_array(v, servable.dtype(signature, name)) for name, v in columns[signature].items()}
+        arrays = {name: as_array(v, servable.dtype(signature, name)) for name, v in golden.columns(signature).items()}
         inputs = {name: np.resize(array, (rows, *array.shape[1:])) for name, array in arrays.items()}
         call = partial(servable.run, signature, inputs)
         print(json.dumps(measured(call, order["threads"], order["seconds"])), flush=True)

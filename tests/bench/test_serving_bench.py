@@ -172,14 +172,19 @@ def test_tables_are_rectangular() -> None:
         assert len({line.count("|") for line in table.splitlines()}) == 1, table
 
 
-@pytest.fixture
-def bodies(tmp_path: Path) -> Bodies:
+_ANSWERS = "[[0.9, 0.1], [0.2, 0.8]]"
+_OF_TODAY = f'"outputs": {{"probabilities": {_ANSWERS}, "label": ["a", "b"]}}'
+_EARLIER = f'"probabilities": {_ANSWERS}, "labels": ["a", "b"]'
+
+
+@pytest.fixture(params=[_OF_TODAY, _EARLIER], ids=["of today", "of an earlier release"])
+def bodies(request: pytest.FixtureRequest, tmp_path: Path) -> Bodies:
     extra = tmp_path / "m" / "1" / "assets.extra"
     extra.mkdir(parents=True)
     (extra / "training.json").write_text('{"settings": {"data": {"classes": ["a", "b"], "positive": "b"}}}')
     (extra / "golden.json").write_text(
         '{"inputs": {"serving_default": {"x": [1, 3], "y": [2, 4]}, "serving_packed": {"features": [[1, 2], [3, 4]]}},'
-        ' "probabilities": [[0.9, 0.1], [0.2, 0.8]]}'
+        f" {request.param}}}"
     )
     return Bodies(tmp_path / "m" / "1", tmp_path / "bodies")
 
