@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from serving.server.config import from_proto, read_model_config
+from serving.server.config import from_proto, read_proto
 from serving.server.core.loading import Core
 from serving.server.core.metrics import Registry, ServingMetrics
 from serving.server.core.transitions import Periodic
@@ -102,7 +102,7 @@ def follow(path: str, wait_s: float, apply: Callable[[Any], object]) -> Periodic
 
     def read() -> None:
         try:
-            config = read_model_config(path)
+            config = read_proto(path, "ModelServerConfig")
         except StatusError as error:
             LOG.error("Failed to read ModelServerConfig file: %s", error.message)
             return

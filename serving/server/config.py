@@ -5,7 +5,6 @@ Messages that no package brings are defined here, numbered as TensorFlow Serving
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import sys
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from serving.server.flags import Options
 
 
-LOG = logging.getLogger("serving")
 METRICS_PATH = "/monitoring/prometheus/metrics"
 
 
@@ -39,25 +37,20 @@ class Files:
 
     @staticmethod
     def read(options: Options) -> Files:
+        if options.model_config_file:
+            models = from_proto(read_proto(options.model_config_file, "ModelServerConfig"))
+        else:
+            models = single_model(options.model_name, options.model_base_path)
+        metrics_path = ""
+        if options.monitoring_config_file:
+            metrics = read_proto(options.monitoring_config_file, "MonitoringConfig").prometheus_config
+            metrics_path = (metrics.path or METRICS_PATH) if metrics.enable else ""
         return Files(
-            models=_models(options),
+            models,
             batching=read_batching(options.batching_parameters_file) if options.enable_batching else None,
-            metrics_path=_metrics_path(options),
-            tls=read_ssl_config(options.ssl_config_file) if options.ssl_config_file else None,
+            metrics_path=metrics_path,
+            tls=read_proto(options.ssl_config_file, "SSLConfig") if options.ssl_config_file else None,
         )
-
-
-def _models(options: Options) -> tuple[ModelConfig, ...] | None:
-    if options.model_config_file:
-        return from_proto(read_model_config(options.model_config_file))
-    return single_model(options.model_name, options.model_base_path)
-
-
-def _metrics_path(options: Options) -> str:
-    if not options.monitoring_config_file:
-        return ""
-    config = read_monitoring_config(options.monitoring_config_file).prometheus_config
-    return (config.path or METRICS_PATH) if config.enable else ""
 
 
 PLATFORM = "tensorflow"
@@ -255,20 +248,14 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {  # message: field: its numb
 }
 
 
-def read_model_config(path: str) -> Any:
-    """Return the ModelServerConfig in a file. Raises StatusError, as all readers here do.
+def read_proto(path: str, name: str) -> Any:
+    """Return the message of `tensorflow.serving`, such as ModelServerConfig, that is in a file as text.
 
-    INVALID_ARGUMENT if it is no such text proto, with protobuf's own words on stderr; NOT_FOUND if there is no file.
+    Raises StatusError, as all readers here do: INVALID_ARGUMENT if it is none, with protobuf's own words on stderr;
+    NOT_FOUND if there is no file.
     """
-    return _read(path, message("ModelServerConfig")())
-
-
-def read_monitoring_config(path: str) -> Any:
-    return _read(path, _class("MonitoringConfig")())
-
-
-def read_ssl_config(path: str) -> Any:
-    return _read(path, _class("SSLConfig")())
+    kind = class_of(_pool(), f"{_PACKAGE}.{name}") if name in _MESSAGES else message(name)
+    return _read(path, kind())
 
 
 def read_session_config(path: str) -> Any:
@@ -285,7 +272,7 @@ def read_batching(path: str) -> BatchingOptions:
     """
     if not path:
         return BatchingOptions(thread_pool_name="model_server_batch_threads")
-    parameters = _read(path, _class("BatchingParameters")())
+    parameters = read_proto(path, "BatchingParameters")
     values: dict[str, Any] = {}
     for described, value in parameters.ListFields():
         values[described.name] = value.value if described.message_type is not None else value
@@ -322,11 +309,6 @@ def _read(path: str, into: Any) -> Any:
 
 
 @cache
-def _class(name: str) -> Any:
-    return class_of(_pool(), f"{_PACKAGE}.{name}")
-
-
-@cache
 def _pool() -> Any:
     """Return a pool of its own: TensorFlow Serving's package may bring the same names one day."""
     file = descriptor_pb2.FileDescriptorProto(name="vouch_serving.proto", package=_PACKAGE, syntax="proto3")
@@ -334,20 +316,14 @@ def _pool() -> Any:
     for name, members in _MESSAGES.items():
         described = file.message_type.add(name=name)
         for member, (number, kind) in members.items():
-            described.field.append(_field(member, number, kind))
+            described.field.add(
+                name=member,
+                number=number,
+                label="LABEL_REPEATED" if kind.startswith("repeated ") else "LABEL_OPTIONAL",
+                type="TYPE_MESSAGE" if kind.startswith(".") else f"TYPE_{kind.removeprefix('repeated ').upper()}",
+                type_name=kind if kind.startswith(".") else None,
+            )
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
     pool.AddSerializedFile(file.SerializeToString())
     return pool
-
-
-def _field(name: str, number: int, kind: str) -> descriptor_pb2.FieldDescriptorProto:
-    proto = descriptor_pb2.FieldDescriptorProto
-    label = proto.LABEL_REPEATED if kind.startswith("repeated ") else proto.LABEL_OPTIONAL
-    field = proto(name=name, number=number, label=label)
-    if kind.startswith("."):
-        field.type, field.type_name = proto.TYPE_MESSAGE, kind
-    else:
-        types = {"bool": proto.TYPE_BOOL, "string": proto.TYPE_STRING, "int64": proto.TYPE_INT64}
-        field.type = types[kind.removeprefix("repeated ")]
-    return field

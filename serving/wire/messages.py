@@ -39,11 +39,7 @@ def dtypes() -> dict[str, int]:
 
 
 def class_of(pool: Any, full_name: str) -> Any:
-    """Return the class of a message in a pool, whatever protobuf's version."""
-    descriptor = pool.FindMessageTypeByName(full_name)
-    if hasattr(message_factory, "GetMessageClass"):
-        return message_factory.GetMessageClass(descriptor)
-    return message_factory.MessageFactory(pool).GetPrototype(descriptor)  # protobuf 3
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(full_name))
 
 
 @cache

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from serving.server.config import read_batching, read_monitoring_config
+from serving.server.config import read_batching, read_proto
 from tests.support.paths import ROOT
 
 BATCHING = {"everywhere": ROOT / "config", "in Kubernetes": ROOT / "deploy" / "kubernetes" / "production"}
 
 
 def test_metrics_are_on_where_prometheus_looks() -> None:
-    config = read_monitoring_config(str(ROOT / "config" / "prometheus.config")).prometheus_config
+    config = read_proto(str(ROOT / "config" / "prometheus.config"), "MonitoringConfig").prometheus_config
     assert (config.enable, config.path) == (True, "/monitoring/prometheus/metrics")
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +101,10 @@ def test_one_model_needs_an_absolute_path(path: str) -> None:
 
 
 READERS = {
-    "ModelServerConfig": server_config.read_model_config,
-    "MonitoringConfig": server_config.read_monitoring_config,
-    "SSLConfig": server_config.read_ssl_config,
+    **{
+        name: partial(server_config.read_proto, name=name)
+        for name in ("ModelServerConfig", "MonitoringConfig", "SSLConfig")
+    },
     "BatchingParameters": server_config.read_batching,
 }
 by_reader = pytest.mark.parametrize(("name", "read"), READERS.items(), ids=READERS.keys())
@@ -116,27 +118,26 @@ def write(folder: Path, text: str, name: str = "config.txt") -> str:
 @pytest.mark.parametrize("separator", [" ", ", ", "; ", "\n"], ids=["space", "comma", "semicolon", "line"])
 def test_fields_may_be_separated(separator: str, tmp_path: Path) -> None:
     model = separator.join(['name: "m"', 'base_path: "/m"', 'model_platform: "tensorflow"'])
-    config = server_config.read_model_config(write(tmp_path, f"model_config_list {{ config: {{ {model} }} }}"))
+    config = READERS["ModelServerConfig"](write(tmp_path, f"model_config_list {{ config: {{ {model} }} }}"))
     assert [(model.name, model.base_path) for model in config.model_config_list.config] == [("m", "/m")]
 
 
 def test_an_empty_file_is_an_empty_config(tmp_path: Path) -> None:
-    assert server_config.read_model_config(write(tmp_path, "# nothing yet\n")).WhichOneof("config") is None
+    assert READERS["ModelServerConfig"](write(tmp_path, "# nothing yet\n")).WhichOneof("config") is None
 
 
 def test_monitoring_and_ssl_are_read(tmp_path: Path) -> None:
-    monitoring = server_config.read_monitoring_config(
-        write(tmp_path, 'prometheus_config { enable: true, path: "/metrics" }')
-    )
+    monitoring = READERS["MonitoringConfig"](write(tmp_path, 'prometheus_config { enable: true, path: "/metrics" }'))
     assert (monitoring.prometheus_config.enable, monitoring.prometheus_config.path) == (True, "/metrics")
-    ssl = server_config.read_ssl_config(
+    ssl = READERS["SSLConfig"](
         write(tmp_path, r'server_key: "a\nb" server_cert: "c" custom_ca: "" client_verify: true')
     )
     assert (ssl.server_key, ssl.server_cert, ssl.custom_ca, ssl.client_verify) == ("a\nb", "c", "", True)
 
 
-def test_messages_are_numbered_as_the_real_ones() -> None:
-    parameters = server_config._class("BatchingParameters")()
+def test_messages_are_numbered_as_the_real_ones(tmp_path: Path) -> None:
+    path = write(tmp_path, "")
+    parameters = server_config.read_proto(path, "BatchingParameters")
     parameters.max_batch_size.value = 8
     parameters.allowed_batch_sizes.append(4)
     parameters.pad_variable_length_inputs = True

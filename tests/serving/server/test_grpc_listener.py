@@ -76,9 +76,9 @@ def test_a_path_where_no_socket_can_be_is_refused(core: Any, tmp_path: Path) -> 
 
 
 def test_a_key_that_is_none_is_refused(core: Any, tmp_path: Path) -> None:
-    from serving.server.config import read_ssl_config
+    from serving.server.config import read_proto
 
     (tmp_path / "tls").write_text('server_key: "no key" server_cert: "no certificate"')
     options = Options(port=free_port(), bind_address="127.0.0.1")
     with pytest.raises(StatusError, match="INVALID_ARGUMENT: Failed to use server_key and server_cert"):
-        started(core, options, read_ssl_config(str(tmp_path / "tls")))
+        started(core, options, read_proto(str(tmp_path / "tls"), "SSLConfig"))
