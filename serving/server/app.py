@@ -18,7 +18,7 @@ from serving.server.core.metrics import Registry, ServingMetrics
 from serving.server.core.transitions import Periodic
 from serving.server.grpc_api import start_grpc
 from serving.server.listen import listen
-from serving.server.rest.http import HttpApp, HttpOptions, HttpServer
+from serving.server.rest.http import HttpApp, HttpServer
 from serving.server.rest.routes import RestApi
 from serving.server.status import StatusError, invalid_argument
 from serving.wire.garbage import spare_collections
@@ -45,7 +45,10 @@ async def serve(options: Options, files: Files) -> None:
         core.manager.start(files.models)
         if await _first(asyncio.to_thread(core.manager.wait_until_available), ended.wait()):
             return  # asked to end before anything was served
-        polls = _follow_config(options, core)
+        if options.model_config_file and options.model_config_file_poll_wait_seconds > 0:
+            apply = partial(_apply, core)
+            polls = follow(options.model_config_file, options.model_config_file_poll_wait_seconds, apply)
+            polls.start()
         rpc = start_grpc(options, core, files.tls, partial(_reload, core))
         http = await _start_http(options, core, registry, files.metrics_path)
         await ended.wait()
@@ -66,31 +69,13 @@ async def _start_http(options: Options, core: Core, registry: Registry, metrics_
         if options.rest_api_port:
             LOG.error("--rest_api_port is the same as --port: REST is left out")
         return None
-    settings = HttpOptions(
-        metrics_path=metrics_path,
-        cors=options.rest_api_enable_cors_support,
-        max_body_bytes=options.rest_api_max_body_bytes,
-        read_timeout_s=options.rest_api_read_timeout_in_ms / 1000,
-    )
     pool = ThreadPoolExecutor(max(options.rest_api_num_threads, 1), thread_name_prefix="rest")
     timeout_s = options.rest_api_timeout_in_ms / 1000 if options.rest_api_timeout_in_ms > 0 else None
     api = RestApi(core, timeout_s, pool)
-    server = HttpServer(HttpApp(api, registry, settings), settings)
+    server = HttpServer(HttpApp(api, registry, options, metrics_path), options)
     await server.start(listen(options.bind_address, options.rest_api_port))
     LOG.info("Exporting HTTP/REST API at:%s:%d ...", options.bind_address or "localhost", options.rest_api_port)
     return server
-
-
-def _follow_config(options: Options, core: Core) -> Periodic | None:
-    if not options.model_config_file or options.model_config_file_poll_wait_seconds <= 0:
-        return None
-    polls = follow(
-        options.model_config_file,
-        options.model_config_file_poll_wait_seconds,
-        lambda config: core.manager.apply(from_proto(config, core.manager.names())),
-    )
-    polls.start()
-    return polls
 
 
 def follow(path: str, wait_s: float, apply: Callable[[Any], object]) -> Periodic:
@@ -112,6 +97,10 @@ def follow(path: str, wait_s: float, apply: Callable[[Any], object]) -> Periodic
             LOG.error("Failed to apply ModelServerConfig file %s: %s", path, error.message)
 
     return Periodic("serving-config", read, wait_s)
+
+
+def _apply(core: Core, config: Any) -> None:
+    core.manager.apply(from_proto(config, core.manager.names()))
 
 
 def _reload(core: Core, config: Any, timeout_s: float | None) -> None:

@@ -9,9 +9,8 @@ import socket
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -21,11 +20,15 @@ from serving.server.core.metrics import Registry
 from serving.server.rest.json_writer import write_error
 from serving.server.rest.routes import CORS, Answer, RestApi
 
+if TYPE_CHECKING:
+    from serving.server.flags import Options
+
 _OFFER = re.compile(
     rb"\r\nupgrade:", re.IGNORECASE
 )  # Java's client makes it with each request; httptools drops the body
 MAX_HEAD_BYTES = 1 << 16  # of a request line and headers, but for the piece that brings their end
 REQUEST_ID_KEY = HEADER.lower().encode()
+KEEP_ALIVE_S = 120
 LINGER_S = 2.0  # for a client to end what it sends in vain
 LOG = logging.getLogger("serving")
 Scope = Mapping[str, Any]
@@ -33,25 +36,17 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
-@dataclass(frozen=True)
-class HttpOptions:
-    metrics_path: str = ""
-    cors: bool = False
-    max_body_bytes: int = 64 << 20  # also of an unpacked one
-    read_timeout_s: float = 30.0  # for a request's head, and as long for its body; 0: no limit
-    keep_alive_s: int = 120
+class Refused(Exception):
+    """A body is not read: what the client is told. `is_coming`: it is still sending it, and stays on after its answer.
 
+    A connection whose request was not read to its end is closed.
+    """
 
-class TooLarge(Exception):
-    """A body is over the bound; `is_coming`: the client is still sending it."""
-
-    def __init__(self, message: str, is_coming: bool) -> None:
+    def __init__(self, status: int, message: str, *, closes: bool = True, is_coming: bool = False) -> None:
         super().__init__(message)
+        self.answer = Answer(status, write_error(message))
+        self.headers = {"connection": "close"} if closes else {}
         self.is_coming = is_coming
-
-
-class TooLate(Exception):
-    """The client has not sent its whole request in time."""
 
 
 class Disconnected(Exception):
@@ -61,10 +56,13 @@ class Disconnected(Exception):
 class HttpApp:
     """The ASGI application: REST below `/v1/`, metrics where they were asked for, 404 elsewhere."""
 
-    def __init__(self, api: RestApi, registry: Registry, options: HttpOptions) -> None:
+    def __init__(self, api: RestApi, registry: Registry, options: Options, metrics_path: str = "") -> None:
         self._api = api
         self._registry = registry
-        self._options = options
+        self._metrics_path = metrics_path
+        self._has_cors = options.rest_api_enable_cors_support
+        self._max_body_bytes = options.rest_api_max_body_bytes  # also of an unpacked one
+        self._read_timeout_s = options.rest_api_read_timeout_in_ms / 1000  # 0: no limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         target = scope["raw_path"].decode("latin-1")
@@ -76,17 +74,9 @@ class HttpApp:
             body = await self._body(headers, receive)
         except Disconnected:
             return
-        except TooLate:
-            await _send(
-                send, Answer(408, write_error("The request did not come in time.")), {"connection": "close"} | named
-            )
-            return
-        except TooLarge as error:
-            leftover = receive if error.is_coming and b"expect" not in headers else None
-            await _send(send, Answer(413, write_error(str(error))), {"connection": "close"} | named, leftover)
-            return
-        except zlib.error as error:
-            await _send(send, Answer(400, write_error(f"Failed to unpack the gzip body: {error}")), named)
+        except Refused as refused:
+            leftover = receive if refused.is_coming and b"expect" not in headers else None
+            await _send(send, refused.answer, refused.headers | named, leftover)
             return
         try:
             answer = await self._route(scope["method"], target, headers, body)
@@ -96,27 +86,28 @@ class HttpApp:
         if named:
             level = logging.DEBUG if answer.status < 400 else logging.WARNING
             LOG.log(level, "%s %s %d", scope["method"], target, answer.status)
-        await _send(send, answer, CORS | named if self._options.cors and is_api else named)
+        await _send(send, answer, CORS | named if self._has_cors and is_api else named)
 
     async def _route(self, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes) -> Answer:
         if target[:4].lower() == "/v1/":
-            if method == "OPTIONS" and self._options.cors:
+            if method == "OPTIONS" and self._has_cors:
                 is_web = headers.get(b"origin", b"").startswith((b"http://", b"https://"))
                 return Answer(200 if is_web else 400, b"")
             return await self._api.handle(method, target, body)
         path, _, query = target.partition("?")
-        if self._options.metrics_path and path == self._options.metrics_path:
+        if self._metrics_path and path == self._metrics_path:
             if query:
                 return Answer(400, f"Unexpected path: {target}. Should be {path}".encode(), "text/plain")
             return Answer(200, self._registry.page().encode(), "text/plain")
         return Answer(404, b"<html><head><title>404 Not Found</title></head></html>", "text/html")
 
     async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
-        """Return the request's body, unpacked. Raises TooLarge before it is held, TooLate, Disconnected, zlib.error."""
-        limit = self._options.max_body_bytes
+        """Return the request's body, unpacked. Raises Refused, before too much of it is held, and Disconnected."""
+        limit = self._max_body_bytes
         declared = headers.get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > limit:
-            raise TooLarge(f"Request body of {int(declared)} bytes is larger than the limit of {limit}.", True)
+            what = f"Request body of {int(declared)} bytes is larger than the limit of {limit}."
+            raise Refused(413, what, is_coming=True)
         body = await self._in_time(_whole(receive, limit))
         if body and b"gzip" in headers.get(b"content-encoding", b"").lower():
             return await asyncio.get_running_loop().run_in_executor(None, inflate, body, limit)
@@ -124,7 +115,7 @@ class HttpApp:
 
     async def _in_time(self, reading: Awaitable[bytes]) -> bytes:
         """Read within the limit. A timer and no `wait_for`: that would cost a task for each request."""
-        limit_s, task = self._options.read_timeout_s, asyncio.current_task()
+        limit_s, task = self._read_timeout_s, asyncio.current_task()
         if limit_s <= 0 or task is None:
             return await reading
         timers: list[asyncio.TimerHandle] = []
@@ -139,7 +130,7 @@ class HttpApp:
         except asyncio.CancelledError:
             if timers:
                 raise
-            raise TooLate from None
+            raise Refused(408, "The request did not come in time.") from None
         finally:
             for timer in timers:
                 timer.cancel()
@@ -162,20 +153,23 @@ async def _whole(receive: Receive, limit: int) -> bytes:
         chunks.append(message["body"])
         size, is_more = size + len(message["body"]), message["more_body"]
         if size > limit:
-            raise TooLarge(f"Request body is larger than the limit of {limit} bytes.", is_more)
+            raise Refused(413, f"Request body is larger than the limit of {limit} bytes.", is_coming=is_more)
     return b"".join(chunks)
 
 
 def inflate(packed: bytes, limit: int) -> bytes:
-    """Return the unpacked bytes of a gzip body. Raises TooLarge once they are over `limit`, zlib.error."""
+    """Return the unpacked bytes of a gzip body. Raises Refused."""
     unpacker = zlib.decompressobj(wbits=31)
-    body = unpacker.decompress(packed, limit + 1)
-    if len(body) > limit:
-        raise TooLarge(f"Request body is larger than the limit of {limit} bytes once unpacked.", False)
-    if not unpacker.eof:
-        raise zlib.error("incomplete stream")
-    if unpacker.unused_data:  # a second member, or anything else
-        raise zlib.error("something follows the stream")
+    try:
+        body = unpacker.decompress(packed, limit + 1)
+        if len(body) > limit:
+            raise Refused(413, f"Request body is larger than the limit of {limit} bytes once unpacked.")
+        if not unpacker.eof:
+            raise zlib.error("incomplete stream")
+        if unpacker.unused_data:  # a second member, or anything else
+            raise zlib.error("something follows the stream")
+    except zlib.error as error:
+        raise Refused(400, f"Failed to unpack the gzip body: {error}", closes=False) from None
     return body
 
 
@@ -257,10 +251,10 @@ class Connection(HttpToolsProtocol):
 class HttpServer:
     """uvicorn in a loop of ours, on a socket of ours; we own the signals."""
 
-    def __init__(self, app: HttpApp, options: HttpOptions) -> None:
+    def __init__(self, app: HttpApp, options: Options) -> None:
         config = uvicorn.Config(
             app,
-            http=partial(Connection, options.read_timeout_s),  # type: ignore[arg-type]  # called as a class is
+            http=partial(Connection, options.rest_api_read_timeout_in_ms / 1000),  # type: ignore[arg-type]  # called as a class is
             ws="none",
             lifespan="off",
             interface="asgi3",
@@ -268,7 +262,7 @@ class HttpServer:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            timeout_keep_alive=options.keep_alive_s,
+            timeout_keep_alive=KEEP_ALIVE_S,
         )
         self._server = uvicorn.Server(config)
 

@@ -18,8 +18,9 @@ import uvloop
 
 from common.logs import RequestId
 from serving.server.core.metrics import Registry
+from serving.server.flags import Options
 from serving.server.listen import listen
-from serving.server.rest.http import HttpApp, HttpOptions, HttpServer
+from serving.server.rest.http import HttpApp, HttpServer
 from serving.server.rest.routes import Answer
 from tests.support.serving.running import wait_for
 from tests.support.sockets import drained, received, received_head
@@ -49,7 +50,7 @@ class Echo:
 class Served:
     """A server of this process, its event loop in a thread."""
 
-    def __init__(self, options: HttpOptions) -> None:
+    def __init__(self, options: Options) -> None:
         self.api = Echo()
         self.socket = listen("127.0.0.1", 0)
         self.port = self.socket.getsockname()[1]
@@ -79,15 +80,15 @@ class Served:
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
-    yield from serving(HttpOptions(max_body_bytes=LIMIT))
+    yield from serving(Options(rest_api_max_body_bytes=LIMIT))
 
 
 @pytest.fixture(scope="module")
 def impatient() -> Iterator[Served]:
-    yield from serving(HttpOptions(read_timeout_s=0.2))
+    yield from serving(Options(rest_api_read_timeout_in_ms=200))
 
 
-def serving(options: HttpOptions) -> Iterator[Served]:
+def serving(options: Options) -> Iterator[Served]:
     made = Served(options)
     yield made
     made.api.go.set()
@@ -214,7 +215,7 @@ def test_who_closes_its_own_side_after_the_request_gets_its_answer(served: Serve
 
 
 def test_who_closes_its_own_side_while_its_answer_is_made_gets_it() -> None:
-    served = Served(HttpOptions())
+    served = Served(Options())
     with served.connect() as to:
         to.sendall(b"GET /v1/wait HTTP/1.1\r\nHost: a\r\n\r\n")
         wait_for(lambda: bool(served.api.seen), 5, lambda: "the request did not arrive")
@@ -359,7 +360,7 @@ def test_metrics_that_nobody_asked_for_are_not_there(served: Served) -> None:
 
 
 def test_who_is_not_done_when_the_time_to_stop_is_over_is_told() -> None:
-    served = Served(HttpOptions())
+    served = Served(Options())
     with served.connect() as busy:
         busy.sendall(b"GET /v1/wait HTTP/1.1\r\nHost: a\r\n\r\n")
         wait_for(lambda: bool(served.api.seen), 5, lambda: "the request did not arrive")
@@ -371,7 +372,7 @@ def test_who_is_not_done_when_the_time_to_stop_is_over_is_told() -> None:
 
 
 def test_stopping_finishes_what_is_under_way_and_takes_nothing_new() -> None:
-    served = Served(HttpOptions(read_timeout_s=0))  # which is no limit
+    served = Served(Options(rest_api_read_timeout_in_ms=0))  # which is no limit
     with served.connect() as idle, served.connect() as busy:
         busy.sendall(b"GET /v1/wait HTTP/1.1\r\nHost: a\r\n\r\n")
         wait_for(lambda: bool(served.api.seen), 5, lambda: "the request did not arrive")
