@@ -27,11 +27,12 @@ from serving.client.types import (
     Metadata,
     Outputs,
     Signature,
-    TensorInfo,
     VersionSpec,
     VersionStatus,
     checked,
     count_rows,
+    metadata_of,
+    versions_of,
 )
 from serving.wire.messages import dtypes, message
 
@@ -98,18 +99,7 @@ class GrpcClient:
         """See ModelClient. A label narrows nothing down: gRPC's answer is that of the whole model."""
         request = message("GetModelStatusRequest")()
         _fill_spec(request.model_spec, model, version_spec)
-        answer = self._call("GetModelStatus", request)
-        states = message("ModelVersionStatus").DESCRIPTOR.enum_types_by_name["State"].values_by_number
-        codes = {code.value[0]: code.name for code in grpc.StatusCode}
-        return tuple(
-            VersionStatus(
-                version.version,
-                states[version.state].name,
-                codes.get(version.status.error_code, "UNKNOWN"),
-                version.status.error_message,
-            )
-            for version in answer.model_version_status
-        )
+        return versions_of(self._call("GetModelStatus", request))
 
     def metadata(self, model: str, version_spec: VersionSpec = NEWEST) -> Metadata:
         request = message("GetModelMetadataRequest")(metadata_field=["signature_def"])
@@ -118,11 +108,7 @@ class GrpcClient:
         definitions = message("SignatureDefMap")()
         if not answer.metadata["signature_def"].Unpack(definitions):
             raise BadAnswer("this is no metadata of a model", got=str(answer)[:200])
-        signatures = {
-            name: Signature(_infos(its.inputs), _infos(its.outputs), its.method_name)
-            for name, its in definitions.signature_def.items()
-        }
-        return Metadata(answer.model_spec.version.value, signatures)
+        return metadata_of(answer.model_spec.version.value, definitions)
 
     def reload_config(self, config: Any) -> None:
         """Give the server another ModelServerConfig; returns when newly named models are served.
@@ -192,15 +178,6 @@ def _fill_spec(spec: Any, model: str, version_spec: VersionSpec) -> None:
         spec.version.value = version_spec.version
     elif version_spec.label:
         spec.version_label = version_spec.label
-
-
-def _infos(infos: Mapping[str, Any]) -> dict[str, TensorInfo]:
-    names = {number: name for name, number in dtypes().items()}
-    return {name: TensorInfo(names.get(info.dtype, ""), _shape(info.tensor_shape)) for name, info in infos.items()}
-
-
-def _shape(shape: Any) -> tuple[int, ...] | None:
-    return None if shape.unknown_rank else tuple(dim.size for dim in shape.dim)
 
 
 def to_tensor(name: str, values: Any, dtype: str) -> Any:

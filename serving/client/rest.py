@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
@@ -16,6 +15,7 @@ from urllib.parse import quote
 
 import numpy as np
 import orjson
+from google.protobuf import json_format
 
 from common.errors import VouchError
 from serving.client.errors import (
@@ -27,7 +27,7 @@ from serving.client.errors import (
     ModelServerTimeout,
     refusal,
 )
-from serving.client.http import HttpPool, Limits, NoHttp, NotReached, Reply, TooLate
+from serving.client.http import HttpPool, Reply
 from serving.client.retry import Caller, Policy
 from serving.client.types import (
     DEFAULT_SIGNATURE,
@@ -35,15 +35,15 @@ from serving.client.types import (
     Columns,
     Metadata,
     Outputs,
-    Signature,
-    TensorInfo,
     VersionSpec,
     VersionStatus,
     checked,
     count_rows,
+    metadata_of,
+    versions_of,
 )
+from serving.wire.messages import message
 
-CONNECT_TIMEOUT_S = 1.0
 HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "Content-Type": "application/json"}
 _STATUS_ERRORS: dict[int, type[VouchError]] = {
     400: InvalidRequest,
@@ -79,29 +79,20 @@ class RestClient:
 
     def status(self, model: str, version_spec: VersionSpec = NEWEST) -> tuple[VersionStatus, ...]:
         answer = self._ask("GET", _path(model, version_spec))
+        statuses = message("GetModelStatusResponse")()
         try:
-            return tuple(
-                VersionStatus(
-                    int(version["version"]),
-                    str(version["state"]),
-                    str(version["status"]["error_code"]),
-                    str(version["status"]["error_message"]),
-                )
-                for version in answer["model_version_status"]
-            )
-        except (KeyError, TypeError, ValueError):
+            json_format.ParseDict({"model_version_status": answer["model_version_status"]}, statuses)
+        except (KeyError, json_format.ParseError):
             raise BadAnswer("this is no status of a model", got=_shown(answer)) from None
+        return versions_of(statuses)
 
     def metadata(self, model: str, version_spec: VersionSpec = NEWEST) -> Metadata:
         answer = self._ask("GET", f"{_path(model, version_spec)}/metadata")
+        definitions = message("SignatureDefMap")()
         try:
-            definitions = answer["metadata"]["signature_def"]["signature_def"]
-            signatures = {
-                name: Signature(_tensor_infos(its["inputs"]), _tensor_infos(its["outputs"]), its["method_name"])
-                for name, its in definitions.items()
-            }
-            return Metadata(int(answer["model_spec"]["version"]), signatures)
-        except (AttributeError, KeyError, TypeError, ValueError):
+            json_format.ParseDict(answer["metadata"]["signature_def"], definitions, ignore_unknown_fields=True)
+            return metadata_of(int(answer["model_spec"]["version"]), definitions)
+        except (KeyError, TypeError, ValueError, json_format.ParseError):
             raise BadAnswer("this is no metadata of a model", got=_shown(answer)) from None
 
     def close(self) -> None:
@@ -121,16 +112,7 @@ class RestClient:
         return self._caller.call(partial(self._attempt, method, path, body))
 
     def _attempt(self, method: str, path: str, body: bytes, left_s: float) -> dict[str, Any]:
-        limits = Limits(min(CONNECT_TIMEOUT_S, left_s), time.monotonic() + max(left_s, 0.001))
-        try:
-            reply = self._pool.request(method, path, body, limits)
-        except NotReached as error:
-            raise ModelServerDown(f"no answer from a model server at {self.url}", got=error) from None
-        except TooLate:
-            what = f"the model server at {self.url} did not answer in time"
-            raise ModelServerTimeout(what, got=f"no whole answer in {left_s:.1f} s") from None
-        except NoHttp as error:
-            raise BadAnswer(f"{self.url} does not speak HTTP, or broke off", got=error) from None
+        reply = self._pool.request(method, path, body, max(left_s, 0.001))
         answer = _parsed(reply.status, reply.content)
         if reply.status != HTTPStatus.OK:
             raise _refusal(reply, answer)
@@ -209,7 +191,7 @@ def _refusal(reply: Reply, answer: Mapping[str, Any]) -> VouchError:
     text = str(answer.get("error", ""))
     kind = _STATUS_ERRORS.get(reply.status, ModelServerFailed)
     shown = f"{reply.status}: {text}" if kind is ModelServerFailed else text
-    return refusal(kind, shown, _retry_after_s(reply.headers.get("retry-after", "")))
+    return refusal(kind, shown, _retry_after_s(reply.headers.get("Retry-After", "")))
 
 
 def _retry_after_s(text: str) -> float:
@@ -220,14 +202,6 @@ def _retry_after_s(text: str) -> float:
         return max((parsedate_to_datetime(text) - datetime.now(timezone.utc)).total_seconds(), 0.0)
     except (TypeError, ValueError):
         return 0.0
-
-
-def _tensor_infos(infos: Mapping[str, Any]) -> dict[str, TensorInfo]:
-    return {name: TensorInfo(info["dtype"], _shape(info["tensor_shape"])) for name, info in infos.items()}
-
-
-def _shape(shape: Mapping[str, Any]) -> tuple[int, ...] | None:
-    return None if shape["unknown_rank"] else tuple(int(dim["size"]) for dim in shape["dim"])
 
 
 def _shown(value: Any) -> str:

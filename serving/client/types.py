@@ -93,6 +93,42 @@ class Addresses:
             raise ConfigError("this is no gRPC address", got=repr(self.grpc), wanted="such as 127.0.0.1:8500")
 
 
+def versions_of(answer: Any) -> tuple[VersionStatus, ...]:
+    """Return what a GetModelStatusResponse says of each version."""
+    return tuple(
+        VersionStatus(
+            version.version,
+            _enum_name(version, "state"),
+            _enum_name(version.status, "error_code"),
+            version.status.error_message,
+        )
+        for version in answer.model_version_status
+    )
+
+
+def metadata_of(version: int, definitions: Any) -> Metadata:
+    """Return a version's signatures by its SignatureDefMap."""
+    signatures = {
+        name: Signature(_infos(its.inputs), _infos(its.outputs), its.method_name)
+        for name, its in definitions.signature_def.items()
+    }
+    return Metadata(version, signatures)
+
+
+def _infos(infos: Mapping[str, Any]) -> dict[str, TensorInfo]:
+    return {name: TensorInfo(_enum_name(info, "dtype"), _shape(info.tensor_shape)) for name, info in infos.items()}
+
+
+def _shape(shape: Any) -> tuple[int, ...] | None:
+    return None if shape.unknown_rank else tuple(dim.size for dim in shape.dim)
+
+
+def _enum_name(message: Any, field: str) -> str:
+    number = getattr(message, field)
+    known = message.DESCRIPTOR.fields_by_name[field].enum_type.values_by_number
+    return known[number].name if number in known else str(number)
+
+
 def count_rows(columns: Mapping[str, Any]) -> int | None:
     """Return how many rows the columns have; None if nothing is batched. Raises InvalidRequest if they differ."""
     sized = {name: len(values) for name, values in columns.items() if _is_batch(values)}

@@ -18,9 +18,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from common.logs import NO_REQUEST, REQUEST_ID
-from serving.client.http import HttpPool, Limits, NoHttp, NotReached, TooLate
+from serving.client.errors import BadAnswer, ModelServerDown, ModelServerTimeout
+from serving.client.http import HttpPool
 from tests.support.sockets import received
 
+BUDGET_S = 2.0
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Thing: yes\r\n\r\nhi"
 
 
@@ -85,13 +87,9 @@ def pool(script: Script) -> Iterator[HttpPool]:
     found.close()
 
 
-def limits(budget_s: float = 2.0) -> Limits:
-    return Limits(1.0, time.monotonic() + budget_s)
-
-
 def test_a_request_is_whole_and_so_is_its_answer(script: Script, pool: HttpPool) -> None:
     script.answers = [OK]
-    reply = pool.request("POST", "/a%20b", b"body", limits())
+    reply = pool.request("POST", "/a%20b", b"body", BUDGET_S)
     assert (reply.status, reply.content, reply.headers["x-thing"]) == (200, b"hi", "yes")
     head, _, body = b"".join(script.asked).partition(b"\r\n\r\n")
     host = script.url.removeprefix("http://").removesuffix("/prefix")
@@ -104,10 +102,10 @@ def test_a_server_is_asked_by_the_id_of_the_request_under_way(script: Script, po
     script.answers = [OK, OK]
     REQUEST_ID.set(NO_REQUEST)  # jobs that an earlier test ran in this process leave theirs
     token = REQUEST_ID.set("id-of-this-test")
-    pool.request("GET", "/", b"", limits())
+    pool.request("GET", "/", b"", BUDGET_S)
     REQUEST_ID.reset(token)
     assert REQUEST_ID.get() == NO_REQUEST
-    pool.request("GET", "/", b"", limits())
+    pool.request("GET", "/", b"", BUDGET_S)
     assert ["X-Request-ID: id-of-this-test" in head.decode() for head in script.asked] == [True, False]
     assert b"X-Request-ID" not in script.asked[1]
 
@@ -115,7 +113,7 @@ def test_a_server_is_asked_by_the_id_of_the_request_under_way(script: Script, po
 def test_a_connection_serves_again(script: Script, pool: HttpPool) -> None:
     script.answers = [OK, OK, OK]
     for _ in range(3):
-        pool.request("GET", "/", b"", limits())
+        pool.request("GET", "/", b"", BUDGET_S)
     assert script.connections == 1
 
 
@@ -131,29 +129,29 @@ def test_a_connection_serves_again(script: Script, pool: HttpPool) -> None:
 )
 def test_answers_end_in_all_ways(script: Script, pool: HttpPool, answer: bytes, content: bytes) -> None:
     script.answers = [answer, OK]
-    assert pool.request("GET", "/", b"", limits()).content == content
-    assert pool.request("GET", "/", b"", limits()).content == b"hi"
+    assert pool.request("GET", "/", b"", BUDGET_S).content == content
+    assert pool.request("GET", "/", b"", BUDGET_S).content == b"hi"
 
 
 def test_a_connection_that_the_server_closed_meanwhile_is_not_used(script: Script, pool: HttpPool) -> None:
     script.answers = [OK]
-    pool.request("GET", "/", b"", limits())  # the script ends there and closes
+    pool.request("GET", "/", b"", BUDGET_S)  # the script ends there and closes
     deadline = time.monotonic() + 5
     while pool._take() is not None:
         assert time.monotonic() < deadline
     script.answers = [OK]
-    assert pool.request("GET", "/", b"", limits()).content == b"hi"
+    assert pool.request("GET", "/", b"", BUDGET_S).content == b"hi"
     assert script.connections == 2
 
 
 def test_a_connection_on_which_something_came_unasked_is_not_used(script: Script, pool: HttpPool) -> None:
     script.answers = [OK, OK]
-    pool.request("GET", "/", b"", limits())
+    pool.request("GET", "/", b"", BUDGET_S)
     script.open[0].sendall(OK)  # whose answer would that be?
     deadline = time.monotonic() + 5
     while pool._take() is not None:
         assert time.monotonic() < deadline
-    assert pool.request("GET", "/", b"", limits()).content == b"hi"
+    assert pool.request("GET", "/", b"", BUDGET_S).content == b"hi"
     assert script.connections == 2
 
 
@@ -162,14 +160,14 @@ def test_an_interim_answer_is_passed_over(script: Script, pool: HttpPool, status
     script.interim = f"HTTP/1.1 {status}\r\nLink: a\r\n\r\n".encode()
     script.answers = [OK, OK]
     for _ in range(2):
-        assert pool.request("POST", "/", b"body", limits()).content == b"hi"
+        assert pool.request("POST", "/", b"body", BUDGET_S).content == b"hi"
     assert script.connections == 1
 
 
 def test_nothing_of_an_answer_may_be_asked_again(script: Script, pool: HttpPool) -> None:
     script.answers = [None]
-    with pytest.raises(NotReached, match="closed"):
-        pool.request("GET", "/", b"", limits())
+    with pytest.raises(ModelServerDown, match="closed"):
+        pool.request("GET", "/", b"", BUDGET_S)
 
 
 @pytest.mark.parametrize(
@@ -179,41 +177,41 @@ def test_nothing_of_an_answer_may_be_asked_again(script: Script, pool: HttpPool)
 )
 def test_a_part_of_an_answer_is_none(script: Script, pool: HttpPool, answer: bytes) -> None:
     script.answers = [answer, None]
-    with pytest.raises(NoHttp):
-        pool.request("GET", "/", b"", limits())
+    with pytest.raises(BadAnswer):
+        pool.request("GET", "/", b"", BUDGET_S)
 
 
 def test_nobody_listening_is_told() -> None:
-    with pytest.raises(NotReached, match="refused"):
-        HttpPool("http://127.0.0.1:9", {}).request("GET", "/", b"", limits())
+    with pytest.raises(ModelServerDown, match="refused"):
+        HttpPool("http://127.0.0.1:9", {}).request("GET", "/", b"", BUDGET_S)
 
 
 def test_a_host_that_is_none_is_told() -> None:
-    with pytest.raises(NotReached):
-        HttpPool("http://host.invalid", {}).request("GET", "/", b"", limits())
+    with pytest.raises(ModelServerDown):
+        HttpPool("http://host.invalid", {}).request("GET", "/", b"", BUDGET_S)
 
 
 def test_what_hangs_is_left_in_time(script: Script, pool: HttpPool) -> None:
     script.answers = [b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhi", OK]
     started = time.monotonic()
-    with pytest.raises(TooLate):
-        pool.request("GET", "/", b"", limits(0.1))
+    with pytest.raises(ModelServerTimeout):
+        pool.request("GET", "/", b"", 0.1)
     assert time.monotonic() - started > 0.09
     assert pool._take() is None  # half an answer is still to come on it
 
 
 def test_no_time_left_asks_nothing(script: Script, pool: HttpPool) -> None:
     script.answers = [OK]
-    with pytest.raises(TooLate):
-        pool.request("GET", "/", b"", limits(-1.0))
+    with pytest.raises(ModelServerTimeout):
+        pool.request("GET", "/", b"", -1.0)
     assert script.asked == []
 
 
 def test_https_asks_for_a_certificate(script: Script) -> None:
     script.answers = [b"this is no TLS, Content-Length or not"]
     pool = HttpPool(script.url.replace("http:", "https:"), {})
-    with pytest.raises(NotReached):
-        pool.request("GET", "/", b"", limits())
+    with pytest.raises(ModelServerDown):
+        pool.request("GET", "/", b"", BUDGET_S)
 
 
 LARGE = b"0123456789" * 400_000  # more than all buffers on the way
@@ -247,7 +245,7 @@ class Echo:
 def test_a_large_body_is_sent_whole() -> None:
     server = Echo()
     pool = HttpPool(server.url, {})
-    assert pool.request("POST", "/", LARGE, limits(20)).content == LARGE
+    assert pool.request("POST", "/", LARGE, 20.0).content == LARGE
     pool.close()
     server.close()
 
@@ -257,7 +255,7 @@ def test_https_carries_what_http_does(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     server = Echo(certificate)
     pool = HttpPool(server.url, {})
-    assert pool.request("POST", "/", LARGE, limits(20)).content == LARGE
+    assert pool.request("POST", "/", LARGE, 20.0).content == LARGE
     pool.close()
     server.close()
 
