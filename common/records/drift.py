@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict
 
+from common.adapters import adapter
 from common.errors import DataError
 from common.files import write_text
 from common.records.files import INPUT
@@ -110,7 +110,7 @@ class DriftReport:
     schema_version: int = SCHEMA_VERSION
 
     def text(self) -> str:
-        return _adapter().dump_json(self, indent=1).decode() + "\n"
+        return adapter(DriftReport).dump_json(self, indent=1).decode() + "\n"
 
     def write(self, var: Path) -> Path:
         """Keep it as the latest of its model; return where."""
@@ -123,7 +123,7 @@ class DriftReport:
         """Return what was kept last, None if nothing was. Raises DataError if it cannot be read."""
         path = _place(var, model)
         try:
-            return _adapter().validate_json(path.read_bytes())
+            return adapter(DriftReport).validate_json(path.read_bytes())
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
@@ -141,8 +141,3 @@ def _title(column: str) -> str:
 
 def _place(var: Path, model: str) -> Path:
     return var / "monitoring" / model / "drift.json"
-
-
-@lru_cache
-def _adapter() -> TypeAdapter[DriftReport]:
-    return TypeAdapter(DriftReport)

@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict
 
+from common.adapters import adapter
 from common.errors import DataError, EnvironmentProblem
 from common.files import locked, write_text
 
@@ -117,14 +117,14 @@ class Retraining:
         return earlier.with_attempt(active)
 
     def text(self) -> str:
-        return _adapter().dump_json(self, indent=1).decode() + "\n"
+        return adapter(Retraining).dump_json(self, indent=1).decode() + "\n"
 
     @staticmethod
     def read(var: Path, model: str) -> Retraining:
         """Return what is known, nothing before the first attempt. Raises DataError if it cannot be read."""
         path = place(var, model)
         try:
-            return _adapter().validate_json(path.read_bytes())
+            return adapter(Retraining).validate_json(path.read_bytes())
         except FileNotFoundError:
             return Retraining(model)
         except (OSError, ValueError) as error:
@@ -149,8 +149,3 @@ def change(var: Path, model: str, of: Callable[[Retraining], Retraining]) -> Ret
 
 def place(var: Path, model: str) -> Path:
     return var / "monitoring" / model / "retrain.json"
-
-
-@lru_cache
-def _adapter() -> TypeAdapter[Retraining]:
-    return TypeAdapter(Retraining)

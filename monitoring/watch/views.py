@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 
-from pydantic import TypeAdapter
-
+from common.adapters import adapter
 from common.records.drift import Alarm, WindowCheck
 
 
@@ -102,9 +100,4 @@ class Round:
 
     def text(self) -> str:
         """Return it as JSON, in one line."""
-        return _adapter().dump_json(self).decode()
-
-
-@lru_cache
-def _adapter() -> TypeAdapter[Round]:
-    return TypeAdapter(Round)
+        return adapter(Round).dump_json(self).decode()

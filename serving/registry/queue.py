@@ -11,12 +11,12 @@ import logging
 import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import ConfigDict, Field
 
+from common.adapters import adapter
 from common.files import sync, write_text
 
 FOLDER = ".registry"  # among the models; no number and no versions in it, so no model server takes it for a model
@@ -161,14 +161,9 @@ def _read(folder: Path) -> list[Waiting]:
     entries = []
     for name in _names(folder):
         try:
-            entries.append(_adapter().validate_json((folder / name).read_bytes()))
+            entries.append(adapter(Waiting).validate_json((folder / name).read_bytes()))
         except FileNotFoundError:
             continue  # another process has just taken it
         except ValueError as error:
             logging.getLogger(__name__).warning("%s is no entry and is left alone: %s", folder / name, error)
     return sorted(entries, key=lambda waiting: (waiting.entry.time, waiting.entry.id))
-
-
-@lru_cache
-def _adapter() -> TypeAdapter[Any]:
-    return TypeAdapter(Waiting)

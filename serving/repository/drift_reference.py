@@ -11,14 +11,14 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict
 
+from common.adapters import adapter
 from common.errors import DataError
 from serving.repository.layout import STATISTICS
 from serving.repository.manifest import Manifest
@@ -132,7 +132,7 @@ class Scores:
     @staticmethod
     def parse(text: str | bytes) -> Scores:
         """Raises ValueError."""
-        return _scores_adapter().validate_json(text)
+        return adapter(Scores).validate_json(text)
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ class DriftReference:
             written_as = json.loads(text).get("schema_version")
             if written_as != SCHEMA_VERSION:
                 raise ValueError(f"schema version {written_as}; this release reads {SCHEMA_VERSION}")
-            return _adapter().validate_json(text)
+            return adapter(DriftReference).validate_json(text)
         except (OSError, ValueError, AttributeError) as error:
             raise DataError(
                 f"the drift reference of {version} cannot be read", got=error, fix="push the model again"
@@ -198,13 +198,3 @@ def _short(value: float) -> float:
     with np.errstate(over="ignore"):
         rounded = np.float32(value)
     return float(str(rounded)) if float(rounded) == value and not value.is_integer() else float(value)
-
-
-@lru_cache
-def _adapter() -> TypeAdapter[DriftReference]:
-    return TypeAdapter(DriftReference)
-
-
-@lru_cache
-def _scores_adapter() -> TypeAdapter[Scores]:
-    return TypeAdapter(Scores)

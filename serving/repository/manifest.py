@@ -9,12 +9,12 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import ConfigDict, Field
 
+from common.adapters import adapter
 from common.errors import DataError, GateRefused
 from common.files import disk_problems, sync
 from serving.repository.layout import MANIFEST, MAX_VERSION, SCHEMA, STATISTICS, versions
@@ -104,7 +104,7 @@ class Manifest:
             values = json.loads(path.read_bytes())
             if isinstance(values, dict) and "sentences" in values and "verdicts" not in values:
                 values["verdicts"] = _from_sentences(values.pop("sentences"))
-            return _adapter().validate_json(json.dumps(values))
+            return adapter(Manifest).validate_json(json.dumps(values))
         except (OSError, ValueError) as error:
             raise DataError(
                 f"no valid manifest in {folder}",
@@ -154,11 +154,6 @@ def _from_sentences(sentences: Any) -> Any:
         "serving": bool(serving) and not serving.startswith("Not fit"),
     }
     return {gate: {"passed": passed.get(gate, False), "sentence": sentence} for gate, sentence in sentences.items()}
-
-
-@lru_cache
-def _adapter() -> TypeAdapter[Manifest]:
-    return TypeAdapter(Manifest)
 
 
 def _sha256(path: Path) -> str:
