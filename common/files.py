@@ -12,20 +12,22 @@ from pathlib import Path
 from common.errors import EnvironmentProblem
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file through a temporary one beside it, synced and renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)  # less what the umask takes away
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """Yield a place beside a file to write to, which takes the file's name once all is written and on the disk."""
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        yield part
+        sync(part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replaced(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def sync(*paths: Path) -> None:

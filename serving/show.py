@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from common.errors import DataError
-from common.files import disk_problems
+from common.files import disk_problems, replaced
 from serving.client.row_files import Chunk, resolve
 from serving.client.types import ModelClient, TensorInfo, VersionSpec
 from serving.release.commands import differences
@@ -118,14 +117,12 @@ def whole_file(path: Path | None) -> Iterator[TextIO]:
     if path is None:
         yield sys.stdout
         return
-    part = path.with_name(f".{path.name}.part")
-    with disk_problems(f"cannot write {path}", "make room, or choose a place where this user may write"):
-        try:
-            with part.open("w", encoding="utf-8", newline="") as file:
-                yield file
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+    with (
+        disk_problems(f"cannot write {path}", "make room, or choose a place where this user may write"),
+        replaced(path) as part,
+        part.open("w", encoding="utf-8", newline="") as file,
+    ):
+        yield file
 
 
 def _status(client: ModelClient, root: Path, model: str) -> dict[str, Any]:

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import ConfigDict, Field
 
+from common.adapters import adapter
 from common.errors import DataError, EnvironmentProblem
 from common.files import disk_problems, locked, write_text
 from serving.registry.queue import Released, announce
@@ -112,7 +112,7 @@ class Store:
         """Return the record, None before the first release. Raises DataError if the file is no state."""
         path = self.base / STATE
         try:
-            record: Record = _adapter(Record).validate_json(path.read_bytes())
+            return adapter(Record).validate_json(path.read_bytes())
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
@@ -121,7 +121,6 @@ class Store:
                 got=error,
                 fix=f"any release command, or `start`, restores it from {LOG} beside it",
             ) from None
-        return record
 
     def intact(self) -> Record | None:
         with suppress(DataError):
@@ -212,11 +211,5 @@ def _ends_in_newline(file: Any) -> bool:
 
 def _entry_or_none(line: str) -> Entry | None:
     with suppress(ValueError):
-        entry: Entry = _adapter(Entry).validate_json(line)
-        return entry
+        return adapter(Entry).validate_json(line)
     return None
-
-
-@lru_cache
-def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)

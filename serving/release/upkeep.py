@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from common.errors import ConfigError, DataError
-from common.files import disk_problems, sync
+from common.files import disk_problems, replaced
 from serving.release.servers import recorded
 from serving.release.state import LOG, STATE, one_at_a_time
 from serving.repository.layout import model_folder, models, versions
@@ -74,21 +74,19 @@ def back_up(root: Path, file: Path) -> Report:
 
     Raises DataError if nothing was pushed, EnvironmentProblem if the file cannot be written.
     """
-    report, part = Report(), file.with_name(f".{file.name}.part")
+    report = Report()
     if not models(root):
         raise DataError(f"no model was pushed to {root} yet", fix="make demo, or give the right VOUCH_VAR")
-    with disk_problems(f"{file} cannot be written", "make room, or choose a place where this user may write"):
-        try:
-            with tarfile.open(part, "w", format=tarfile.PAX_FORMAT) as archive:
-                for model in models(root):
-                    for record in (root / model / name for name in RECORDS):
-                        if record.is_file():
-                            archive.add(record, f"{model}/{record.name}")
-                    _add_versions(archive, root / model, report)
-            sync(part)
-            os.replace(part, file)
-        finally:
-            part.unlink(missing_ok=True)
+    with (
+        disk_problems(f"{file} cannot be written", "make room, or choose a place where this user may write"),
+        replaced(file) as part,
+        tarfile.open(part, "w", format=tarfile.PAX_FORMAT) as archive,
+    ):
+        for model in models(root):
+            for record in (root / model / name for name in RECORDS):
+                if record.is_file():
+                    archive.add(record, f"{model}/{record.name}")
+            _add_versions(archive, root / model, report)
     return report
 
 

@@ -166,9 +166,8 @@ def _from_instances(instances: list[Any], types: Mapping[str, int]) -> Arrays:
             wanted = f"an object with the keys {_listed(types)}"
             raise invalid_argument(f"instances[0] must be {wanted}, but it is {shown(instances[0])}")
         return {name: _array(instances, data_type, "instances") for name, data_type in types.items()}
-    columns = _columns(instances, types)
-    if columns is not None:
-        return columns
+    if (arrays := _float_rows(instances, types)) is not None:
+        return arrays
     for index, row in enumerate(instances):
         if not _is_object(row):
             raise invalid_argument(f"instances[{index}] must be an object as instances[0] is, but it is {shown(row)}")
@@ -185,25 +184,15 @@ def _is_object(value: Any) -> bool:
     return type(value) is dict and not is_base64(value)
 
 
-def _columns(rows: list[Any], types: Mapping[str, int]) -> Arrays | None:
-    """Return a batch of objects as arrays if all have the same keys in the same order and all values fit, else None."""
-    names = list(rows[0])
-    if rows[0].keys() != types.keys() or set(map(type, rows)) != {dict}:
+def _float_rows(rows: list[Any], types: Mapping[str, int]) -> Arrays | None:
+    """Return objects of floats as columns, each one row of memory, if they have the same keys in order, else None."""
+    if set(types.values()) != {_FLOAT} or set(map(type, rows)) != {dict} or rows[0].keys() != types.keys():
         return None
+    names = list(rows[0])
     if len(rows) > 1 and any(list(row) != names for row in rows):
         return None
-    if set(types.values()) == {_FLOAT}:
-        flat = _flat_array([value for row in rows for value in row.values()], _FLOAT)
-        if flat is not None:
-            # One contiguous row of memory for each input.
-            return dict(zip(names, np.ascontiguousarray(flat.reshape(len(rows), -1).T), strict=True))
-    arrays: Arrays = {}
-    for name in names:
-        array = _dense([row[name] for row in rows], types[name])
-        if array is None:
-            return None
-        arrays[name] = array
-    return arrays
+    flat = _flat_array([value for row in rows for value in row.values()], _FLOAT)
+    return None if flat is None else dict(zip(names, np.ascontiguousarray(flat.reshape(len(rows), -1).T), strict=True))
 
 
 # --- values
