@@ -26,6 +26,7 @@ class _Kind(NamedTuple):
     field: str  # of typed values
     stored: Any  # the numpy type of those values, if they are not of `dtype` themselves
     is_raw: bool  # `tensor_content` holds any bytes of `dtype`, as they lie in memory
+    is_listed: bool  # the field holds one value of `dtype` for each
 
 
 def from_protos(messages: Mapping[str, Any]) -> dict[str, Array]:
@@ -62,10 +63,8 @@ def from_proto(message: Any, alias: str = "") -> Array:
     ):
         raise _malformed(alias)
     try:
-        if count == 0:
-            return np.empty(shape, kind.dtype)
-        return _from_content(content, kind, shape, count) if content else _from_field(message, kind, shape, count)
-    except (ValueError, IndexError, OverflowError) as error:
+        return _values(message, kind, shape, count)
+    except (ValueError, OverflowError) as error:
         raise _malformed(alias) from error
 
 
@@ -124,7 +123,11 @@ def _kinds() -> dict[int, _Kind]:
     types = {name: dtypes.as_dtype(name) for names in fields.values() for name in names}
     return {
         types[name].as_datatype_enum: _Kind(
-            np.dtype(types[name].as_numpy_dtype), field, stored.get(field), field not in ("bool_val", "string_val")
+            np.dtype(types[name].as_numpy_dtype),
+            field,
+            stored.get(field),
+            is_raw=field not in ("bool_val", "string_val"),
+            is_listed=name == names[0] and field not in stored,
         )
         for field, names in fields.items()
         for name in names
@@ -140,44 +143,40 @@ def _malformed(alias: str) -> StatusError:
     return invalid_argument(f"tensor parsing error: {alias}")
 
 
-def _from_content(content: bytes, kind: _Kind, shape: tuple[int, ...], count: int) -> Array:
-    if kind.field == "string_val":
-        return _strings(content, count).reshape(shape)
-    if len(content) != count * kind.dtype.itemsize:
-        raise ValueError("content does not fit the shape")
-    if kind.field == "bool_val":
-        content = content.translate(_TRUE)  # any other byte would make a bool that is neither
-    return np.ndarray(shape, kind.dtype, content)
-
-
-_TRUE = bytes([0] + [1] * 255)
-
-
-def _from_field(message: Any, kind: _Kind, shape: tuple[int, ...], count: int) -> Array:
+def _values(message: Any, kind: _Kind, shape: tuple[int, ...], count: int) -> Array:
+    if count == 0:
+        return np.empty(shape, kind.dtype)
+    if kind.is_raw and message.tensor_content:
+        if len(message.tensor_content) != count * kind.dtype.itemsize:
+            raise ValueError("content does not fit the shape")
+        return np.ndarray(shape, kind.dtype, message.tensor_content)
     values = getattr(message, kind.field)
-    parts = 2 if kind.field in ("scomplex_val", "dcomplex_val") else 1
-    if len(values) < count * parts and count * kind.dtype.itemsize > _MAX_FILLED_BYTES:
-        raise ValueError("too large to fill")
-    flat = _numbers_of(values, kind)[:count]
-    if len(flat) == count:
-        return flat.reshape(shape)
-    filled: Array = np.empty(count, kind.dtype)
-    filled[: len(flat)] = flat
-    nothing = b"" if kind.field == "string_val" else np.zeros((), kind.dtype)
-    filled[len(flat) :] = flat[-1] if len(flat) else nothing
-    return filled.reshape(shape)
+    if message.tensor_content or len(values) != count or not kind.is_listed:
+        if len(values) < count and count * kind.dtype.itemsize > _MAX_FILLED_BYTES:
+            raise ValueError("too large to fill")
+        return _parsed(message, kind).reshape(shape)
+    flat = _unpacked(values, kind) if kind.field in _PACKED and count > _FEW else np.array(values, kind.dtype)
+    return flat.reshape(shape)
 
 
-def _numbers_of(values: Any, kind: _Kind) -> Array:
-    if kind.field in _PACKED and len(values) > _FEW:
-        return _unpacked(values, kind)
-    if kind.field == "half_val":
-        return np.array(values, np.int64).astype(np.uint16).view(kind.dtype)
-    if kind.stored is not None:
-        return np.array(values[: len(values) // 2 * 2], kind.stored).view(kind.dtype)
-    if kind.field == "int_val" and kind.dtype != np.int32:
-        return np.array(values, np.int32).astype(_inner(kind)).view(kind.dtype)
-    return np.array(values, kind.dtype)
+def _parsed(message: Any, kind: _Kind) -> Array:
+    """Return the values of what is rarely sent as TensorFlow itself reads them. Raises ValueError."""
+    from tensorflow import errors
+
+    try:
+        return np.asarray(_parser(message.dtype)(message.SerializeToString()), kind.dtype)
+    except errors.OpError as error:
+        raise ValueError(error.message) from error
+
+
+@cache
+def _parser(number: int) -> Any:
+    import tensorflow as tf
+
+    with tf.Graph().as_default() as graph:
+        serialized = tf.compat.v1.placeholder(tf.string, [])
+        parsed = tf.io.parse_tensor(serialized, tf.as_dtype(number))
+    return tf.compat.v1.Session(graph=graph).make_callable(parsed, [serialized])
 
 
 def _inner(kind: _Kind) -> Any:
@@ -228,23 +227,6 @@ def _content(array: Array, kind: _Kind) -> bytes:
     return b"".join([*(_varint(len(text)) for text in texts), *texts])
 
 
-def _strings(content: bytes, count: int) -> Array:
-    # all lengths first, as varints, then the bytes
-    if count > len(content):
-        raise ValueError("fewer bytes than lengths")
-    sizes, position = [], 0
-    for _ in range(count):
-        size, position = _read_varint(content, position)
-        sizes.append(size)
-    if position + sum(sizes) != len(content):
-        raise ValueError("lengths do not add up")
-    texts: Array = np.empty(count, object)
-    for index, size in enumerate(sizes):
-        texts[index] = content[position : position + size]
-        position += size
-    return texts
-
-
 def _varint(value: int) -> bytes:
     out = bytearray()
     while value > 0x7F:
@@ -252,17 +234,3 @@ def _varint(value: int) -> bytes:
         value >>= 7
     out.append(value)
     return bytes(out)
-
-
-def _read_varint(data: bytes, position: int) -> tuple[int, int]:
-    """Return the varint at a position, and the position after it. Raises IndexError, ValueError."""
-    value = shift = 0
-    while True:
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-        shift += 7
-        if shift > 63:
-            raise ValueError("a varint of more than ten bytes")
