@@ -100,7 +100,7 @@ def follow(path: str, wait_s: float, apply: Callable[[Any], object]) -> Periodic
 
 
 def _apply(core: Core, config: Any) -> None:
-    core.manager.apply(from_proto(config, core.manager.names()))
+    core.manager.apply(from_proto(config))
 
 
 def _reload(core: Core, config: Any, timeout_s: float | None) -> None:
@@ -109,7 +109,7 @@ def _reload(core: Core, config: Any, timeout_s: float | None) -> None:
             "ServerModelConfig type not supported by HandleReloadConfigRequest. "
             "Only ModelConfigList is currently supported"
         )
-    core.manager.reload(from_proto(config, core.manager.names()), timeout_s)
+    core.manager.reload(from_proto(config), timeout_s)
 
 
 def _on_signals() -> asyncio.Event:

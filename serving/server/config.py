@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import pairwise
@@ -96,11 +96,10 @@ def single_model(name: str, base_path: str) -> tuple[ModelConfig, ...]:
     return (ModelConfig(name, base_path),)
 
 
-def from_proto(message: Any, known: Container[str] = ()) -> tuple[ModelConfig, ...] | None:
+def from_proto(message: Any) -> tuple[ModelConfig, ...] | None:
     """Return the models of a ModelServerConfig; None if it has no list at all, which changes nothing.
 
-    `known` are the names served already: the words about their platform are others. Raises StatusError
-    INVALID_ARGUMENT for a list that cannot be served, and for a custom config.
+    Raises StatusError INVALID_ARGUMENT for a list that cannot be served, and for a custom config.
     """
     kind = message.WhichOneof("config")
     if kind is None:
@@ -116,40 +115,19 @@ def from_proto(message: Any, known: Container[str] = ()) -> tuple[ModelConfig, .
             model.name, model.base_path, _policy(model.model_version_policy), dict(model.version_labels)
         )
     for model in message.model_config_list.config:
-        _check_platform(model.name, _platform(model), known)
-    if any(model.HasField("logging_config") for model in message.model_config_list.config):
-        raise invalid_argument("No request-logger-creator provided.")
+        _check_platform(model)
+        if model.HasField("logging_config"):
+            raise invalid_argument("No request-logger-creator provided.")
     return tuple(by_name.values())
 
 
-def _check_platform(name: str, platform: str, known: Container[str]) -> None:
-    if platform == PLATFORM:
-        return
-    if name in known:
-        raise invalid_argument(
-            f"Illegal to change a model's platform. For model {name} platform was {PLATFORM} "
-            f"and new platform requested is {platform}"
-        )
-    raise invalid_argument(f"Model {name} requests unsupported platform {platform}")
-
-
-def _platform(model: Any) -> str:
-    if not model.model_type:
-        if model.model_platform:
-            return str(model.model_platform)
-        raise _platform_error("neither", "nor")
-    if model.model_platform:
-        raise _platform_error("both", "and")
-    if model.model_type != 1:  # ModelType.TENSORFLOW
-        raise invalid_argument(f"ModelServerConfig::model_type choice {model.model_type} not supported.")
-    return PLATFORM
-
-
-def _platform_error(first: str, second: str) -> StatusError:
-    return invalid_argument(
-        f"Illegal setting {first} ModelServerConfig::model_type (deprecated) "
-        f"{second} ModelServerConfig::model_platform."
-    )
+def _check_platform(model: Any) -> None:
+    if bool(model.model_type) == bool(model.model_platform):
+        given = "both" if model.model_type else "neither"
+        raise invalid_argument(f"Model {model.name} has {given} of model_platform and the deprecated model_type")
+    if model.model_platform not in ("", PLATFORM) or model.model_type not in (0, 1):  # ModelType.TENSORFLOW
+        asked = model.model_platform or f"model_type {model.model_type}"
+        raise invalid_argument(f"Model {model.name} requests unsupported platform {asked}; wanted {PLATFORM}")
 
 
 def _policy(policy: Any) -> Policy:

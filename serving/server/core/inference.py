@@ -136,20 +136,14 @@ class Inference:
         return read(arrays)
 
     def metadata(self, spec: ModelSpec) -> Result[Mapping[str, Any]]:
-        handle = self._acquire(spec)
-        try:
+        with self._acquire(spec) as handle:
             return Result(ModelSpec(handle.name, handle.version), handle.servable.signatures)
-        finally:
-            handle.release()
 
     def input_types(self, spec: ModelSpec, signature_name: str) -> Mapping[str, int]:
         """Return the DataType of each input of a signature, by alias; REST's words for an unknown one."""
         signature = signature_name or DEFAULT_SIGNATURE
-        handle = self._acquire(spec)
-        try:
+        with self._acquire(spec) as handle:
             plan = signature_plan(handle.servable, signature)
-        finally:
-            handle.release()
         if plan is None:
             raise invalid_argument(f'Serving signature name: "{signature}" not found in signature def')
         return plan.input_types

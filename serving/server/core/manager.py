@@ -76,9 +76,6 @@ class Manager(Generic[T]):
         """
         self._wait("model(s)", self.apply(models), timeout_s)
 
-    def names(self) -> frozenset[str]:
-        return frozenset(self._configs)
-
     def is_configured(self, name: str) -> bool:
         return name in self._configs
 

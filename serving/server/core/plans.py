@@ -19,6 +19,7 @@ DEFAULT_SIGNATURE = "serving_default"
 PREDICT = "tensorflow/serving/predict"
 CLASSIFY = "tensorflow/serving/classify"
 REGRESS = "tensorflow/serving/regress"
+_KINDS = {CLASSIFY: "classification", REGRESS: "regression"}
 
 
 class Fetch(NamedTuple):
@@ -116,7 +117,7 @@ def _values(plan: PredictPlan, inputs: Mapping[str, Array]) -> list[Array]:
 
 
 def _with_defaults(plan: PredictPlan, inputs: Mapping[str, Array]) -> list[Array]:
-    wanted, defaults = plan.definition.inputs, _defaults(plan.definition)
+    wanted, defaults = plan.definition.inputs, plan.definition.defaults
     extra, missing = set(inputs) - set(wanted), set(wanted) - set(inputs)
     if extra or missing - set(defaults):
         got, wants = len(inputs), len(wanted)
@@ -126,10 +127,6 @@ def _with_defaults(plan: PredictPlan, inputs: Mapping[str, Array]) -> list[Array
             f"Sent extra: {{{_joined(extra)}}}. Missing but required: {{{_joined(missing)}}}."
         )
     return [inputs[alias] if alias in inputs else from_proto(defaults[alias], alias) for alias in plan.aliases]
-
-
-def _defaults(definition: Any) -> Mapping[str, Any]:
-    return getattr(definition, "defaults", {})  # TensorFlow before 2.13 has no such field
 
 
 def _joined(names: Iterable[str]) -> str:
@@ -170,11 +167,10 @@ def plan_examples(servable: Servable, method: str, signature: str, check_method_
             raise invalid_argument(f"No signature was found with the name: {signature}")
         definition = servable.signatures[signature]
         if check_method_name and definition.method_name != method:
-            kind = "classification" if method == CLASSIFY else "regression"
             raise invalid_argument(
-                f"Expected {kind} signature method_name to be {method}. Was: {definition.method_name}"
+                f"Expected {_KINDS[method]} signature method_name to be {method}. Was: {definition.method_name}"
             )
-        plan = servable.memo[key] = _classification(definition) if method == CLASSIFY else _regression(definition)
+        plan = servable.memo[key] = _examples_plan(definition, method)
     return plan
 
 
@@ -222,40 +218,20 @@ def examples_call(plans: Sequence[ExamplesPlan], examples: Sequence[bytes]) -> C
     return Call(feeds, fetches, [serialized] * len(feeds))
 
 
-def _classification(definition: Any) -> ExamplesPlan:
-    outputs = definition.outputs
-    _check_one_input(definition)
-    if len(outputs) not in (1, 2):
-        raise invalid_argument(f"Expected one or two output Tensors, found {len(outputs)}")
-    feed = _inputs_tensor(definition, "classification")
-    fetches = {output: outputs[output].name for output in ("classes", "scores") if output in outputs}
-    if not fetches:
-        raise invalid_argument(
-            'Expected classification signature outputs to contain at least one of "classes" or "scores". '
-            f"Signature was: {definition}"
-        )
-    return ExamplesPlan(CLASSIFY, feed, fetches)
-
-
-def _regression(definition: Any) -> ExamplesPlan:
-    _check_one_input(definition)
-    if len(definition.outputs) != 1:
-        raise invalid_argument("Expected one output Tensor.")
-    feed = _inputs_tensor(definition, "regression")
-    if "outputs" not in definition.outputs:
-        raise invalid_argument(f"No regression outputs found in SignatureDef: {definition}")
-    return ExamplesPlan(REGRESS, feed, {"outputs": definition.outputs["outputs"].name})
-
-
-def _check_one_input(definition: Any) -> None:
-    if len(definition.inputs) != 1:
+def _examples_plan(definition: Any, method: str) -> ExamplesPlan:
+    inputs, outputs, kind = definition.inputs, definition.outputs, _KINDS[method]
+    names = ("classes", "scores") if method == CLASSIFY else ("outputs",)
+    if len(inputs) != 1:
         raise invalid_argument("Expected one input Tensor.")
-
-
-def _inputs_tensor(definition: Any, kind: str) -> str:
-    if "inputs" not in definition.inputs:
+    if not 1 <= len(outputs) <= len(names):
+        wanted = "one or two output Tensors" if method == CLASSIFY else "one output Tensor"
+        raise invalid_argument(f"Expected {wanted}, found {len(outputs)}")
+    if "inputs" not in inputs:
         raise invalid_argument(f"No {kind} inputs found in SignatureDef: {definition}")
-    return str(definition.inputs["inputs"].name)
+    fetches = {name: outputs[name].name for name in names if name in outputs}
+    if not fetches:
+        raise invalid_argument(f"No {kind} outputs found in SignatureDef: {definition}")
+    return ExamplesPlan(method, str(inputs["inputs"].name), fetches)
 
 
 def _classes(classes: Array | None, scores: Array | None, examples: int) -> Classes:

@@ -33,6 +33,12 @@ class Held:
     def release(self) -> None:
         self.count -= 1
 
+    def __enter__(self) -> Held:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
 
 class Models:
     """An inference core over models loaded once."""
@@ -237,11 +243,11 @@ def test_regress_gives_a_value_for_each_example(served: Models) -> None:
         ("classify", "no", "No signature was found with the name: no"),
         ("classify", "serving_default", "No classification inputs found in SignatureDef: inputs {"),
         ("classify", "classify_three", "Expected one or two output Tensors, found 3"),
-        ("classify", "classify_neither", "Expected classification signature outputs to contain at least one of"),
+        ("classify", "classify_neither", "No classification outputs found in SignatureDef: inputs {"),
         ("classify", "wrong_classes", "Expected classes output batch size of 1. Got: 3"),
         ("regress", "no", "No signature was found with the name: no"),
         ("regress", "serving_default", "No regression inputs found in SignatureDef: inputs {"),
-        ("regress", "regress_two_outputs", "Expected one output Tensor."),
+        ("regress", "regress_two_outputs", "Expected one output Tensor, found 2"),
         ("regress", "classify_x_to_y", "No regression outputs found in SignatureDef: inputs {"),
         ("regress", "wrong_batch", "Input batch size did not match output batch size: 1 vs. 3"),
         ("regress", "wrong_type", "Expected output Tensor of DT_FLOAT.  Got: DT_INT32"),
