@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
 
 
 class Code(IntEnum):
@@ -74,7 +75,7 @@ def as_status(error: Exception) -> StatusError:
     """Return any error as a status: TensorFlow's own (`tf.errors.OpError`) by its code, all else as INTERNAL."""
     if isinstance(error, StatusError):
         return error
-    code = getattr(error, "error_code", None)
-    if isinstance(code, int) and code in Code._value2member_map_:
+    code: Any = getattr(error, "error_code", None)
+    if code in [*Code]:
         return StatusError(Code(code), str(getattr(error, "message", error)))
     return StatusError(Code.INTERNAL, f"{type(error).__name__}: {error}")
