@@ -130,7 +130,7 @@ def _restore_model(source: Path, base: Path, report: Report) -> None:
     for version in versions(source):
         folder = base / str(version)
         if folder.is_dir() and problems(folder):
-            os.rename(folder, _free_name(base / f"{DAMAGED}{version}"))
+            os.rename(folder, tempfile.mkdtemp(prefix=f"{DAMAGED}{version}-", dir=base))
             report.replaced.append(f"{base.name} {version}")
         if add_version(folder, partial(_move_into, source / str(version))):
             report.versions.setdefault(base.name, []).append(version)
@@ -142,10 +142,3 @@ def _restore_model(source: Path, base: Path, report: Report) -> None:
 def _move_into(source: Path, staged: Path) -> None:
     for child in source.iterdir():
         os.rename(child, staged / child.name)
-
-
-def _free_name(path: Path) -> Path:
-    number = 0
-    while (free := path.with_name(f"{path.name}.{number}" if number else path.name)).exists():
-        number += 1
-    return free

@@ -227,7 +227,12 @@ class Services:
         for name in request.metadata_field:
             if name != "signature_def":
                 raise invalid_argument(f"Metadata field {name} is not supported")
-        return as_metadata(self._inference.metadata(spec))
+        metadata = self._inference.metadata(spec)
+        answer = get_model_metadata_pb2.GetModelMetadataResponse()
+        answer.model_spec.name = metadata.spec.name
+        answer.model_spec.version.value = metadata.spec.version
+        answer.metadata["signature_def"].Pack(signature_map(metadata))
+        return answer
 
     def _status(self, request: Any, timeout_s: float | None) -> Any:
         spec = spec_of(request)
@@ -295,15 +300,11 @@ def as_regressions(regressed: Result[Array]) -> Any:
     return answer
 
 
-def as_metadata(metadata: Result[Mapping[str, Any]]) -> Any:
+def signature_map(metadata: Result[Mapping[str, Any]]) -> Any:
     signatures = get_model_metadata_pb2.SignatureDefMap()
     for name, definition in metadata.value.items():
         signatures.signature_def[name].CopyFrom(definition)
-    answer = get_model_metadata_pb2.GetModelMetadataResponse()
-    answer.model_spec.name = metadata.spec.name
-    answer.model_spec.version.value = metadata.spec.version
-    answer.metadata["signature_def"].Pack(signatures)
-    return answer
+    return signatures
 
 
 def as_status_answer(versions: Iterable[VersionStatus]) -> Any:

@@ -55,26 +55,17 @@ def write_error(message: str) -> bytes:
 
 def write_status(versions: Iterable[VersionStatus]) -> bytes:
     """Return the answer of a status call: int64 as text, defaults printed."""
-    statuses = [
-        {
-            "version": str(version.version),
-            "state": version.state.name,
-            "status": {"error_code": version.code.name, "error_message": version.message},
-        }
-        for version in versions
-    ]
-    return _printed({"model_version_status": statuses})
+    from serving.server.grpc_api import as_status_answer
+
+    return _printed(_as_dict(as_status_answer(versions)))
 
 
 def write_metadata(metadata: Result[Mapping[str, Any]]) -> bytes:
     """Return the answer of a metadata call: proto field names, every field without presence printed."""
-    from tensorflow_serving.apis import get_model_metadata_pb2
+    from serving.server.grpc_api import signature_map
 
-    message = get_model_metadata_pb2.SignatureDefMap()
-    for name, definition in metadata.value.items():
-        message.signature_def[name].CopyFrom(definition)
     spec = {"name": metadata.spec.name, "signature_name": "", "version": str(metadata.spec.version)}
-    return _printed({"model_spec": spec, "metadata": {"signature_def": _as_dict(message)}})
+    return _printed({"model_spec": spec, "metadata": {"signature_def": _as_dict(signature_map(metadata))}})
 
 
 def _as_dict(message: Any) -> dict[str, Any]:

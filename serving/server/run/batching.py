@@ -116,11 +116,7 @@ class BatchingRunner(Runner):
         if batch is None or batch.total + rows > options.run_size:
             enqueued = self._enqueued(key)
             if enqueued >= max(options.max_enqueued_batches, 1):
-                raise StatusError(
-                    Code.UNAVAILABLE,
-                    f"The batch scheduling queue to which this task was submitted is full; currently {enqueued} "
-                    f"batches enqueued and max_enqueued_batches is {options.max_enqueued_batches}",
-                )
+                raise _full(f"currently {enqueued} batches enqueued", options)
             if batch is not None:
                 self._shut(batch)
             batch = self._open[key] = Batch(key, options, time.perf_counter() + options.batch_timeout_s)
@@ -134,13 +130,7 @@ class BatchingRunner(Runner):
             taken, closed = self._open[key].total, closed - 1
         capacity = (options.max_enqueued_batches - closed) * limit - taken
         if rows > capacity:
-            raise StatusError(
-                Code.UNAVAILABLE,
-                f"The batch scheduling queue to which this task was submitted is full; task size is {rows} but "
-                f"scheduling capacity is only {capacity} (num_enqueued_batches={closed + 1}, "
-                f"max_enqueued_batches={options.max_enqueued_batches}, open_batch_size={taken}, "
-                f"max_execution_batch_size={limit})",
-            )
+            raise _full(f"task size is {rows} but scheduling capacity is only {capacity}", options)
         cuts = [0, *range(limit - taken, rows, limit), rows]
         parts = _Parts(job, len(cuts) - 1)
         for index, (start, stop) in enumerate(pairwise(cuts)):
@@ -275,6 +265,14 @@ class _Parts:
 
 def _is_batched(servable: Servable, call: Call) -> bool:
     return servable.batching is not None and bool(call.values)  # a signature without inputs has no rows
+
+
+def _full(how: str, options: BatchingOptions) -> StatusError:
+    return StatusError(
+        Code.UNAVAILABLE,
+        f"The batch scheduling queue to which this task was submitted is full; {how} "
+        f"and max_enqueued_batches is {options.max_enqueued_batches}",
+    )
 
 
 def _run_jobs(options: BatchingOptions, jobs: Sequence[Job], rows: Sequence[int]) -> list[Outputs | StatusError]:

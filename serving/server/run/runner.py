@@ -133,13 +133,11 @@ class DirectRunner(Runner):
             ended()
 
     def submit(self, job: Job) -> None:
-        """Take a job. Raises RESOURCE_EXHAUSTED if too many wait."""
         if self._work.qsize() >= self._max_waiting:
             raise StatusError(Code.RESOURCE_EXHAUSTED, f"{self._max_waiting} requests are waiting for a thread already")
         self._work.put(job)
 
     def close(self) -> None:
-        """End the threads when what they were given is done. Waits for nothing."""
         for _ in range(self._threads):
             self._work.put(None)
 
