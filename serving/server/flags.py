@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -157,7 +158,7 @@ def usage(program: str) -> str:
     defaults = Options()
     for flag in fields(Options):
         kind, default = flag.metadata["kind"], getattr(defaults, flag.name)
-        shown = _SHOWN[kind](default)
+        shown = f"{default:f}" if kind == "float" else json.dumps(default)
         lines.append(f"\t{f'--{flag.name}={shown}':<33}\t{kind}\t{flag.metadata['help']}")
     return "\n".join(lines) + "\n"
 
@@ -233,13 +234,6 @@ _READ: dict[str, Callable[[str], Any]] = {
     "bool": _boolean,
     "float": _float,
     "string": str,
-}
-_SHOWN: dict[str, Callable[[Any], str]] = {
-    "int32": str,
-    "int64": str,
-    "bool": lambda value: "true" if value else "false",
-    "float": lambda value: f"{value:f}",
-    "string": lambda value: f'"{value}"',
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import partial
 from typing import Any
 
 
@@ -51,20 +52,10 @@ class StatusError(Exception):
         self.message = message
 
 
-def invalid_argument(message: str) -> StatusError:
-    return StatusError(Code.INVALID_ARGUMENT, message)
-
-
-def not_found(message: str) -> StatusError:
-    return StatusError(Code.NOT_FOUND, message)
-
-
-def failed_precondition(message: str) -> StatusError:
-    return StatusError(Code.FAILED_PRECONDITION, message)
-
-
-def unimplemented(message: str) -> StatusError:
-    return StatusError(Code.UNIMPLEMENTED, message)
+invalid_argument = partial(StatusError, Code.INVALID_ARGUMENT)
+not_found = partial(StatusError, Code.NOT_FOUND)
+failed_precondition = partial(StatusError, Code.FAILED_PRECONDITION)
+unimplemented = partial(StatusError, Code.UNIMPLEMENTED)
 
 
 def http_status(code: Code) -> int:
