@@ -55,7 +55,6 @@ class BatchingRunner(Runner):
     """
 
     def __init__(self, options: BatchingOptions, direct: Runner, metrics: ServingMetrics) -> None:
-        super().__init__()
         self._direct = direct
         self._metrics = metrics
         self._queuing_latency = metrics.queuing_latency.cell(options.thread_pool_name)

@@ -6,11 +6,10 @@ import asyncio
 import logging
 import threading
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -58,9 +57,6 @@ class Runner(ABC):
     RESOURCE_EXHAUSTED or UNAVAILABLE if too much waits already, else the call's own.
     """
 
-    def __init__(self) -> None:
-        self._inbox = Inbox()
-
     @abstractmethod
     def run(
         self, servable: Servable, call: Call, timeout_s: float | None = None, ended: Callable[[], None] = _nothing
@@ -73,7 +69,12 @@ class Runner(ABC):
         """Return what the call fetches; the event loop goes on meanwhile."""
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[Outputs] = loop.create_future()
-        job = Job(servable, call, lambda outcome: self._inbox.put(loop, partial(settle, waiter, outcome)), ended)
+
+        def answer(outcome: Outputs | StatusError) -> None:
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(settle, waiter, outcome)
+
+        job = Job(servable, call, answer, ended)
         self._take(job, timeout_s)
         timer = None if timeout_s is None else loop.call_later(timeout_s, settle, waiter, too_late())
         try:
@@ -108,7 +109,6 @@ class DirectRunner(Runner):
     """
 
     def __init__(self, threads: int, max_waiting: int = 100_000) -> None:
-        super().__init__()
         self._work: SimpleQueue[Job | None] = SimpleQueue()
         self._turns = threading.BoundedSemaphore(threads)
         self._threads, self._max_waiting = threads, max_waiting
@@ -145,31 +145,6 @@ class DirectRunner(Runner):
         while (job := self._work.get()) is not None:
             _run_alone(job)
             del job  # its arrays and its servable must not live until the next one
-
-
-class Inbox:
-    """A way from threads to an event loop that wakes it once for many callbacks."""
-
-    def __init__(self) -> None:
-        self._callbacks: deque[Callable[[], object]] = deque()
-        self._is_woken = False
-
-    def put(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:
-        """Call back on the event loop, from a thread. After the loop's end it is not called."""
-        self._callbacks.append(callback)
-        if not self._is_woken:
-            self._is_woken = True
-            try:
-                loop.call_soon_threadsafe(self._drain)
-            except RuntimeError:  # the loop is closed
-                self._callbacks.clear()
-                self._is_woken = False
-
-    def _drain(self) -> None:
-        # first: what is added from here on wakes the loop again, or is still seen below
-        self._is_woken = False
-        for _ in range(len(self._callbacks)):  # those and no more: the loop has other things to do
-            self._callbacks.popleft()()
 
 
 def too_late() -> StatusError:
