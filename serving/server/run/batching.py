@@ -49,9 +49,8 @@ class BatchingRunner(Runner):
     """Runs calls of a version with `batching` options in batches; the `direct` runner gets all others.
 
     As many batches run at once as `options` has threads, for all queues. What comes meanwhile gathers, so that batches
-    grow with the load even without a timeout. A caller with a thread of its own runs what is due itself if it can: to
-    hand a small run over to another thread costs more than the run. A batch that fails is run again job by job: one
-    client's bad example must not fail the others.
+    grow with the load even without a timeout. A batch that fails is run again job by job: one client's bad example must
+    not fail the others.
     """
 
     def __init__(self, options: BatchingOptions, direct: Runner, metrics: ServingMetrics) -> None:
@@ -73,10 +72,9 @@ class BatchingRunner(Runner):
         if not _is_batched(servable, call):
             return self._direct.run(servable, call, timeout_s, ended)
         waiter: Future[Outputs] = Future()
-        job = Job(servable, call, partial(settle, waiter), ended, is_led=True)
+        job = Job(servable, call, partial(settle, waiter), ended)
         started_s = time.perf_counter()
         self._take(job, timeout_s)
-        self._lead()
         try:
             return waiter.result(None if timeout_s is None else max(started_s + timeout_s - time.perf_counter(), 0))
         except FutureTimeout:
@@ -107,8 +105,7 @@ class BatchingRunner(Runner):
                 self._enqueue(key, options, job, rows)
             else:
                 self._enqueue_split(key, options, job, rows)
-            if not job.is_led:
-                self._pass_on()
+            self._pass_on()
 
     def _enqueue(self, key: Key, options: BatchingOptions, job: Job, rows: int) -> None:
         batch = self._open.get(key)
@@ -163,15 +160,6 @@ class BatchingRunner(Runner):
         if self._running < self._most_running and (self._ready or self._open):
             self._changed.notify()
 
-    def _lead(self) -> None:
-        """Run what is due in the caller's thread, or see that one of the batch threads does it in time."""
-        with self._changed:
-            batch = self._take_due()
-            if batch is None:
-                self._pass_on()
-        if batch is not None:
-            self._run(batch)
-
     # --- in the batch threads
 
     def _loop(self) -> None:
@@ -190,8 +178,6 @@ class BatchingRunner(Runner):
                 soonest_s = min((batch.due_s for batch in self._open.values()), default=None) if is_turn else None
                 self._changed.wait(None if soonest_s is None else soonest_s - time.perf_counter())
             return batch
-
-    # --- in either
 
     def _run(self, batch: Batch) -> None:
         try:

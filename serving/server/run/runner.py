@@ -34,7 +34,6 @@ class Job:
     call: Call
     answer: Answer
     ended: Callable[[], None]
-    is_led: bool = False  # the caller will run it, or see that it is run
     is_abandoned: bool = False  # the caller has stopped waiting
 
     def end(self, outcome: Outputs | StatusError) -> None:

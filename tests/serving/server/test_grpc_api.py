@@ -251,7 +251,7 @@ def test_a_context_is_merged_into_each_example(client: Client) -> None:
     ("signature", "words"),
     [
         ("S", "No signature was found with the name: S"),
-        ("regress_two_outputs", "Expected one output Tensor."),
+        ("regress_two_outputs", "Expected one output Tensor, found 2"),
         ("wrong_batch", "Input batch size did not match output batch size: 1 vs. 3"),
     ],
     ids=["unknown", "two outputs", "batch"],
