@@ -8,6 +8,8 @@ STARTED := $(shell date +%s)
 # Compiled bytecode makes TFX import three times faster, and TensorFlow's notices drown what matters.
 unexport PYTHONDONTWRITEBYTECODE
 export TF_CPP_MIN_LOG_LEVEL ?= 2
+# OpenMP's threads spin while they wait for one another: where others use the cores, a fit takes ten times as long.
+export OMP_NUM_THREADS ?= 1
 
 .PHONY: help setup doctor demo test test-all test-fast coverage mutants lint format lock docs mlflow monitor loop weights screenshots bench clean distclean
 

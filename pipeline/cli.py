@@ -39,6 +39,8 @@ def run_pipeline(
     """Run the pipeline, show how it goes, and return whether the model is now pushed."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    # OpenMP's threads spin while they wait: on a busy machine plain models would take ten times as long to fit
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     paths = Paths(var_root(), settings.name)
     check_letters(paths.var)
     started = time.monotonic()
