@@ -72,7 +72,7 @@ def run(
 
 @main.command()
 @click.option("--model", help="Only this model's.")
-@click.option("--limit", default=20, show_default=True, help="At most so many.")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="At most so many.")
 @JSON
 def runs(model: str | None, limit: int, as_json: bool) -> None:
     """List runs from ML Metadata, newest first."""

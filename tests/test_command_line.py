@@ -111,6 +111,8 @@ def test_before_any_run_everything_says_so(vouch: Any, tmp_path: Path) -> None:
     listed = vouch(tmp_path, "runs")
     assert (listed.returncode, listed.stdout.strip()) == (0, "no runs yet: local_runner.py run config/NAME")
     assert json.loads(vouch(tmp_path, "runs", "--json").stdout) == []
+    none = vouch(tmp_path, "runs", "--limit", "0")
+    assert (none.returncode, "x>=1" in none.stderr) == (2, True), "it said that there are no runs"
     explained = vouch(tmp_path, "explain")
     assert explained.returncode == 3
     assert "no such run" in explained.stderr

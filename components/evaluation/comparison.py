@@ -9,8 +9,8 @@ worse would lead downwards otherwise.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from common.errors import ConfigError, DataError, VouchError
+from common.tables.columns import Dtype
 from components.evaluation.baselines import bounded
 from components.evaluation.bounds import Difference, Metric, difference, evaluate
 from components.examples.dealing import Origin, in_test_then
@@ -53,32 +54,41 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a model says of its own training. `test_from`: when its test rows began, if they were the latest."""
+    """What a model says of its own training. `test_from`: when its test rows began, if they were the latest.
+
+    `columns`: what its rows held, and of which type, if it says so.
+    """
 
     settings: Settings
     features: frozenset[str]
     test_from: float | None
+    columns: Mapping[str, Dtype | None] = field(default_factory=dict)
 
     @staticmethod
     def of(model: Path) -> Trained:
         """Read it from a SavedModel's folder. Raises OSError, ValueError or KeyError where it does not tell."""
         facts = json.loads((model / TRAINING).read_text(encoding="utf-8"))
         features = frozenset(facts["features"])
-        return Trained(Settings.model_validate(facts["settings"]), features, facts.get("test_from"))
+        settings = Settings.model_validate(facts["settings"])
+        unknown = dict.fromkeys({*features, settings.data.label})  # an older release says no more
+        return Trained(settings, features, facts.get("test_from"), facts.get("columns", unknown))
 
     @property
     def dealing(self) -> tuple[Any, ...]:
-        """What decided which rows it learnt from: their group, their time, or all they hold."""
-        split = self.settings.split
-        how = split.group_by or split.time or (self.features, self.settings.split_seed)
-        return split.train, split.eval, split.test, split.by, how
+        """What decided which rows it learnt from: their group, time, or all they hold, and how that was read."""
+        split, data = self.settings.split, self.settings.data
+        group = (split.group_by, self.settings.image.group) if split.group_by else None
+        how = group or split.time or (self.features, dict(self.columns), self.settings.split_seed)
+        labels = (data.label_map, data.merge_rare_classes) if split.by == "row" else None
+        read = replace(data.cleaning, null_values=tuple(sorted(data.null_values)))
+        return split.train, split.eval, split.test, split.by, how, read, labels
 
     @property
-    def dealt_by(self) -> frozenset[str]:
+    def dealt_by(self) -> dict[str, Dtype | None]:
         """The columns that decided it, the label among them."""
-        is_images = self.settings.data.is_images
+        is_images, label = self.settings.data.is_images, self.settings.data.label
         group = IMAGE_NEAR if is_images else self.settings.split.group_by
-        return frozenset({self.settings.data.label}) | (frozenset({group}) if group else self.features)
+        return {name: self.columns.get(name) for name in ({label, group} if group else {label, *self.columns})}
 
 
 def obstacle(candidate: Trained, baseline: Trained) -> str:
@@ -90,6 +100,10 @@ def obstacle(candidate: Trained, baseline: Trained) -> str:
         return f"it is a {other.task}"
     if set(other.classes) != set(own.classes):
         return f"its classes are {', '.join(other.classes)}"
+    for text in {**own.label_map, **other.label_map}:
+        now, then = own.class_of(text), other.class_of(text)
+        if now != then and {now, then} <= set(own.classes):
+            return f"it calls {text!r} {then!r}, which is {now!r} now"
     if missing := sorted(baseline.features - candidate.features):
         return f"it reads {', '.join(missing)}, which the rows no longer have"
     return ""

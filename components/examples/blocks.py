@@ -163,7 +163,11 @@ class Block:
         labels = self.batch.column(request.label)
         if not request.drop_unlabelled or not labels.null_count:
             return self
-        return Block(self.batch.filter(labels.is_valid()), self.file, self.first_row, _indices(labels.is_valid()))
+        return self.only(labels.is_valid().to_numpy(zero_copy_only=False))
+
+    def only(self, rows: NDArray[np.bool_]) -> Block:
+        """Return some of its rows, which are all that it read."""
+        return Block(self.batch.filter(pa.array(rows)), self.file, self.first_row, np.flatnonzero(rows))
 
 
 class Source(Protocol):

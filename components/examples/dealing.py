@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from tfx.dsl.io import fileio
 
 from common.errors import DataError
+from common.tables.columns import Dtype
 from common.tables.splitting import Digest, RowSplitter, Splitter, TimeSplitter
 from components.examples.blocks import Block, ReadRequest, Source, labelled_blocks, times_of
 from components.examples.sources import open_source
 from config.data_settings import SplitSettings
 from config.settings import Settings
 
+READING = ("trim", "decimal", "thousands", "percent", "null_values", "spellings", "label_map", "merge_rare_classes")
 Assign = Callable[[Block], NDArray[np.intp]]
 
 
@@ -59,35 +61,51 @@ class Origin:
 
 
 def in_test_then(
-    origin: Origin, now: SplitSettings, then: Settings, columns: Collection[str], test_from: float | None
+    origin: Origin, now: SplitSettings, then: Settings, columns: Mapping[str, Dtype | None], test_from: float | None
 ) -> NDArray[np.bool_]:
     """Return which of today's test rows an older dealing would have put into its test split, in the rows' order.
 
-    `columns`: those that were dealt by; `test_from`: when the test began then, if rows were dealt by time. Raises
-    DataError where the source cannot be read, or no longer holds these rows.
+    `columns`: those that were dealt by, with their types, if those are known; `test_from`: when the test began then,
+    if rows were dealt by time. Raises DataError where the source cannot be read so, or no longer holds these rows.
     """
     source = origin.open(origin.request)
     assign, _ = dealing(source, origin.request, list(now.weights.values()))
-    read, parts = Digest(), []
-    for block in labelled_blocks(source, origin.request):
+    read, parts, kept = Digest(), [], []
+    for whole in source.blocks():
+        block = whole.labelled(origin.request)
         read.add(block.identity(origin.request))
         parts.append(assign(block))
+        rows = np.arange(whole.batch.num_rows)
+        kept.append(np.isin(rows, rows if block.rows is None else block.rows))
     if read.hexdigest() != origin.digest:
         raise DataError("the source holds other rows than those of this run")
     test = list(now.weights).index("test")
     is_test = np.concatenate(parts) == test
 
-    split, is_images = then.split, then.data.is_images
-    group_by = origin.request.group_by if is_images else split.group_by
-    how = {"by": split.by, "time": split.time, "group_by": group_by, "seed": then.split_seed}
-    request = origin.request.model_copy(update=how)
+    request = _as_then(origin.request, then, columns)
     source = origin.open(request)
     if test_from is not None:
         parts = [
-            np.where(times_of(block, source, request) >= test_from, test, 0)
-            for block in labelled_blocks(source, request)
+            np.where(times_of(block.only(rows), source, request) >= test_from, test, 0)
+            for block, rows in zip(source.blocks(), kept, strict=True)
         ]
     else:
-        assign, _ = dealing(source, request, list(split.weights.values()))
-        parts = [assign(block.narrowed(columns)) for block in labelled_blocks(source, request)]
+        assign, _ = dealing(source, request, list(then.split.weights.values()))
+        parts = [assign(block.narrowed(columns))[rows] for block, rows in zip(source.blocks(), kept, strict=True)]
     return np.asarray((np.concatenate(parts) == test)[is_test])
+
+
+def _as_then(request: ReadRequest, then: Settings, columns: Mapping[str, Dtype | None]) -> ReadRequest:
+    """Return how today's source would have been read and dealt by older settings, no row left out."""
+    split, data = then.split, then.data
+    older = {
+        "by": split.by,
+        "time": split.time,
+        "group_by": request.group_by if data.is_images else split.group_by,
+        "seed": then.split_seed,
+        **{key: getattr(data, key) for key in READING},
+        "drop_unlabelled": False,
+        "images": request.images.model_copy(update={"group": then.image.group}),
+        "columns": request.columns | {name: dtype for name, dtype in columns.items() if dtype},
+    }
+    return ReadRequest.model_validate(request.model_dump() | older)  # a copy would keep how texts were cleaned

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from common.errors import ConfigError, DataError
 from common.files import write_text
+from components.examples.blocks import read_request
 from components.export.real_rows import inputs_of, write_warmup
 from components.export.signatures import Scorer
 from components.features.transform import NUMERIC, vocabulary_sizes
@@ -96,6 +97,7 @@ def run_fn(fn_args: Any) -> None:
         "weights_digest": _digest(network.variables),
         **head.facts,
         "features": [feature.name for feature in features],
+        "columns": _columns(settings, fn_args.schema_path),
         **(beside.facts(transform_output.raw_feature_spec()) if beside else {}),
         "test_from": test_begins(matching(fn_args.eval_files)),
         "history": history,
@@ -280,6 +282,12 @@ def inputs(settings: Settings, schema_path: str, transform_output: Any) -> tuple
     features = tuple(f for f in model_features(read_schema(Path(schema_path)), settings) if f.name in known)
     batch = BATCH_PICTURES if settings.data.is_images else READ_BATCH
     return features, SplitReader(transform_output, settings.data.label, task_of(settings.data), batch)
+
+
+def _columns(settings: Settings, schema_path: str) -> dict[str, str]:
+    """Return what the rows hold, and as which type it is read: rows were dealt by it."""
+    dtypes = read_request(settings, read_schema(Path(schema_path))).columns
+    return {name: dtype for name, dtype in dtypes.items() if name not in settings.data.ignore}
 
 
 def matching(patterns: Sequence[str]) -> list[str]:

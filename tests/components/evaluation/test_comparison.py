@@ -11,6 +11,8 @@ import pytest
 
 from components.evaluation.bounds import difference
 from components.tasks.rows import Rows
+from config.settings import Settings
+from tests.support.pictures import picture_settings
 from tests.support.pipeline.tiny import save_model, tiny_settings, tiny_table, write_examples, write_schema
 
 ROWS = 600
@@ -64,11 +66,21 @@ def test_classes_are_matched_by_name(saved: Callable[..., Path], tables: Any) ->
     assert again.difference.value == 0
 
 
-UNFAIR = {
+def reading(**data: Any) -> Settings:
+    settings = tiny_settings()
+    return settings.model_copy(update={"data": settings.data.model_copy(update=data)})
+
+
+UNFAIR: dict[str, tuple[dict[str, Any], str]] = {
     "a column that is gone": ({"features": ("signal", "noise", "age")}, "it reads age, which the rows no longer have"),
     "a class more": ({"trained": tiny_settings(classes=("maybe", "no", "yes"))}, "its classes are maybe, no, yes"),
     "another way of dealing": ({"trained": tiny_settings(split={"by": "row"})}, "rows were dealt otherwise then"),
     "another dealing": ({"trained": tiny_settings(split={"seed": 1})}, "rows were dealt otherwise then"),
+    "another reading": ({"trained": reading(null_values=("", "-999"))}, "rows were dealt otherwise then"),
+    "labels that mean something else": (
+        {"trained": reading(label_map={"mild": "yes"}), "now": reading(label_map={"mild": "no"})},
+        "it calls 'mild' 'yes', which is 'no' now",
+    ),
     "a column less, so dealt anew": ({"features": ("signal",)}, "rows were dealt otherwise then"),
 }
 
@@ -77,8 +89,10 @@ UNFAIR = {
 @pytest.mark.parametrize("how", UNFAIR)
 def test_what_would_be_unfair_is_not_compared(saved: Callable[..., Path], tables: Any, how: str) -> None:
     options, reason = UNFAIR[how]
+    candidate = saved(BAD, trained=options.get("now"))
+    options = {key: value for key, value in options.items() if key != "now"}
     blessed = saved(GOOD, **options) if "features" not in options else _renamed(saved(GOOD), options["features"])
-    found = compared(saved(BAD), [blessed], tables)
+    found = compared(candidate, [blessed], tables)
     assert found.difference is None
     assert reason in found.obstacles[0]
 
@@ -91,6 +105,17 @@ def test_by_time_the_baseline_may_know_nothing_of_todays_test_rows() -> None:
     today = Trained(tiny_settings(split={"by": "time", "time": "day"}), frozenset("x"), test_from=20.0)
     assert dealt_otherwise(today, replace(today, test_from=19.0)) == ""
     assert "later than the first of today's test rows" in dealt_otherwise(today, replace(today, test_from=21.0))
+
+
+def test_pictures_that_belong_together_otherwise_are_dealt_otherwise(tmp_path: Path) -> None:
+    from components.evaluation.comparison import Trained, dealt_otherwise
+
+    today, before = (
+        Trained(picture_settings(tmp_path, image={"group": pattern}, split={"group_by": "group"}), frozenset(), None)
+        for pattern in ("^(.)", "^(..)")
+    )
+    assert dealt_otherwise(today, today) == ""
+    assert "rows were dealt otherwise then" in dealt_otherwise(today, before)
 
 
 @pytest.mark.slow
@@ -126,7 +151,7 @@ def test_rows_dealt_otherwise_are_dealt_again(
     candidate, blessed = saved(BAD, trained=now), saved(GOOD, trained=then)
     found = compare(candidate, score(candidate, tables, now), [blessed], tables, now, origin)
     if is_compared:
-        fair = in_test_then(origin, now.split, then, ("signal", "noise", "label"), None)
+        fair = in_test_then(origin, now.split, then, dict.fromkeys(("signal", "noise", "label")), None)
         assert (len(fair), found.rows) == (counts["test"], fair.sum())
         assert found.difference is not None
         assert found.difference.upper < -0.3

@@ -12,6 +12,7 @@ from components.evaluation.baselines import Baseline
 from components.evaluation.bounds import Difference, Metric
 from components.report.views import render_html
 from tests.support.pdf import text_of
+from tests.support.programs import skip_without
 
 pytestmark = pytest.mark.slow
 A4_WITHIN_MARGINS = 703  # CSS pixels, 210 mm less 12 on each side
@@ -27,7 +28,7 @@ def browser() -> Iterator[Any]:
     from tests.support.web.chromium import chromium, installed
 
     if installed() is None:
-        pytest.skip("chromium is not on this machine")
+        skip_without("chromium")
     with chromium() as browser:
         yield browser
 

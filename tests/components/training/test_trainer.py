@@ -93,6 +93,8 @@ def test_the_shared_run_trained_what_its_settings_say(pipeline_run: Any, breast_
     kernels = [shape for shape in shapes if len(shape) == 2]
     assert kernels == [[30, 256], [256, 128], [128, 64], [64, 32], [32, 1]]
     assert not said["streamed"]
+    assert set(said["features"]) | {"diagnosis"} == set(said["columns"])
+    assert said["columns"]["radius_mean"] == "float"
     assert (
         said["operating_point"]["recall"]
         >= said["operating_point"]["vouched"]
