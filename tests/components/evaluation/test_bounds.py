@@ -95,6 +95,19 @@ def test_a_bound_keeps_its_promise(shape: str) -> None:
     assert all(share >= 0.92 for share in kept.values()), kept
 
 
+@pytest.mark.slow
+def test_what_a_sample_s_average_precision_is_too_good_by_is_taken_off() -> None:
+    """A bound of hardly any confidence lies below the truth in half of the samples; the value itself in fewer."""
+    table, metric = ClassTable(100, (0.6, 0.4), 1.2), "average_precision"
+    truth = bounds(table.draw(np.random.default_rng(2**32), 100_000), metric, samples=2)[metric].value
+    found = [
+        bounds(table.draw(np.random.default_rng(seed)), metric, confidence=0.5001, samples=100)[metric]
+        for seed in range(300)
+    ]
+    assert sum(one.lower <= truth for one in found) >= 0.5 * len(found)
+    assert sum(one.value <= truth for one in found) < 0.5 * len(found)
+
+
 def test_rows_of_a_group_say_less_than_as_many_by_themselves() -> None:
     """Each row stands four times: the bounds are those of a quarter of the rows, or wider."""
     few = binary(60, 4)
