@@ -111,10 +111,10 @@ def measure(
 
 
 def push(version: Path, base: Path, number: int) -> None:
-    """Copy a pushed version under another number, visible at once and whole."""
+    """Copy a pushed version under another number, or as another model, visible at once and whole."""
     hidden = base.parent / f".{base.name}-{number}"
     shutil.copytree(version, hidden)
-    write_text(hidden / MANIFEST, replace(Manifest.read(version), version=number).text())
+    write_text(hidden / MANIFEST, replace(Manifest.read(version), model=base.name, version=number).text())
     base.mkdir(exist_ok=True)
     hidden.rename(base / str(number))
 

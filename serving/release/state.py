@@ -103,6 +103,19 @@ class Record:
         """Return the state to go for: a change that is decided will be completed."""
         return self.intent.entry.after if self.intent and self.intent.is_decided else self.state
 
+    @property
+    def routed(self) -> State:
+        """Return the state that a router goes by right now.
+
+        During a change it is the smaller share of before and after, so that no request goes to a label not yet, or no
+        longer, there.
+        """
+        if self.intent is None:
+            return self.state
+        state, after = self.state, self.intent.entry.after
+        share = min(state.weight_percent, after.weight_percent) if state.candidate == after.candidate else 0.0
+        return State(state.stable, candidate=state.candidate if share else None, weight_percent=share)
+
 
 class Store:
     def __init__(self, root: Path, model: str) -> None:
@@ -158,20 +171,9 @@ class Store:
 
 
 def routing(root: Path, model: str) -> State | None:
-    """Return the state that a router goes by right now, None before the first release.
-
-    During a change it is the smaller share of before and after, so that no request goes to a label not yet, or no
-    longer, there. Read from one file that is only ever replaced whole.
-    """
+    """Return the state that a router goes by right now, None before the first release."""
     record = Store(root, model).read()
-    if record is None:
-        return None
-    state = record.state
-    if record.intent:
-        after = record.intent.entry.after
-        share = min(state.weight_percent, after.weight_percent) if state.candidate == after.candidate else 0.0
-        return State(state.stable, candidate=state.candidate if share else None, weight_percent=share)
-    return state
+    return record.routed if record else None
 
 
 def release_disk_problems(root: Path) -> AbstractContextManager[None]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from common.errors import DataError, EnvironmentProblem
@@ -26,6 +28,7 @@ PLAIN_SIGNATURE = "serving_plain"  # named raw features; what plain models say, 
 STABLE, CANDIDATE = "stable", "candidate"  # the labels that a release gives to versions
 
 MAX_VERSION = 2**63 - 1
+SETTLED_NS = 2_000_000_000  # a folder changed again within its clock's tick looks the same: ticks are shorter
 
 
 def version_number(name: str) -> int | None:
@@ -48,9 +51,34 @@ def versions(base: Path) -> list[int]:
         raise DataError(f"{base} cannot be read", got=error.strerror, fix="let this user read it") from None
 
 
+class Listing:
+    """The models under a root and their versions, a folder listed again only when it changed. Safe between threads."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._known: dict[str, tuple[tuple[int, int], list[int]]] = {}
+
+    def models(self) -> list[str]:
+        return _classify(self._root, self.versions)[0]
+
+    def versions(self, model: str) -> list[int]:
+        """Return what `versions` does, and raise what it raises. `model`: the name of a folder."""
+        try:
+            status = os.stat(f"{self._root}/{model}")  # a Path would take longer to make than to ask
+        except OSError:
+            return versions(self._root / model)
+        stamp, known = (status.st_ctime_ns, status.st_ino), self._known.get(model)
+        if known and known[0] == stamp:
+            return known[1]
+        numbers = versions(self._root / model)
+        if time.time_ns() - status.st_ctime_ns > SETTLED_NS:
+            self._known[model] = stamp, numbers
+        return numbers
+
+
 def models(root: Path) -> list[str]:
     """Return the models that have a version under `root`; a folder that cannot be read is none."""
-    return _classify(root)[0]
+    return _classify(root, lambda name: versions(root / name))[0]
 
 
 def model_folder(root: Path, model: str) -> Path:
@@ -62,10 +90,10 @@ def model_folder(root: Path, model: str) -> Path:
 
 def unreadable(root: Path) -> dict[str, DataError]:
     """Return the folders under `root` that cannot be read, and why."""
-    return _classify(root)[1]
+    return _classify(root, lambda name: versions(root / name))[1]
 
 
-def _classify(root: Path) -> tuple[list[str], dict[str, DataError]]:
+def _classify(root: Path, versions_of: Callable[[str], list[int]]) -> tuple[list[str], dict[str, DataError]]:
     try:
         names = sorted(os.listdir(root))
     except (FileNotFoundError, NotADirectoryError):
@@ -75,7 +103,7 @@ def _classify(root: Path) -> tuple[list[str], dict[str, DataError]]:
     readable, closed = [], {}
     for name in names:
         try:
-            if versions(root / name):
+            if versions_of(name):
                 readable.append(name)
         except DataError as error:
             closed[name] = error

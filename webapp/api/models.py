@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from flask import Response, request
 
-from common.errors import DataError
+from common.errors import DataError, VouchError
 from serving.client.errors import ModelNotFound
-from serving.release.state import State, Store, routing
+from serving.release.state import State, Store
 from serving.repository.manifest import Manifest
 from webapp.api.body import read_as
 from webapp.api.routes import Operation, Parameter, answer, route
@@ -92,9 +92,8 @@ def model(name: str) -> Response:
 
 def shown_version(app_services: Services, name: str) -> ModelVersion:
     """Return the card of the stable version, else of the newest. Raises ModelNotFound, DataError."""
-    newest = app_services.catalog.versions(name)[-1]
-    released = _routing(app_services, name)
-    return app_services.catalog.model_version(name, released.stable if released else newest)
+    released, catalog = _routing(app_services, name), app_services.catalog
+    return catalog.model_version(name, released.stable if released else catalog.versions(name)[-1])
 
 
 def _summary(app_services: Services, name: str) -> ModelSummary:
@@ -112,8 +111,8 @@ def _summary(app_services: Services, name: str) -> ModelSummary:
 
 
 def _routing(app_services: Services, name: str) -> State | None:
-    with suppress(DataError):
-        return routing(app_services.settings.serving, name)
+    with suppress(VouchError):
+        return app_services.router.record(name).routed
     return None
 
 

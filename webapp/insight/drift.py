@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 from markupsafe import Markup
 
@@ -97,6 +98,25 @@ def drift_of(var: Path, model: str, days: int, now: datetime) -> DriftView:
         report.alarms,
         tuple(sorted(versions, key=lambda each: -each.version)),
     )
+
+
+@dataclass(frozen=True)
+class Light:
+    """What monitoring last said of a model in some words. `kind`: of a badge."""
+
+    words: str
+    kind: Literal["", "pass", "warn", "fail"] = ""
+
+
+def light_of(var: Path, model: str, now: datetime) -> Light:
+    seen = drift_of(var, model, PERIODS[0], now)
+    if seen.trouble:
+        return Light("drift not known", "warn")
+    if seen.checked_at is None:
+        return Light("drift not measured yet")
+    if seen.alarms:
+        return Light(f"drift: {', '.join(sorted({alarm.title for alarm in seen.alarms}))}", "fail")
+    return Light("drift not measured lately", "warn") if seen.is_stale else Light("no drift", "pass")
 
 
 def _series(windows: Sequence[WindowCheck]) -> tuple[Series, ...]:

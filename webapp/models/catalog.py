@@ -28,7 +28,7 @@ from config.schema import Kind
 from config.settings import FeatureDisplay, Settings
 from serving.client.errors import ModelNotFound
 from serving.repository.contents import parse_statistics
-from serving.repository.layout import EVALUATION, SCHEMA, STATISTICS, TRAINING, models, versions
+from serving.repository.layout import EVALUATION, SCHEMA, STATISTICS, TRAINING, Listing
 from serving.repository.manifest import Manifest
 from webapp.types import PlainModel
 
@@ -247,16 +247,16 @@ class Catalog:
     def __init__(self, serving: Path, models: Path) -> None:
         self._serving, self._models = serving, models
         self._model_versions: dict[tuple[str, int], ModelVersion] = {}
-        self._lock = threading.Lock()
+        self._lock, self._listing = threading.Lock(), Listing(serving)
 
     def models(self) -> list[str]:
-        return models(self._serving)
+        return self._listing.models()
 
     def versions(self, model: str) -> list[int]:
         numbers: list[int] = []
         if model not in (".", "..") and Path(model).name == model:
             with suppress(DataError, ValueError):  # a folder that cannot be read is no model, nor a name with a NUL
-                numbers = versions(self._serving / model)
+                numbers = self._listing.versions(model)
         if not numbers:
             raise self._unknown(model)
         return numbers

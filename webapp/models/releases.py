@@ -15,7 +15,7 @@ from common.errors import DataError, VouchError
 from serving.client.errors import ModelNotFound
 from serving.release import commands as release
 from serving.release.servers import ReleaseContext, release_clients
-from serving.release.state import STATE, State, Store, routing
+from serving.release.state import STATE, Record, State, Store
 from serving.repository.layout import CANDIDATE, STABLE, models, versions
 from webapp.services import Services
 
@@ -44,14 +44,14 @@ class Router:
 
     def __init__(self, serving: Path, chance: Callable[[], float] = random.random) -> None:
         self._serving, self._chance = serving, chance
-        self._known: dict[str, tuple[Stamp, State]] = {}
+        self._known: dict[str, tuple[Stamp, Record]] = {}
 
     def choose(self, model: str, sticky_key: str = "") -> Choice:
         """Return who answers. The same key is answered by the same version while the release stays as it is.
 
         A key that goes to the candidate stays with it when its share grows. Raises ModelNotFound, NothingReleased.
         """
-        released = self._routing(model)
+        released = self.record(model).routed
         if released.candidate is None or not released.weight_percent:
             return Choice(released.stable, STABLE)
         place = _place(f"{model}/{released.stable}/{released.candidate}/{sticky_key}") if sticky_key else self._chance()
@@ -63,13 +63,10 @@ class Router:
 
         Raises as `choose`.
         """
-        try:
-            record = Store(self._serving, model).read() if MODEL_NAME.fullmatch(model) else None
-        except DataError:
-            record = None
-        return Choice(record.wanted.stable, STABLE) if record else Choice(self._routing(model).stable, STABLE)
+        return Choice(self.record(model).wanted.stable, STABLE)
 
-    def _routing(self, model: str) -> State:
+    def record(self, model: str) -> Record:
+        """Return what is released. Raises as `choose`."""
         try:
             stamp = self._stamp(model)
         except OSError:
@@ -78,16 +75,16 @@ class Router:
         if known and known[0] == stamp:
             return known[1]
         try:
-            released = routing(self._serving, model)
+            record = Store(self._serving, model).read()
         except DataError as error:
             if not known:
                 raise NothingReleased(error.what, got=error.got, fix=error.fix) from None
             log.exception("the release state of %s is not readable; going on with what it was", model)
-            released = known[1]
-        if released is None:
+            record = known[1]
+        if record is None:
             raise self._nothing(model)
-        self._known[model] = (stamp, released)  # a file replaced since has another stamp, and is read next time
-        return released
+        self._known[model] = (stamp, record)  # a file replaced since has another stamp, and is read next time
+        return record
 
     def _stamp(self, model: str) -> Stamp:
         if not MODEL_NAME.fullmatch(model):

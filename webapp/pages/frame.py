@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,13 +43,13 @@ def init_app(app: App) -> None:
 
 def _frame() -> dict[str, Any]:
     """Return what base.html needs; it also stands around errors, so nothing here may fail."""
-    who = identity()
+    who, models = identity(), services().catalog.models()
     is_stranger = who.role < Role.VIEWER  # has to log in before anything else
     return {
         "who": who,
-        "nav": [] if is_stranger else _navigation(),
-        "other_models": [] if is_stranger else _other_models(),
-        "is_medical": _is_medical(),
+        "nav": [] if is_stranger else _navigation(models),
+        "other_models": [] if is_stranger else _other_models(models),
+        "is_medical": _is_medical(models),
         "request_id": g.get("request_id", ""),
     }
 
@@ -75,9 +76,9 @@ def is_partial() -> bool:
     return "X-Requested-With" in request.headers
 
 
-def _navigation() -> list[Entry]:
+def _navigation(models: Sequence[str]) -> list[Entry]:
     named = (request.view_args or {}).get("model")
-    model = named if named in services().catalog.models() else opening_model()
+    model = named if named in models else opening_model(models)
     missing = OF_ROWS if model and _reads_images(model) else (LABELLING,)
     if identity().role < Role.OPERATOR:
         missing += (LABELLING,)
@@ -93,9 +94,9 @@ def _reads_images(model: str) -> bool:
     return model_version is not None and model_version.reads_images
 
 
-def _is_medical() -> bool:
+def _is_medical(models: Sequence[str]) -> bool:
     """Tell whether the page's model is about health; where a page has none, whether any model is."""
-    models, named = services().catalog.models(), (request.view_args or {}).get("model")
+    named = (request.view_args or {}).get("model")
     known = [_version_or_none(model) for model in ([named] if named in models else models)]
     return any(model_version.is_medical for model_version in known if model_version)
 
@@ -111,16 +112,15 @@ def _is_here(endpoint: str) -> bool:
     return (request.endpoint or "").partition(".")[0] == endpoint.partition(".")[0]
 
 
-def opening_model() -> str | None:
-    try:
-        return services().catalog.opening(services().settings.model)
-    except VouchError:
-        return None
+def opening_model(models: Sequence[str]) -> str | None:
+    """Return the model that pages open with: the preferred, else the first of all."""
+    preferred = services().settings.model
+    return next((model for model in models if preferred in ("", model)), None)
 
 
-def _other_models() -> list[Entry]:
+def _other_models(models: Sequence[str]) -> list[Entry]:
     arguments, rule = request.view_args or {}, request.url_rule
-    model, models = arguments.get("model"), services().catalog.models()
+    model = arguments.get("model")
     if rule is None or "GET" not in (rule.methods or ()) or set(arguments) != {"model"} or model not in models:
         return []
     return (

@@ -14,14 +14,13 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from common.errors import DataError, VouchError
 from common.records.reader import ALL, Filters, Reader
-from serving.release.state import Store
+from serving.release.state import Entry, Store
 from webapp.auth import identity, requires
 from webapp.auth.cli import AppCommands, who_at_the_machine
 from webapp.history.search import History, Logged, export
 from webapp.http.errors import page_with
 from webapp.models.catalog import ModelVersion
 from webapp.pages import frame
-from webapp.pages.models import rolled_back
 from webapp.services import services
 from webapp.types import Role
 
@@ -47,6 +46,19 @@ class Search:
     @property
     def query(self) -> str:
         return urlencode({name: text for name, text in self.texts.items() if text})
+
+
+def rolled_back(history: Iterable[Entry]) -> dict[int, str]:
+    """Return the versions that were rolled back and not released since, each with the time. `history`: oldest first."""
+    times: dict[int, str] = {}
+    for entry in history:
+        if entry.outcome != "done":
+            continue
+        released = {entry.after.stable, entry.after.candidate}
+        if entry.what == "rollback" and entry.before:
+            times |= dict.fromkeys(entry.before.labels.values(), entry.time)
+        times = {version: time for version, time in times.items() if version not in released}
+    return times
 
 
 @blueprint.get("/history/<model>")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,15 @@ from serving.repository.manifest import METRIC_TITLES, Manifest
 from webapp import wording
 from webapp.auth import identity, reauthenticated, requires
 from webapp.http.errors import page_with
+from webapp.insight.drift import Light, light_of
 from webapp.models import releases
+from webapp.models.catalog import ModelVersion
 from webapp.services import Services, services
 from webapp.types import Role
 
 blueprint = Blueprint("models", __name__)
-SHOWN = 5  # of the newest versions; older ones are folded up
+LIGHT_S = 10.0  # a model's drift light is as good for so long
+SHOWN = 5  # of the newest versions; older ones when asked for
 REPORT_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
 WHATS = ("promote", "canary", "rollback")
 CHECKED = "The version is loaded and must give its golden answers first; until then nothing changes."
@@ -78,8 +81,7 @@ class VersionView:
 
     @property
     def metrics(self) -> list[Metric]:
-        metrics = self.manifest.metrics if self.manifest else {}
-        return [_metric(METRIC_TITLES.get(str(name), str(name)), value) for name, value in metrics.items()]
+        return _metrics(self.manifest) if self.manifest else []
 
     @property
     def verdicts(self) -> list[tuple[str, str]]:
@@ -105,46 +107,73 @@ class ModelView:
     title: str
     description: str
     state: State | None
-    count: int  # of versions
-    versions: tuple[VersionView, ...]  # newest first; in a list of models only those that are released
+    versions: tuple[VersionView, ...]  # newest first
+    older: int  # versions that are not among these
     history: tuple[Entry, ...]  # newest first
     trouble: str = ""
-    task: str = ""  # what it tells, and by how much
-
-    @property
-    def quality(self) -> Metric | None:
-        """What the version that answers most requests was measured at first, None where nothing answers."""
-        answering = next((v for v in self.versions if self.state and v.number == self.state.stable), None)
-        return answering.metrics[0] if answering and answering.metrics else None
 
     @property
     def sentence(self) -> str:
         return str(self.state or "nothing is released yet")
 
 
-def rolled_back(history: Iterable[Entry]) -> dict[int, str]:
-    """Return the versions that were rolled back and not released since, each with the time. `history`: oldest first."""
-    times: dict[int, str] = {}
-    for entry in history:
-        if entry.outcome != "done":
-            continue
-        released = {entry.after.stable, entry.after.candidate}
-        if entry.what == "rollback" and entry.before:
-            times |= dict.fromkeys(entry.before.labels.values(), entry.time)
-        times = {version: time for version, time in times.items() if version not in released}
-    return times
+@dataclass(frozen=True)
+class ListedModel:
+    """One of all models. `known`: of the version that answers most requests, else of the newest; None if not readable.
+
+    `state` is None, and `trouble` says why, where nothing answers.
+    """
+
+    name: str
+    count: int  # of versions
+    state: State | None
+    trouble: str
+    known: ModelVersion | None
+    drift: Light
+
+    @property
+    def task(self) -> str:
+        """What it tells, and by how much."""
+        if self.known is None:
+            return ""
+        known, count = self.known, len(self.known.classes)
+        told = " or ".join(map(known.called, known.classes)) if count < 4 else f"{count} classes"
+        return f"{told or f'{known.label}, a number'}, by {wording.counted(len(known.fields), 'value')}"
+
+    @property
+    def quality(self) -> Metric | None:
+        """What the version that answers most requests was measured at first."""
+        return next(iter(_metrics(self.known.manifest)), None) if self.known and self.state else None
 
 
-def model_view(services: Services, name: str, *, only_released: bool = False) -> ModelView:
+def model_view(services: Services, name: str, *, with_older: bool = False) -> ModelView:
+    """Return a model with its newest versions and those that hold a label: reading all takes longer with each push."""
     numbers = services.catalog.versions(name)
     state, trouble = _state(services, name)
+    shown = [n for n in reversed(numbers) if with_older or n in numbers[-SHOWN:] or (state and state.roles(n))]
     loading, unreached = _loading(services, name)
     written = reports(services.settings.var, name)
-    shown = [n for n in reversed(numbers) if not only_released or (state and state.roles(n))]
     versions = tuple(_version(services, name, number, state, loading, written) for number in shown)
-    title, description, task = _titled(services, name, state.stable if state else numbers[-1])
+    card = _card(services, name, state.stable if state else numbers[-1])
+    title, description = (card.title, card.description) if card else (name, "")
     history = tuple(reversed(Store(services.settings.serving, name).history()))
-    return ModelView(name, title, description, state, len(numbers), versions, history, trouble or unreached, task)
+    return ModelView(
+        name, title, description, state, versions, len(numbers) - len(shown), history, trouble or unreached
+    )
+
+
+def listed(services: Services, name: str) -> ListedModel:
+    """Return a model as the list has it, without asking the model server."""
+    numbers, state, trouble = services.catalog.versions(name), None, ""
+    try:
+        state = services.router.record(name).state
+    except VouchError as error:
+        trouble = error.what
+    drift = services.kept.get(
+        ("light", name), lambda _: light_of(services.settings.var, name, datetime.now(timezone.utc)), LIGHT_S
+    )
+    known = _card(services, name, state.stable if state else numbers[-1])
+    return ListedModel(name, len(numbers), state, trouble, known, drift)
 
 
 def _state(services: Services, name: str) -> tuple[State | None, str]:
@@ -165,16 +194,10 @@ def _loading(services: Services, name: str) -> tuple[dict[int, str] | None, str]
         return None, error.what
 
 
-def _titled(services: Services, name: str, version: int) -> tuple[str, str, str]:
-    """Return a model's title, what it is for, and what it tells by what."""
+def _card(services: Services, name: str, version: int) -> ModelVersion | None:
     with suppress(ModelNotFound, DataError):
-        known = services.catalog.model_version(name, version)
-        classes = (
-            " or ".join(map(known.called, known.classes)) if len(known.classes) < 4 else f"{len(known.classes)} classes"
-        )
-        classes = classes or f"{known.label}, a number"
-        return known.title, known.description, f"{classes}, by {wording.counted(len(known.fields), 'value')}"
-    return name, "", ""
+        return services.catalog.model_version(name, version)
+    return None
 
 
 def _version(
@@ -190,8 +213,9 @@ def _version(
     return VersionView(number, labels, weight, word, manifest.run_id in written, manifest)
 
 
-def _metric(name: str, value: Any) -> Metric:
-    return Metric(name, *value[:3]) if isinstance(value, list) else Metric(name, value)
+def _metrics(manifest: Manifest) -> list[Metric]:
+    named = ((METRIC_TITLES.get(name, name), value) for name, value in manifest.metrics.items())
+    return [Metric(name, *value[:3]) if isinstance(value, list) else Metric(name, value) for name, value in named]
 
 
 def _retraining(var: Path, model: str) -> tuple[Retraining, str]:
@@ -293,24 +317,21 @@ blueprint.add_app_template_filter(change_told, "change")
 @requires(Role.VIEWER)
 def page() -> str:
     names = services().catalog.models()
-    return render_template("models.html", models=[model_view(services(), name, only_released=True) for name in names])
+    _, unreached = _loading(services(), names[0]) if names else ({}, "")  # away for one, away for all
+    return render_template("models.html", models=[listed(services(), name) for name in names], unreached=unreached)
 
 
 @blueprint.get("/models/<model>")
 @requires(Role.VIEWER)
 def one(model: str) -> str:
     """Show a model: its versions, how it was retrained, and the changes of its release; all of it newest first."""
-    view = model_view(services(), model)
     retraining, trouble = _retraining(services().settings.var, model)
-    is_shown = [bool(version.labels) or place < SHOWN for place, version in enumerate(view.versions)]
     return render_template(
         "models_one.html",
-        model=view,
+        model=model_view(services(), model, with_older="older" in request.args),
         retraining=retraining,
         trouble=trouble,
         may_change=identity().role >= Role.OPERATOR,
-        shown=[version for version, yes in zip(view.versions, is_shown, strict=True) if yes],
-        older=[version for version, yes in zip(view.versions, is_shown, strict=True) if not yes],
     )
 
 

@@ -67,7 +67,7 @@ class Traffic:
 def page() -> str:
     app_services = services()
     names = app_services.catalog.models()
-    model = request.args["model"] if request.args.get("model") in names else frame.opening_model()
+    model = request.args["model"] if request.args.get("model") in names else frame.opening_model(names)
     numbers = app_services.kept.get(
         ("monitoring", model), lambda before: _numbers(app_services, model, before or {}), REFRESH_S
     )

@@ -3,14 +3,12 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from common.errors import VouchError
 from serving.client.errors import ModelNotFound
-from serving.release.state import STATE, Entry, Intent, Record, State, Store, routing
-from webapp.models import releases as module
+from serving.release.state import STATE, Entry, Intent, Record, State, Store
 from webapp.models.releases import Choice, NothingReleased, Router
 
 CANARY = State(1, candidate=2, weight_percent=25.0)
@@ -71,13 +69,13 @@ def test_a_larger_share_takes_nobody_off_the_candidate(root: Path) -> None:
 
 def test_the_state_is_read_again_only_when_it_changes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reads = []
-    real = routing
+    real = Store.read
 
-    def counted(*given: Any) -> Any:
-        reads.append(given)
-        return real(*given)
+    def counted(store: Store) -> Record | None:
+        reads.append(store)
+        return real(store)
 
-    monkeypatch.setattr(module, "routing", counted)
+    monkeypatch.setattr(Store, "read", counted)
     write(root, State(1))
     router = Router(root)
     assert {router.choose("m").version for _ in range(5)} == {1}

@@ -115,15 +115,19 @@ def test_the_candidate_shows_its_share_and_can_be_taken_back(operator: FlaskClie
     assert "End the canary…" in page.text
 
 
-def test_old_versions_are_folded_up_but_for_those_with_a_label(
+def test_old_versions_come_when_asked_for_but_for_those_with_a_label(
     operator: FlaskClient, root: Path, made: dict[str, Made]
 ) -> None:
     for version in range(3, 9):
         make_version(root, made["cells"], version)
     page = page_of(operator, "/models/cells")
-    folded = {section["id"] for section in page.select("details section.version")}
-    assert folded == {"version-2", "version-3"}
-    assert "2 older versions" in page.text
+    shown = [section["id"] for section in page.select("section.version")]
+    assert shown == ["version-8", "version-7", "version-6", "version-5", "version-4", "version-1"]
+    [link] = page.select("a[href*=older]")
+    assert link.text == "Show 2 older versions"
+    page = page_of(operator, str(link["href"]))
+    assert len(page.select("section.version")) == 8
+    assert not page.select("a[href*=older]")
 
 
 @pytest.mark.parametrize("mood", ["failing", "closing", "garbage"])
