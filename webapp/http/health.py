@@ -90,7 +90,11 @@ def version() -> dict[str, Any]:
 def metrics() -> Response:
     """Give Prometheus the counters: in the networks that may have them, and elsewhere to users only."""
     _check_may_watch()
-    return Response(services().metrics.text(), content_type=CONTENT_TYPE_LATEST)
+    router, loaded = services().router, {}
+    for model in services().catalog.models():
+        with suppress(VouchError):
+            loaded[model] = router.record(model).state.loaded
+    return Response(services().metrics.text(loaded), content_type=CONTENT_TYPE_LATEST)
 
 
 def _check_may_watch() -> None:

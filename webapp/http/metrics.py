@@ -6,14 +6,16 @@ import logging
 import os
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from flask import Flask, Response, g, request
 from numpy.typing import NDArray
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 from common.logs import HEADER, NO_REQUEST, REQUEST_ID, VALID_ID
 from webapp.services import services
@@ -21,7 +23,27 @@ from webapp.services import services
 log = logging.getLogger("webapp.access")
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 SECONDS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+MOST_NAMES, OTHERS = 20, "(others)"  # of a model's features, and of its labels, a process
 SCORES = tuple(round(0.05 * step, 2) for step in range(1, 21))
+
+
+@dataclass(frozen=True)
+class Living:
+    """What a registry collects, but for series of models and versions that are not `loaded`: those have ended."""
+
+    registry: Collector
+    loaded: Mapping[str, Collection[int]]  # versions by model
+
+    def collect(self) -> Iterator[Metric]:
+        for family in self.registry.collect():
+            family.samples = [sample for sample in family.samples if self._is_living(sample.labels)]
+            yield family
+
+    def _is_living(self, labels: Mapping[str, str]) -> bool:
+        model, version = labels.get("model"), labels.get("version")
+        if model is None:
+            return True
+        return model in self.loaded and (version is None or int(version) in self.loaded[model])
 
 
 class Metrics:
@@ -56,6 +78,12 @@ class Metrics:
             "vouch_model_server_call_duration_seconds", "Time of a call to the model server.", buckets=SECONDS
         )
         self.log_dropped = counter("vouch_prediction_log_dropped_rows_total", "Rows the prediction log lost.")
+        self._named: dict[tuple[str, str], set[str]] = {}
+
+    def cautioned(self, model: str, cautions: Mapping[str, int]) -> None:
+        """Count values outside what the model was trained on, by feature."""
+        for feature, count in cautions.items():
+            self.cautions.labels(model, self._name("feature", model, feature)).inc(count)
 
     def predicted(
         self, model: str, version: int, route: str, labels: Sequence[str] | None, scores: NDArray[np.float32]
@@ -65,7 +93,8 @@ class Metrics:
             self.predictions.labels(model, version, route, "").inc(len(scores))
             return
         for label in set(labels):
-            self.predictions.labels(model, version, route, label).inc(labels.count(label))
+            name = self._name("label", model, label)
+            self.predictions.labels(model, version, route, name).inc(labels.count(label))
         histogram = self.scores.labels(model, version)
         for score in scores.tolist():
             histogram.observe(score)
@@ -78,13 +107,23 @@ class Metrics:
         self.calls.labels(outcome).inc()
         self.call_seconds.observe(seconds)
 
-    def text(self) -> bytes:
-        """Return all of it in Prometheus' text format, summed over worker processes if there are several."""
-        if MULTIPROCESS not in os.environ:
-            return generate_latest(self.registry)
-        together = CollectorRegistry()
-        MultiProcessCollector(together)  # type: ignore[no-untyped-call]  # it carries no types
-        return generate_latest(together)
+    def text(self, loaded: Mapping[str, Collection[int]] | None = None) -> bytes:
+        """Return it in Prometheus' text format, summed over worker processes if there are several.
+
+        Of models and versions what is `loaded`, or all.
+        """
+        together = self.registry
+        if MULTIPROCESS in os.environ:
+            together = CollectorRegistry()
+            MultiProcessCollector(together)  # type: ignore[no-untyped-call]  # it carries no types
+        return generate_latest(together if loaded is None else Living(together, loaded))
+
+    def _name(self, kind: str, model: str, name: str) -> str:
+        """Return what a series is called: the first names that come up have their own, all others share one."""
+        named = self._named.setdefault((kind, model), set())
+        if len(named) < MOST_NAMES:
+            named.add(name)
+        return name if name in named else OTHERS
 
 
 def init_app(app: Flask) -> None:

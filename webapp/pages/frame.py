@@ -96,7 +96,7 @@ def _reads_images(model: str) -> bool:
 
 def _is_medical(models: Sequence[str]) -> bool:
     """Tell whether the page's model is about health; where a page has none, whether any model is."""
-    named = (request.view_args or {}).get("model")
+    named: Any = (request.view_args or {}).get("model")
     known = [_version_or_none(model) for model in ([named] if named in models else models)]
     return any(model_version.is_medical for model_version in known if model_version)
 

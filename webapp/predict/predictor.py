@@ -196,8 +196,7 @@ class Predictor:
 
     def cautioned(self, model: str, cautions: Counter[str]) -> None:
         """Count values outside what the model was trained on, by field."""
-        for name, count in cautions.items():
-            self._metrics.cautions.labels(model, name).inc(count)
+        self._metrics.cautioned(model, cautions)
 
 
 def _answer(
