@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from common.errors import DataError
-from serving.repository.layout import MAX_VERSION, models, unreadable, version_number, versions
+from serving.repository import layout
+from serving.repository.layout import MAX_VERSION, Listing, models, unreadable, version_number, versions
 
 
 @pytest.mark.parametrize(("name", "number"), [("1", 1), ("20261129", 20261129), (str(MAX_VERSION), MAX_VERSION)])
@@ -45,3 +47,32 @@ def test_a_folder_that_cannot_be_read_is_told_and_hides_no_other(tmp_path: Path)
     assert list(unreadable(tmp_path)) == ["lost+found"]
     with pytest.raises(DataError, match="cannot be read"):
         versions(closed)
+
+
+def test_a_listing_is_what_is_there_and_is_made_again_once_a_folder_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layout, "SETTLED_NS", -1)
+    lists: list[Path] = []
+
+    def counted(base: Path) -> list[int]:
+        lists.append(base)
+        return versions(base)
+
+    monkeypatch.setattr(layout, "versions", counted)
+    (tmp_path / "m" / "1").mkdir(parents=True)
+    listing = Listing(tmp_path)
+    assert [listing.versions("m"), listing.versions("m"), listing.models()] == [[1], [1], ["m"]]
+    assert len(lists) == 1
+    (tmp_path / "m" / "2").mkdir()
+    os.utime(tmp_path / "m", ns=(0, 0))  # within the clock's tick it would look the same, which is what is waited for
+    assert listing.versions("m") == [1, 2]
+    (tmp_path / "m").rename(tmp_path / "n")
+    assert (listing.models(), listing.versions("m")) == (["n"], [])
+
+
+def test_a_folder_that_changed_just_now_is_listed_each_time(tmp_path: Path) -> None:
+    listing = Listing(tmp_path)
+    for number in range(1, 50):
+        (tmp_path / "m" / str(number)).mkdir(parents=True)
+        assert len(listing.versions("m")) == number

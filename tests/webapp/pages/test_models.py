@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from bs4 import BeautifulSoup, Tag
 from flask.testing import FlaskClient
 
 from common.paths import Paths
+from common.records.drift import Alarm, DriftReport
 from common.records.retrain import Attempt, Pause, Retraining, change, place
 from serving.release.state import Entry, Record, State, Store
 from serving.repository.layout import MANIFEST
@@ -21,6 +22,7 @@ from tests.support.web.apps import App, own_app
 from tests.support.web.fake_model_server import FakeModelServer
 from tests.support.web.models import Made, make_version, release
 from tests.support.web.small_app import PASSWORD, SECRET, add_users, log_in
+from webapp.insight.drift import light_of
 from webapp.pages.models import change_told
 
 METRICS = {"auc": [0.97, 0.93, 0.99], "calibration_error": 0.02}
@@ -354,3 +356,19 @@ def test_viewers_see_no_way_to_release_and_operators_must_say_their_password(
         assert answer.status_code == 403
         assert "This is not your password" in answer.text
     assert not any(entry.action.startswith("release") for entry in services.accounts.audit.entries())
+
+
+def test_the_list_says_what_monitoring_saw_last(make_app: Callable[..., App], root: Path) -> None:
+    app, services = make_app(serving=root)
+    now = datetime.now(timezone.utc)
+    alarm = Alarm(1, "input.radius", 2, 3, now)
+    for checked_at, alarms, words in (
+        (None, (), "drift not measured yet"),
+        (now, (), "no drift"),
+        (now - timedelta(days=9), (), "drift not measured lately"),
+        (now, (alarm,), "drift: radius"),
+    ):
+        if checked_at:
+            DriftReport("cells", checked_at, 86400.0, (), alarms).write(services.settings.var)
+        assert light_of(services.settings.var, "cells", now).words == words
+    assert "drift: radius" in page_of(app.test_client(), "/models").text
