@@ -94,7 +94,7 @@ def run(name: str, trial: Trial) -> dict[str, Any]:
             "image": {"augmentation": "flip", **trial.image},
             "model": trial.model,
             "evaluation": {"metrics": ["auc", "f1", "accuracy", "example_count"]},
-            "probe": {"tolerance": 1e-5, "max_latency_ms": 2000.0},
+            "probe": {"max_latency_ms": 2000.0},
         }
         (folder / "pipeline.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
         (folder / "var").mkdir()

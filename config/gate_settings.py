@@ -190,7 +190,11 @@ class ProbeSettings(Frozen):
     """What the exported model must show in a fresh process before it may be pushed."""
 
     golden_rows: Annotated[int, Field(ge=1, le=1000)] = Field(16, description="Rows replayed through each signature.")
-    tolerance: Annotated[float, Field(gt=0.0)] = Field(1e-6, description="Largest difference of a probability allowed.")
-    max_latency_ms: Annotated[float, Field(gt=0.0)] = Field(50.0, description="Median time of one call with one row.")
+    tolerance: Annotated[float, Field(gt=0.0)] = Field(
+        1e-6, description="Largest difference of a probability allowed. Default with images: 1e-05."
+    )
+    max_latency_ms: Annotated[float, Field(gt=0.0)] = Field(
+        50.0, description="Median time of one call with one row. Default with images: 500."
+    )
     max_memory_mb: Positive = Field(2048, description="Resident memory of the loading process.")
     timeout_s: Positive = Field(300, description="After this the probe has failed.")

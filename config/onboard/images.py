@@ -107,7 +107,6 @@ def settings_text(found: Found, folder: Path, target: Path) -> str:
         "model": {"kind": "cnn", "weights": "none", "learning_rate_schedule": "cosine"}
         | {key: steps[key] for key in STEPS},
         "evaluation": {"metrics": ["auc", "precision", "recall", "f1", accuracy, "example_count"]},
-        "probe": {"tolerance": 1e-5, "max_latency_ms": 500.0},
     }
     notes = {
         "data.classes": [f"Pictures: {', '.join(f'{text} {count}' for text, count in found.classes.items())}."],

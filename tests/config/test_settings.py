@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from config.data_settings import DataSettings
 from config.settings import Settings
 
 
@@ -90,6 +91,13 @@ IMAGES: dict[str, Any] = {
 
 def test_images_need_no_label():
     assert Settings.model_validate(IMAGES).data.label == "label"
+
+
+def test_the_serving_gate_asks_of_images_what_their_networks_can_hold():
+    probe = Settings.model_validate(IMAGES).probe
+    assert (probe.tolerance, probe.max_latency_ms) == (1e-5, 500.0)
+    of_a_file = Settings.model_validate(IMAGES | {"data": DataSettings(**IMAGES["data"]), "probe": {"tolerance": 1e-4}})
+    assert (of_a_file.probe.tolerance, of_a_file.probe.max_latency_ms) == (1e-4, 500.0)
 
 
 @pytest.mark.parametrize(
