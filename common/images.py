@@ -63,15 +63,15 @@ def upright(data: bytes) -> Image.Image:
         return _upright(image, _header(image).orientation)
 
 
-def plain_bytes(data: bytes) -> bytes:
-    """Return bytes that TensorFlow reads as upright RGB: these, if they are such already, else a PNG of them.
+def read_picture(data: bytes) -> tuple[Header, Image.Image, bytes]:
+    """Return a header, upright pixels, and bytes that TensorFlow reads as such: these, or else a PNG.
 
     Raises ImageProblem, also where only the pixels are broken.
     """
     with _opened(data) as image:
         header = _header(image)
         pixels = _upright(image, header.orientation)
-    return data if header.is_plain else encoded(pixels)
+    return header, pixels, data if header.is_plain else encoded(pixels)
 
 
 def encoded(image: Image.Image, image_format: Literal["PNG", "JPEG"] = "PNG", *, quality: int = 92) -> bytes:

@@ -1,7 +1,7 @@
 """Read a folder of pictures for each class: upright RGB bytes, the label, and what the data gate asks of a picture.
 
 All files are looked at once: what cannot be read is set aside, and what belongs together is found. Then they are read
-again, in blocks of some megabytes. Between lies a kilobyte a picture, so that memory does not grow with their pixels.
+again, in blocks of some megabytes. Between lie 400 bytes a picture, so that memory does not grow with their pixels.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from common.errors import DataError
-from common.images import MAX_BYTES, ImageProblem, plain_bytes, read_header, statistics, thumbnail, upright
+from common.images import MAX_BYTES, ImageProblem, read_picture, statistics, thumbnail, upright
 from components.examples.blocks import Block, ReadRequest
-from components.examples.near_duplicates import Look, together
+from components.examples.near_duplicates import LOOK, Indices, look_of, together
 from components.examples.seen import Alike, Seen, Skipped
 from config.data_settings import (
     IMAGE_BYTES,
@@ -46,22 +46,27 @@ LARGE_SHARE, LARGE_LEAST = 0.01, 5  # a group of so many pictures is no accident
 LISTED, SHOWN, SHOWN_OF_EACH = 100, 12, 4
 
 
-@dataclass(frozen=True)
-class _Looked:
-    """What one pass keeps of a picture."""
-
-    digest: str
-    numbers: NDArray[np.float32]  # of IMAGE_STATISTICS, then IMAGE_HEADER
-    histogram: NDArray[np.float32]
-    look: Look
+LOOKED = np.dtype([("digest", "S64"), ("look", LOOK)])  # what the first pass keeps of a picture
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class _Index:
+    """What the first pass found of `[pictures]`. `near`: the picture by whose digest each is dealt."""
+
     files: list[str]  # below the folder
-    looked: list[_Looked]
-    near: list[str]
+    digests: NDArray[np.bytes_]
+    near: Indices
     seen: Seen
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """What the second pass reads of a picture."""
+
+    content: bytes
+    numbers: NDArray[np.float32]  # of IMAGE_STATISTICS, then IMAGE_HEADER
+    histogram: NDArray[np.float32]
 
 
 def listed(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
@@ -101,17 +106,16 @@ class ImageSource:
 
     def blocks(self) -> Iterator[Block]:
         """Read all pictures but those that were set aside."""
-        index, first = self._index, 0
-        while first < len(index.files):
-            contents: list[bytes] = []
-            size = 0
-            for path in index.files[first : first + BLOCK_ROWS]:
-                contents.append(plain_bytes(_read(self._folder / path)))
-                size += len(contents[-1])
-                if size > BLOCK_BYTES:
-                    break
-            yield Block(self._batch(first, contents), self._folder, first)
-            first += len(contents)
+        first, size = 0, 0
+        pictures: list[_Picture] = []
+        for picture in self._each(_described, self._index.files):
+            pictures.append(picture)
+            size += len(picture.content)
+            if size > BLOCK_BYTES or len(pictures) == BLOCK_ROWS:
+                yield Block(self._batch(first, pictures), self._folder, first)
+                first, size, pictures = first + len(pictures), 0, []
+        if pictures:
+            yield Block(self._batch(first, pictures), self._folder, first)
 
     def places(self, file: Path, rows: Sequence[int]) -> list[str]:
         """Return the paths of rows."""
@@ -126,18 +130,18 @@ class ImageSource:
     def seen(self) -> Seen:
         return self._index.seen
 
-    def _batch(self, first: int, contents: Sequence[bytes]) -> pa.RecordBatch:
-        index, rows = self._index, slice(first, first + len(contents))
-        looked, files = index.looked[rows], index.files[rows]
-        numbers = np.stack([each.numbers for each in looked])
-        histograms = np.stack([each.histogram for each in looked])
-        offsets = np.arange(len(looked) + 1, dtype=np.int32) * histograms.shape[1]
+    def _batch(self, first: int, pictures: Sequence[_Picture]) -> pa.RecordBatch:
+        index, rows = self._index, slice(first, first + len(pictures))
+        files = index.files[rows]
+        numbers = np.stack([each.numbers for each in pictures])
+        histograms = np.stack([each.histogram for each in pictures])
+        offsets = np.arange(len(pictures) + 1, dtype=np.int32) * histograms.shape[1]
         columns: dict[str, Any] = {
-            IMAGE_BYTES: pa.array(contents, pa.binary()),
+            IMAGE_BYTES: pa.array([each.content for each in pictures], pa.binary()),
             self._request.label: pa.array([class_of(path, self._request) for path in files], pa.string()),
             IMAGE_PATH: pa.array(files, pa.string()),
-            IMAGE_HASH: pa.array([each.digest for each in looked], pa.string()),
-            IMAGE_NEAR: pa.array(index.near[rows], pa.string()),
+            IMAGE_HASH: pa.array(index.digests[rows].astype(str)),
+            IMAGE_NEAR: pa.array(index.digests[index.near[rows]].astype(str)),
             IMAGE_GROUP: pa.array([self._group(path) or path for path in files], pa.string()),
             IMAGE_HISTOGRAM: pa.ListArray.from_arrays(pa.array(offsets), pa.array(histograms.reshape(-1))),
         }
@@ -153,32 +157,38 @@ class ImageSource:
     @cached_property
     def _index(self) -> _Index:
         """Look at every picture once. Raises DataError where one cannot be read and none may be set aside."""
-        paths = [path for path, _ in listed(self._folder)]
-        inside = [path for path in paths if class_of(path, self._request) is not None]
+        inside, outside = [], Counter[str]()
+        for path, _ in listed(self._folder):
+            if class_of(path, self._request) is None:
+                outside[path.rpartition("/")[0] or "."] += 1
+            else:
+                inside.append(path)
         if not inside:
             raise DataError(
                 "no folder of pictures is called as a class",
-                got=", ".join(sorted({path.split("/")[0] for path in paths})[:10]) or f"no file in {self._folder}",
+                got=", ".join(sorted({path.split("/")[0] for path in outside})[:10]) or f"no file in {self._folder}",
                 wanted=f"a folder for each of {', '.join(self._request.classes)}",
                 fix="correct data.classes, or say by data.label_map which class a folder is",
             )
-        files, looked, skipped = [], [], []
-        for path, result in zip(inside, self._look_at_all(inside), strict=True):
-            if isinstance(result, _Looked):
-                files.append(path)
-                looked.append(result)
-            else:
+        files: list[str] = []
+        skipped: list[Skipped] = []
+        looked = np.zeros(len(inside), LOOKED)
+        for path, result in zip(inside, self._each(_look_at, inside), strict=True):
+            if isinstance(result, ImageProblem):
                 skipped.append(Skipped(path, result.kind, result.what))
+            else:
+                looked[len(files)] = result
+                files.append(path)
         if skipped and self._request.images.bad_files == "refuse":
             raise DataError(
                 f"{len(skipped)} of {len(inside)} files cannot be read as pictures",
                 got="; ".join(f"{each.path}: {each.sentence}" for each in skipped[:5]),
                 fix="mend or remove them, or set image.bad_files: skip",
             )
+        looked = looked[: len(files)]
         near, alike, large = self._together(files, looked)
-        outside = Counter(path.rpartition("/")[0] or "." for path in set(paths) - set(inside))
         seen = Seen(
-            len(paths),
+            len(inside) + outside.total(),
             tuple(skipped[:LISTED]),
             len(skipped),
             dict(outside.most_common()),
@@ -186,41 +196,42 @@ class ImageSource:
             sum(map(len, alike)),
             large,
         )
-        return _Index(files, looked, near, seen)
+        return _Index(files, looked["digest"].copy(), near, seen)
 
-    def _look_at_all(self, paths: Sequence[str]) -> Iterator[_Looked | ImageProblem]:
+    def _each(self, read: Callable[[Path], Result], paths: Sequence[str]) -> Iterator[Result]:
+        """Read files in their order, a few at a time."""
         with ThreadPoolExecutor(THREADS, thread_name_prefix="pictures") as threads:
             rest = iter(paths)
-            while some := list(islice(rest, 16 * THREADS)):
-                yield from threads.map(lambda path: _look_at(self._folder / path), some)
+            while some := list(islice(rest, 4 * THREADS)):
+                yield from threads.map(lambda path: read(self._folder / path), some)
 
-    def _together(
-        self, files: Sequence[str], looked: Sequence[_Looked]
-    ) -> tuple[list[str], list[NDArray[np.int64]], int]:
-        """Return what each picture is dealt by, the groups of near duplicates, and the size of one too large."""
-        looks, digests = [each.look for each in looked], np.array([each.digest for each in looked])
-        alike = groups(together(looks, digests.tolist()))
+    def _together(self, files: Sequence[str], looked: NDArray[np.void]) -> tuple[Indices, list[Indices], int]:
+        """Return by which picture each is dealt, the groups of near duplicates, and the size of one too large."""
+        looks, digests = looked["look"], looked["digest"]
+        first = np.unique(digests, return_inverse=True)[1]
+        alike = groups(together(looks, first))
         most = max(LARGE_SHARE * len(files), LARGE_LEAST)
         # what is too large to be an accident is dealt one by one: it would make a split of its own
-        large = {int(i) for members in alike if len(members) > most for i in members}
-        dealt = np.array([i for i in range(len(files)) if i not in large], np.int64)
-        roots = together([looks[i] for i in dealt], [self._group(files[i]) for i in dealt])
-        near = digests.copy()
-        for members in groups(roots):  # by the oldest: what is collected later must move no picture to another split
-            places = dealt[members]
-            near[places] = digests[min(places, key=lambda place: (_span(files[place]), digests[place]))]
-        return near.tolist(), alike, len(alike[0]) if large else 0
+        large = [members for members in alike if len(members) > most]
+        near = np.arange(len(files))
+        dealt = np.delete(near, np.concatenate(large)) if large else near
+        by_name = {"": -1}
+        named = np.array([by_name.setdefault(self._group(files[i]), len(by_name)) for i in dealt], np.int64)
+        for members in groups(together(looks[dealt], named)):
+            places = dealt[members]  # by the oldest: what is collected later must move no picture to another split
+            near[places] = min(places, key=lambda place: (_span(files[place]), digests[place]))
+        return near, alike, len(alike[0]) if large else 0
 
-    def _shown(self, files: Sequence[str], members: NDArray[np.int64]) -> Alike:
+    def _shown(self, files: Sequence[str], members: Indices) -> Alike:
         paths = tuple(files[i] for i in members[:LISTED])
         pictures = [thumbnail(_read(self._folder / path), 64) for path in paths[:SHOWN_OF_EACH]]
         return Alike(len(members), paths, tuple(base64.b64encode(picture).decode() for picture in pictures))
 
 
-def groups(roots: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+def groups(numbers: Indices) -> list[Indices]:
     """Return the members of each group of several, the largest first."""
-    order = np.argsort(roots, kind="stable")
-    _, starts = np.unique(roots[order], return_index=True)
+    order = np.argsort(numbers, kind="stable")
+    _, starts = np.unique(numbers[order], return_index=True)
     return sorted((part for part in np.split(order, starts[1:]) if len(part) > 1), key=len, reverse=True)
 
 
@@ -235,22 +246,28 @@ def _read(path: Path) -> bytes:
         return file.read(MAX_BYTES + 1)
 
 
-def _look_at(path: Path) -> _Looked | ImageProblem:
+def _look_at(path: Path) -> tuple[str, Any] | ImageProblem:
+    """Return the values of what is kept, LOOKED."""
     try:
         data = _read(path)
-        header, image = read_header(data), upright(data)
+        return hashlib.sha256(data).hexdigest(), look_of(upright(data))
     except ImageProblem as problem:
         return problem
     except OSError as error:
         return ImageProblem("BROKEN", f"the file cannot be read: {error.strerror}")
-    look = Look.of(image)
+
+
+def _described(path: Path) -> _Picture:
+    """Read a picture again. Raises ImageProblem where it can no longer be read."""
+    data = _read(path)
+    header, image, content = read_picture(data)
     image.thumbnail((LOOKED_AT, LOOKED_AT), reducing_gap=2.0)
     pixels = np.asarray(image)
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]).mean(axis=0)
     width, height = header.width, header.height
     of_header = (width, height, width / height, len(data), float(header.has_exif), *border)
     numbers = np.array([*statistics(image).values(), *of_header], np.float32)
-    return _Looked(hashlib.sha256(data).hexdigest(), numbers, colour_histogram(pixels), look)
+    return _Picture(content, numbers, colour_histogram(pixels))
 
 
 def colour_histogram(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

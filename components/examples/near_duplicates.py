@@ -6,70 +6,55 @@ three of 64 bits agree in one of four parts, so that only pictures that share a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 SIDE = 16  # of the small grey picture that confirms a pair
 MOST_BITS = 3
 MOST_MEAN, MOST_ANYWHERE = 4.0, 40  # of 255, between the small pictures
 BRIGHTER = 4  # of 255: less is what JPEG makes of an even background
 NEIGHBOURS = 64  # in a part's bucket, each picture is compared with so many next to it by brightness
+AT_ONCE = 4096  # pairs whose pixels are compared
 PARTS = tuple(np.uint64(16 * part) for part in range(4))
-Grey = NDArray[np.uint8]
+LOOK = np.dtype([("bits", np.uint64), ("small", np.uint8, (SIDE, SIDE))])  # what is kept of a picture to tell copies
+Looks = NDArray[np.void]  # [pictures] LOOK
+Indices = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Look:
-    """What is kept of a picture to tell whether another is nearly the same: 8 and 256 bytes."""
-
-    bits: int
-    small: Grey
-
-    @staticmethod
-    def of(image: Image.Image) -> Look:
-        grey = image.convert("L")
-        steps = np.asarray(grey.resize((9, 8), Image.Resampling.BOX), np.int16)
-        bits = np.packbits(np.diff(steps, axis=1) > BRIGHTER)
-        return Look(int.from_bytes(bits.tobytes(), "big"), np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BOX)))
+def look_of(image: Image.Image) -> tuple[int, NDArray[np.uint8]]:
+    """Return a LOOK's values."""
+    grey = image.convert("L")
+    steps = np.asarray(grey.resize((9, 8), Image.Resampling.BOX), np.int16)
+    bits = np.packbits(np.diff(steps, axis=1) > BRIGHTER)
+    return int.from_bytes(bits.tobytes(), "big"), np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BOX))
 
 
-def together(looks: Sequence[Look], same: Sequence[str]) -> NDArray[np.int64]:
-    """Return the group of each picture, `[pictures]`: the least index among those it belongs with.
+def together(looks: Looks, same: Indices) -> Indices:
+    """Return the number of each picture's group, `[pictures]`.
 
-    Pictures of the same text in `same` belong together whatever they look like, unless it is empty.
+    Pictures of one number in `same` belong together whatever they look like, unless it is negative.
     """
-    parent = np.arange(len(looks))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = int(parent[i])
-        return i
-
-    def join(a: int, b: int) -> None:
-        low, high = sorted((root(a), root(b)))
-        parent[high] = low
-
-    for a, b in near_pairs(looks):
-        join(a, b)
-    first: dict[str, int] = {}
-    for i, name in enumerate(same):
-        if name:
-            join(first.setdefault(name, i), i)
-    return np.array([root(i) for i in range(len(looks))], np.int64)
+    group = np.arange(len(looks))
+    order = np.argsort(same, kind="stable")
+    equal = (same[order[:-1]] == same[order[1:]]) & (same[order[1:]] >= 0)
+    for left, right in chain([(order[:-1][equal], order[1:][equal])], near_pairs(looks)):
+        if np.any(apart := group[left] != group[right]):
+            joined = (group[left[apart]], group[right[apart]])
+            pairs = coo_array((np.ones(len(joined[0])), joined), shape=(len(looks), len(looks)))
+            group = connected_components(pairs, directed=False)[1].astype(np.int64)[group]
+    return group
 
 
-def near_pairs(looks: Sequence[Look]) -> Iterator[tuple[int, int]]:
-    """Yield pairs of pictures that are nearly the same, some of them more than once."""
-    if len(looks) < 2:
-        return
-    bits = np.array([look.bits for look in looks], np.uint64)
-    small = np.stack([look.small for look in looks])
-    brightness = small.mean(axis=(1, 2))
+def near_pairs(looks: Looks) -> Iterator[tuple[Indices, Indices]]:
+    """Yield pairs of pictures that are nearly the same, some of them more than once, as two arrays of indices."""
+    bits, small = looks["bits"], looks["small"]
+    brightness = small.mean(axis=(1, 2), dtype=np.float32)
     for part in PARTS:
         key = (bits >> part) & np.uint64(0xFFFF)
         order = np.lexsort((brightness, key))
@@ -80,10 +65,12 @@ def near_pairs(looks: Sequence[Look]) -> Iterator[tuple[int, int]]:
                 break
             left, right = left[candidates], right[candidates]
             few = _ones(bits[left] ^ bits[right]) <= MOST_BITS
-            for a, b in zip(left[few].tolist(), right[few].tolist(), strict=True):
+            left, right = left[few], right[few]
+            for first in range(0, len(left), AT_ONCE):
+                a, b = left[first : first + AT_ONCE], right[first : first + AT_ONCE]
                 gaps = np.abs(small[a].astype(np.int16) - small[b])
-                if gaps.mean() <= MOST_MEAN and gaps.max() <= MOST_ANYWHERE:
-                    yield a, b
+                near = (gaps.mean(axis=(1, 2)) <= MOST_MEAN) & (gaps.max(axis=(1, 2)) <= MOST_ANYWHERE)
+                yield a[near], b[near]
 
 
 def _ones(bits: NDArray[np.uint64]) -> NDArray[np.int64]:
