@@ -21,14 +21,16 @@ from common.files import write_text
 from components.examples.blocks import read_request
 from components.export.real_rows import inputs_of, write_warmup
 from components.export.signatures import Scorer
+from components.export.strangeness import Strangeness
 from components.features.transform import NUMERIC, vocabulary_sizes
 from components.splits import BATCH_PICTURES, SplitTables, examples_of, some_rows, test_begins
-from components.tasks import task_of
+from components.table import Table
+from components.tasks import Head, task_of
 from components.tasks.plain import MAX_ROWS
 from components.training.dataset import READ_BATCH, Split, SplitReader
 from components.training.models import dense as model
 from components.training.models import images
-from components.training.plain import PlainModels
+from components.training.plain import PlainExport, PlainModels
 from config.model_settings import ModelSettings
 from config.schema import Feature, model_features, read_schema
 from config.settings import Settings
@@ -51,43 +53,100 @@ def run_fn(fn_args: Any) -> None:
     settings = Settings.model_validate_json(fn_args.custom_config["settings"])
     earlier = Earlier.read(fn_args.custom_config.get("weights_of"))
     settings = earlier.settings(settings) if earlier else with_hyperparameters(settings, fn_args.hyperparameters)
-    transform_output = tft.TFTransformOutput(fn_args.transform_output)
-    features, reader = inputs(settings, fn_args.schema_path, transform_output)
-    train = reader.read(matching(fn_args.train_files), settings.model.in_memory_limit_mb)
-    evaluation = reader.read(matching(fn_args.eval_files), settings.model.in_memory_limit_mb)
+    read = ReadExamples.of(fn_args, settings)
 
-    network = build(settings, transform_output, features)
+    network = build(settings, read.transform_output, read.features)
     if earlier:
-        history = earlier.give_weights(network, reader)
+        history = earlier.give_weights(network, read.reader)
     else:
-        with tf.summary.create_file_writer(fn_args.model_run_dir).as_default():
-            callback = keras.callbacks.LambdaCallback(on_epoch_end=_log_epoch)
-            history = fit(network, train, evaluation, settings, [callback])
-        _refuse_diverged(history, settings)
-    network, task = model.before_activation(network), task_of(settings.data)
-    head = task.fit_head(*_scored(network, evaluation, train, settings), train.described, settings)
+        history = _fit_and_log(network, read, settings, fn_args.model_run_dir)
+    answering = Answering.fit(network, read, settings)
+    plain = PlainModels.fit(*read.tables_of_both(), settings)
+    beside = plain.export(read.features, settings)
 
     folder = Path(fn_args.serving_model_dir)
-    tables = SplitTables.of(examples_of(matching(fn_args.train_files)), Path(fn_args.schema_path).parent, settings)
-    fitted_on, tuned_on = (tables.read(name, s.rows, MAX_ROWS) for name, s in (("train", train), ("eval", evaluation)))
-    plain = PlainModels.fit(fitted_on, tuned_on, settings)
     plain.write(folder.parent)
-    beside = plain.export(features, settings)
-    strangeness = None
-    if settings.data.is_images and settings.image.none_of_these:
-        network = images.with_looks(network, settings.model)
-        in_order = [dataset(split, train, settings, training=False) for split in (train, evaluation)]
-        strangeness = images.fit_strangeness(network, in_order[0], in_order[1], settings.image.none_of_these)
-    scorer = Scorer(network, transform_output, features, head, beside, strangeness)
+    scorer = answering.scorer(read, beside)
     scorer.save(folder)
-    rows = some_rows(matching(fn_args.eval_files), settings.probe.golden_rows)
-    read = reader.transform(rows)
-    outputs = network(read, training=False)
-    answers = head.in_process((outputs[0] if strangeness else outputs).numpy())
-    answers |= strangeness.in_process(outputs[1].numpy()) if strangeness else {}
-    said = beside.golden(tables.table_of(rows)) | {"inputs": _side_by_side(read).tolist()} if beside else {}
-    _write_golden(folder, scorer, answers, said, rows, features, settings)
-    facts = {
+    _write_golden(folder, scorer, answering, beside, read, settings)
+    facts = _facts(answering, beside, read, settings) | {"history": history, "seconds": time.monotonic() - started}
+    for place in (folder / EXTRA, Path(fn_args.model_run_dir)):
+        write_text(place / TRAINING_FILE, json.dumps(facts, indent=2) + "\n")
+
+
+@dataclass(frozen=True)
+class ReadExamples:
+    """What a training reads: train and eval as the network takes them, and tables of their raw values."""
+
+    transform_output: Any
+    features: tuple[Feature, ...]
+    reader: SplitReader
+    train: Split
+    evaluation: Split
+    tables: SplitTables
+    columns: dict[str, str]  # what the rows hold, and as which type it is read: rows were dealt by it
+    eval_files: list[str]
+
+    @staticmethod
+    def of(fn_args: Any, settings: Settings) -> ReadExamples:
+        transform_output = tft.TFTransformOutput(fn_args.transform_output)
+        features, reader = inputs(settings, fn_args.schema_path, transform_output)
+        files = matching(fn_args.train_files), matching(fn_args.eval_files)
+        train, evaluation = (reader.read(of_split, settings.model.in_memory_limit_mb) for of_split in files)
+        tables = SplitTables.of(examples_of(files[0]), Path(fn_args.schema_path).parent, settings)
+        columns = _columns(settings, fn_args.schema_path)
+        return ReadExamples(transform_output, features, reader, train, evaluation, tables, columns, files[1])
+
+    def tables_of_both(self) -> tuple[Table, Table]:
+        """Return the raw values of train and eval, or of some of their rows."""
+        train, evaluation = self.train.rows, self.evaluation.rows
+        return self.tables.read("train", train, MAX_ROWS), self.tables.read("eval", evaluation, MAX_ROWS)
+
+
+@dataclass(frozen=True)
+class Answering:
+    """A trained network up to its logits, with looks where there is `strangeness`, and what makes answers of them."""
+
+    network: Any
+    head: Head
+    strangeness: Strangeness | None
+
+    @staticmethod
+    def fit(network: Any, read: ReadExamples, settings: Settings) -> Answering:
+        network = model.before_activation(network)
+        scored = _scored(network, read.evaluation, read.train, settings)
+        head = task_of(settings.data).fit_head(*scored, read.train.described, settings)
+        if not (settings.data.is_images and settings.image.none_of_these):
+            return Answering(network, head, None)
+        network = images.with_looks(network, settings.model)
+        train, held = (dataset(split, read.train, settings, training=False) for split in (read.train, read.evaluation))
+        return Answering(network, head, images.fit_strangeness(network, train, held, settings.image.none_of_these))
+
+    def scorer(self, read: ReadExamples, beside: PlainExport | None) -> Scorer:
+        return Scorer(self.network, read.transform_output, read.features, self.head, beside, self.strangeness)
+
+    def in_process(self, transformed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Return what the graph must answer, computed without it."""
+        said = self.network(transformed, training=False)
+        if self.strangeness is None:
+            return self.head.in_process(said.numpy())
+        logits, looks = said
+        return self.head.in_process(logits.numpy()) | self.strangeness.in_process(looks.numpy())
+
+
+def _fit_and_log(network: Any, read: ReadExamples, settings: Settings, logs: str) -> dict[str, Any]:
+    """Train, tell TensorBoard, and return the history by epoch. Raises ConfigError if no epoch's loss was a number."""
+    with tf.summary.create_file_writer(logs).as_default():
+        callback = keras.callbacks.LambdaCallback(on_epoch_end=_log_epoch)
+        history = fit(network, read.train, read.evaluation, settings, [callback])
+    _refuse_diverged(history, settings)
+    return history
+
+
+def _facts(answering: Answering, beside: PlainExport | None, read: ReadExamples, settings: Settings) -> dict[str, Any]:
+    """Return what `training.json` holds of the model and what it was made from."""
+    network, train, evaluation = answering.network, read.train, read.evaluation
+    return {
         "settings": json.loads(settings.model_dump_json(by_alias=True)),
         "architecture": [layer.units for layer in network.layers if isinstance(layer, keras.layers.Dense)],
         "parameters": int(network.count_params()),
@@ -95,16 +154,12 @@ def run_fn(fn_args: Any) -> None:
         "labels": {"train": train.described.facts, "eval": evaluation.described.facts},
         "streamed": train.features is None,
         "weights_digest": _digest(network.variables),
-        **head.facts,
-        "features": [feature.name for feature in features],
-        "columns": _columns(settings, fn_args.schema_path),
-        **(beside.facts(transform_output.raw_feature_spec()) if beside else {}),
-        "test_from": test_begins(matching(fn_args.eval_files)),
-        "history": history,
-        "seconds": time.monotonic() - started,
+        **answering.head.facts,
+        "features": [feature.name for feature in read.features],
+        "columns": read.columns,
+        **(beside.facts(read.transform_output.raw_feature_spec()) if beside else {}),
+        "test_from": test_begins(read.eval_files),
     }
-    for place in (folder / EXTRA, Path(fn_args.model_run_dir)):
-        write_text(place / TRAINING_FILE, json.dumps(facts, indent=2) + "\n")
 
 
 def _digest(weights: Sequence[Any]) -> str:
@@ -264,15 +319,20 @@ def _side_by_side(read: Mapping[str, NDArray[Any]]) -> Floats:
 def _write_golden(
     folder: Path,
     scorer: Scorer,
-    answers: Mapping[str, NDArray[Any]],
-    plain: dict[str, list[Any]],
-    rows: list[bytes],
-    features: Sequence[Feature],
+    answering: Answering,
+    beside: PlainExport | None,
+    read: ReadExamples,
     settings: Settings,
 ) -> None:
     """Write golden rows with the answers of Transform, Keras and scikit-learn in process, not those of the export."""
-    inputs = inputs_of(rows, features, scorer.has_packed, scorer.examples_input)
-    Golden(inputs, {name: values.tolist() for name, values in answers.items()}, plain).write(folder)
+    rows = some_rows(read.eval_files, settings.probe.golden_rows)
+    transformed = read.reader.transform(rows)
+    answers = {name: values.tolist() for name, values in answering.in_process(transformed).items()}
+    plain: dict[str, list[Any]] = {}
+    if beside:
+        plain = beside.golden(read.tables.table_of(rows)) | {"inputs": _side_by_side(transformed).tolist()}
+    inputs = inputs_of(rows, read.features, scorer.has_packed, scorer.examples_input)
+    Golden(inputs, answers, plain).write(folder)
     write_warmup(folder, settings.name, inputs, scorer.input_types())
 
 
