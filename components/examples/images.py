@@ -217,7 +217,7 @@ class ImageSource:
         dealt = np.delete(near, np.concatenate(large)) if large else near
         by_name = {"": -1}
         named = np.array([by_name.setdefault(self._group(files[i]), len(by_name)) for i in dealt], np.int64)
-        for members in groups(together(looks[dealt], named)):
+        for members in groups(together(looks[dealt] if large else looks, named)):  # no copy of all
             places = dealt[members]  # by the oldest: what is collected later must move no picture to another split
             near[places] = min(places, key=lambda place: (_span(files[place]), digests[place]))
         return near, alike, len(alike[0]) if large else 0
