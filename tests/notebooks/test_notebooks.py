@@ -44,7 +44,7 @@ def text(cells: list[Any]) -> str:
 
 
 def test_notebooks_are_numbered_from_one() -> None:
-    assert [int(path.stem.partition("-")[0]) for path in NOTEBOOKS] == [1, 2, 3, 4]
+    assert [int(path.stem.partition("-")[0]) for path in NOTEBOOKS] == [1, 2, 3, 4, 5]
 
 
 @each
@@ -147,3 +147,18 @@ def test_drift_is_seen_where_the_world_moves_and_alarms(pipeline_run: Any, monke
     assert "30 numbers, 0 categories" in output
     assert "clean days with a finding: 0 of 5" in output
     assert output.count("texture_mean") >= 5
+
+
+@pytest.mark.slow
+@pytest.mark.exhaustive
+def test_whatever_models_are_pushed_are_shown_and_asked(pipeline_run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = sorted(pipeline_run.var.rglob("*"))
+    cells = execute(FOLDER / "05-many-models.ipynb", pipeline_run.var, monkeypatch)
+    assert sorted(pipeline_run.var.rglob("*")) == before
+    assert pictures(cells) == 1
+    output = text(cells)
+    for shown in ("breast_cancer", "classification", "B, M", "AUC", "TensorFlow Serving's REST", "web API"):
+        assert shown in output
+    assert re.search(r"the network +Logistic regression", output)
+    assert "{'breast_cancer': 30}" in output
+    assert "exit code 0; the folder is gone" in output
