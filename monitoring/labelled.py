@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +61,14 @@ def read_labelled(base: Path, period: Span, feedback: Mapping[Key, Feedback]) ->
         if told := feedback.get((request, row)):
             rows.append(Labelled(version, decided, told.label, case, dict(zip(inputs, values, strict=True))))
     return rows
+
+
+def true_by_case(rows: Iterable[Labelled]) -> dict[int, str]:
+    """Return the true label of each case; one of which two were told is left out."""
+    told: dict[int, set[str]] = defaultdict(set)
+    for row in rows:
+        told[row.case].add(row.true)
+    return {case: labels.pop() for case, labels in told.items() if len(labels) == 1}
 
 
 def answers_by_case(base: Path, period: Span, rows: Sequence[Labelled]) -> dict[int, dict[int, str]]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import chain, combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,7 @@ from scipy import stats
 
 from monitoring.drift.check import FALSE_RATE, MOST_DISTANCE
 from monitoring.drift.measures import CONFIDENCE, mean, significant
-from monitoring.labelled import LEAST_ROWS, Labelled, slices_of
+from monitoring.labelled import LEAST_ROWS, Labelled, slices_of, true_by_case
 from serving.repository.drift_reference import DriftReference
 
 Floats = NDArray[np.float64]
@@ -97,11 +96,7 @@ def measure_numbers(
         tested = reference.scores.errors if reference and reference.scores else None
         error = MeanError.of(_errors(by_version[version]))
         measured.append(NumberVersion(version, error, mean(tested) if tested and tested.present else None))
-    told: dict[int, set[str]] = defaultdict(set)
-    for rows in by_version.values():
-        for row in rows:
-            told[row.case].add(row.true)
-    true = {case: float(next(iter(labels))) for case, labels in told.items() if len(labels) == 1}
+    true = {case: float(label) for case, label in true_by_case(chain.from_iterable(by_version.values())).items()}
     pairs = [_pair(*both, answers, true) for both in combinations(versions, 2)]
     slices = [each for version in versions for each in _slices(by_version[version], references[version])]
     return NumberPerformance(model, tuple(measured), tuple(filter(None, pairs)), tuple(slices))

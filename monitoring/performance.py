@@ -20,7 +20,15 @@ from monitoring.drift.check import FALSE_RATE, MOST_SHARE
 from monitoring.drift.measures import CONFIDENCE, compare_shares, share_bounds, significant
 from monitoring.drift.timeline import Places
 from monitoring.drift.window import Span
-from monitoring.labelled import LEAST_ROWS, Labelled, answers_by_case, read_labelled, reference_of, slices_of
+from monitoring.labelled import (
+    LEAST_ROWS,
+    Labelled,
+    answers_by_case,
+    read_labelled,
+    reference_of,
+    slices_of,
+    true_by_case,
+)
 from monitoring.number_performance import NumberPerformance, measure_numbers
 from serving.repository.drift_reference import DriftReference
 
@@ -153,11 +161,7 @@ def _pair(
     rows: Iterable[Labelled],
 ) -> Pair:
     older, newer = answers.get(first.version, {}), answers.get(second.version, {})
-    told: dict[int, set[str]] = defaultdict(set)
-    for row in rows:
-        if row.case in older and row.case in newer:
-            told[row.case].add(row.true)
-    true = {case: labels.pop() for case, labels in told.items() if len(labels) == 1}
+    true = {case: label for case, label in true_by_case(rows).items() if case in older and case in newer}
     if not true:
         low, high = first.accuracy, second.accuracy
         return Pair(

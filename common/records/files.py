@@ -30,6 +30,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from common.files import replaced, sync
 from common.text import MISSING_CODE
 
 INPUT = "input."
@@ -136,31 +137,15 @@ def new_name(newest: datetime, version: int) -> str:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Lend a temporary name; what was written there is synced and takes the place of `path`, unless it failed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield temporary
-        sync(temporary)
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
+    """Lend a place to write to, as `replaced`; the folder is on the disk, too, once it has taken the name of `path`."""
+    with replaced(path) as part:
+        yield part
     sync(path.parent)
 
 
 def get_arrow_ready() -> None:
     """Have Arrow import now what it does with its first array: pandas, where there is one, for half a second."""
     pa.array([0])
-
-
-def sync(path: Path) -> None:
-    """Have the disk hold what is in a file or a folder."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def column(values: Sequence[Any] | NDArray[Any], kind: pa.DataType) -> pa.Array:
