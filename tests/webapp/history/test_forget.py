@@ -126,7 +126,7 @@ def test_a_disk_that_is_full_leaves_every_file_whole(here: Here, monkeypatch: py
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("common.records.files.sync", fail)
+        patch.setattr("common.files.sync", fail)
         with pytest.raises(OSError, match="No space"):
             upkeep.forget(base, SECRET)
     assert len(request_ids(services)) == 4
