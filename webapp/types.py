@@ -184,3 +184,4 @@ class LoggedBatch:
     references: Sequence[str] = ()  # the asker's own names for the rows; empty: all have the request's
     first_row: int = 0  # its number in what was asked, which may come in several batches
     values: NDArray[np.float64] | None = None  # the numbers predicted, where those are
+    strangeness: Sequence[float] = ()  # of pictures, where the model tells it

@@ -5,8 +5,9 @@
 Times are UTC. A file is named by its newest row and holds one version, so all of it has one schema and a reader can
 leave it closed. Each feature is a column `input.<feature>` of its type in the version's schema, null where it is
 missing; nothing else begins with `input.`, so no feature can be taken for one of `META`, nor for the `date` of the
-folder. For TensorFlow Data Validation, `inputs(table)` has the features under their own names; with pandas,
-`frame.filter(regex="^input[.]").rename(columns=lambda name: name[6:])` does.
+folder. Of a picture, its hash and simple statistics of its pixels stand there; `strangeness` is a column of its own,
+where the model tells it. For TensorFlow Data Validation, `inputs(table)` has the features under their own names; with
+pandas, `frame.filter(regex="^input[.]").rename(columns=lambda name: name[6:])` does.
 
 Names with a dot in front are left alone by Arrow, pandas, Beam and Spark.
 """
@@ -54,6 +55,7 @@ META = pa.schema(
         pa.field("probabilities", pa.list_(pa.float32())),  # in the order of the classes, or bounds, in the metadata
     ]
 )
+STRANGENESS = "strangeness"  # a column beside those of META, of pictures whose model tells it
 FACTS = b"vouch"  # key of the file's own metadata: JSON with `classes`, `positive`, `is_number`, `replaces`
 _NAME = re.compile(r"(\d{6}\.\d{6})-v(\d+)-(\d+)-(\d+)\.parquet")
 _STAMP = "%H%M%S.%f"

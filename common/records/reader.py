@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from common.records.engine import FILES, answer_from, connect, facts_of, live
-from common.records.files import INPUT, META, LogFile, days, end_of, files_of_day, start_of
+from common.records.files import INPUT, META, STRANGENESS, LogFile, days, end_of, files_of_day, start_of
 
 TABLE_ROWS = 20_000
 PORTION_BYTES = 16 << 20  # of files whose columns are read at once
@@ -93,7 +93,8 @@ class Reader:
         sql = f"CREATE TEMP TABLE nothing AS FROM (SELECT {columns}) {source} LIMIT 0"
         self._connection.execute(sql, {"files": samples} if samples else {})
         described = self._connection.sql("FROM nothing").to_arrow_table().schema
-        self.schema = pa.schema([*META, *(column for column in described if column.name.startswith(INPUT))])
+        others = (each for each in described if each.name.startswith(INPUT) or each.name == STRANGENESS)
+        self.schema = pa.schema([*META, *others])
 
     def tables(self, skip: int = 0) -> Iterator[pa.Table]:
         """Yield the rows that pass, newest first, without the first `skip`, in tables of some size."""

@@ -30,7 +30,7 @@ from components.splits import SplitTables, written_rows
 from components.tasks.rows import Answered, Rows
 from components.training.plain import PlainModels
 from config.settings import Settings
-from serving.repository.drift_reference import Scores
+from serving.repository.drift_reference import Numbers, Scores
 from serving.repository.layout import TRAINING
 
 CANDIDATE, MODEL, BLESSING = "candidate", "model", "model_blessing"
@@ -124,7 +124,8 @@ def _scores(rows: Answered, settings: Settings) -> Scores:
         return Scores.of_numbers(rows.decided, rows.true)
     of_class = rows.probabilities
     score = of_class.max(axis=1) if rows.positive is None else of_class[:, rows.positive]
-    return Scores.of(rows.true, rows.decided, score, settings.data.classes)
+    scores = Scores.of(rows.true, rows.decided, score, settings.data.classes)
+    return scores if rows.strangeness is None else replace(scores, strangeness=Numbers.of(rows.strangeness))
 
 
 def _bless(blessing: Any, model: Any, passed: bool) -> None:

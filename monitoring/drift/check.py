@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from common.records.drift import CLASS, ERROR, Kind, Measurement
-from common.records.files import INPUT
+from common.records.files import INPUT, STRANGENESS
 from monitoring.drift import measures
 from monitoring.drift.window import LABEL, SCORE, Categorical, Numeric, Window
 from serving.repository.drift_reference import Categories, DriftReference, Numbers, Scores
@@ -38,6 +38,8 @@ def _measured(reference: DriftReference, window: Window) -> Iterator[Measurement
         yield from _of_category(INPUT + name, categories, window.categories[INPUT + name], window.rows)
     if reference.scores and reference.scores.score.rows:
         yield from _distribution(reference.scores.score, window.numbers[SCORE], SCORE)
+    if reference.scores and reference.scores.strangeness:
+        yield from _distribution(reference.scores.strangeness, window.numbers[STRANGENESS], STRANGENESS)
     if reference.scores and reference.scores.confusion:
         yield from _decisions(reference.scores, window.categories[LABEL])
         yield from _errors(reference.scores, window.labelled)

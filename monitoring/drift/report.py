@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from common.draw.charts import STYLE, Axis, Bars, Chart
 from common.records.drift import DriftReport, Measurement, WindowCheck
-from common.records.files import INPUT
+from common.records.files import INPUT, STRANGENESS
 from monitoring.drift import measures
 from monitoring.drift.check import FALSE_RATE, LEAST_ROWS
 from monitoring.drift.timeline import ALARM_WINDOWS, OF_WINDOWS
@@ -54,6 +54,8 @@ def _charts(check: WindowCheck, window: Window, reference: DriftReference) -> li
     categories: dict[str, Categories] = {INPUT + name: known for name, known in reference.categories.items()}
     if reference.scores:
         numbers[SCORE], categories[LABEL] = reference.scores.score, reference.scores.labels
+        if reference.scores.strangeness:
+            numbers[STRANGENESS] = reference.scores.strangeness
     return [
         _of_numbers(column, numbers[column], window)
         if column in numbers

@@ -14,12 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from common.records.files import INPUT
+from common.records.files import INPUT, STRANGENESS
 from common.records.labels import Key
 from common.records.reader import Filters, Reader
+from config.data_settings import IMAGE_BYTES
 from serving.repository.drift_reference import DriftReference
 
-SCORE, LABEL = OUTPUTS = "probability", "label"  # what the model said, in the log
+SCORE, LABEL = "probability", "label"  # what the model said, in the log
+OUTPUTS = (SCORE, LABEL, STRANGENESS)
 KEY = ("request_id", "row")
 MOST_ROWS = 1_000_000  # of a window that are measured: the newest
 
@@ -99,7 +101,7 @@ def read_window(
     reader = Reader(base, only.filters(span, version))
     gathered = Gathered(reference, truth)
     wanted = (*OUTPUTS, *(KEY if truth else ()))
-    measured = [name for name in reader.schema.names if name.startswith(INPUT) or name in wanted]
+    measured = [name for name in reader.schema.names if _is_input(name) or name in wanted]
     for table in reader.columns(measured):
         gathered.add(table.slice(0, MOST_ROWS - gathered.rows))
         if gathered.rows >= MOST_ROWS:
@@ -122,6 +124,8 @@ class Gathered:
         self._is_number = bool(scores and not scores.confusion)
         if scores:
             self._numbers[SCORE] = []
+        if scores and scores.strangeness:
+            self._numbers[STRANGENESS] = []
         if scores and scores.confusion:
             self._categories[LABEL] = Counter()
         self._present: Counter[str] = Counter()  # rows with a value, by column
@@ -130,7 +134,7 @@ class Gathered:
         self.rows += table.num_rows
         for name in table.column_names:
             cells = table[name]
-            if name.startswith(INPUT) or name in self._numbers or name in self._categories:
+            if _is_input(name) or name in self._numbers or name in self._categories:
                 self._present[name] += len(cells) - cells.null_count
             if name in self._numbers and _is_number(cells.type):
                 self._numbers[name].append(_as_read(cells))
@@ -167,6 +171,10 @@ class Gathered:
             labelled={true: dict(counts) for true, counts in self._labelled.items()},
             errors=np.sort(np.asarray(self._errors, np.float32)),
         )
+
+
+def _is_input(column: str) -> bool:
+    return column.startswith(INPUT) and column != INPUT + IMAGE_BYTES  # of which the log has a hash
 
 
 def _is_number(kind: pa.DataType) -> bool:

@@ -96,7 +96,8 @@ class Categories:
 class Scores:
     """What the model said of the test rows. `score` is what the prediction log has as `probability`.
 
-    `confusion`: true class: decided class: rows.
+    `confusion`: true class: decided class: rows. `strangeness`: how far pictures lie from those of training, by what
+    the network's layers make of them.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -104,6 +105,7 @@ class Scores:
     score: Numbers
     confusion: dict[str, dict[str, int]]
     errors: Numbers | None = None  # of numbers: how far they were off, whichever way
+    strangeness: Numbers | None = None
 
     @property
     def labels(self) -> Categories:

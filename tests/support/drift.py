@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from common.records.files import STRANGENESS
 from common.records.labels import Feedback, keep
 from serving.repository.drift_reference import Categories, DriftReference, Numbers, Scores
 from serving.repository.layout import DRIFT_REFERENCE, MANIFEST
@@ -18,6 +19,7 @@ from tests.support.serving.versions import bare_version
 from tests.support.web.apps import open_database
 from tests.support.web.logged import batch, put
 
+OUTPUTS = ("probability", STRANGENESS)
 MIDNIGHT = datetime(2026, 11, 20, tzinfo=timezone.utc)
 DAY = timedelta(days=1)
 Columns = Mapping[str, Any]
@@ -90,7 +92,8 @@ class Watched:
                 self.model,
                 version,
                 route=route,
-                columns={name: values for name, values in columns.items() if name != "probability"},
+                columns={name: values for name, values in columns.items() if name not in OUTPUTS},
+                strangeness=[*columns.get(STRANGENESS, ())],
                 labels=list(decided or ("yes" if value >= 0.5 else "no" for value in score)),
                 probabilities=np.stack([1 - score, score], axis=1),
                 classes=("no", "yes"),

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from PIL import Image, ImageDraw
 
-from common.images import ImageProblem, encoded, read_header, upright
+from common.images import ImageProblem, encoded, read_header, statistics, upright
 from webapp.images.frames import Ended, receive, send
 
 MEMORY_BYTES = 1 << 30
@@ -29,12 +29,14 @@ def picture(data: bytes) -> tuple[dict[str, object], list[bytes]]:
     """Return what a file says of itself, the picture as the model is to see it, and a preview; both without EXIF."""
     header = read_header(data)
     pixels = upright(data)
+    measured = statistics(pixels)  # before it is made smaller, as ExampleGen measures
     if max(pixels.size) > LARGEST_SIDE:
         pixels.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
     is_small = pixels.width * pixels.height <= LOSSLESS_PIXELS
     plain = encoded(pixels) if is_small else encoded(pixels, "JPEG", quality=JPEG_QUALITY)
     pixels.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
-    return {"width": header.width, "height": header.height}, [plain, encoded(pixels, "JPEG", quality=85)]
+    said = {"width": header.width, "height": header.height, "statistics": measured}
+    return said, [plain, encoded(pixels, "JPEG", quality=85)]
 
 
 def occluded(data: bytes, cells: int) -> tuple[dict[str, object], list[bytes]]:

@@ -7,17 +7,19 @@ that is late, or gone, is replaced.
 from __future__ import annotations
 
 import hashlib
+import math
 import queue
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from config.data_settings import IMAGE_STATISTICS
 from webapp.http.admission import NoRoom
 from webapp.images.frames import Ended, receive, send
 from webapp.predict.validation import shown
@@ -50,7 +52,7 @@ class RefusedImage(InvalidInput):
 class Picture:
     """A picture as the model sees it and as it may be kept: upright RGB, PNG or JPEG of our own, without EXIF.
 
-    `width` and `height` are those of what was sent, `preview` a small JPEG.
+    `width`, `height` and `statistics` are those of what was sent, `preview` is a small JPEG.
     """
 
     data: bytes
@@ -58,6 +60,7 @@ class Picture:
     width: int
     height: int
     sha256: str
+    statistics: Mapping[str, float]  # of IMAGE_STATISTICS
 
 
 Child = subprocess.Popen[bytes]
@@ -78,9 +81,8 @@ class Decoders:
         if len(parts) != 2:
             raise _broken("no picture came of it")
         plain, preview = parts
-        return Picture(
-            plain, preview, int(head.get("width", 0)), int(head.get("height", 0)), hashlib.sha256(plain).hexdigest()
-        )
+        size, sha256 = (int(head.get("width", 0)), int(head.get("height", 0))), hashlib.sha256(plain).hexdigest()
+        return Picture(plain, preview, *size, sha256, _statistics(head.get("statistics")))
 
     def occluded(self, picture: Picture, cells: int) -> list[bytes]:
         """Return the picture and its copies, each with one cell of `cells` × `cells` grey. Raises as `picture`."""
@@ -135,6 +137,11 @@ class Decoders:
             raise RefusedImage("TOO_SLOW", "must be read in a moment", got) from None
         finally:
             self._free.put(child)
+
+
+def _statistics(said: object) -> dict[str, float]:
+    measured = said if isinstance(said, dict) else {}
+    return {name: float(measured.get(name, math.nan)) for name in IMAGE_STATISTICS}
 
 
 def _broken(got: str) -> RefusedImage:

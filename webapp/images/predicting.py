@@ -10,6 +10,7 @@ from itertools import islice
 from typing import BinaryIO
 
 from common.records import images
+from config.data_settings import IMAGE_BYTES, IMAGE_STATISTICS
 from webapp.images.decoding import Picture, RefusedImage
 from webapp.models.catalog import ModelVersion
 from webapp.predict.validation import shown
@@ -56,7 +57,11 @@ def predict(
     app_services: Services, model: str, pictures: Sequence[Picture], request_info: RequestInfo, *, keep: bool
 ) -> Answer:
     """Answer pictures, and keep them if that is wanted and allowed. Raises as Predictor.predict_images."""
-    reply = app_services.predictor.predict_images(model, [picture.data for picture in pictures], request_info)
+    columns = {
+        IMAGE_BYTES: [picture.data for picture in pictures],
+        **{name: [picture.statistics[name] for picture in pictures] for name in IMAGE_STATISTICS},
+    }
+    reply = app_services.predictor.predict_images(model, columns, request_info)
     if keep and keeps(app_services):
         base, today = app_services.settings.collected / model, datetime.now(timezone.utc).date()
         for picture in pictures:

@@ -25,8 +25,9 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from common.logs import Sparse
 from common.records import images
-from common.records.files import INPUT, META, column, day_folder, with_facts, write
+from common.records.files import INPUT, META, STRANGENESS, column, day_folder, with_facts, write
 from common.records.upkeep import Upkeep, look_after
+from config.data_settings import IMAGE_BYTES, IMAGE_STATISTICS
 from config.schema import read_schema
 from serving.repository.layout import SCHEMA
 from webapp.settings import WebSettings
@@ -166,7 +167,9 @@ class PredictionLog:
         """Return each feature's type as the version's schema has it, so that all its files are alike."""
         if (model, version) not in self._kinds:
             schema = read_schema(self._settings.serving / model / str(version) / SCHEMA)
-            self._kinds[model, version] = {f.name: _KINDS.get(f.type, pa.string()) for f in schema.feature}
+            kinds = {f.name: _KINDS.get(f.type, pa.string()) for f in schema.feature}
+            beside = IMAGE_STATISTICS if IMAGE_BYTES in kinds else ()
+            self._kinds[model, version] = kinds | dict.fromkeys(beside, pa.float64())
         return self._kinds[model, version]
 
     def _guarded(self, act: Callable[[], Any], rows: int) -> None:
@@ -216,8 +219,11 @@ def as_table(batches: Sequence[LoggedBatch], kinds: dict[str, pa.DataType]) -> p
     offsets = np.arange(0, probabilities.size + 1, probabilities.shape[1], np.int32)
     by_name["probabilities"] = pa.ListArray.from_arrays(offsets, probabilities.ravel())
     names = list(first.columns)
-    schema = pa.schema([*META, *(pa.field(INPUT + name, kinds[name]) for name in names)])
-    columns = [by_name[name] for name in META.names]
+    of_outputs = [pa.field(STRANGENESS, pa.float64())] if first.strangeness else []
+    by_name[STRANGENESS] = [*chain.from_iterable(batch.strangeness for batch in batches)]
+    outputs = [*META, *of_outputs]
+    schema = pa.schema([*outputs, *(pa.field(INPUT + name, kinds[name]) for name in names)])
+    columns = [by_name[field.name] for field in outputs]
     inputs = zip(*(batch.columns.values() for batch in batches), strict=True)  # in the same order in all: see _grouped
     columns += [column(_joined(parts), kinds[name]) for name, parts in zip(names, inputs, strict=True)]
     return pa.table(

@@ -67,20 +67,21 @@ class Predictor:
         )
         return _answer(model_version, choice, outcomes, request_info, latency_s)
 
-    def predict_images(self, model: str, images: Sequence[bytes], request_info: RequestInfo) -> Answer:
-        """Return the answers to pictures that TensorFlow reads. They are logged by their SHA-256. Raises as `predict`,
-        and WrongKind.
+    def predict_images(self, model: str, columns: Columns, request_info: RequestInfo) -> Answer:
+        """Return the answers to pictures. They are logged by their SHA-256. Raises as `predict`, and WrongKind.
+
+        `columns`: IMAGE_BYTES that TensorFlow reads, and what else is to be logged of each.
         """
-        started = time.perf_counter()
+        started, images = time.perf_counter(), columns[IMAGE_BYTES]
 
         def attempt(choice: Choice) -> tuple[ModelVersion, Choice, Scored]:
             model_version = self._catalog.model_version(model, choice.version)
             model_version.require_images()
-            return model_version, choice, self.predict_columns(model_version, {IMAGE_BYTES: list(images)})
+            return model_version, choice, self.predict_columns(model_version, {IMAGE_BYTES: images})
 
         model_version, choice, scored = self.routed(model, request_info, attempt)
         latency_s = time.perf_counter() - started
-        logged = {IMAGE_BYTES: [hashlib.sha256(image).hexdigest() for image in images]}
+        logged = {**columns, IMAGE_BYTES: [hashlib.sha256(image).hexdigest() for image in images]}
         self.record(model_version, choice, request_info, (logged, scored), latency_s)
         outcomes = scored.outcomes(model_version, [()] * len(images))
         return _answer(model_version, choice, outcomes, request_info, latency_s)
@@ -184,6 +185,7 @@ class Predictor:
                 references,
                 first_row,
                 scored.values,
+                scored.strangeness,
             )
         )
         self._metrics.predicted(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +12,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from common.images import statistics
 from common.records.drift import Measurement
-from common.records.files import INPUT
+from common.records.files import INPUT, STRANGENESS
+from config.data_settings import IMAGE_BYTES, IMAGE_STATISTICS
+from data.flowers.draw import KINDS, draw_flower
 from monitoring.drift.check import check
 from monitoring.drift.window import Gathered, Span, Window, read_window
-from serving.repository.drift_reference import DriftReference, Scores
+from serving.repository.drift_reference import DriftReference, Numbers, Scores
 from tests.support.drift import DAY, MIDNIGHT, Watched, floats, patients, reference_of
 
 TRAINED = patients(600)
@@ -71,6 +75,39 @@ def test_what_has_drifted_is_found_where_it_is(tmp_path: Path, changes: Any, wan
     drifted = found(check(REFERENCE, logged(tmp_path, patients(500, seed=3, **changes))))
     assert wanted <= drifted
     assert {name for name, _ in drifted} == {name for name, _ in wanted}
+
+
+def pictures(rows: int, seed: int, light: float = 1.0, strange: float = 0.0) -> dict[str, Any]:
+    """What the log has of drawings: the hash, what ExampleGen measures, and how far the network says they lie."""
+    chance = random.Random(seed)
+    drawn = [draw_flower(chance.choice([*KINDS]), chance).point(lambda value: int(value * light)) for _ in range(rows)]
+    measured = [statistics(image) for image in drawn]
+    noise = np.random.default_rng(seed)
+    return {
+        "probability": noise.beta(5, 2, rows),
+        STRANGENESS: np.abs(noise.normal(0.7 + strange, 0.1, rows)),
+        IMAGE_BYTES: [f"{seed:032x}{i:032x}" for i in range(rows)],
+        **{name: np.array([each[name] for each in measured]) for name in IMAGE_STATISTICS},
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [({}, set[str]()), ({"light": 0.6}, {"brightness", "red", "green", "blue"}), ({"strange": 0.1}, {STRANGENESS})],
+    ids=["alike", "darker", "far from training"],
+)
+def test_pictures_have_drifted_by_their_pixels_or_by_what_the_network_makes_of_them(
+    tmp_path: Path, changes: dict[str, float], wanted: set[str]
+) -> None:
+    trained = pictures(200, 1)
+    known = reference_of({name: trained[name] for name in ("probability", *IMAGE_STATISTICS)})
+    assert known.scores
+    known = replace(known, scores=replace(known.scores, strangeness=Numbers.of(trained[STRANGENESS])))
+    window = logged(tmp_path, pictures(150, 2, **changes), known)
+    assert window.gone == window.new == ()
+    drifted = {name for name, _ in found(check(known, window))}
+    assert wanted <= drifted
+    assert bool(wanted) == bool(drifted)
 
 
 def test_a_difference_that_is_sure_but_small_is_none(tmp_path: Path) -> None:

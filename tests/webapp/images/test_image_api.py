@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from common.records.files import INPUT
+from common.images import statistics, upright
+from common.records.files import INPUT, STRANGENESS
 from common.records.reader import ALL, Reader
-from config.data_settings import IMAGE_BYTES
+from config.data_settings import IMAGE_BYTES, IMAGE_STATISTICS
 from tests.support.web.apps import App
 from tests.support.web.fake_model_server import FakeModelServer
 from tests.support.web.pictures import kept_files, picture
@@ -63,6 +64,20 @@ def test_a_prediction_is_logged_by_the_hash_of_the_picture_that_is_kept(
     row = (response.json["request_id"], "blue", "bed 7", prediction.sha256)
     assert row in logged(services)
     assert prediction.sha256 in {path.stem for path in kept_files(services.settings.var)}
+
+
+def test_what_drift_asks_of_a_picture_is_logged_as_example_gen_measures_it(
+    client: FlaskClient, services: Services
+) -> None:
+    sent_picture = picture("green", (1500, 900), "JPEG")  # larger than what the model is shown
+    response = sent(client, ("a.jpg", sent_picture))
+    assert services.log.flush(10)
+    columns = [f'"{INPUT}{name}"' for name in IMAGE_STATISTICS]
+    select = f"SELECT {STRANGENESS}, {', '.join(columns)} FROM passing WHERE request_id = $request"
+    reader = Reader(services.settings.predictions / "garden", ALL)
+    [(strangeness, *measured)] = reader.query(select, {"request": response.json["request_id"]})
+    assert dict(zip(IMAGE_STATISTICS, measured, strict=True)) == statistics(upright(sent_picture))
+    assert 0 < strangeness < 1
 
 
 def test_who_does_not_want_it_is_not_kept(client: FlaskClient, services: Services) -> None:
