@@ -9,46 +9,25 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
+from bench.problems import Array, Problem, problems
 from bench.report import finish, parser, positive, say, start, table
 from components.evaluation.bounds import evaluate
 from components.table import Table
 from components.tasks.operating_point import decide
 from components.tasks.rows import Answered, NumberRows, Rows
-from config.load import load_settings
-from config.onboard.guesses import recipe
-from config.settings import Settings
 
-Array = NDArray[Any]
 SHARES = (0.64, 0.16, 0.20)
-HEART = Path("data/heart_disease")
 PLENTY = 40_000  # rows on which the true loss is measured
 CONFIDENCE = 0.95
 RESAMPLES = 500  # instead of 2,000: the bounds' last digit is not what is measured
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A table to draw; a `fixed` one has no more rows than it has, so that a loss is known from test rows alone."""
-
-    name: str
-    draw: Callable[[int, np.random.Generator], tuple[Array, Array]]
-    rows: int
-    settings: Settings
-    fixed: bool = False
-
-    @property
-    def classes(self) -> int:
-        """How many there are, 0 where a number is predicted."""
-        return len(self.settings.data.classes)
 
 
 @dataclass(frozen=True)
@@ -70,72 +49,6 @@ WORSE = (
     Step("25 % of labels flipped", flipped=0.25),
     Step("one epoch", epochs=1),
 )
-
-
-def settings_of(classes: int, train_rows: int) -> Settings:
-    """Return what `init` writes for a table of so many rows; without classes a number is predicted."""
-    accuracy = "binary_accuracy" if classes == 2 else "accuracy"
-    metrics = ["auc", "precision", "recall", accuracy] if classes else ["rmse", "mae", "r2"]
-    kind = {"classes": [str(i) for i in range(classes)]} if classes else {"task": "regression"}
-    values: dict[str, Any] = {
-        "name": "bench",
-        "data": {"source": "x.csv", "label": "y", **kind},
-        "model": recipe(train_rows, is_number=not classes),
-        "evaluation": {"metrics": metrics, "when_plain_is_better": "refuse"},
-    }
-    if classes == 2:
-        values["operating_point"] = {"objective": "accuracy"}
-    return Settings.model_validate(values)
-
-
-def noisy(rows: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Two of ten columns tell the class, with so much noise that the best AUC is about .79."""
-    x = rng.normal(size=(rows, 10))
-    return x, (x[:, 0] + x[:, 1] + 1.8 * rng.normal(size=rows) > 0).astype(np.int64)
-
-
-def number(rows: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """A number that two of ten columns tell, with so much noise that the best R² is about .38."""
-    x = rng.normal(size=(rows, 10))
-    return x, x[:, 0] + x[:, 1] + 1.8 * rng.normal(size=rows)
-
-
-def three(rows: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Three classes of 50, 30 and 20 %, of which two lie close."""
-    y = rng.choice(3, rows, p=[0.5, 0.3, 0.2])
-    x = rng.normal(size=(rows, 8))
-    x[:, :3] += 1.2 * np.eye(3)[y] + 0.5 * (y == 2)[:, None] * np.array([0, 1, 0])
-    return x, y
-
-
-def breast_cancer(_rows: int, _rng: np.random.Generator) -> tuple[Array, Array]:
-    from sklearn.datasets import load_breast_cancer
-
-    data = load_breast_cancer()
-    return data.data, (data.target == 0).astype(np.int64)
-
-
-def heart_disease(_rows: int, _rng: np.random.Generator) -> tuple[Array, Array]:
-    """Return the Cleveland table as Transform would show it: quantities, and a column for each code."""
-    import pandas as pd
-
-    data = pd.read_csv(HEART / "heart_disease.csv")
-    codes = list(load_settings(Path("config/heart_disease")).categorical)
-    quantities = data.drop(columns=["num", *codes])
-    coded = pd.get_dummies(data[codes].astype("string"), dummy_na=True)
-    x = pd.concat([quantities.fillna(quantities.mean()), coded.loc[:, coded.any()]], axis=1)
-    return x.to_numpy(np.float64), data["num"].to_numpy(np.int64)
-
-
-def problems() -> tuple[Problem, ...]:
-    cancer, heart = (load_settings(Path("config") / name) for name in ("breast_cancer", "heart_disease"))
-    return (
-        Problem("breast cancer, as shipped", breast_cancer, 569, cancer, fixed=True),
-        Problem("heart disease, as shipped", heart_disease, 303, heart, fixed=True),
-        Problem("noisy, 3,000 × 10", noisy, 3000, settings_of(2, 1920)),
-        Problem("three classes, 1,500 × 8", three, 1500, settings_of(3, 960)),
-        Problem("a number, 3,000 × 10", number, 3000, settings_of(0, 1920)),
-    )
 
 
 @dataclass(frozen=True)
@@ -250,7 +163,7 @@ def rows_of(problem: Problem, true: Array, said: Array, threshold: float | None)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the gate said of one model.
+    """What the gate said of one model. `kinds`: of its errors, and NOT_COMPARABLE.
 
     `loss`: by how much it is worse than the model it was compared with, on plenty of rows (`is_true`) or, where a table
     has no more, on the test rows; NaN without such a model.
@@ -273,10 +186,35 @@ def outcomes(problem: Problem, kept: Kept, seed: int, steps: Sequence[Step]) -> 
     yield gate.judge("first", normal, None, seed, beside_plain_models=True)
     equal = kept.model(problem, data, seed, NORMAL, seed + 1000)
     yield gate.judge("equal, retrained", equal, normal, seed, beside_plain_models=True)
+    for name, reason in strangers(problem):
+        yield gate.judge(f"not comparable: {name}", normal, None, seed, reason=reason)
     for number, step in enumerate(steps):
         worse = kept.model(problem, data, seed, step, seed + 2000 + number)
         yield gate.judge(step.name, worse, normal, seed)
         yield gate.judge(f"better, after {step.name}", normal, worse, seed)
+
+
+def strangers(problem: Problem) -> Iterator[tuple[str, str]]:
+    """Yield blessed models that nothing fair can be said beside, with what the gate finds in the way, if anything."""
+    from common.errors import DataError
+    from components.evaluation.comparison import Trained, fair_rows, obstacle
+
+    settings = problem.settings
+    data, own = settings.data, Trained(settings, frozenset(["a", "b"]), None)
+
+    def of(**changes: Any) -> Trained:
+        return replace(own, settings=settings.model_copy(update={"data": data.model_copy(update=changes)}))
+
+    yield "it predicted another column", obstacle(own, of(label="another"))
+    yield "it read a column that is gone", obstacle(own, replace(own, features=own.features | {"gone"}))
+    if problem.classes:
+        yield "it had a class more", obstacle(own, of(classes=(*data.classes, "another")))
+    dealt = settings.split.model_copy(update={"seed": settings.split_seed + 1})
+    try:
+        fair_rows(own, replace(own, settings=settings.model_copy(update={"split": dealt})), settings, None)
+        yield "rows were dealt otherwise", ""
+    except DataError as error:
+        yield "rows were dealt otherwise", error.what
 
 
 class Gate:
@@ -288,8 +226,16 @@ class Gate:
         self._tables = [Table(x, np.zeros((len(x), 0), object), y) for x, y in data.splits]
 
     def judge(
-        self, step: str, candidate: Model, baseline: Model | None, seed: int, *, beside_plain_models: bool = False
+        self,
+        step: str,
+        candidate: Model,
+        baseline: Model | None,
+        seed: int,
+        *,
+        beside_plain_models: bool = False,
+        reason: str = "",
     ) -> Outcome:
+        """`reason`: why a blessed model cannot be compared."""
         from components.evaluation.baselines import bounded, compare
         from components.evaluation.comparison import Comparison, set_against
         from components.evaluation.looks import Looks
@@ -299,7 +245,7 @@ class Gate:
         settings = problem.settings.model_copy(update={"seed": seed, "evaluation": self._evaluation})
         true = self._data.splits[2][1]
         rows = rows_of(problem, true, candidate.test, candidate.threshold)
-        comparison = Comparison()
+        comparison = Comparison(len(rows), obstacles=(reason,)) if reason else Comparison()
         if baseline is not None:
             comparison = set_against(rows, rows_of(problem, true, baseline.test, baseline.threshold), settings)
         values = bounded(rows, settings)
@@ -308,7 +254,7 @@ class Gate:
         train, tuned, test = self._tables
         baselines = compare(train, tuned, test, settings, rows) if beside_plain_models else ()
         verdict = judge([whole], rows, comparison, baselines, point, settings, Looks())
-        kinds = tuple(f.kind for f in verdict.findings if f.severity == "error")
+        kinds = tuple(f.kind for f in verdict.findings if f.severity == "error" or f.kind == "NOT_COMPARABLE")
         loss = float("nan") if baseline is None else self._truth(baseline) - self._truth(candidate)
         return Outcome(problem.name, step, kinds, verdict.passed, loss, not problem.fixed, comparison.detectable)
 
@@ -354,7 +300,16 @@ def tables(seen: Sequence[Outcome]) -> str:
                     ", ".join(f"{kind} {count}" for kind, count in why.items()) or "none",
                 )
             )
-    titles = ("table", "model", "seeds", "blessed", "refused by comparison", "mean loss", "detectable", "errors")
+    titles = (
+        "table",
+        "model",
+        "seeds",
+        "blessed",
+        "refused by comparison",
+        "mean loss",
+        "detectable",
+        "errors, and what could not be compared",
+    )
     return "\n\n".join([table(titles, lines), power(seen)])
 
 

@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from bench.gates import CONFIDENCE, NORMAL, Array, Data, Gate, Outcome, Problem, tables, train
+from bench.gates import CONFIDENCE, NORMAL, Data, Gate, Outcome, tables, train
+from bench.problems import Array, Problem
 from bench.report import finish, parser, positive, say, start
 from common.tables.columns import ARROW_TYPES
 from common.tables.splitting import Splitter

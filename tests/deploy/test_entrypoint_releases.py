@@ -122,6 +122,7 @@ def test_no_release_is_taken_back_by_the_servers_own_poll(pair: Pair, model: str
     assert (pair.told.log.parent / "models.config").readlink() == pair.models / "models.config"
 
 
+@pytest.mark.exhaustive
 def test_releases_from_where_the_folder_has_another_name_are_followed(models: Path, tmp_path: Path) -> None:
     seen = tmp_path / "seen"
     seen.symlink_to(models)
@@ -174,6 +175,7 @@ def test_a_model_that_is_first_released_while_the_server_runs_is_served(pair: Pa
         server.stays(lambda at=server: (at.version(later), at.version("first")) == (1, 1))  # type: ignore[misc]
 
 
+@pytest.mark.exhaustive
 def test_a_version_whose_folder_vanishes_is_told_of_and_a_command_heals_it(
     pair: Pair, model: str, tmp_path: Path
 ) -> None:
@@ -230,6 +232,7 @@ def wait_for_answer(ask: Callable[[], Any], code: int) -> Any:
     return answers[-1]
 
 
+@pytest.mark.exhaustive
 def test_a_version_that_is_still_being_copied_is_waited_for(models: Path, tmp_path: Path) -> None:
     slow = models / MODEL / "3"
     shutil.move(slow, tmp_path / "whole")

@@ -202,6 +202,7 @@ def other_point(borrow: Any, vouch: Any) -> Any:
         yield done.stdout, [Manifest.read(folder) for folder in folders], facts
 
 
+@pytest.mark.exhaustive
 def test_another_operating_point_is_set_without_training(other_point: Any) -> None:
     said, (first, second), (trained, taken) = other_point
     assert "pushed as version 2" in said

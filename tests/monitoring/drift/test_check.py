@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +10,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from common.images import statistics
 from common.records.drift import Measurement
 from common.records.files import INPUT, STRANGENESS
 from config.data_settings import IMAGE_BYTES, IMAGE_STATISTICS
-from data.flowers.draw import KINDS, draw_flower
 from monitoring.drift.check import check
 from monitoring.drift.window import Gathered, Span, Window, read_window
 from serving.repository.drift_reference import DriftReference, Numbers, Scores
@@ -78,14 +77,14 @@ def test_what_has_drifted_is_found_where_it_is(tmp_path: Path, changes: Any, wan
 
 
 def pictures(rows: int, seed: int, light: float = 1.0, strange: float = 0.0) -> dict[str, Any]:
-    """What the log has of drawings: the hash, what ExampleGen measures, and how far the network says they lie."""
-    chance = random.Random(seed)
-    drawn = [draw_flower(chance.choice([*KINDS]), chance).point(lambda value: int(value * light)) for _ in range(rows)]
-    measured = [statistics(image) for image in drawn]
-    noise = np.random.default_rng(seed)
+    """What the log has of pictures: the hash, what ExampleGen measures, and how far the network says they lie."""
+    chance = np.random.default_rng(seed)
+    colours = chance.integers(40, 216, (rows, 1, 1, 3)) + chance.normal(0, 20, (rows, 16, 16, 3))
+    pixels = (light * colours.clip(0, 255)).astype(np.uint8)
+    measured = [statistics(Image.fromarray(each)) for each in pixels]
     return {
-        "probability": noise.beta(5, 2, rows),
-        STRANGENESS: np.abs(noise.normal(0.7 + strange, 0.1, rows)),
+        "probability": chance.beta(5, 2, rows),
+        STRANGENESS: np.abs(chance.normal(0.7 + strange, 0.1, rows)),
         IMAGE_BYTES: [f"{seed:032x}{i:032x}" for i in range(rows)],
         **{name: np.array([each[name] for each in measured]) for name in IMAGE_STATISTICS},
     }

@@ -57,6 +57,7 @@ def test_text_lines_carry_it_too(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert " webapp.access id-of-this-test GET /public 200 " in capsys.readouterr().err
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_the_lines_of_both_servers_carry_the_id_of_one_request(
     pipeline_run: PipelineRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
