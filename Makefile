@@ -2,8 +2,8 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
-# One more than the cores that CI has: the tests wait for servers and processes during a quarter of their time.
-WORKERS ?= 3
+# Twice the cores that CI has: the tests wait for servers and processes during a quarter of their time.
+WORKERS ?= 4
 IN_WORKERS = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 STARTED := $(shell date +%s)
 # Compiled bytecode makes TFX import three times faster, and TensorFlow's notices drown what matters.
@@ -38,7 +38,7 @@ demo: setup ## Data to a page that predicts; Ctrl-C ends it [MODEL=iris|… | DA
 	@echo "pushed $$(($$(date +%s) - $(STARTED))) s after the start, set-up included"
 	@$(PY) -m serving start --sample 10 --run "$(PY) -m webapp $(if $(ONCE),--once)"
 
-test: setup ## Lint, types and all but the exhaustive tests, side by side, in WORKERS processes (3)
+test: setup ## Lint, types and all but the exhaustive tests, side by side, in WORKERS processes (4)
 	@$(MAKE) --no-print-directory --jobs 2 lint test-usual
 
 .PHONY: test-usual

@@ -134,6 +134,7 @@ def test_a_server_that_never_serves_is_given_up_and_ended(tmp_path: Path, monkey
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_model_that_cannot_be_loaded_is_left_out_loudly_and_the_others_are_served(tmp_path: Path) -> None:
     root, said = tmp_path / "serving", list[str]()
