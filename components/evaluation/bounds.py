@@ -24,6 +24,7 @@ MOST_REDRAWN = 10_000  # rows or groups: of more, the error of so many is scaled
 POSTERIOR_DRAWS = 4000
 LEAST_PROBABILITY = 1e-7  # a float32 says nothing below
 UNSEEN = 1.5  # times the largest loss seen
+WIDER = 4.0  # over the rows or groups that count: few of them vary by more than redraws of them show
 OPTIMISM = 1.5  # times the one that redraws show: they show some two thirds of it
 FEW_MISTAKES = 5  # rows, or groups: below, a loss is bounded as if there may be more
 Bounds = tuple[float, float, float]  # value, lower, upper
@@ -181,7 +182,8 @@ def _bounded_area(
     shrink = np.sqrt(min(MOST_REDRAWN, units) / units)
     # the precision of few own rows varies more than normal theory has it; so does what few groups say
     freedom = units - 1 if rows.groups is not None else few - 1 if area is _average_precision else len(rows)
-    step = stats.t.ppf(confidence, max(freedom, 1)) * shrink
+    wider = 1 + WIDER / few if area is _average_precision else 1.0
+    step = stats.t.ppf(confidence, max(freedom, 1)) * shrink * wider
     flawed = 1 - 0.25 / few
     at, around = _log_odds(flawed * value), _log_odds(flawed * redrawn)
     optimism = OPTIMISM * max(float(np.mean(around - at)), 0.0) if area is _average_precision else 0.0
@@ -240,7 +242,8 @@ def _bounded_mean(losses: Floats, unit: Indices, confidence: float, samples: int
     known = np.concatenate(studentized)
     known = known[~np.isnan(known)]
     low, high = np.quantile(known, [1 - confidence, confidence]) if len(known) else (0.0, 0.0)
-    return float(mean[0]), max(0.0, float(mean[0] - high * error[0])), float(mean[0] - low * error[0])
+    wide = error[0] * (1 + WIDER / units)
+    return float(mean[0]), max(0.0, float(mean[0] - high * wide)), float(mean[0] - low * wide)
 
 
 def _unseen_mistakes(rows: Rows, metric: str, confidence: float) -> float:

@@ -19,7 +19,7 @@ import pyarrow.csv
 from common.errors import DataError, VouchError
 from common.records import image_labels, images, labels, upkeep
 from common.records.database import Database
-from common.records.files import INPUT, META, end_of, start_of
+from common.records.files import INPUT, META, STRANGENESS, end_of, start_of
 from common.records.image_labels import ImageLabel
 from common.records.labels import Feedback, Key
 from common.records.reader import ALL, Filters, Reader
@@ -272,7 +272,7 @@ def _as_number(text: str) -> str:
 def export(database: Database, model: str, reader: Reader) -> Iterator[bytes]:
     """Yield a header and the rows that pass, newest first, with the true labels known.
 
-    Columns: the log's own, `probability.<class>`, `input.<feature>` and `TRUTH`.
+    Columns: the log's own, `probability.<class>`, `input.<feature>`, of pictures `strangeness`, and `TRUTH`.
     """
     classes = list(dict.fromkeys(name for names in reader.classes.values() for name in names))
     yield _csv(_flat(reader.schema.empty_table(), reader, classes, {}), header=True)
@@ -291,7 +291,7 @@ def _flat(table: pa.Table, reader: Reader, classes: list[str], feedback: dict[Ke
     ]
     for name in classes:  # null where a version does not have it
         columns[f"probability.{name}"] = pa.array([each.get(name) for each in by_class], pa.float64())
-    columns |= {name: table[name] for name in table.column_names if name.startswith(INPUT)}
+    columns |= {name: table[name] for name in table.column_names if name.startswith(INPUT) or name == STRANGENESS}
     told = map(feedback.get, zip(table["request_id"].to_pylist(), table["row"].to_pylist(), strict=True))
     truths = [(each.label, each.who, each.time.isoformat()) if each else (None, None, None) for each in told]
     columns |= {name: pa.array([truth[i] for truth in truths], pa.string()) for i, name in enumerate(TRUTH)}

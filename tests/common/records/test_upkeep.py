@@ -56,6 +56,14 @@ def test_a_day_that_is_over_becomes_one_file_a_version(base: Path) -> None:
     assert read_all(base).equals(before)
 
 
+def test_what_only_pictures_have_stays(base: Path) -> None:
+    for minute in (1, 2):
+        put(base, batch(2, at=NOON + minutes(minute), strangeness=[0.25 * minute, 0.5 * minute]))
+    tidy(base)
+    assert len(visible(base)) == 1
+    assert sorted(read_all(base)["strangeness"].to_pylist()) == [0.25, 0.5, 0.5, 1.0]
+
+
 def test_of_today_only_hours_that_are_over_are_merged(base: Path) -> None:
     for minute in (0, 30, 60, 90, 120, 125):
         put(base, batch(1, at=NOON + minutes(minute)))
