@@ -48,7 +48,7 @@ CNN = {"kind": "cnn", "learning_rate": 2e-3, "learning_rate_schedule": "cosine",
 LITE = {"kind": "efficientnet_lite0", "weights": "imagenet", "learning_rate": 1e-3, "epochs": 60, "batch_size": 32}
 TRIALS = {
     "fashion_cnn": Trial(
-        "fashion", 1000, 200, CNN | {"epochs": 15, "batch_size": 64}, {"size": 32, "augmentation": "none"}
+        "fashion", 1250, 200, CNN | {"epochs": 15, "batch_size": 64}, {"size": 32, "augmentation": "none"}
     ),
     "fashion_50_cnn": Trial("fashion", 50, 100, CNN | {"epochs": 60}, {"size": 32}),
     "fashion_50_efficientnet": Trial("fashion", 50, 100, LITE, {"size": 128, "none_of_these": 0.05}),
