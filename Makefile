@@ -23,8 +23,10 @@ setup: ## Make .venv from the locks, or do nothing when it is up to date
 doctor: setup ## Say what is wrong with this machine, and the cure
 	@$(PY) local_runner.py doctor
 
-# MODEL names a folder in config/, or is `all`; DATA and LABEL name a table of your own and its column to predict.
+# MODEL names a folder in config/ by its name or how that begins, or is `all`; DATA and LABEL name a table of your own and
+# its column to predict.
 MODEL ?= breast_cancer
+NAMED = $(patsubst %/pipeline.yaml,%,$(firstword $(wildcard config/$(MODEL)/pipeline.yaml config/$(MODEL)*/pipeline.yaml)))
 EVERY = $(patsubst %/pipeline.yaml,%,$(wildcard config/*/pipeline.yaml))
 OWN = $${VOUCH_VAR:-var}/demo
 define \n
@@ -33,8 +35,8 @@ define \n
 endef
 demo: setup ## Data to a page that predicts; Ctrl-C ends it [MODEL=iris|… | DATA=file.csv LABEL=column] [ONCE=1: ends by itself]
 	$(if $(DATA),@rm -rf $(OWN) && $(PY) local_runner.py init "$(DATA)" $(if $(LABEL),--label "$(LABEL)") --out $(OWN))
-	$(if $(DATA),,$(if $(filter flowers all,$(MODEL)),@$(PY) data/flowers/draw.py))
-	$(foreach config,$(if $(DATA),$(OWN)/*,$(if $(filter all,$(MODEL)),$(EVERY),config/$(MODEL))),@$(PY) local_runner.py run $(config)$(\n)	)
+	$(if $(DATA),,$(if $(filter config/flowers all,$(NAMED) $(MODEL)),@$(PY) data/flowers/draw.py))
+	$(foreach config,$(if $(DATA),$(OWN)/*,$(if $(filter all,$(MODEL)),$(EVERY),$(or $(NAMED),config/$(MODEL)))),@$(PY) local_runner.py run $(config)$(\n)	)
 	@echo "pushed $$(($$(date +%s) - $(STARTED))) s after the start, set-up included"
 	@$(PY) -m serving start --sample 10 --run "$(PY) -m webapp $(if $(ONCE),--once)"
 
