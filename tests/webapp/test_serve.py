@@ -21,6 +21,7 @@ import pytest
 import requests
 
 from tests.support.paths import ROOT
+from tests.support.sockets import drained
 from tests.support.web.fake_model_server import FakeModelServer
 from tests.support.web.models import Made
 
@@ -181,6 +182,18 @@ def test_the_metrics_are_those_of_all_workers_together(web: Web, made: dict[str,
     with ThreadPoolExecutor(8) as pool:
         assert all(answer.ok for answer in pool.map(lambda _: web.predict(row), range(60)))
     assert {counted(metrics(web)) for _ in range(10)} == {before + 60}
+
+
+@pytest.mark.parametrize(("line", "status"), [("G@T /", 400), (f"GET /{'a' * (1 << 16)}", 414)], ids=["400", "414"])
+def test_what_no_app_hears_of_is_refused_without_a_word(web: Web, line: str, status: int) -> None:
+    logged = (web.var / "log").read_text()
+    with socket.create_connection(("127.0.0.1", int(web.url.rpartition(":")[2])), timeout=20) as connection:
+        connection.sendall(f"{line} HTTP/1.1\r\nHost: vouch\r\n\r\n".encode())
+        answer, _, body = drained(connection).partition(b"\r\n\r\n")
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+    assert body == b""
+    assert (web.var / "log").read_text() == logged
+    assert is_ready(web.url)
 
 
 def test_at_the_end_requests_under_way_are_answered_and_the_log_is_written(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import socket
@@ -10,13 +11,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import requests
 from flask import Flask
 
 from serving.client.types import Addresses
+from tests.support.paths import ROOT
 from tests.support.programs import program
+from tests.support.sockets import drained
 from tests.support.web.fake_model_server import FakeModelServer
 from tests.support.web.running import PASSWORD, add_user, guarded, site
 from tests.support.web.small_app import log_in, small_app
@@ -31,6 +35,7 @@ http {{
   fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
   server {{
     listen 127.0.0.1:{port};
+    {refusals}
     location /vouch/ {{
       proxy_pass {upstream};
       proxy_set_header Host $http_host;
@@ -108,7 +113,9 @@ def nginx(folder: Path, upstream: str, prefix: str) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     folder.mkdir()
-    (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=port, upstream=upstream, prefix=prefix))
+    _, refusals = re.findall("```nginx\n(.*?)```", (ROOT / "docs" / "web.md").read_text(encoding="utf-8"), re.DOTALL)
+    given = {"folder": folder, "port": port, "upstream": upstream, "prefix": prefix, "refusals": refusals}
+    (folder / "nginx.conf").write_text(NGINX.format(**given))
     process = subprocess.Popen([program("nginx"), "-c", folder / "nginx.conf", "-e", folder / "error.log"])
     try:
         deadline = time.monotonic() + 20
@@ -150,3 +157,19 @@ def test_behind_a_real_nginx(webapp_root: Path, fake: FakeModelServer, tmp_path:
             for link in links:
                 if "static" in link:
                     assert browser.get(url.removesuffix("/vouch") + link, timeout=20).ok
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [("G@T /", 400), (f"GET /{'a' * 70_000}", 414), ("GET / HTTP/1.1\r\nX-Long: " + "a" * 70_000, 400)],
+    ids=["method", "address", "header"],
+)
+def test_nginx_says_in_words_what_never_reaches_the_app(tmp_path: Path, head: str, status: int) -> None:
+    with nginx(tmp_path / "nginx", "http://127.0.0.1:1", "") as url:
+        place = urlsplit(url)
+        with socket.create_connection((place.hostname, place.port), timeout=20) as connection:
+            connection.sendall(f"{head} HTTP/1.1\r\nHost: vouch\r\n\r\n".encode())
+            answer, _, body = drained(connection).partition(b"\r\n\r\n")
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+    assert b"Content-Type: application/problem+json" in answer
+    assert json.loads(body)["status"] == status
