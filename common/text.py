@@ -1,4 +1,4 @@
-"""Words and numbers as people write them: nearest names, decimal commas, marks that mean missing."""
+"""Words and numbers as people write them: counts, nearest names, decimal commas, marks that mean missing."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ DECIMAL_COMMA = r"^\s*([+-]?[0-9]+),([0-9]+(?:[eE][+-]?[0-9]+)?)\s*$"
 def with_point(text: str) -> str:
     """Return `12,76` as `12.76`; what has several commas, or a point too, as it is: nobody knows what it means."""
     return re.sub(DECIMAL_COMMA, r"\1.\2", text)
+
+
+def counted(count: int, noun: str) -> str:
+    """Return how many of what, such as 1 row or 2,000 rows."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def nearest(word: str, words: Iterable[str]) -> str | None:

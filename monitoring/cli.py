@@ -12,6 +12,7 @@ import click
 from common.cli import CONFIGS, GRPC, JSON, MODEL, MOMENT, Group
 from common.errors import DataError
 from common.paths import WATCHER, WEB_PAGE, var_root
+from common.text import counted
 from monitoring.collect import cli as spans
 from monitoring.controller import cli as retraining
 
@@ -300,8 +301,8 @@ def simulate(
         click.echo(json.dumps(asdict(sent)))
     else:
         by_version = ", ".join(f"{count} by version {number}" for number, count in sorted(sent.by_version.items()))
-        click.echo(f"{sent.rows} rows answered ({by_version}), {sent.right / sent.rows:.1%} of them right")
-        click.echo(f"{sent.labels} true labels told; all rows have the reference synthetic:{plan.name}")
+        click.echo(f"{counted(sent.rows, 'row')} answered ({by_version}), {sent.right / sent.rows:.1%} of them right")
+        click.echo(f"{counted(sent.labels, 'true label')} told; all rows have the reference synthetic:{plan.name}")
 
 
 def _print_performance(measured: Performance) -> None:
@@ -314,7 +315,7 @@ def _print_performance(measured: Performance) -> None:
         if each.corrected:
             click.echo(f"  with classes as frequent as on test {_accuracy(each.corrected)}")
     for pair in measured.pairs:
-        how = f"on {pair.rows} cases that both answered" if pair.is_paired else "unpaired, each on its own rows"
+        how = _on_both(pair.rows) if pair.is_paired else "unpaired, each on its own rows"
         p_value = f", p = {pair.p_value:.2g}" if pair.p_value is not None else ""
         between = f"{pair.difference:+.1%} ({pair.lower:+.1%} to {pair.upper:+.1%}{p_value})"
         click.echo(f"version {pair.second} against {pair.first}: {between}, {how}")
@@ -330,11 +331,15 @@ def _print_errors(measured: NumberPerformance) -> None:
         click.secho(f"version {each.version}: off by {_error(each.error)}{on_test}", bold=True)
     for pair in measured.pairs:
         between = f"{pair.difference:+.4g} ({pair.lower:+.4g} to {pair.upper:+.4g}, p = {pair.p_value:.2g})"
-        click.echo(f"version {pair.second} against {pair.first}: {between}, on {pair.rows} cases that both answered")
+        click.echo(f"version {pair.second} against {pair.first}: {between}, {_on_both(pair.rows)}")
     for part in measured.slices:
         if part.is_finding:
             what = f"{part.column} {part.value}: off by {_error(part.error)}, elsewhere by {part.others:.4g}"
             click.secho(f"SLICE  version {part.version}, {what}", fg="red")
+
+
+def _on_both(cases: int) -> str:
+    return f"on {counted(cases, 'case')} that both answered"
 
 
 def _error(error: MeanError) -> str:
@@ -356,9 +361,9 @@ def _print(report: DriftReport) -> None:
         if window.state != "checked":
             click.echo(f"{title}  {window.state}: {window.reason}")
             continue
-        rows = f"{window.rows} rows" + (f" of {window.logged}" if window.rows < window.logged else "")
+        rows = counted(window.rows, "row") + (f" of {window.logged}" if window.rows < window.logged else "")
         labels = f", {window.labelled} with their true label" if window.labelled else ""
-        click.echo(f"{title}  {rows}{labels}, {len(window.findings) or 'no'} findings")
+        click.echo(f"{title}  {rows}{labels}, {counted(len(window.findings), 'finding')}")
         for finding in window.findings:
             size = f"{finding.measure} {finding.size:.3g} > {finding.limit:g}"
             click.echo(f"  {finding.title:<32} {finding.kind:<12} {size}  (p = {finding.p_value:.2g})")

@@ -16,6 +16,7 @@ from scipy import stats
 
 from common.errors import DataError
 from common.records.labels import Feedback, Key
+from common.text import counted
 from monitoring.drift.check import FALSE_RATE, MOST_SHARE
 from monitoring.drift.measures import CONFIDENCE, compare_shares, share_bounds, significant
 from monitoring.drift.timeline import Places
@@ -103,7 +104,7 @@ def measure(places: Places, period: Span, feedback: Mapping[Key, Feedback]) -> P
     if not rows:
         raise DataError(
             f"no prediction of {places.model} has its true label in this time",
-            got=f"{len(feedback)} true labels, none of a logged row" if feedback else "no true label",
+            got=f"{counted(len(feedback), 'true label')}, none of a logged row" if feedback else "no true label",
             fix="tell true labels: POST /api/v1/feedback, or on the page of a prediction",
         )
     by_version: dict[int, list[Labelled]] = defaultdict(list)

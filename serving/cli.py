@@ -18,6 +18,7 @@ import click
 from common.cli import CONFIGS, GRPC, JSON, MODEL, Group
 from common.errors import ConfigError, DataError
 from common.paths import MLFLOW_PAGE, MODEL_SERVER_GRPC, MODEL_SERVER_REST, var_root
+from common.text import counted
 
 if TYPE_CHECKING:
     from serving.client.types import Addresses, ModelClient, VersionSpec
@@ -182,7 +183,7 @@ def predict(
         rows, bad = predict_file(
             client, model, _which(version, label), path, file, show, root=edge.root, as_json=as_json
         )
-    click.echo(f"{rows} rows" + (f", {bad} left out" if bad else ""), err=True)
+    click.echo(counted(rows, "row") + (f", {bad} left out" if bad else ""), err=True)
     if bad:
         sys.exit(DataError.exit_code)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from common.text import counted
 from webapp.models.catalog import Field, prettified
 
 SIGNIFICANT_DIGITS = 4
@@ -38,11 +39,6 @@ def seen_range(field: Field) -> str:
     if low is None or high is None:
         return ""
     return f"{low} – {high} · {median}" if median else f"{low} – {high}"
-
-
-def counted(count: int, noun: str) -> str:
-    """Return how many of what, such as 1 row or 2,000 rows."""
-    return f"{number(count)} {noun}{'' if count == 1 else 's'}"
 
 
 def percent(share: float) -> str:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from common.files import write_text
 from common.tables.columns import safe_text
+from common.text import counted
 from components.data_gate.scan import Block
 from components.verdict import Finding, Verdict
 from config.gate_settings import DataGateSettings
@@ -63,7 +64,7 @@ class Located:
         if not self.finding.counts_rows:
             return self.finding.text
         shown = f": {', '.join(self.values)}" if self.values else ""
-        return f"{self.finding.text}{shown} ({_count(self.rows, 'row')})"
+        return f"{self.finding.text}{shown} ({counted(self.rows, 'row')})"
 
 
 def locate(blocks: Iterable[Block], findings: Sequence[RawFinding], most: int) -> list[Located]:
@@ -154,12 +155,12 @@ def judge(
     findings = tuple(finding for finding, _ in weighed)
     errors = [text for finding, text in weighed if finding.severity == "error"]
     warnings = sum(finding.severity == "warn" for finding in findings)
-    counted = f"{_count(sum(rows.values()), 'row')} ({', '.join(f'{n} {split}' for split, n in rows.items())})"
-    warned = f"; {_count(warnings, 'warning')}" if warnings else ""
+    total = f"{counted(sum(rows.values()), 'row')} ({', '.join(f'{n} {split}' for split, n in rows.items())})"
+    warned = f"; {counted(warnings, 'warning')}" if warnings else ""
     if not errors:
-        sentence = f"The data passed: {counted}, no error{warned}."
+        sentence = f"The data passed: {total}, no error{warned}."
     else:
-        more = f" ({_count(len(errors) - 1, 'more error')})" if len(errors) > 1 else ""
+        more = f" ({counted(len(errors) - 1, 'more error')})" if len(errors) > 1 else ""
         decision = f"were let pass by override ({override})" if override else "were refused"
         sentence = f"The data {decision}: {errors[0]}{more}{warned}."
     return Verdict("data", not errors or bool(override), sentence, findings, override or None)
@@ -181,7 +182,3 @@ def _finding(located: Located, files: Mapping[Key, str], settings: DataGateSetti
         feature=raw.feature,
         details=details,
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

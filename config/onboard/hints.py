@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from common.tables.cleaning import Cleaning
+from common.text import counted
 from config.onboard.guesses import are_days
 from config.onboard.profile import ID_SHARE, Column, RawTable, Role
 
@@ -53,8 +54,8 @@ def _hints(raw: RawTable, column: Column, cleaning: Cleaning) -> Iterator[str]:
     if (sentinel := _sentinel(raw, column, cleaning)) is not None:
         text, count, low, high = sentinel
         yield (
-            f"{shown} is {text} in {count} rows ({raw.place(column.name, text)}), and from {low:g} to {high:g} in all "
-            f"others. If that means missing, say --null {text}, or add '{text}' to data.null_values."
+            f"{shown} is {text} in {counted(count, 'row')} ({raw.place(column.name, text)}), and from {low:g} to "
+            f"{high:g} in all others. If that means missing, say --null {text}, or add '{text}' to data.null_values."
         )
     if are_days(column):
         yield (

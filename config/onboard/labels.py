@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from common.errors import ConfigError, DataError
-from common.text import NULL_TEXTS, nearest
+from common.text import NULL_TEXTS, counted, nearest
 from config.onboard.profile import Column, RawTable
 
 LEAST_ROWS_OF_CLASS = 5
@@ -59,7 +59,8 @@ def read_numbers(raw: RawTable, column: Column) -> Labels:
         "data.task": [f"{column.distinct} numbers from {column.minimum:g} to {column.maximum:g}."]
     }
     if column.missing:
-        notes["data.drop_unlabelled"] = [f"{column.missing} rows hold no number for {column.name!r}: left out."]
+        rows = counted(column.missing, "row")
+        notes["data.drop_unlabelled"] = [f"No number for {column.name!r} in {rows}: left out."]
     return Labels({}, {}, column.missing, None, notes, column)
 
 
@@ -81,10 +82,10 @@ def read_labels(raw: RawTable, label: str, given: Collection[str], given_map: Ma
     if unlabelled := sum(counts.pop(text) for text in marks):
         shown = " or ".join(repr(text) if text else "nothing" for text in marks)
         place = min((raw.place(label, text) for text in raw.counts(label) if text.strip() in marks), key=len)
-        notes["data.drop_unlabelled"] = [f"{unlabelled} rows hold {shown} for {label!r} ({place}): they are left out."]
+        notes["data.drop_unlabelled"] = [f"{shown} for {label!r} in {counted(unlabelled, 'row')} ({place}): left out."]
     _check_count(raw, label, counts)
     if spelt := {**_number_forms(counts), **_spellings(counts)}:
-        told = ", ".join(f"{old!r} ({counts[old]} rows) as {new!r}" for old, new in spelt.items())
+        told = ", ".join(f"{old!r} ({counted(counts[old], 'row')}) as {new!r}" for old, new in spelt.items())
         notes.setdefault("data.label_map", []).append(f"Taken for the same class: {told}.")
         label_map = {old: spelt.get(new, new) for old, new in label_map.items()} | spelt
         counts = _mapped(counts, spelt)

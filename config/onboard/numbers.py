@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from common.errors import DataError
 from common.tables.cleaning import Cleaning, Decimal, Thousands
+from common.text import counted
 from config.onboard.profile import Column, RawTable, Role, look
 
 # the first that makes most columns numbers is taken: 1,234 alone is rather a thousand than a decimal comma
@@ -73,7 +74,8 @@ def _signs(chosen: Cleaning) -> Iterator[tuple[str, str]]:
 def _written(raw: RawTable, evidence: Sequence[tuple[str, str]], texts: Mapping[str, Any]) -> str:
     name, text = evidence[0]
     more = f"; {', '.join(repr(other) for other, _ in evidence[1:4])} too" if len(evidence) > 1 else ""
-    return f"{name!r} is written so in {len(texts[name])} rows, such as {text!r} ({raw.place(name, text)}){more}."
+    rows = counted(len(texts[name]), "row")
+    return f"{name!r} is written so in {rows}, such as {text!r} ({raw.place(name, text)}){more}."
 
 
 def _with_doubt(notes: Notes, columns: Sequence[Any]) -> Notes:
@@ -117,7 +119,7 @@ def _padded(raw: RawTable) -> str:
         return ""
     name, (_, text) = max(counts.items(), key=lambda pair: pair[1][0])
     total = sum(count for count, _ in counts.values())
-    return f"{total} values have blanks around them, such as {text!r} in {name!r} ({raw.place(name, text)})."
+    return f"Blanks stand around {counted(total, 'value')}, such as {text!r} in {name!r} ({raw.place(name, text)})."
 
 
 def with_odd_texts(
@@ -166,7 +168,8 @@ def spellings(columns: Sequence[Column], raw: RawTable, cleaning: Cleaning) -> W
             for text in texts:
                 if text != commonest:
                     respelt.setdefault(column.name, {})[text] = commonest
-                    notes.append(f"{column.name!r}: {text!r}, {counts[text]} rows, is read as {commonest!r}.")
+                    rows = counted(counts[text], "row")
+                    notes.append(f"{column.name!r}: {text!r}, {rows}, is read as {commonest!r}.")
     if not respelt:
         return Writing(cleaning, {})
     notes = [*notes[:MOST_NULLS_SHOWN], "Take out what is not the same."]

@@ -14,6 +14,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from common.tables.cleaning import Cleaning
 from common.tables.dates import EXAMPLES, Order, has_short_years, orders_of
+from common.text import counted
 from config.load import CONFIG_NAME
 from config.onboard.guesses import presence_floor, recipe, split_weights
 from config.onboard.labels import Labels
@@ -243,7 +244,7 @@ class OnboardResult:
         if is_sure:
             feature.presence.min_count = 1
         feature.value_count.min = feature.value_count.max = 1
-        return feature, f"{remark} Missing in {column.missing} rows of {column.rows}."
+        return feature, f"{remark} Missing in {counted(column.missing, 'row')} of {column.rows:,}."
 
     def _date_notes(self) -> Iterator[str]:
         for name, order in self.dates.items():

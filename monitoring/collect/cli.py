@@ -10,6 +10,7 @@ import click
 
 from common.cli import JSON, MODEL, MOMENT
 from common.paths import var_root
+from common.text import counted
 
 if TYPE_CHECKING:
     from config.settings import Settings
@@ -86,7 +87,7 @@ def collect(
     if as_json:
         click.echo((collected.folder / SUMMARY).read_text(encoding="utf-8"), nl=False)
         return
-    click.echo(f"{len(collected.chosen.taken)} rows added: {collected.folder}")
+    click.echo(f"{counted(len(collected.chosen.taken), 'row')} added: {collected.folder}")
     for reason, count in collected.chosen.reasons.most_common():
         click.echo(f"{count} set aside: {reason}")
 
@@ -104,17 +105,18 @@ def _collect_images(
         if sorted_folder:
             taken = import_folders(kept, sorted_folder)
             click.echo(
-                f"{taken.told} labels taken, {taken.same} known, {taken.unknown} files that are not kept", err=as_json
+                f"{counted(taken.told, 'label')} taken, {taken.same} known, {counted(taken.unknown, 'file')} not kept",
+                err=as_json,
             )
         if out:
-            click.echo(f"{export_folders(kept, out)} pictures copied: {out}")
+            click.echo(f"{counted(export_folders(kept, out), 'picture')} copied: {out}")
         if out or sorted_folder:
             return
         collected = collect_images(kept, wanted)
     if as_json:
         click.echo((collected.folder / SUMMARY).read_text(encoding="utf-8"), nl=False)
         return
-    click.echo(f"{len(collected.taken)} pictures added: {collected.folder}")
+    click.echo(f"{counted(len(collected.taken), 'picture')} added: {collected.folder}")
     for reason, count in collected.reasons.most_common():
         click.echo(f"{count} set aside: {reason}")
 
@@ -132,9 +134,9 @@ def push(model: str, place: str, config: Path | None) -> None:
 
     moved = Remote.of(place, model).push(_spans(model, config))
     for span, files in moved.spans.items():
-        click.echo(f"span {span}: {files} files brought to {place}")
+        click.echo(f"span {span}: {counted(files, 'file')} brought to {place}")
     if moved.removed:
-        click.echo(f"{moved.removed} files removed there, whose rows were forgotten")
+        click.echo(f"{counted(moved.removed, 'file')} removed there, whose rows were forgotten")
     if not (moved.spans or moved.removed):
         click.echo(f"nothing new for {place}")
 
@@ -152,7 +154,7 @@ def pull(model: str, place: str, config: Path | None) -> None:
 
     moved = Remote.of(place, model).pull(_spans(model, config))
     for span, files in moved.spans.items():
-        click.echo(f"span {span}: {files} files")
+        click.echo(f"span {span}: {counted(files, 'file')}")
     if not moved.spans:
         click.echo("all spans are here")
 
@@ -181,7 +183,7 @@ def forget(model: str, reference: str, config: Path | None) -> None:
     settings = load_settings(config or Path("config") / model)
     gone = forget_images(settings, reference) if settings.data.is_images else take_out(settings, reference)
     for span, rows in gone.items():
-        click.echo(f"span {span}: {rows} {'pictures' if settings.data.is_images else 'rows'} taken out")
+        click.echo(f"span {span}: {counted(rows, 'picture' if settings.data.is_images else 'row')} taken out")
 
 
 @click.command()

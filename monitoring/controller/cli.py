@@ -17,6 +17,7 @@ import click
 from common.cli import CONFIGS, GRPC, JSON, MODEL
 from common.errors import EnvironmentProblem, GateRefused
 from common.paths import CONTROLLER, var_root
+from common.text import counted
 
 if TYPE_CHECKING:
     from common.records.retrain import Attempt, Retraining
@@ -164,7 +165,7 @@ def _controller(grpc: str, configs: Path) -> Controller:
 
 
 def _line(attempt: Attempt) -> str:
-    span = f"  span {attempt.span}, {attempt.rows} rows" if attempt.span else ""
+    span = f"  span {attempt.span}, {counted(attempt.rows, 'row')}" if attempt.span else ""
     version = f"  version {attempt.version}" if attempt.version else ""
     times = f" ({attempt.times} times)" if attempt.times > 1 else ""
     state = attempt.outcome or f"under way: {attempt.stage}"

@@ -22,6 +22,7 @@ from typing import Protocol
 
 from common.errors import ConfigError, DataError, GateRefused
 from common.records.retrain import Attempt, Outcome, Request, Retraining, Verdict, change
+from common.text import counted
 from config.settings import RetrainSettings
 from monitoring.controller.rules import refusal, scheduled
 from monitoring.controller.trial import Look
@@ -197,7 +198,7 @@ class Machine:
             self._keep(attempt)
             return True
         if look.answered < self.rules.canary_rows:
-            reason = f"it answered {look.answered} rows on trial, and {self.rules.canary_rows} are asked for"
+            reason = f"it answered {counted(look.answered, 'row')} on trial, and {self.rules.canary_rows} are asked for"
             return self._decide(attempt, "roll back", "rolled back", reason)
         return self._decide(attempt, "promote", "promoted", look.sentence)
 

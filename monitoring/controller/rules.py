@@ -7,6 +7,7 @@ from typing import Protocol
 
 from common.errors import VouchError
 from common.records.retrain import Retraining
+from common.text import counted
 from config.settings import RetrainSettings
 from serving.release.state import State
 
@@ -44,7 +45,7 @@ def refusal(known: Retraining, rules: RetrainSettings, facts: Facts, now: dateti
     except VouchError as error:
         return error.what
     if rows < rules.min_labels:
-        return f"{rows} new rows have their true label, and retrain.min_labels asks for {rules.min_labels}"
+        return f"{counted(rows, 'new row')} with a true label, and retrain.min_labels asks for {rules.min_labels}"
     return ""
 
 

@@ -26,6 +26,7 @@ from common.records.files import INPUT
 from common.records.images import images
 from common.records.labels import Key
 from common.records.reader import Filters, Reader
+from common.text import counted
 from config.data_settings import IMAGE_BYTES
 from serving.client.errors import ModelServerDown
 from serving.client.row_files import reader_of
@@ -126,7 +127,7 @@ def judge(pairs: Pairs, stable_ms: Sequence[float], candidate_ms: Sequence[float
                 f"it decides {changed} of {rows} rows otherwise than the stable version, and no labels show it is right"
             )
             return Look(answered, stop, "", numbers)
-    return Look(answered, "", f"it answered {answered} rows on trial; {words}", numbers)
+    return Look(answered, "", f"it answered {counted(answered, 'row')} on trial; {words}", numbers)
 
 
 @dataclass(frozen=True)

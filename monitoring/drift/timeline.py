@@ -20,6 +20,7 @@ from common.errors import DataError
 from common.records import labels
 from common.records.drift import Alarm, DriftReport, Measurement, WindowCheck
 from common.records.labels import Key
+from common.text import counted
 from monitoring.drift.check import LEAST_ROWS, check
 from monitoring.drift.window import ALL_ROWS, Only, Span, Window, read_window, rows_by_version
 from serving.repository.drift_reference import DriftReference
@@ -139,7 +140,7 @@ def _checked(
     if isinstance(reference, DataError):
         return WindowCheck(version, span.start, span.end, 0, logged, "no reference", reason=str(reference))
     if logged < LEAST_ROWS:
-        reason = f"{logged} rows; from {LEAST_ROWS} on drift can be told from chance"
+        reason = f"{counted(logged, 'row')}; from {LEAST_ROWS} on drift can be told from chance"
         return WindowCheck(version, span.start, span.end, 0, logged, "too few rows", reason=reason)
     window = read_window(places.predictions, span, version, reference, only, truth)
     return WindowCheck(

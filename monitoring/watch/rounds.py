@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from common.errors import VouchError
+from common.text import counted
 from monitoring.watch.observe import Site, look_at
 from monitoring.watch.views import ModelView, RegistryView, Round
 from serving.client.grpc import GrpcClient
@@ -66,7 +67,11 @@ def _sentence(view: ModelView) -> str:
     parts = []
     for version in view.versions:
         window = version.window
-        seen = f"{len(window.findings)} findings in {window.rows} rows" if window else "nothing measured"
+        seen = (
+            f"{counted(len(window.findings), 'finding')} in {counted(window.rows, 'row')}"
+            if window
+            else "nothing measured"
+        )
         drifted = ", ".join(alarm.title for alarm in version.alarms)
         broken = ", ".join(each.true_class for each in version.errors if each.is_broken)
         parts.append(

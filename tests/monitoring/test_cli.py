@@ -51,7 +51,7 @@ def test_clean_days_end_with_0_and_are_kept_for_the_page(watched: Watched) -> No
         watched.predict_day(days_ago)
     done = drift()
     assert done.exit_code == 0, done.output
-    assert done.stdout.count("300 rows, no findings") == 3
+    assert done.stdout.count("300 rows, 0 findings") == 3
     kept = DriftReport.latest(watched.var, "patients")
     assert kept
     assert [window.rows for window in kept.windows] == [300, 300, 300]

@@ -134,7 +134,7 @@ def test_a_slice_that_is_worse_is_found_and_chance_is_not(watched: Watched) -> N
 def test_without_labels_it_says_how_to_tell_them(watched: Watched) -> None:
     watched.predict(patients(100, 9), AT)
     watched.label(AT + DAY / 2, {0: "yes"})
-    with pytest.raises(DataError, match="1 true labels, none of a logged row"):
+    with pytest.raises(DataError, match="1 true label, none of a logged row"):
         measured(watched)
 
 

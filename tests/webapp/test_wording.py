@@ -32,8 +32,3 @@ def test_no_probability_is_a_certainty(value: float, told: str) -> None:
 )
 def test_numbers_are_told_with_four_digits(value: float, told: str) -> None:
     assert wording.number(value) == told
-
-
-@pytest.mark.parametrize(("count", "told"), [(0, "0 rows"), (1, "1 row"), (2000, "2,000 rows")])
-def test_what_is_counted_is_in_the_plural_but_for_one(count: int, told: str) -> None:
-    assert wording.counted(count, "row") == told

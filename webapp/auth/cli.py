@@ -105,7 +105,7 @@ def show_audit(last: int) -> None:
 @audit_commands.command("verify")
 def verify_audit() -> None:
     """Check that no entry was changed or removed."""
-    click.echo(f"{services().accounts.audit.verify()} entries, none changed")
+    click.echo(f"entries: {services().accounts.audit.verify()}, none changed")
 
 
 @database_commands.command("migrate")

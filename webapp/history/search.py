@@ -24,6 +24,7 @@ from common.records.image_labels import ImageLabel
 from common.records.labels import Feedback, Key
 from common.records.reader import ALL, Filters, Reader
 from common.tables.columns import safe_texts
+from common.text import counted
 from config.data_settings import IMAGE_BYTES
 from webapp.predict.log_writer import FLUSH_EVERY_S
 from webapp.services import Services
@@ -85,8 +86,9 @@ class Forgotten:
     images: int
 
     def __str__(self) -> str:
-        pictures = f", {self.images} pictures" if self.images else ""
-        return f"{self.predictions} predictions, {self.labels} true labels, {self.uploads} uploads{pictures}"
+        counts = {"prediction": self.predictions, "true label": self.labels, "upload": self.uploads}
+        counts |= {"picture": self.images} if self.images else {}
+        return ", ".join(counted(count, noun) for noun, count in counts.items())
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,7 @@ class History:
         true = {key: _true_label(label, predicted[key].classes) for key, label in told.items()}
         now = datetime.now(timezone.utc)
         with self._services.database.writing() as connection:
-            detail = f"{model}: the true labels of {len(told)} rows"
+            detail = f"{model}: the true labels of {counted(len(told), 'row')}"
             self._services.accounts.audit.append_in(connection, who, "feedback", detail)
             for key, label in true.items():
                 row = predicted[key]

@@ -27,6 +27,7 @@ from common.draw.svg import (
     text,
     ticks,
 )
+from common.text import counted
 from webapp import wording
 from webapp.insight.cases import Projection
 from webapp.insight.explain import Effect, Explanation
@@ -88,7 +89,7 @@ def waterfall(explanation: Explanation, label: str, most: int = MOST_BARS) -> Ma
     if len(steps) > most:
         rest = explanation.effects[most - 1 :]
         others = sum(len(effect.fields) for effect in rest)
-        steps = [*steps[: most - 1], (f"{others} others", sum(effect.effect for effect in rest))]
+        steps = [*steps[: most - 1], (counted(others, "other"), sum(effect.effect for effect in rest))]
     levels = [*accumulate((effect for _name, effect in steps), initial=explanation.base)]
     level: Callable[[float], str] = wording.number if explanation.is_number else wording.probability
     signed: Callable[[float], str] = wording.signed
@@ -212,7 +213,7 @@ def _step(top: float, across: Scale, texts: tuple[str, str], levels: Sequence[fl
 
 
 def _named(effect: Effect) -> str:
-    return f"{len(effect.fields)} others" if effect.is_group else effect.field.title
+    return counted(len(effect.fields), "other") if effect.is_group else effect.field.title
 
 
 def _here(x: float, y: float, name: str, highest: float) -> Markup:

@@ -16,11 +16,10 @@ from werkzeug.wrappers import Response as AnyResponse
 from common.errors import DataError, GateRefused, VouchError
 from common.paths import Paths
 from common.records.retrain import Retraining
-from common.text import with_point
+from common.text import counted, with_point
 from serving.client.errors import ModelNotFound
 from serving.release.state import Entry, State, Store
 from serving.repository.manifest import METRIC_TITLES, Manifest
-from webapp import wording
 from webapp.auth import identity, reauthenticated, requires
 from webapp.http.errors import page_with
 from webapp.insight.drift import Light, light_of
@@ -138,7 +137,7 @@ class ListedModel:
             return ""
         known, count = self.known, len(self.known.classes)
         told = " or ".join(map(known.called, known.classes)) if count < 4 else f"{count} classes"
-        return f"{told or f'{known.label}, a number'}, by {wording.counted(len(known.fields), 'value')}"
+        return f"{told or f'{known.label}, a number'}, by {counted(len(known.fields), 'value')}"
 
     @property
     def quality(self) -> Metric | None:

@@ -13,6 +13,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from common.errors import DataError, VouchError
 from common.tables.dialect import records
+from common.text import counted
 from webapp import wording
 from webapp.auth import requires
 from webapp.http.errors import page_with
@@ -205,11 +206,11 @@ def pasted_texts(model_version: ModelVersion, pasted: str) -> dict[str, str]:
     else:
         rows = rows[1:]
     if len(rows) != 1:
-        raise DataError("the form takes one row", got=f"{len(rows)} rows", fix="send several on the page Batch")
+        raise DataError("the form takes one row", got=counted(len(rows), "row"), fix="send several on the page Batch")
     if len(rows[0]) != len(header):
         raise DataError(
             "the row does not fit",
-            got=wording.counted(len(rows[0]), "value"),
+            got=counted(len(rows[0]), "value"),
             wanted=f"{len(header)}, or a header that says which they are",
         )
     return {name: cell for name, cell in zip(header, rows[0], strict=True) if name}

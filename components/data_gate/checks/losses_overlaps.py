@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from common.tables.splitting import Hashes
+from common.text import counted
 from components.data_gate.judge import Mask, RawFinding
 from components.data_gate.scan import Block, Scan, hash_columns
 from config.data_settings import SplitSettings
@@ -57,7 +58,8 @@ def row_overlaps(content: Mapping[str, Hashes], features: Sequence[str], split: 
         findings.append(
             RawFinding(
                 "SPLIT_OVERLAP",
-                f"{_rows(counts[first])} of {first} have the same features as {_rows(counts[second])} of {second}: "
+                f"{counted(counts[first], 'row')} of {first} have the same features as "
+                f"{counted(counts[second], 'row')} of {second}: "
                 "what is measured there has been seen before",
                 splits=(first, second),
                 where=partial(_among, shared, features),
@@ -77,8 +79,8 @@ def group_overlaps(groups: Mapping[str, Hashes], group_by: str) -> list[RawFindi
         findings.append(
             RawFinding(
                 "GROUP_OVERLAP",
-                f"{len(shared)} {'group' if len(shared) == 1 else 'groups'} of {group_by!r} stand in two splits: "
-                f"{_rows(counts[first])} in {first}, {_rows(counts[second])} in {second}",
+                f"{counted(len(shared), 'group')} of {group_by!r} stand in two splits: "
+                f"{counted(counts[first], 'row')} in {first}, {counted(counts[second], 'row')} in {second}",
                 feature=group_by,
                 splits=(first, second),
                 where=partial(_among, shared, [group_by]),
@@ -98,7 +100,9 @@ def repeated_rows(scan: Scan, features: Sequence[str], label: str, *, is_number:
         parts = ", ".join(f"{count} in {split}" for split, count in repeats.items() if count)
         findings.append(
             RawFinding(
-                "DUPLICATE_ROWS", f"{_rows(total)} repeat an earlier one, label included: {parts}", details=repeats
+                "DUPLICATE_ROWS",
+                f"{counted(total, 'row')} repeat an earlier one, label included: {parts}",
+                details=repeats,
             )
         )
     content = np.concatenate([*scan.content.values()])
@@ -110,7 +114,7 @@ def repeated_rows(scan: Scan, features: Sequence[str], label: str, *, is_number:
         findings.append(
             RawFinding(
                 "CONTRADICTORY_LABELS",
-                f"{_rows(count)} have the same features as others but another {label!r}: "
+                f"{counted(count, 'row')} have the same features as others but another {label!r}: "
                 "no model can get all of them right",
                 splits=tuple(scan.content),
                 where=partial(_among, contradicted, features),
@@ -128,7 +132,3 @@ def _shared(hashes: Mapping[str, Hashes]) -> dict[tuple[str, str], Hashes]:
 
 def _among(hashes: Hashes, names: Sequence[str], block: Block) -> Mask:
     return np.isin(hash_columns(block, names), hashes)
-
-
-def _rows(count: int) -> str:
-    return f"{count} row" if count == 1 else f"{count} rows"

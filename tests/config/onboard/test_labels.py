@@ -39,7 +39,7 @@ def test_a_class_called_none_is_not_missing(init: Init) -> None:
             ["a", "b", None, "b"] * 50,
             {"a": 50, "b": 100},
             {"drop_unlabelled": True},
-            "50 rows hold nothing for 'y' (line 4)",
+            "nothing for 'y' in 50 rows (line 4)",
             id="no label",
         ),
         pytest.param(
@@ -143,4 +143,4 @@ def test_rows_without_a_number_are_left_out_and_told(init: Init) -> None:
     settings = load_settings(result.config)
     assert settings.data.drop_unlabelled
     assert "n/a" in settings.data.null_values
-    assert f"{ROWS // 20} rows hold no number" in str(result)
+    assert f"No number for 'y' in {ROWS // 20} rows" in str(result)

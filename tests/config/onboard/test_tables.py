@@ -98,7 +98,7 @@ CASES = {
         {"age": "FLOAT", "job": "BYTES", "pay": "INT"},
         {"job": [None, None, None, "cook"], "pay": [5800, 4610], "label": ["yes", "no"]},
         data={"trim": True},
-        said=["240 values have blanks around them, such as ' ?' in 'job' (line 2)"],
+        said=["Blanks stand around 240 values, such as ' ?' in 'job' (line 2)"],
     ),
     "thousands": Case(
         {"age": "FLOAT", "income": "INT"},

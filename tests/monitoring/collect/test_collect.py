@@ -383,7 +383,7 @@ def two_spans(hospital: Hospital) -> None:
 def test_spans_are_pushed_once_and_pulled_as_they_were(hospital: Hospital, tmp_path: Path) -> None:
     two_spans(hospital)
     place = tmp_path / "share"
-    assert shared(hospital, "push", place=place).stdout.count("files brought") == 2
+    assert shared(hospital, "push", place=place).stdout.count(" brought to ") == 2
     assert "nothing new" in shared(hospital, "push", place=place).stdout
     spans = {number: contents(hospital.data / f"span-{number}") for number in (1, 2)}
     shutil.rmtree(hospital.data)

@@ -142,7 +142,7 @@ def test_what_is_no_example_is_set_aside(garden: Garden, said: list[tuple[str, s
         garden.told(odd, label, who)
     done = garden.run()
     assert f"1 set aside: {reason}" in done.output
-    assert "1 pictures added" in done.output
+    assert "1 picture added" in done.output
     assert pq.read_table(garden.source / "collected-0001" / ".set_aside.parquet").to_pylist() == [
         {"sha256": odd, "reason": reason}
     ]
@@ -169,7 +169,7 @@ def test_made_up_ones_and_too_many_of_one_user_are_set_aside(garden: Garden) -> 
 def test_only_what_was_predicted_in_the_period_is_taken(garden: Garden) -> None:
     garden.told(garden.predicted(sized(1)), "red")
     garden.told(garden.predicted(sized(2), at=AT + timedelta(days=2)), "red")
-    assert "1 pictures added" in garden.run("--from", "2026-11-21").output
+    assert "1 picture added" in garden.run("--from", "2026-11-21").output
 
 
 def test_pictures_are_sorted_in_a_file_manager(garden: Garden, tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_pictures_are_sorted_in_a_file_manager(garden: Garden, tmp_path: Path) -
     (folder / "unsorted" / f"{hashes[2]}.png").rename(folder / "bad_picture" / "x.png")
     (folder / "blue" / "stranger.png").write_bytes(sized(40))
     done = garden.run("--import", folder)
-    assert "3 labels taken, 0 known, 1 files that are not kept" in done.output
+    assert "3 labels taken, 0 known, 1 file not kept" in done.output
     assert "3 labels taken" not in garden.run("--import", folder).output
     with garden.database.reading() as connection:
         said = image_labels.of_model(connection, "garden")
@@ -211,7 +211,7 @@ def test_a_reference_is_taken_out_of_all_spans(garden: Garden) -> None:
     garden.told(garden.predicted(sized(2)), "red")
     garden.run()
     done = CliRunner().invoke(main, ["forget", "garden", "bed 7", "--config", str(garden.config)])
-    assert done.output == "span 1: 1 pictures taken out\n"
+    assert done.output == "span 1: 1 picture taken out\n"
     span = garden.source / "collected-0001"
     assert len(list(span.rglob("*.png"))) == 1
     assert pq.read_table(span / ".provenance.parquet").num_rows == 1

@@ -199,7 +199,7 @@ def test_the_history_tells_each_attempt_in_a_line(watched: Watched) -> None:
         while machine.step():
             pass
     first, second = command("history", "patients").stdout.splitlines()
-    assert first.endswith("refused (2 times): 3 new rows have their true label, and retrain.min_labels asks for 100")
+    assert first.endswith("refused (2 times): 3 new rows with a true label, and retrain.min_labels asks for 100")
     assert "promoted: it answered 1000 rows" in second
     assert [each["outcome"] for each in json.loads(command("history", "patients", "--json").stdout)["attempts"]] == [
         "promoted",

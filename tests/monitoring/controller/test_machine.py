@@ -87,7 +87,7 @@ def test_a_hundred_alerts_lead_to_one_retraining(trained: Trained) -> None:
 @pytest.mark.parametrize(
     ("change_world", "rules", "said"),
     [
-        ({"labels": 99}, {}, "99 new rows have their true label, and retrain.min_labels asks for 100"),
+        ({"labels": 99}, {}, "99 new rows with a true label, and retrain.min_labels asks for 100"),
         ({"has_run": True}, {}, "a run of the pipeline is going on"),
         ({"state": None}, {}, "no version is released yet"),
         ({"state": State(1, candidate=2)}, {}, "version 2 is on trial"),

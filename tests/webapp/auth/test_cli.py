@@ -100,7 +100,7 @@ def test_the_audit_log_is_shown_and_verified(app: Flask, tmp_path: Path) -> None
     run(app, "users", "role", "ada", "operator")
     assert "role changed     ada: viewer to operator" in run(app, "audit", "show").output
     assert len(run(app, "audit", "show", "--last", "1").output.splitlines()) == 1
-    assert run(app, "audit", "verify").output == "2 entries, none changed\n"
+    assert run(app, "audit", "verify").output == "entries: 2, none changed\n"
     with closing(sqlite3.connect(tmp_path / "webapp.sqlite")) as connection, connection:
         connection.execute("DROP TRIGGER audit_no_UPDATE")
         connection.execute("UPDATE audit SET who = 'eve' WHERE id = 1")

@@ -58,7 +58,7 @@ def check_forgotten(services: Services, base: Path) -> None:
     with services.database.reading() as connection:
         assert list(labels.of_requests(connection, "cells", ["hers-0", "other-0"])) == [("other-0", 0)]
     entry = services.accounts.audit.entries()[-1]
-    assert (entry.action, entry.detail) == ("reference deleted", "cells: 2 predictions, 1 true labels, 0 uploads")
+    assert (entry.action, entry.detail) == ("reference deleted", "cells: 2 predictions, 1 true label, 0 uploads")
     assert SECRET not in str(services.accounts.audit.entries())
 
 
@@ -69,7 +69,7 @@ def test_an_operator_deletes_all_of_a_reference_on_its_page(here: Here) -> None:
     token = csrf_token(client, "/history/cells/prediction?id=hers-0&row=0")
     answer = client.post("/history/cells/forget", data={"csrf_token": token, "reference": SECRET})
     assert answer.status_code == 303
-    assert "2 predictions, 1 true labels, 0 uploads" in client.get(answer.headers["Location"]).text
+    assert "2 predictions, 1 true label, 0 uploads" in client.get(answer.headers["Location"]).text
     check_forgotten(services, base)
 
 
@@ -84,7 +84,7 @@ def test_a_program_deletes_all_of_a_reference(here: Here) -> None:
 def test_the_command_line_asks_for_the_reference(here: Here) -> None:
     client, services, base = here
     told = client.application.test_cli_runner().invoke(args=["predictions", "forget", "cells"], input=f"{SECRET}\n")
-    assert "deleted: 2 predictions, 1 true labels, 0 uploads" in told.output
+    assert "deleted: 2 predictions, 1 true label, 0 uploads" in told.output
     check_forgotten(services, base)
 
 
