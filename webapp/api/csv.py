@@ -14,10 +14,10 @@ from flask import Request, Response, request, url_for
 
 from webapp.api.body import CSV, JSON, MULTIPART, check_media_type
 from webapp.api.models import TEXT
-from webapp.api.predict import MODEL, TAG, asked_by, model_asked, text_asked
+from webapp.api.predict import MODEL, TAG, model_asked, text_asked
 from webapp.api.routes import Operation, Parameter, answer, route
 from webapp.api.schemas import CsvSummary, JobItem, ProblemItem, RuleCount
-from webapp.auth import identity
+from webapp.auth import asked_by, identity
 from webapp.bulk.csv_blocks import Limits
 from webapp.bulk.jobs import TOKEN, Job
 from webapp.bulk.scoring import REFERENCE, BulkResult, Upload, score_csv

@@ -9,9 +9,10 @@ from flask import Request, Response, request
 
 from webapp.api.body import IMAGES, MULTIPART, check_media_type
 from webapp.api.csv import STICKY
-from webapp.api.predict import MODEL, REFERENCE, TAG, asked_by, model_asked, text_asked
+from webapp.api.predict import MODEL, REFERENCE, TAG, model_asked, text_asked
 from webapp.api.routes import Operation, Parameter, answer, route
 from webapp.api.schemas import ClassShare, ImagePrediction, ImagePredictions
+from webapp.auth import asked_by
 from webapp.images.predicting import Read, keeps, predict, read_files, verdict_of
 from webapp.predict.validation import shown
 from webapp.services import services

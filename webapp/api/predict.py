@@ -23,12 +23,12 @@ from webapp.api.schemas import (
     Predictions,
     Reference,
 )
-from webapp.auth import identity
+from webapp.auth import asked_by, identity
 from webapp.history.search import History
 from webapp.models.sample import showcase_of
 from webapp.predict.validation import shown
 from webapp.services import Services, services
-from webapp.types import Answer, InvalidInput, Outcome, PlainModel, Problem, RequestInfo, Role, Source
+from webapp.types import Answer, InvalidInput, Outcome, PlainModel, Problem, Role
 
 TAG = "predictions"
 PREDICT_REQUEST = "PredictRequest"  # a schema that depends on the models
@@ -141,14 +141,6 @@ def flag_asked(parameter: Parameter) -> bool:
     if text not in FLAG["enum"]:
         raise InvalidInput([Problem(parameter.name, "must be 0 or 1", shown(text), f"{parameter.name}=1")])
     return text == "1"
-
-
-def asked_by(source: Source, sticky: str = "", reference: str = "") -> RequestInfo:
-    """Return who asks. A user who is known is routed alike each time if the settings say so."""
-    who = identity()
-    if not sticky and services().settings.sticky and not who.is_demo:
-        sticky = who.name
-    return RequestInfo(g.request_id, who.name, source, sticky, reference)
 
 
 def _document(reply: Answer, *, plain: bool, inputs: bool) -> dict[str, Any]:

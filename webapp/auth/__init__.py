@@ -5,6 +5,14 @@ Every view says which role it asks for (`@requires`, `@public`); one hook, befor
 
 from __future__ import annotations
 
-from webapp.auth.guard import check_every_route_has_a_role, identity, init_app, public, reauthenticated, requires
+from webapp.auth.guard import (
+    asked_by,
+    check_every_route_has_a_role,
+    identity,
+    init_app,
+    public,
+    reauthenticated,
+    requires,
+)
 
-__all__ = ["check_every_route_has_a_role", "identity", "init_app", "public", "reauthenticated", "requires"]
+__all__ = ["asked_by", "check_every_route_has_a_role", "identity", "init_app", "public", "reauthenticated", "requires"]

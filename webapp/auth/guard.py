@@ -20,7 +20,7 @@ from webapp.auth.throttle import origin_of
 from webapp.auth.tokens import key_ring
 from webapp.services import services
 from webapp.settings import WebSettings
-from webapp.types import Forbidden, Identity, NotAuthenticated, Role
+from webapp.types import Forbidden, Identity, NotAuthenticated, RequestInfo, Role, Source
 
 DEMO = Identity("demo", Role.OPERATOR, is_demo=True)
 NOBODY = Identity("", Role.PUBLIC)
@@ -101,6 +101,17 @@ def identity() -> Identity:
         return _known()
     except VouchError:  # or the accounts cannot be read; an error page is made with this, too
         return NOBODY
+
+
+def asked_by(source: Source, sticky: str = "", reference: str = "") -> RequestInfo:
+    """Return who asks for predictions. A user who is logged in is routed alike each time if the settings say so.
+
+    `reference`: the asker's own name for the case.
+    """
+    who = identity()
+    if not sticky and services().settings.sticky and not who.is_demo:
+        sticky = who.name
+    return RequestInfo(g.request_id, who.name, source, sticky, reference)
 
 
 def reauthenticated(password: str) -> bool:

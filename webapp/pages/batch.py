@@ -11,7 +11,7 @@ from markupsafe import Markup
 from werkzeug.wrappers import Response as AnyResponse
 
 from common.tables.columns import safe_text
-from webapp.auth import identity, requires
+from webapp.auth import asked_by, identity, requires
 from webapp.bulk.jobs import Job, new_id
 from webapp.bulk.scoring import Upload
 from webapp.http.errors import page_with
@@ -41,7 +41,7 @@ def page(model: str) -> AnyResponse:
     jobs, form = services().jobs, request.form
     reference_column = form.get("reference_column", "").strip()
     upload = Upload(model, cast(BinaryIO, sent.stream), jobs.limits, reference_column=reference_column)
-    job = jobs.wait(jobs.submit(frame.asked("batch"), upload, form.get("token", "")), WAIT_S)
+    job = jobs.wait(jobs.submit(asked_by("batch"), upload, form.get("token", "")), WAIT_S)
     if job.is_open:
         return redirect(url_for(".job", model=model, job_id=job.id), 303)
     failure = None if isinstance(job.error, InvalidInput) else job.error

@@ -14,7 +14,7 @@ from webapp import wording
 from webapp.auth import identity
 from webapp.models.catalog import ModelVersion
 from webapp.services import services
-from webapp.types import RequestInfo, Role, Source
+from webapp.types import Role
 
 LABELLING = "labelling.page"
 PAGES = (
@@ -64,12 +64,6 @@ def rows_version(model: str) -> ModelVersion:
     model_version = form_version(model)
     model_version.refuse_images()
     return model_version
-
-
-def asked(source: Source, reference: str = "") -> RequestInfo:
-    """Return who asks for a prediction from a page. `reference`: the asker's own name for the case."""
-    who = identity()
-    return RequestInfo(g.request_id, who.name, source, who.name if services().settings.sticky else "", reference)
 
 
 def is_partial() -> bool:

@@ -13,6 +13,7 @@ from flask import Response, make_response, render_template, request
 
 from common.errors import VouchError
 from webapp import wording
+from webapp.auth import asked_by
 from webapp.http.errors import page_with
 from webapp.images.decoding import Picture
 from webapp.images.occlusion import CELLS, Cell, occlusion_of
@@ -91,7 +92,7 @@ def _answered(model_version: ModelVersion, read: Sequence[Read], problems: Seque
     is_wanted = request.form.get(KEEP) != NO
     reference = request.form.get(REFERENCE, "").strip()[:REFERENCE_LENGTH]
     pictures = [each.picture for each in read if each.picture]
-    asked = frame.asked("page", reference)
+    asked = asked_by("page", reference=reference)
     answer = predict(services(), model_version.model, pictures, asked, keep=is_wanted)
     answered_by = services().catalog.model_version(answer.model, answer.version)
     shown = [

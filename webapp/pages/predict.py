@@ -15,7 +15,7 @@ from common.errors import DataError, VouchError
 from common.tables.dialect import records
 from common.text import counted
 from webapp import wording
-from webapp.auth import requires
+from webapp.auth import asked_by, requires
 from webapp.http.errors import page_with
 from webapp.insight.cases import example_rows
 from webapp.models.catalog import Field, ModelVersion
@@ -91,7 +91,7 @@ def _decide(model_version: ModelVersion, texts: Mapping[str, str]) -> Case:
     reference = texts.get(REFERENCE, "").strip()[:REFERENCE_LENGTH]
     try:
         row = parse_text(model_version, with_points(model_version, texts))
-        answer = services().predictor.predict(model_version.model, [row], frame.asked("page", reference))
+        answer = services().predictor.predict(model_version.model, [row], asked_by("page", reference=reference))
         return Case(texts, result_of(answer, row, reference))
     except InvalidInput as error:
         return Case(texts, problems=error.problems)

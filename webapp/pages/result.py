@@ -15,7 +15,7 @@ from markupsafe import Markup
 from common.errors import VouchError
 from serving.repository.showcase import Sample
 from webapp import wording
-from webapp.auth import requires
+from webapp.auth import asked_by, requires
 from webapp.http.errors import page_with
 from webapp.insight import charts
 from webapp.insight.cases import Neighbour, kind_names, projection_of
@@ -163,7 +163,7 @@ def _pick(model_version: ModelVersion, sample: Sample, text: str) -> Pick:
     row = sample.row(number)
     pick = Pick(rows, text, number, truth=sample.labels[number], reference=reference)
     try:
-        answer = services().predictor.predict(model_version.model, [row], frame.asked("index", reference))
+        answer = services().predictor.predict(model_version.model, [row], asked_by("index", reference=reference))
         return replace(pick, result=result_of(answer, row, reference))
     except VouchError as error:
         return replace(pick, failure=error)

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from flask import Flask
+from flask import Flask, g
 from flask.testing import FlaskClient
 
 from tests.support.web.small_app import PASSWORD, csrf_token, log_in, small_app
-from webapp.auth import reauthenticated, tokens
+from webapp.auth import asked_by, reauthenticated, tokens
 from webapp.auth.accounts import Accounts
 from webapp.auth.throttle import PATIENCE
 from webapp.types import TooManyAttempts
@@ -216,3 +216,14 @@ def test_in_the_demo_everybody_is_an_operator_and_no_accounts_are_made(demo: Fla
 
 def test_in_the_demo_forms_need_their_token_too(demo: Flask) -> None:
     assert demo.test_client().post("/act").status_code == 400
+
+
+@pytest.mark.parametrize(("name", "sticky_key"), [("vera", "vera"), (None, "")], ids=["logged in", "the open demo"])
+def test_only_who_is_logged_in_is_routed_alike_each_time(tmp_path: Path, name: str | None, sticky_key: str) -> None:
+    app = small_app(tmp_path, auth=bool(name), sticky=True)
+    headers = bearer(app, name) if name else {}
+    with app.test_request_context("/api/v1/who", headers=headers):
+        g.request_id = "r"
+        assert asked_by("page").sticky_key == sticky_key
+        assert asked_by("api", sticky="patient 17").sticky_key == "patient 17"
+    app.extensions["vouch"].close()
