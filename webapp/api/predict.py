@@ -25,6 +25,8 @@ from webapp.api.schemas import (
 )
 from webapp.auth import asked_by, identity
 from webapp.history.search import History
+from webapp.models.catalog import ModelVersion
+from webapp.models.releases import Choice
 from webapp.models.sample import showcase_of
 from webapp.predict.validation import shown
 from webapp.services import Services, services
@@ -65,7 +67,7 @@ def predict() -> Response:
     same `sticky` text are answered by the same version while the release stays as it is. `reference` is your own name
     for the case, by which the history finds it again. A value outside what the model was trained on is answered with a
     warning; a value that breaks a rule refuses the whole request and names every such value. `plain` and `inputs` are
-    refused with 404 by a version that carries no plain models.
+    refused with 404 by a version that carries no plain models; a candidate without leaves them to the stable version.
     """
     app_services = services()
     body = rows_asked(read_json(request, app_services.settings), app_services.settings.max_rows)
@@ -96,9 +98,14 @@ def predict_by_index(i: str) -> Response:
     model, number = model_asked(app_services), int(i)
     plain, inputs = flag_asked(PLAIN), flag_asked(INPUTS)
     asker = asked_by("index", g.request_id, text_asked(REFERENCE))  # so that the version whose row it is answers it
-    model_version = app_services.predictor.routed(
-        model, asker, lambda choice: app_services.catalog.model_version(model, choice.version)
-    )
+
+    def version_of(choice: Choice) -> ModelVersion:
+        model_version = app_services.catalog.model_version(model, choice.version)
+        if plain or inputs:
+            model_version.require_plain()
+        return model_version
+
+    model_version = app_services.predictor.routed(model, asker, version_of)
     showcase = showcase_of(model_version)
     if showcase is None or number >= len(showcase.test):
         count = len(showcase.test) if showcase else 0

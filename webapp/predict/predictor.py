@@ -20,7 +20,7 @@ from serving.client.errors import ModelNotFound, ModelServerDown
 from serving.client.types import ModelClient, Outputs, VersionSpec
 from serving.repository.layout import DEFAULT_SIGNATURE, PACKED_SIGNATURE, PLAIN_SIGNATURE
 from webapp.http.metrics import Metrics
-from webapp.models.catalog import Catalog, ModelVersion
+from webapp.models.catalog import Catalog, ModelVersion, NoPlainModels
 from webapp.models.releases import Choice, Router
 from webapp.predict.answers import BOUNDS, Scored, read_answer, read_beside
 from webapp.predict.log_writer import PredictionLog
@@ -87,7 +87,9 @@ class Predictor:
         return _answer(model_version, choice, outcomes, request_info, latency_s)
 
     def routed(self, model: str, request_info: RequestInfo, attempt: Callable[[Choice], T]) -> T:
-        """Return what `attempt` returns for the version that is to answer; if it is gone, for the one in its place.
+        """Return what `attempt` returns for the version that is to answer.
+
+        If that is gone, or lacks the plain models that are asked for, the stable one answers in its place.
 
         Raises ModelNotFound, NothingReleased, ModelServerDown if the model server has neither, and what `attempt`
         raises.
@@ -95,7 +97,7 @@ class Predictor:
         choice = self._router.choose(model, request_info.sticky_key)
         try:
             return attempt(choice)
-        except ModelNotFound:  # a release is under way
+        except (ModelNotFound, NoPlainModels):  # a release is under way, or the candidate has none
             choice = self._router.fallback(model)
         try:
             return attempt(choice)

@@ -185,6 +185,21 @@ def test_a_version_without_plain_models_says_so_and_still_answers(
     assert plain_client.post(f"{URL}?plain=0", json=body).status_code == 200
 
 
+@pytest.mark.parametrize("query", ["plain=1", "inputs=1"])
+def test_a_candidate_without_plain_models_leaves_them_to_the_stable_version(
+    make_app: Apps, made: dict[str, Made], tmp_path: Path, query: str
+) -> None:
+    serving, model = tmp_path / "serving", made["cells"]
+    make_version(serving, replace(model, plain=("Decision tree",)), 1)
+    make_version(serving, model, 2)
+    release(serving, "cells", 1, candidate=2, weight_percent=100.0)
+    app, _ = make_app(serving)
+    client, row = app.test_client(), model.row()
+    assert client.post(URL, json=row).json["route"] == "candidate"
+    for reply in (client.post(f"{URL}?{query}", json=row), client.get(f"{URL}/by-index/2?{query}")):
+        assert (reply.status_code, reply.json["version"], reply.json["route"]) == (200, 1, "stable")
+
+
 @pytest.mark.parametrize("query", ["plain=yes", "inputs=", "plain=1&plain=1"])
 def test_a_flag_that_means_nothing_is_refused(plain_client: FlaskClient, made: dict[str, Made], query: str) -> None:
     assert problem(plain_client.post(f"{URL}?{query}", json=made["cells"].row())).status == 400
