@@ -17,7 +17,7 @@ from common.text import MISSING_CODE
 from components.splits import SplitTables
 from config.data_settings import IMAGE_BYTES
 from config.schema import Feature
-from serving.repository.contents import Inputs, plain
+from serving.repository.contents import Golden, Inputs
 from serving.repository.layout import DEFAULT_SIGNATURE, EXAMPLES_SIGNATURE, EXTRA, PACKED_SIGNATURE
 
 WARMUP_NAME = "tf_serving_warmup_requests"
@@ -41,7 +41,7 @@ def inputs_of(
     return inputs
 
 
-def write_warmup(model_folder: Path, model_name: str, inputs: dict[str, Any], dtypes: dict[str, Any]) -> None:
+def write_warmup(model_folder: Path, model_name: str, golden: Golden, dtypes: dict[str, Any]) -> None:
     """Write one request of one row and one of all rows for each signature, as TF Serving replays before serving.
 
     Source: tensorflow/serving g3doc/saved_model_warmup.md. `dtypes`: signature: input: tf.DType.
@@ -51,14 +51,14 @@ def write_warmup(model_folder: Path, model_name: str, inputs: dict[str, Any], dt
     path = model_folder / EXTRA / WARMUP_NAME
     path.parent.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for signature, columns in inputs.items():
-            rows = len(next(iter(columns.values())))
+        for case in golden.cases:
+            rows = len(next(iter(case.inputs.values())))
             for count in sorted({1, rows}):
                 request = predict_pb2.PredictRequest()
                 request.model_spec.name = model_name
-                request.model_spec.signature_name = signature
-                for name, values in columns.items():
-                    tensor = tf.make_tensor_proto(plain(values[:count]), dtype=dtypes[signature][name])
+                request.model_spec.signature_name = case.signature
+                for name, values in case.inputs.items():
+                    tensor = tf.make_tensor_proto(values[:count], dtype=dtypes[case.signature][name])
                     request.inputs[name].CopyFrom(tensor)
                 log = prediction_log_pb2.PredictLog(request=request)
                 writer.write(prediction_log_pb2.PredictionLog(predict_log=log).SerializeToString())

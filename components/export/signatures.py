@@ -63,6 +63,8 @@ class Scorer(tf.Module):
         types = {DEFAULT_SIGNATURE: columns, EXAMPLES_SIGNATURE: {self.examples_input: tf.string}}
         if self.has_packed:
             types[PACKED_SIGNATURE] = {"features": tf.float64 if has_whole else tf.float32}
+        if self._plain:
+            types[PLAIN_SIGNATURE] = columns
         return types
 
     def save(self, folder: Path) -> None:

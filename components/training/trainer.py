@@ -332,8 +332,9 @@ def _write_golden(
     if beside:
         plain = beside.golden(read.tables.table_of(rows)) | {"inputs": _side_by_side(transformed).tolist()}
     inputs = inputs_of(rows, read.features, scorer.has_packed, scorer.examples_input)
-    Golden(inputs, answers, plain).write(folder)
-    write_warmup(folder, settings.name, inputs, scorer.input_types())
+    golden = Golden(inputs, answers, plain)
+    golden.write(folder)
+    write_warmup(folder, settings.name, golden, scorer.input_types())
 
 
 def inputs(settings: Settings, schema_path: str, transform_output: Any) -> tuple[tuple[Feature, ...], SplitReader]:

@@ -237,7 +237,7 @@ def test_the_warm_up_requests_are_prediction_logs_that_replay(mixed: Any) -> Non
         assert len(servable.run(request.model_spec.signature_name, arrays)["label"]) == count
         replayed.add((request.model_spec.signature_name, count))
     servable.close()
-    assert replayed == {(signature, count) for signature in SIGNATURES for count in (1, 40)}
+    assert replayed == {(signature, count) for signature in (*SIGNATURES, "serving_plain") for count in (1, 40)}
 
 
 def test_text_without_a_domain_has_no_packed_form(mixed: Any, settings: Any, tmp_path: Path) -> None:
