@@ -36,6 +36,7 @@ NUMBER = r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$"
 MOST_ODD = 3
 ID_SHARE = 0.99  # of distinct values: what the data gate would stop at
 SURE_Z = 4.0  # standard deviations
+ODD_SHARE = 0.01  # of samples drawn evenly that may be taken for others
 LEAST_ID_ROWS = 50  # with fewer, all values may well differ by chance
 MISSING_WORDS = frozenset(
     {"", "n/a", "na", "nan", "null", "none", "nil", "missing", "unknown", "unk", "not available", "not applicable"}
@@ -187,10 +188,11 @@ def names_rows(values: NDArray[np.int64]) -> str | None:
 
 def is_even(values: NDArray[np.int64]) -> bool:
     """Return whether numbers lie as if drawn evenly from their range (Kolmogorov and Smirnov's test, 1 %)."""
-    places = (np.sort(values).astype(np.float64) - float(values.min())) / max(float(values.max() - values.min()), 1.0)
-    expected = np.arange(len(values) + 1) / len(values)
-    off = max(float((expected[1:] - places).max()), float((places - expected[:-1]).max()))
-    return off < 1.63 / np.sqrt(len(values))
+    from scipy import stats  # takes a while to import, and few tables need it
+
+    low, high = float(values.min()), float(values.max())
+    uniform = stats.uniform(low, max(high - low, 1.0))
+    return bool(stats.kstest(values, uniform.cdf).pvalue > ODD_SHARE)
 
 
 Typed = tuple[Any, Literal["int", "float", "text"], tuple[str, ...], tuple[tuple[str, int], ...]]
