@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -14,6 +15,7 @@ Url = Annotated[str, Field(pattern=URL)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Severity = Literal["error", "warn", "ignore"]
 Tolerance = Annotated[float, Field(ge=0.0)]
+F = TypeVar("F", bound="Frozen")
 
 
 class Frozen(BaseModel):
@@ -32,3 +34,10 @@ class Frozen(BaseModel):
             return values
         known = {field.alias or name for name, field in cls.model_fields.items()}
         return {key: value for key, value in values.items() if value is not None or key not in known}
+
+    def model_copy(self: F, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> F:
+        """Return a copy, without what was computed of the values before (`cached_property`)."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in copied.__dict__.keys() - type(self).model_fields:
+            del copied.__dict__[name]
+        return copied

@@ -108,4 +108,4 @@ def _as_then(request: ReadRequest, then: Settings, columns: Mapping[str, Dtype |
         "images": request.images.model_copy(update={"group": then.image.group}),
         "columns": request.columns | {name: dtype for name, dtype in columns.items() if dtype},
     }
-    return ReadRequest.model_validate(request.model_dump() | older)  # a copy would keep how texts were cleaned
+    return request.model_copy(update=older)

@@ -28,7 +28,7 @@ from config.schema import Kind
 from config.settings import FeatureDisplay, Settings
 from serving.client.errors import ModelNotFound
 from serving.repository.contents import parse_statistics
-from serving.repository.layout import EVALUATION, SCHEMA, STATISTICS, TRAINING, Listing
+from serving.repository.layout import SCHEMA, STATISTICS, TRAINING, Listing
 from serving.repository.manifest import Manifest
 from webapp.types import PlainModel
 
@@ -180,7 +180,6 @@ class ModelVersion:
     positive: str | None  # None unless there are two classes
     threshold: float | None
     manifest: Manifest
-    evaluation: dict[str, Any]
     folder: Path
     has_packed: bool  # all fields are quantities: a row is one line of a float32 matrix
     class_names: Mapping[str, str]  # what people call a class; one that is not there: as it is
@@ -322,7 +321,6 @@ class Catalog:
             positive=trained.data.positive_class if trained.data.is_binary else None,
             threshold=float(point["threshold"]) if point else None,
             manifest=Manifest.read(folder),
-            evaluation=_json(folder / EVALUATION),
             folder=folder,
             has_packed=all(field.kind == "numeric" for field in fields),
             cleaning=trained.data.cleaning,

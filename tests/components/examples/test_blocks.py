@@ -28,6 +28,12 @@ def settings(**changes: Any) -> Settings:
     return Settings.model_validate(TREE | changes | {"data": TREE["data"] | changes.get("data", {})})
 
 
+def test_a_changed_copy_cleans_texts_as_it_says() -> None:
+    request = read_request(settings(), None)
+    assert "-" not in request.cleaning.null_values
+    assert "-" in request.model_copy(update={"null_values": ("-",)}).cleaning.null_values
+
+
 def schema(text: str = SCHEMA) -> schema_pb2.Schema:
     return text_format.Parse(text, schema_pb2.Schema())
 

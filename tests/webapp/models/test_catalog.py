@@ -8,7 +8,7 @@ import pytest
 
 from common.errors import DataError
 from serving.client.errors import ModelNotFound
-from serving.repository.layout import EVALUATION, MANIFEST, SCHEMA, STATISTICS, TRAINING
+from serving.repository.layout import MANIFEST, SCHEMA, STATISTICS, TRAINING
 from tests.support.web.models import Made, make_version
 from webapp.models.catalog import Catalog, ModelNotNamed, NothingPushed, UnreadableVersion
 
@@ -47,7 +47,6 @@ def test_a_card_says_what_the_version_takes_and_gives(catalog: Catalog) -> None:
     assert model_version.field("ward").is_code
     assert not model_version.has_packed
     assert model_version.manifest.version == 1
-    assert model_version.evaluation["overall"]["rows"] == 60
     assert "NA" in model_version.cleaning.null_values
 
 
@@ -135,10 +134,9 @@ def test_without_any_model_there_is_no_default(tmp_path: Path) -> None:
         (SCHEMA, "feature {"),
         (STATISTICS, "\x08no"),
         (STATISTICS, None),
-        (EVALUATION, None),
         (MANIFEST, "{}"),
     ],
-    ids=["no settings", "a list", "no JSON", "schema", "statistics", "no statistics", "no evaluation", "manifest"],
+    ids=["no settings", "a list", "no JSON", "schema", "statistics", "no statistics", "manifest"],
 )
 def test_a_broken_version_is_the_servers_fault_not_the_askers(
     webapp_root: Path, tmp_path: Path, file: str, content: str | None
