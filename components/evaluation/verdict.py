@@ -84,9 +84,15 @@ def judge(
     wanted, overall = settings.evaluation, parts[0]
     spent = wanted.model_copy(update={"confidence": looks.confidence(wanted.confidence)})
     flawless, task = _flawless(rows, spent, settings.seed), task_of(settings.data)
-    findings = [_against_threshold(overall, *asked, spent, baselines, flawless) for asked in wanted.thresholds.items()]
+    alike = _alike(rows, task)
+    findings = [
+        _against_threshold(overall, *asked, spent, alike, baselines, flawless) for asked in wanted.thresholds.items()
+    ]
     findings += _against_slice_thresholds(parts[1:], spent)
-    findings += [_against_blessed(comparison, wanted), _against_chance(rows, task, spent, settings.seed)]
+    findings += [_against_blessed(comparison, wanted), _against_chance(rows, task, spent, settings.seed, alike)]
+    if untested := _without_rows(rows, task):
+        sentence = f"{alike} in test: nothing is known of that, and averages are over the other classes."
+        findings.append(Finding("CLASS_NOT_TESTED", "warn", sentence, details={"classes": untested}))
     findings += _against_plain_models(baselines, wanted)
     if isinstance(rows, Rows):
         findings += _at_operating_point(rows, point, settings)
@@ -111,6 +117,7 @@ def _against_threshold(
     metric: str,
     asked: float,
     wanted: EvaluationSettings,
+    alike: str,
     baselines: Sequence[Baseline] = (),
     flawless: Mapping[str, Metric] | None = None,
 ) -> Finding:
@@ -122,13 +129,25 @@ def _against_threshold(
         sentence = f"{metric} is {value:.4f}, and {surely} at {word} {bound:.4f} {sign} {asked:g}."
         return Finding("THRESHOLD_MET", "info", sentence, details=details)
     if math.isnan(value):
-        sentence = f"{metric} is undefined on these {part.size}, because a class has none, and {asked:g} is asked for."
+        sentence = f"{metric} is undefined on these {part.size}, because {alike}, and {asked:g} is asked for."
         return Finding("THRESHOLD_MISSED", "error", sentence, details=details)
     sentence = (
         f"{metric} is {value:.4f} on {part.size}, but {surely} only at {word} {bound:.4f}, and {asked:g} is asked for."
     )
     advice = _advice(metric, asked, baselines, flawless or {})
     return Finding("THRESHOLD_MISSED", "error", f"{sentence} {advice}".rstrip(), details=details)
+
+
+def _without_rows(rows: Answered, task: Task) -> list[str]:
+    """Return the classes of which there is no test row."""
+    return [name for index, name in enumerate(task.classes) if index not in rows.true]
+
+
+def _alike(rows: Answered, task: Task) -> str:
+    """Say why a metric of the test rows is undefined, where one is."""
+    if not task.classes:
+        return "all labels are the same"
+    return f"no row is of class {' or '.join(_without_rows(rows, task))}"
 
 
 def _flawless(rows: Answered, wanted: EvaluationSettings, seed: int) -> dict[str, Metric]:
@@ -169,7 +188,7 @@ def _against_slice_thresholds(slices: Sequence[SliceMetrics], wanted: Evaluation
         for title in titles:
             part = known.get(title) or SliceMetrics(title, 0, None, {})
             for metric, least in asked.thresholds.items():
-                found = _against_threshold(part, metric, least, wanted)
+                found = _against_threshold(part, metric, least, wanted, "a class has none")
                 said = (found.severity, f"where {title}: {found.sentence}", None, found.details | {"slice": title})
                 is_met = found.severity == "info"
                 yield Finding("SLICE_THRESHOLD_MET", *said) if is_met else Finding("SLICE_THRESHOLD_MISSED", *said)
@@ -216,7 +235,7 @@ def _gap(better_by: float) -> str:
     return f"{'better' if better_by >= 0 else 'worse'} by {abs(better_by):.4f}"
 
 
-def _against_chance(rows: Answered, task: Task, wanted: EvaluationSettings, seed: int) -> Finding:
+def _against_chance(rows: Answered, task: Task, wanted: EvaluationSettings, seed: int, alike: str) -> Finding:
     """A model must tell more of rows than a coin does, or their mean, whatever else is asked of it."""
     name, least = task.chance_metric, task.chance
     [shown] = evaluate(rows, [name], confidence=wanted.confidence, samples=wanted.bootstrap_samples, seed=seed).values()
@@ -225,7 +244,6 @@ def _against_chance(rows: Answered, task: Task, wanted: EvaluationSettings, seed
         sentence = f"{name} is {shown.value:.4f}, surely above {shown.lower:.4f}: better than chance."
         return Finding("BETTER_THAN_CHANCE", "info", sentence, details=details)
     if math.isnan(shown.value):
-        alike = "all labels are the same" if not task.classes else "one class alone has rows"
         sentence = f"nothing tells it from chance: {alike} among the {len(rows)} test rows."
     else:
         who = "always saying the mean has 0" if not task.classes else "a coin has 0.5"

@@ -141,8 +141,11 @@ def test_a_loss_that_may_be_too_high_is_refused(evaluate: Callable[..., Evaluate
     assert not run.verdict.passed
 
 
-def judged(truth: float, **evaluation: Any) -> Any:
-    """The verdict on what a tiny model says of rows, beside plain models, without TFMA between."""
+def judged(truth: float, only: int | None = None, **evaluation: Any) -> Any:
+    """The verdict on what a tiny model says of rows, beside plain models, without TFMA between.
+
+    `only`: the one class that the test rows are of.
+    """
     import numpy as np
 
     from components.evaluation.baselines import compare
@@ -161,7 +164,8 @@ def judged(truth: float, **evaluation: Any) -> Any:
     ]
     test = dealt[2]
     yes = 1 / (1 + np.exp(-truth * (test["signal"] - 0.5) - 2.0 * test["noise"]))
-    rows = Rows(test["true"].astype(int), (yes >= 0.5).astype(int), np.stack([1 - yes, yes], axis=1), 1)
+    true = test["true"].astype(int) if only is None else np.full(ROWS, only)
+    rows = Rows(true, (yes >= 0.5).astype(int), np.stack([1 - yes, yes], axis=1), 1)
 
     def part(name: str, some: Rows) -> SliceMetrics:
         values = bounded(some, ["auc", "recall"], confidence=0.95, samples=200, seed=0).values()
@@ -181,6 +185,16 @@ def test_a_model_that_knows_nothing_is_refused_whatever_is_asked() -> None:
     verdict = judged(BAD, thresholds={})
     assert not verdict.passed
     assert severities(verdict)["NO_BETTER_THAN_CHANCE"] == "error"
+
+
+@pytest.mark.parametrize(("only", "absent"), [(0, "yes"), (1, "no")])
+def test_a_class_without_test_rows_is_named(only: int, absent: str) -> None:
+    verdict = judged(GOOD, only, thresholds={"auc": 0.7})
+    told = {finding.kind: finding for finding in verdict.findings}
+    assert not verdict.passed
+    assert f"auc is undefined on these {ROWS} rows, because no row is of class {absent}" in verdict.sentence
+    assert f"no row is of class {absent}" in told["NO_BETTER_THAN_CHANCE"].sentence
+    assert (told["CLASS_NOT_TESTED"].severity, told["CLASS_NOT_TESTED"].details) == ("warn", {"classes": [absent]})
 
 
 @pytest.mark.parametrize(("when", "severity"), [("warn", "warn"), ("refuse", "error")])
