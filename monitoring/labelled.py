@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from common.errors import DataError
 from common.records.files import INPUT
@@ -19,6 +20,7 @@ from monitoring.drift.measures import quantile
 from monitoring.drift.window import Span
 from serving.repository.drift_reference import DriftReference
 
+Flags = NDArray[np.bool_]
 LEAST_ROWS = 30  # of a slice
 MOST_VALUES = 10  # of a category that are slices of their own
 QUARTERS = (0.25, 0.5, 0.75)
@@ -89,8 +91,17 @@ def _case(inputs: Sequence[str]) -> str:
     return f"hash(reference, {', '.join(map(quoted, inputs))})"
 
 
-def slices_of(rows: Sequence[Labelled], reference: DriftReference) -> Iterator[tuple[str, list[str]]]:
-    """Yield each feature, with the slice that each row is in."""
+def slices_of(rows: Sequence[Labelled], reference: DriftReference | None) -> Iterator[tuple[str, str, Flags]]:
+    """Yield each slice by its feature and value, with which rows are in it, if enough are in it and enough are not."""
+    for column, names in _values_of(rows, reference) if reference else ():
+        for name in sorted(set(names)):
+            is_in = np.array([each == name for each in names])
+            if min(is_in.sum(), (~is_in).sum()) >= LEAST_ROWS:
+                yield column, name, is_in
+
+
+def _values_of(rows: Sequence[Labelled], reference: DriftReference) -> Iterator[tuple[str, list[str]]]:
+    """Yield each feature, with the value, or range of values, that each row has."""
     for column, numbers in reference.numbers.items():
         if numbers.present:
             edges = [quantile(numbers, share) for share in QUARTERS]

@@ -12,7 +12,7 @@ from scipy import stats
 
 from monitoring.drift.check import FALSE_RATE, MOST_DISTANCE
 from monitoring.drift.measures import CONFIDENCE, mean, significant
-from monitoring.labelled import LEAST_ROWS, Labelled, slices_of, true_by_case
+from monitoring.labelled import Labelled, slices_of, true_by_case
 from serving.repository.drift_reference import DriftReference
 
 Floats = NDArray[np.float64]
@@ -118,17 +118,11 @@ def _pair(
 
 def _slices(rows: Sequence[Labelled], reference: DriftReference | None) -> Iterator[NumberSlice]:
     """Yield them, findings first: surely worse among all of the version's, and by enough of the errors' deviation."""
-    if reference is None:
-        return
     errors, measured = _errors(rows), []
-    for column, names in slices_of(rows, reference):
-        for name in sorted(set(names)):
-            is_in = np.array([each == name for each in names])
-            if min(is_in.sum(), (~is_in).sum()) < LEAST_ROWS:
-                continue
-            p_value = float(stats.mannwhitneyu(errors[is_in], errors[~is_in], alternative="greater").pvalue)
-            others = float(errors[~is_in].mean())
-            measured.append(NumberSlice(rows[0].version, column, name, MeanError.of(errors[is_in]), others, p_value))
+    for column, name, is_in in slices_of(rows, reference):
+        p_value = float(stats.mannwhitneyu(errors[is_in], errors[~is_in], alternative="greater").pvalue)
+        others = float(errors[~is_in].mean())
+        measured.append(NumberSlice(rows[0].version, column, name, MeanError.of(errors[is_in]), others, p_value))
     surely = significant([each.p_value for each in measured], FALSE_RATE)
     least = MOST_DISTANCE * float(errors.std())
     decided = [

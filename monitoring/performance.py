@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
+import numpy as np
 from scipy import stats
 
 from common.errors import DataError
@@ -21,15 +22,7 @@ from monitoring.drift.check import FALSE_RATE, MOST_SHARE
 from monitoring.drift.measures import CONFIDENCE, compare_shares, share_bounds, significant
 from monitoring.drift.timeline import Places
 from monitoring.drift.window import Span
-from monitoring.labelled import (
-    LEAST_ROWS,
-    Labelled,
-    answers_by_case,
-    read_labelled,
-    reference_of,
-    slices_of,
-    true_by_case,
-)
+from monitoring.labelled import Labelled, answers_by_case, read_labelled, reference_of, slices_of, true_by_case
 from monitoring.number_performance import NumberPerformance, measure_numbers
 from serving.repository.drift_reference import DriftReference
 
@@ -191,18 +184,14 @@ def _between(better: int, worse: int, rows: int) -> tuple[float, float]:
 
 
 def _slices(rows: Sequence[Labelled], reference: DriftReference | None) -> Iterator[Slice]:
-    if reference is None:
-        return
-    total, wrong = len(rows), sum(not row.is_right for row in rows)
-    for column, names in slices_of(rows, reference):
-        for name, count in sorted(Counter(names).items()):
-            others = total - count
-            if count < LEAST_ROWS or others < LEAST_ROWS:
-                continue
-            errors = sum(not row.is_right for row, value in zip(rows, names, strict=True) if value == name)
-            p_value = compare_shares(errors, count, wrong - errors, others, only_more=True)
-            accuracy = Accuracy.of(count - errors, count)
-            yield Slice(rows[0].version, column, name, accuracy, 1 - (wrong - errors) / others, p_value)
+    is_wrong = np.array([not row.is_right for row in rows])
+    for column, name, is_in in slices_of(rows, reference):
+        errors, count = int(is_wrong[is_in].sum()), int(is_in.sum())
+        other_errors, others = int(is_wrong.sum()) - errors, len(rows) - count
+        p_value = compare_shares(errors, count, other_errors, others, only_more=True)
+        yield Slice(
+            rows[0].version, column, name, Accuracy.of(count - errors, count), 1 - other_errors / others, p_value
+        )
 
 
 def _decided(slices: Sequence[Slice]) -> list[Slice]:
