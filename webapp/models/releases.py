@@ -6,12 +6,13 @@ import logging
 import os
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
 from common.errors import DataError, VouchError
+from common.text import with_point
 from serving.client.errors import ModelNotFound
 from serving.release import commands as release
 from serving.release.servers import ReleaseContext, release_clients
@@ -21,6 +22,10 @@ from webapp.services import Services
 
 MODEL_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")  # config.settings.Settings.name; no path can be made of it
 LOAD_TIMEOUT_S = 60.0
+WHATS = ("promote", "canary", "rollback")
+CHECKED = "The version is loaded and must give its golden answers first; until then nothing changes."
+KEPT_LOADED = "The version that is stable now stays loaded, so that you can roll back at once."
+UNLOADED = "The version that is left is unloaded; it stays on the disk and can be promoted again."
 log = logging.getLogger(__name__)
 Stamp = tuple[int, int, int]
 
@@ -145,3 +150,83 @@ def _on_record(services: Services, who: str, action: str, detail: str) -> None:
         services.accounts.audit.append(who, action, detail)
     except VouchError as error:
         log.error("%s by %s is not in the audit log (%s): %s", action, who, error.what, detail)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is asked for, and what it would do. `before` is None as long as nothing is released."""
+
+    what: str  # one of WHATS
+    before: State | None
+    title: str
+    after: tuple[str, str]  # what would answer, and what would be on trial
+    consequences: tuple[str, ...]
+    version: int | None = None
+    weight_percent: float = 0.0
+
+    @property
+    def changes(self) -> list[tuple[str, str, str]]:
+        names = ("Answers most requests (stable)", "On trial (candidate)")
+        rows = zip(names, _held(self.before), self.after, strict=True)
+        return [(name, before, after) for name, before, after in rows if before != after]
+
+
+def read_step(what: str, form: Mapping[str, str], before: State | None) -> Step:
+    if what not in WHATS:
+        raise DataError("there is no such change", got=repr(what[:40]), wanted=", ".join(WHATS))
+    stable, trial = _held(before)
+    if what == "rollback":
+        if before is None or not (before.candidate or before.previous):
+            raise DataError("there is nothing to go back to", got=before)
+        after = (stable, _trial(None, 0)) if before.candidate else (_numbered(before.previous), trial)
+        return Step(what, before, "Roll back", after, (UNLOADED,))
+    weight = _number(form.get("weight", "0"), "share of the requests", 0, 100) if what == "canary" else 0.0
+    if what == "canary" and not weight:
+        return Step(what, before, "End the canary", (stable, _trial(None, 0)), (UNLOADED,))
+    version = int(_number(form.get("version", ""), "version", 1, 10**15, whole=True))
+    if what == "canary":
+        after, title = (stable, _trial(version, weight)), f"Try version {version} as a canary"
+        return Step(what, before, title, after, (CHECKED, "Predictions say which version made them."), version, weight)
+    after, title = (_numbered(version), _trial(None, 0)), f"Make version {version} stable"
+    return Step(what, before, title, after, (CHECKED, KEPT_LOADED), version)
+
+
+def _held(state: State | None) -> tuple[str, str]:
+    if state is None:
+        return _numbered(None), _trial(None, 0)
+    return _numbered(state.stable), _trial(state.candidate, state.weight_percent)
+
+
+def seen(state: State | None) -> str:
+    """Return what stands for a state in a form, to tell whether it is still the same when the form comes back."""
+    return f"{state.stable}.{state.previous}.{state.candidate}.{state.weight_percent:g}" if state else "none"
+
+
+def carry_out(services: Services, model: str, who: str, step: Step) -> State:
+    """Do what was asked for. Raises as `promote`, `canary` and `rollback`."""
+    if step.what == "promote":
+        return promote(services, model, who, step.version)
+    if step.what == "canary":
+        return canary(services, model, who, step.weight_percent, step.version)
+    return rollback(services, model, who)
+
+
+def _number(text: str, name: str, least: float, most: float, *, whole: bool = False) -> float:
+    try:
+        value = int(text) if whole else float(with_point(text))
+    except ValueError:
+        value = -1
+    if not least <= value <= most:
+        kind = "a whole number" if whole else "a number"
+        raise DataError(f"this is no {name}", got=repr(text[:40]), wanted=f"{kind} from {least} to {most}")
+    return value
+
+
+def _numbered(number: int | None) -> str:
+    return f"version {number}" if number else "none"
+
+
+def _trial(number: int | None, weight_percent: float) -> str:
+    if not number:
+        return "none"
+    return f"version {number}, {weight_percent:g}% of the requests"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -16,7 +15,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from common.errors import DataError, GateRefused, VouchError
 from common.paths import Paths
 from common.records.retrain import Retraining
-from common.text import counted, with_point
+from common.text import counted
 from serving.client.errors import ModelNotFound
 from serving.release.state import Entry, State, Store
 from serving.repository.manifest import METRIC_TITLES, Manifest
@@ -32,10 +31,6 @@ blueprint = Blueprint("models", __name__)
 LIGHT_S = 10.0  # a model's drift light is as good for so long
 SHOWN = 5  # of the newest versions; older ones when asked for
 REPORT_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
-WHATS = ("promote", "canary", "rollback")
-CHECKED = "The version is loaded and must give its golden answers first; until then nothing changes."
-KEPT_LOADED = "The version that is stable now stays loaded, so that you can roll back at once."
-UNLOADED = "The version that is left is unloaded; it stays on the disk and can be promoted again."
 GATES = {"data": "Data", "evaluation": "Evaluation", "serving": "Serving"}
 
 
@@ -225,56 +220,6 @@ def _retraining(var: Path, model: str) -> tuple[Retraining, str]:
         return Retraining(model), error.what
 
 
-@dataclass(frozen=True)
-class Step:
-    """What is asked for, and what it would do. `before` is None as long as nothing is released."""
-
-    what: str  # one of WHATS
-    before: State | None
-    title: str
-    after: tuple[str, str]  # what would answer, and what would be on trial
-    consequences: tuple[str, ...]
-    version: int | None = None
-    weight_percent: float = 0.0
-
-    @property
-    def changes(self) -> list[tuple[str, str, str]]:
-        names = ("Answers most requests (stable)", "On trial (candidate)")
-        rows = zip(names, _held(self.before), self.after, strict=True)
-        return [(name, before, after) for name, before, after in rows if before != after]
-
-
-def read_step(what: str, form: Mapping[str, str], before: State | None) -> Step:
-    if what not in WHATS:
-        raise DataError("there is no such change", got=repr(what[:40]), wanted=", ".join(WHATS))
-    stable, trial = _held(before)
-    if what == "rollback":
-        if before is None or not (before.candidate or before.previous):
-            raise DataError("there is nothing to go back to", got=before)
-        after = (stable, _trial(None, 0)) if before.candidate else (_numbered(before.previous), trial)
-        return Step(what, before, "Roll back", after, (UNLOADED,))
-    weight = _number(form.get("weight", "0"), "share of the requests", 0, 100) if what == "canary" else 0.0
-    if what == "canary" and not weight:
-        return Step(what, before, "End the canary", (stable, _trial(None, 0)), (UNLOADED,))
-    version = int(_number(form.get("version", ""), "version", 1, 10**15, whole=True))
-    if what == "canary":
-        after, title = (stable, _trial(version, weight)), f"Try version {version} as a canary"
-        return Step(what, before, title, after, (CHECKED, "Predictions say which version made them."), version, weight)
-    after, title = (_numbered(version), _trial(None, 0)), f"Make version {version} stable"
-    return Step(what, before, title, after, (CHECKED, KEPT_LOADED), version)
-
-
-def _held(state: State | None) -> tuple[str, str]:
-    if state is None:
-        return _numbered(None), _trial(None, 0)
-    return _numbered(state.stable), _trial(state.candidate, state.weight_percent)
-
-
-def seen(state: State | None) -> str:
-    """Return what stands for a state in a form, to tell whether it is still the same when the form comes back."""
-    return f"{state.stable}.{state.previous}.{state.candidate}.{state.weight_percent:g}" if state else "none"
-
-
 def change_told(what: str) -> str:
     """Return what the release log calls a change; what is not known, as it is."""
     kind, _space, share = what.partition(" ")
@@ -286,27 +231,6 @@ def change_told(what: str) -> str:
         "canary": "canary",
     }
     return f"{names.get(kind, kind)} {share}".strip()
-
-
-def _number(text: str, name: str, least: float, most: float, *, whole: bool = False) -> float:
-    try:
-        value = int(text) if whole else float(with_point(text))
-    except ValueError:
-        value = -1
-    if not least <= value <= most:
-        kind = "a whole number" if whole else "a number"
-        raise DataError(f"this is no {name}", got=repr(text[:40]), wanted=f"{kind} from {least} to {most}")
-    return value
-
-
-def _numbered(number: int | None) -> str:
-    return f"version {number}" if number else "none"
-
-
-def _trial(number: int | None, weight_percent: float) -> str:
-    if not number:
-        return "none"
-    return f"version {number}, {weight_percent:g}% of the requests"
 
 
 blueprint.add_app_template_filter(change_told, "change")
@@ -352,7 +276,7 @@ def report(model: str, version: int) -> Response:
 @blueprint.get("/models/<model>/release")
 @requires(Role.OPERATOR)
 def confirm(model: str) -> AnyResponse:
-    step = read_step(request.args.get("what", ""), request.args, model_view(services(), model).state)
+    step = releases.read_step(request.args.get("what", ""), request.args, model_view(services(), model).state)
     return make_response(_confirm_page(model, step))
 
 
@@ -362,39 +286,32 @@ def confirm(model: str) -> AnyResponse:
 @requires(Role.OPERATOR)
 def change(model: str, what: str) -> AnyResponse:
     """Do what was confirmed, unless the password is wrong or the release is another than the page showed."""
-    step = read_step(what, request.form, model_view(services(), model).state)
+    step = releases.read_step(what, request.form, model_view(services(), model).state)
     if not reauthenticated(request.form.get("password", "")):
         return make_response(_confirm_page(model, step, wrong_password=True), 403)
     try:
-        if request.form.get("seen") != seen(step.before):
+        if request.form.get("seen") != releases.seen(step.before):
             raise GateRefused(
                 "somebody else changed the release meanwhile",
                 got=str(step.before or ""),
                 fix="look at it again, then decide",
             )
-        state = _released(model, step)
+        state = releases.carry_out(services(), model, identity().name, step)
     except VouchError as error:
         return page_with(_confirm_page(model, step, error), error)
     flash(f"Done: {state}.", "pass")
     return redirect(url_for(".one", model=model), 303)
 
 
-def _released(model: str, step: Step) -> State:
-    who = identity().name
-    if step.what == "promote":
-        return releases.promote(services(), model, who, step.version)
-    if step.what == "canary":
-        return releases.canary(services(), model, who, step.weight_percent, step.version)
-    return releases.rollback(services(), model, who)
-
-
-def _confirm_page(model: str, step: Step, error: VouchError | None = None, *, wrong_password: bool = False) -> str:
+def _confirm_page(
+    model: str, step: releases.Step, error: VouchError | None = None, *, wrong_password: bool = False
+) -> str:
     return render_template(
         "models_confirm.html",
         model=model_view(services(), model),
         step=step,
         error=error,
         wrong_password=wrong_password,
-        seen=seen(step.before),
+        seen=releases.seen(step.before),
         asks_password=services().settings.auth,
     )
