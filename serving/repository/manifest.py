@@ -90,6 +90,12 @@ class Manifest:
         return bool(self.told("CALIBRATED"))
 
     @property
+    def bounded_metrics(self) -> dict[str, tuple[float, float | None, float | None]]:
+        """Each metric's value and bounds, which are None where it has none, as in manifests of earlier releases."""
+        parts = {name: value if isinstance(value, list) else [value] for name, value in self.metrics.items()}
+        return {name: (*some, None, None)[:3] for name, some in parts.items()}
+
+    @property
     def sentences(self) -> dict[str, str]:
         return {gate: verdict.sentence for gate, verdict in self.verdicts.items()}
 

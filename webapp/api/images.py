@@ -44,8 +44,8 @@ def predict_image() -> Response:
     The body is a picture, or a form with one or more as `file`: JPEG, PNG, GIF, BMP or WebP. Each is turned upright as
     its EXIF data say, and written anew without them before anybody sees it. A file that is no picture refuses the whole
     request: 415 for what is none, 413 for one that is too large, 400 for one that is broken. `none_of_these` is true
-    where the confidence is below the model's threshold. Pictures are kept for labelling unless `keep=no`, or the
-    operator keeps none.
+    where the picture lies further from those of training than the model's limit. Pictures are kept for labelling unless
+    `keep=no`, or the operator keeps none.
     """
     check_media_type(request, (MULTIPART, *IMAGES))
     app_services, asker = services(), asked_by("api", text_asked(STICKY), text_asked(REFERENCE))

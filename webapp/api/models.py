@@ -129,14 +129,11 @@ def _version(folder: Path, labels: list[str]) -> VersionItem:
         threshold=(manifest.operating_point or {}).get("threshold"),
         verdicts=manifest.sentences,
         calibrated=manifest.is_calibrated,
-        metrics={name: _metric(value) for name, value in manifest.metrics.items()},
+        metrics={
+            name: Metric(value=value, lower=lower, upper=upper)
+            for name, (value, lower, upper) in manifest.bounded_metrics.items()
+        },
     )
-
-
-def _metric(value: Any) -> Metric:
-    """Return a metric that is kept as [value, lower bound, upper bound], or as its value where there are no bounds."""
-    parts = [*value, None, None][:3] if isinstance(value, list) else [value, None, None]
-    return Metric(value=parts[0], lower=parts[1], upper=parts[2])
 
 
 def _feature(rules: FieldRules) -> FeatureItem:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
+import time
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -11,27 +13,20 @@ from urllib.parse import urlsplit
 
 from flask import Flask, current_app, request
 from flask_wtf.csrf import CSRFProtect
-from werkzeug.middleware.proxy_fix import ProxyFix
-
-from common.errors import VouchError
-from webapp.http.admission import WATCHERS, TooLarge
-from webapp.settings import WebSettings, is_loopback
-from webapp.types import Forbidden
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-
-
-import math
-import time
-
 from limits import parse_many
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
+from werkzeug.middleware.proxy_fix import ProxyFix
 
+from common.errors import VouchError
 from webapp.auth import identity
 from webapp.auth.throttle import network_of
-from webapp.types import TooManyAttempts
+from webapp.http.admission import WATCHERS, TooLarge
+from webapp.settings import WebSettings, is_loopback
+from webapp.types import Forbidden, TooManyAttempts
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (

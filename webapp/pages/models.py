@@ -51,8 +51,8 @@ class Metric:
 
     name: str
     value: float
-    lower: float | None = None
-    upper: float | None = None
+    lower: float | None
+    upper: float | None
 
 
 @dataclass(frozen=True)
@@ -208,8 +208,7 @@ def _version(
 
 
 def _metrics(manifest: Manifest) -> list[Metric]:
-    named = ((METRIC_TITLES.get(name, name), value) for name, value in manifest.metrics.items())
-    return [Metric(name, *value[:3]) if isinstance(value, list) else Metric(name, value) for name, value in named]
+    return [Metric(METRIC_TITLES.get(name, name), *bounded) for name, bounded in manifest.bounded_metrics.items()]
 
 
 def _retraining(var: Path, model: str) -> tuple[Retraining, str]:

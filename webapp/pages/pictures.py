@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -20,6 +19,7 @@ from webapp.images.occlusion import CELLS, Cell, occlusion_of
 from webapp.images.predicting import Read, Verdict, keeps, predict, read_files, verdict_of
 from webapp.models.catalog import ModelVersion
 from webapp.pages import frame
+from webapp.pages.result import unless_it_fails
 from webapp.services import services
 from webapp.types import REFERENCE_LENGTH, Answer, InvalidInput
 
@@ -27,7 +27,6 @@ FILE, KEEP, REFERENCE = "file", "keep", "__reference"
 NO = "no"
 LEAST_EFFECT = 0.01  # of probability; below, no part of a picture is said to matter
 NAMED_CELLS = 3
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -123,14 +122,14 @@ def _told(read: Read) -> str:
 
 
 def _occlusion(model_version: ModelVersion, shown: Shown, picture: Picture) -> OcclusionMap | None:
-    """Return what the class rests on, None where it cannot be had: the answer stands."""
-    try:
-        cells = occlusion_of(services(), model_version, picture, shown.verdict.label)
-    except VouchError as error:
-        log.warning("no occlusion map by %s %d: %s", model_version.model, model_version.version, error.what)
+    label = shown.verdict.label
+    cells = unless_it_fails(
+        "occlusion map", model_version, lambda: occlusion_of(services(), model_version, picture, label)
+    )
+    if cells is None:
         return None
     speaking = [cell for cell in cells if cell.effect > 0] if cells[0].effect >= LEAST_EFFECT else []
-    return OcclusionMap(speaking, occlusion_words(cells, model_version.called(shown.verdict.label)))
+    return OcclusionMap(speaking, occlusion_words(cells, model_version.called(label)))
 
 
 def occlusion_words(cells: Sequence[Cell], name: str) -> str:

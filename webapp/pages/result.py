@@ -87,8 +87,8 @@ def result_of(answer: Answer, row: Mapping[str, Any], reference: str = "") -> Re
     """Return what there is to show about an answer with one row. `reference`: the asker's own name for it."""
     model_version = services().catalog.model_version(answer.model, answer.version)
     ask = asker(services().predictor, model_version)
-    explanation = _unless_it_fails("explanation", model_version, lambda: explain(model_version, row, ask))
-    projection = _unless_it_fails("projection", model_version, lambda: projection_of(model_version))
+    explanation = unless_it_fails("explanation", model_version, lambda: explain(model_version, row, ask))
+    projection = unless_it_fails("projection", model_version, lambda: projection_of(model_version))
     effects = charts.waterfall(explanation, model_version.called(explanation.of)) if explanation else None
     plane, neighbours = None, []
     if projection:
@@ -97,7 +97,7 @@ def result_of(answer: Answer, row: Mapping[str, Any], reference: str = "") -> Re
     beside = None
     if model_version.plain_models:
         columns = check_rows(model_version, [row]).columns
-        beside = _unless_it_fails(
+        beside = unless_it_fails(
             "plain models", model_version, lambda: services().predictor.beside(model_version, columns)[0]
         )
     gauge, time = _gauge(model_version, answer), datetime.now(timezone.utc)
@@ -112,7 +112,8 @@ def _gauge(model_version: ModelVersion, answer: Answer) -> Markup | None:
     return charts.gauge(outcome.score, answer.threshold, model_version.called(positive)) if positive else None
 
 
-def _unless_it_fails(part: str, model_version: ModelVersion, make: Callable[[], T | None]) -> T | None:
+def unless_it_fails(part: str, model_version: ModelVersion, make: Callable[[], T | None]) -> T | None:
+    """Return a part of what is shown beside an answer; None where it cannot be had, for the answer stands."""
     try:
         return make()
     except VouchError as error:
