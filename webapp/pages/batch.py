@@ -21,7 +21,7 @@ from webapp.models.sample import showcase_of
 from webapp.pages import frame
 from webapp.pages.predict import as_text
 from webapp.services import services
-from webapp.types import InvalidInput, Problem, Role
+from webapp.types import InvalidInput, Role
 
 blueprint = Blueprint("batch", __name__)
 EXAMPLE_ROWS = 3
@@ -112,12 +112,13 @@ def _page(model_version: ModelVersion, job: Job | None = None, *, is_fileless: b
     )
 
 
-def _refused(refusal: InvalidInput) -> list[tuple[str, Problem]]:
-    """Return what is wrong with a file, and where; the same of many columns is told once."""
-    alike: dict[tuple[str, str], list[Problem]] = {}
+def _refused(refusal: InvalidInput) -> list[tuple[str, str]]:
+    """Return what is wrong with a file, for the summary at the top; the same of many columns is told once."""
+    alike: dict[tuple[str, str], list[str]] = {}
     for problem in refusal.problems:
-        alike.setdefault((problem.rule, problem.got), []).append(problem)
-    return [(", ".join(problem.field for problem in some), some[0]) for some in alike.values()]
+        alike.setdefault((problem.rule, problem.got), []).append(problem.field)
+    told = ((", ".join(fields), f"{rule} – {got}" if got else rule) for (rule, got), fields in alike.items())
+    return [("file", f"{fields}: {words}" if fields else words) for fields, words in told]
 
 
 def _example_rows(model_version: ModelVersion) -> list[dict[str, str]]:

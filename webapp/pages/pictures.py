@@ -53,7 +53,7 @@ class Pictures:
     """What became of a form: answers, files that could not be read, or why there is no answer at all."""
 
     shown: Sequence[Shown] = ()
-    problems: Sequence[str] = ()
+    problems: Sequence[tuple[str, str]] = ()  # the id of the field, and what is wrong
     failure: VouchError | None = None
     answer: Answer | None = None
     answered_by: ModelVersion | None = None
@@ -71,12 +71,12 @@ def answered_page(model_version: ModelVersion) -> Response:
     try:
         read = read_files(services(), _files())
     except InvalidInput as error:
-        problems = [f"Choose a picture: {problem.rule}, got {problem.got}" for problem in error.problems]
+        problems = [(FILE, f"Choose a picture: {problem.rule}, got {problem.got}") for problem in error.problems]
         return make_response(_page(model_version, Pictures(problems=problems)), error.http_status)
     except VouchError as error:
         return page_with(_page(model_version, Pictures(failure=error)), error)
     refusals = [each.refusal for each in read if each.refusal]
-    problems = [_told(each) for each in read if each.refusal]
+    problems = [_told(each, each.refusal) for each in read if each.refusal]
     try:
         pictures = _answered(model_version, [each for each in read if each.picture], problems)
     except VouchError as error:
@@ -85,7 +85,7 @@ def answered_page(model_version: ModelVersion) -> Response:
     return make_response(_page(model_version, pictures), status)
 
 
-def _answered(model_version: ModelVersion, read: Sequence[Read], problems: Sequence[str]) -> Pictures:
+def _answered(model_version: ModelVersion, read: Sequence[Read], problems: Sequence[tuple[str, str]]) -> Pictures:
     if not read:
         return Pictures(problems=problems)
     is_wanted = request.form.get(KEEP) != NO
@@ -116,9 +116,8 @@ def _files() -> Iterator[tuple[str, BinaryIO]]:
     return ((file.filename, cast(BinaryIO, file.stream)) for file in request.files.getlist(FILE) if file.filename)
 
 
-def _told(read: Read) -> str:
-    problem = read.refusal.problems[0] if read.refusal else None
-    return f"{read.name}: {problem.rule}, got {problem.got}" if problem else read.name
+def _told(read: Read, refusal: InvalidInput) -> tuple[str, str]:
+    return FILE, f"{read.name}: {refusal.problems[0].rule}, got {refusal.problems[0].got}"
 
 
 def _occlusion(model_version: ModelVersion, shown: Shown, picture: Picture) -> OcclusionMap | None:
