@@ -16,7 +16,8 @@ from common.tables.cleaning import Cleaning
 from common.tables.dates import is_date
 from common.text import MISSING_CODE, nearest
 from serving.client.row_files import reader_of
-from webapp.models.catalog import Field, ModelVersion, plain
+from webapp.models.catalog import Field, ModelVersion
+from webapp.models.statistics import plain
 from webapp.types import MAX_PROBLEMS, Caution, InvalidInput, Problem
 
 LARGEST_FLOAT = float(np.finfo(np.float32).max)

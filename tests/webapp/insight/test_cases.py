@@ -27,8 +27,9 @@ from webapp.insight.cases import (
     projection_of,
 )
 from webapp.insight.explain import is_missing
-from webapp.models.catalog import Catalog, Field, ModelVersion, Stats
+from webapp.models.catalog import Catalog, Field, ModelVersion
 from webapp.models.sample import showcase_of
+from webapp.models.statistics import Stats
 from webapp.services import Kept
 
 

@@ -12,7 +12,8 @@ from tests.support.paths import ROOT
 from webapp.insight.cases import Projection, projection_of
 from webapp.insight.charts import BARS, MOST_BARS, gauge, histogram, line, scatter, waterfall
 from webapp.insight.explain import Effect, Explanation
-from webapp.models.catalog import Catalog, Field, Stats
+from webapp.models.catalog import Catalog, Field
+from webapp.models.statistics import Stats
 from webapp.wording import short
 
 SVG = "{http://www.w3.org/2000/svg}"

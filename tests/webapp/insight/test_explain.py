@@ -12,7 +12,8 @@ from serving.repository.layout import SHOWCASE
 from tests.support.web.fake_model_server import FakeModelServer, probabilities_of
 from tests.support.web.models import Made, make_version, patients
 from webapp.insight.explain import MOST_PARTS, MOST_ROWS, Explanation, asker, explain, usual_values
-from webapp.models.catalog import Catalog, Field, ModelVersion, Stats
+from webapp.models.catalog import Catalog, Field, ModelVersion
+from webapp.models.statistics import Stats
 from webapp.predict.validation import rules_of
 
 ILL = {"age": 70, "pressure": 160.0, "cholesterol": 190.0, "smoker": "yes", "city": "Jakarta", "ward": 3}

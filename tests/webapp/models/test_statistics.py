@@ -6,7 +6,7 @@ import pytest
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from common.errors import DataError
-from webapp.models.catalog import Stats, plain, read_statistics
+from webapp.models.statistics import Stats, plain, read_statistics
 
 
 @pytest.fixture

@@ -19,7 +19,8 @@ from tests.support.web.apps import App, csrf_token
 from tests.support.web.fake_model_server import FakeModelServer
 from tests.support.web.models import Made
 from tests.support.web.small_app import SECRET
-from webapp.models.catalog import Field, Stats
+from webapp.models.catalog import Field
+from webapp.models.statistics import Stats
 from webapp.pages.predict import as_text, inputs_of
 from webapp.pages.result import Result
 from webapp.types import Answer, Outcome
