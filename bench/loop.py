@@ -26,8 +26,9 @@ from common.tables.splitting import Splitter
 from config.load import load_settings
 from config.schema import Feature, model_features, read_schema
 from config.settings import Settings
-from monitoring.loop import MODEL, MOVES, OTHERS_MOVE, Move, lied
+from monitoring.loop import MODEL, MOVES, OTHERS_MOVE, Move
 from monitoring.simulate.copula import Population
+from monitoring.simulate.people import lied
 from monitoring.simulate.shifts import Shift, Table, draw
 
 TEST = 2

@@ -17,31 +17,27 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
-import numpy as np
 import requests
 import yaml
 
 from common.cli import Command
-from common.errors import EnvironmentProblem, VouchError
+from common.errors import VouchError
 from common.files import write_text
 from common.paths import Paths, var_root
 from common.records.drift import DriftReport
 from common.records.retrain import Attempt, Retraining
 from config.load import CONFIG_NAME, load_settings
-from monitoring.simulate.shifts import Shift, draw
-from monitoring.simulate.source import read_table
-from monitoring.simulate.traffic import Plan, send
-from monitoring.stack import HOST, Stack, process, run
+from monitoring.simulate.people import People, World
+from monitoring.simulate.shifts import Shift
+from monitoring.stack import HOST, Stack, process, run, wait_ready
 from serving.launch.backends import free
 from serving.release.servers import recorded
 from serving.repository.manifest import METRIC_TITLES, Manifest
@@ -49,10 +45,8 @@ from serving.repository.manifest import METRIC_TITLES, Manifest
 ROOT = Path(__file__).resolve().parent.parent
 FASTER = 15.0  # than the shipped intervals
 WINDOW_S = 8
-RATE, PORTION_ROWS = 400.0, 1600  # rows a second, and drawn at once
 LIES = 2.5  # times the rows of the first retraining; few of them are right labels that were left over
 TRIAL_LABELS = 200
-LABELS_AFTER_S = 2.5  # by then the log has the prediction
 MODEL = "heart_disease"
 RETRAIN = {
     "with_synthetic": "true",
@@ -99,72 +93,6 @@ class Told:
 
     def say(self, what: str, colour: str = "") -> None:
         click.secho(f"{time.monotonic() - self.began:5.0f} s  {what}", fg=colour or None)
-
-
-@dataclass(frozen=True)
-class World:
-    """How rows and labels are: shifted or not, labels told for a share of the rows, all of them wrong if `is_lying`.
-
-    No more than `most_labels` are told: what is left over of right ones would be collected beside the wrong ones.
-    """
-
-    name: str
-    shift: Shift
-    label_share: float = 0.0
-    is_lying: bool = False
-    most_labels: float = math.inf
-
-
-CLEAN = World("clean", Shift("none", 0.0))
-
-
-class People:
-    """Ask the web app all the time, as the world is at the moment."""
-
-    def __init__(self, url: str, version: Path, classes: Sequence[str], seed: int) -> None:
-        self._url, self._model, self._classes = url, version.parent.name, list(classes)
-        self._table, self._chance = read_table(version), np.random.default_rng(seed)
-        self._ending, self._problem = threading.Event(), ""
-        self._thread = threading.Thread(target=self._ask, name="people", daemon=True)
-        self.world, self.rows = CLEAN, 0
-
-    def check(self) -> None:
-        """Raise StoryFailed if a request has failed."""
-        if self._problem:
-            raise StoryFailed("a request failed", got=self._problem)
-
-    @contextmanager
-    def asking(self) -> Iterator[People]:
-        self._thread.start()
-        try:
-            yield self
-        finally:
-            self._ending.set()
-            self._thread.join(30)
-
-    def _ask(self) -> None:
-        told = Counter[World]()
-        try:
-            while not self._ending.is_set():
-                world = self.world
-                share = min(world.label_share, (world.most_labels - told[world]) / PORTION_ROWS)
-                columns, labels = draw(self._table, world.shift, PORTION_ROWS, self._chance)
-                if world.is_lying:
-                    labels = lied(labels, self._classes)
-                plan = Plan(self._url, self._model, RATE, world.name, LABELS_AFTER_S, share)
-                sent = send(plan, columns, labels, self._chance.random(PORTION_ROWS).tolist())
-                told[world] += sent.labels
-                self.rows += sent.rows
-        except VouchError as error:
-            self._problem = str(error)
-
-
-def lied(labels: Sequence[str], classes: Sequence[str]) -> list[str]:
-    """Return wrong labels: each the class before, of numbers low for high."""
-    if classes:
-        return [classes[classes.index(label) - 1] for label in labels]
-    numbers = [float(label) for label in labels]
-    return [str(min(numbers) + max(numbers) - number) for number in numbers]
 
 
 @dataclass
@@ -220,7 +148,8 @@ class Stage:
         """Wait until a condition holds. Raises StoryFailed if it does not in time, or somebody's request fails."""
         deadline = time.monotonic() + MOST_S
         while not condition():
-            self.people.check()
+            if self.people.problem:
+                raise StoryFailed("a request failed", got=self.people.problem)
             self.tell_news()
             if time.monotonic() > deadline:
                 raise StoryFailed(f"it did not come about that {what}", got=f"{self.last}", wanted=f"in {MOST_S:g} s")
@@ -332,14 +261,14 @@ def staged(var: Path, model: str, told: Told) -> Iterator[Stage]:
         started = [*python, "serving", "start", "--rest-port", str(rest), "--grpc-port", str(grpc)]
         started += ["--run", f"{sys.executable} -m webapp --port {web}"]
         page = f"http://{HOST}:{web}"
-        running.enter_context(process(started, var / "serving.log", environment))
-        _wait_for(f"{page}/readyz", var / "serving.log")
+        serving = running.enter_context(process(started, var / "serving.log", environment))
+        wait_ready(serving, "the model server with its web app", f"{page}/readyz", var / "serving.log")
         watch = [*python, "monitoring", "watch", "--interval", "2s", "--window", f"{WINDOW_S}s", "--port", str(watcher)]
         running.enter_context(process(watch, var / "watch.log", environment))
         control = [*python, "monitoring", "control", "--every", "1", "--port", str(controller)]
         control += ["--token-file", str(token)]
-        running.enter_context(process(control, var / "control.log", environment))
-        _wait_for(f"http://{HOST}:{controller}/livez", var / "control.log")
+        controlling = running.enter_context(process(control, var / "control.log", environment))
+        wait_ready(controlling, "the controller", f"http://{HOST}:{controller}/livez", var / "control.log")
         running.enter_context(run(stack))
         settings = load_settings(config)
         people = People(page, Paths(var, model).serving / "1", settings.data.classes, seed=1)
@@ -358,18 +287,6 @@ def _once(command: list[str], log: Path, environment: Mapping[str, str]) -> None
         )
     if done.returncode:
         raise StoryFailed("the first version was not pushed", got=f"exit code {done.returncode}", fix=f"read {log}")
-
-
-def _wait_for(url: str, log: Path) -> None:
-    deadline = time.monotonic() + 180
-    while time.monotonic() < deadline:
-        try:
-            if requests.get(url, timeout=5).ok:
-                return
-        except requests.RequestException:
-            pass
-        time.sleep(LOOK_EVERY_S)
-    raise EnvironmentProblem(f"{url} does not answer", fix=f"read {log}")
 
 
 def _quality(stage: Stage, version: int) -> str:

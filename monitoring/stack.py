@@ -34,7 +34,8 @@ MOUNTED = "/etc/alertmanager/"  # where the configuration finds templates and se
 HOST = "127.0.0.1"
 PROMETHEUS_PORT, ALERTMANAGER_PORT = 19090, 19093  # not their usual ones, which services of this machine may hold
 PROGRAMS = {"prometheus": ("prometheus",), "alertmanager": ("prometheus-alertmanager", "alertmanager")}
-START_S, END_S, LOOK_EVERY_S = 60.0, 15.0, 0.1
+START_S, END_S, LOOK_EVERY_S = 180.0, 15.0, 0.1
+READY_TIMEOUT_S = 5.0
 INTERVALS = ("scrape_interval", "evaluation_interval", "for", "group_wait", "group_interval", "repeat_interval")
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -186,7 +187,7 @@ def _program(name: str) -> str:
 @contextmanager
 def _running(command: list[str], address: str, log: Path) -> Iterator[None]:
     with process(command, log) as started:
-        _wait_ready(started, Path(command[0]).name, address, log)
+        wait_ready(started, Path(command[0]).name, f"http://{address}/-/ready", log)
         yield
 
 
@@ -216,7 +217,8 @@ def process(
             started.wait()
 
 
-def _wait_ready(process: subprocess.Popen[bytes], name: str, address: str, log: Path) -> None:
+def wait_ready(process: subprocess.Popen[bytes], name: str, url: str, log: Path) -> None:
+    """Wait until a process answers at an address. Raises EnvironmentProblem if it ends before, or takes too long."""
     deadline = time.monotonic() + START_S
     while True:
         if process.poll() is not None or time.monotonic() > deadline:
@@ -224,11 +226,11 @@ def _wait_ready(process: subprocess.Popen[bytes], name: str, address: str, log: 
             raise EnvironmentProblem(
                 f"{name} did not come up",
                 got="\n    ".join(words[-5:]),
-                wanted=f"an answer on {address}",
+                wanted=f"an answer from {url}",
                 fix=f"read {log}",
             )
         try:
-            if requests.get(f"http://{address}/-/ready", timeout=2).ok:
+            if requests.get(url, timeout=READY_TIMEOUT_S).ok:
                 return
         except requests.RequestException:
             pass

@@ -10,7 +10,7 @@ import pytest
 
 from config.load import load_settings
 from monitoring.collect.spans import Spans
-from monitoring.loop import lied, prepare
+from monitoring.loop import prepare
 from tests.support.paths import ROOT
 from tests.support.programs import program
 
@@ -40,11 +40,6 @@ def test_a_model_is_made_ready_with_its_data_as_the_first_span(tmp_path: Path, m
     assert 700 <= settings.retrain.min_labels < settings.retrain.most_per_user
     places = {"data": shipped.data, "schema_file": shipped.schema_file}
     assert settings.model_copy(update=places) == shipped.model_copy(update={"retrain": settings.retrain})
-
-
-def test_a_lie_is_another_class_or_the_low_for_the_high() -> None:
-    assert lied(["a", "b", "c"], ["a", "b", "c"]) == ["c", "a", "b"]
-    assert lied(["1.0", "2.5", "9.0"], []) == ["9.0", "7.5", "1.0"]
 
 
 @pytest.mark.slow
