@@ -22,7 +22,6 @@ from common.text import counted
 
 if TYPE_CHECKING:
     from serving.client.types import Addresses, ModelClient, VersionSpec
-    from serving.launch.launcher import Running
     from serving.release.servers import ReleaseContext
     from serving.release.state import State
     from serving.release.upkeep import Report
@@ -92,6 +91,7 @@ def start(
     document is printed once it serves, and the rest goes to stderr.
     """
     from serving.launch.launcher import Start, launch, run_beside, show_sample
+    from serving.show import show_running
 
     for number in (signal.SIGTERM, signal.SIGHUP):  # no server is left behind by a closed terminal
         signal.signal(number, _interrupt)
@@ -106,7 +106,7 @@ def start(
     )
     try:
         with launch(options) as running:
-            _show_running(running, as_json)
+            show_running(running, as_json)
             if sample:
                 show_sample(running, sample)
             if command:
@@ -116,19 +116,6 @@ def start(
                 running.wait()
     except KeyboardInterrupt:
         click.echo("stopped", err=as_json)
-
-
-def _show_running(running: Running, as_json: bool) -> None:
-    if as_json:
-        models = {model: {**asdict(state), **running.urls(model)} for model, state in running.models.items()}
-        server = {"server": running.program.name, **asdict(running.addresses), "process": running.process.pid}
-        click.echo(json.dumps({**server, "models": models}, indent=2))
-        return
-    for model, state in running.models.items():
-        click.secho(f"{model}: version {state.stable} is stable", bold=True)
-        for name, url in running.urls(model).items():
-            click.echo(f"  {name:<9}{url}")
-    click.echo(f"  {'grpc':<9}{running.addresses.grpc}")
 
 
 @command

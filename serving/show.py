@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 from rich.console import Console
@@ -24,7 +24,24 @@ from serving.release.servers import ReleaseContext
 from serving.release.state import Store, routing
 from serving.repository.layout import model_folder, models
 
+if TYPE_CHECKING:
+    from serving.launch.launcher import Running
+
 MOST_BAD_ROWS = 20  # are told one by one
+
+
+def show_running(running: Running, as_json: bool) -> None:
+    """Print where the server is, and where each of its models."""
+    if as_json:
+        models = {model: {**asdict(state), **running.urls(model)} for model, state in running.models.items()}
+        server = {"server": running.program.name, **asdict(running.addresses), "process": running.process.pid}
+        click.echo(json.dumps({**server, "models": models}, indent=2))
+        return
+    for model, state in running.models.items():
+        click.secho(f"{model}: version {state.stable} is stable", bold=True)
+        for name, url in running.urls(model).items():
+            click.echo(f"  {name:<9}{url}")
+    click.echo(f"  {'grpc':<9}{running.addresses.grpc}")
 
 
 def show_status(client: ModelClient, context: ReleaseContext, model: str | None, as_json: bool) -> bool:

@@ -83,6 +83,19 @@ def value(raw: Any) -> str:
     return number(raw) if isinstance(raw, int | float) else str(raw)
 
 
+def change(what: str) -> str:
+    """Return what the release log calls a change; what is not known, as it is."""
+    kind, _space, share = what.partition(" ")
+    names = {
+        "first": "first release",
+        "replace": "replacement",
+        "promote": "made stable",
+        "rollback": "rolled back",
+        "canary": "canary",
+    }
+    return f"{names.get(kind, kind)} {share}".strip()
+
+
 FILTERS = {
     "number": number,
     "counted": counted,
@@ -96,4 +109,5 @@ FILTERS = {
     "sentence": sentence,
     "moment": moment,
     "value": value,
+    "change": change,
 }

@@ -302,9 +302,9 @@ def count_labels(block: Block, source: Source, request: ReadRequest) -> Counter[
     Raises DataError naming rows without a known label or a group.
     """
     labels = block.batch.column(request.label)
-    _refuse_missing(block, source, request.label, "label", "data.classes" if request.classes else "data.label")
+    refuse_missing(block, source, request.label, "label", "data.classes" if request.classes else "data.label")
     if request.group_by:
-        _refuse_missing(block, source, request.group_by, "group", "split.group_by")
+        refuse_missing(block, source, request.group_by, "group", "split.group_by")
     if not request.classes:
         return Counter()
     counts = Counter({pair["values"]: pair["counts"] for pair in pc.value_counts(labels).to_pylist()})
@@ -317,39 +317,8 @@ def count_labels(block: Block, source: Source, request: ReadRequest) -> Counter[
             f"one of {list(request.classes)}",
             f"{f'did you mean {near!r}? C' if near else 'c'}orrect it, add it to data.classes, or "
             "say by data.label_map which class it is",
-        ).at(block.places(source, _indices(is_unknown)[:LISTED].tolist()))
+        ).at(block.places(source, indices(is_unknown)[:LISTED].tolist()))
     return counts
-
-
-def times_of(block: Block, source: Source, request: ReadRequest) -> NDArray[np.float64]:
-    """Return when each row was, `[rows]`: numbers as they are, dates in microseconds since 1970.
-
-    Raises DataError naming rows without a time, or with a text that is no ISO date.
-    """
-    assert request.time is not None
-    column = block.batch.column(request.time)
-    _refuse_missing(block, source, request.time, "time", "split.time")
-    if not pa.types.is_string(column.type):
-        return np.asarray(column.to_numpy(zero_copy_only=False), np.float64)
-    plain = pc.replace_substring_regex(column, "Z$", "")
-    try:
-        return np.asarray(plain.cast(pa.timestamp("us")).cast(pa.int64()).to_numpy(), np.float64)
-    except pa.ArrowInvalid:
-        odd = [row for row, text in enumerate(plain.to_pylist()) if not _is_date(text)]
-        raise Fault(
-            f"time {request.time!r} is no date",
-            repr(column[odd[0]].as_py()),
-            "ISO dates such as 2026-11-30 or 2026-11-30T08:15:00, in all rows alike, or numbers",
-            "write the dates so, or deal by something else: split.by",
-        ).at(block.places(source, odd[:LISTED])) from None
-
-
-def _is_date(text: str) -> bool:
-    try:
-        pa.scalar(text).cast(pa.timestamp("us"))
-    except pa.ArrowInvalid:
-        return False
-    return True
 
 
 def check_totals(classes: Mapping[str, int], splits: Mapping[str, int], request: ReadRequest) -> None:
@@ -389,7 +358,7 @@ def reconcile(read: int, written: Mapping[str, int], counted: int | None) -> Non
         )
 
 
-def _refuse_missing(block: Block, source: Source, column: str, what: str, key: str) -> None:
+def refuse_missing(block: Block, source: Source, column: str, what: str, key: str) -> None:
     values = block.batch.column(column)
     if values.null_count:
         raise Fault(
@@ -397,8 +366,8 @@ def _refuse_missing(block: Block, source: Source, column: str, what: str, key: s
             f"{values.null_count} row(s) without in this block",
             f"a {what} in every row ({key})",
             f"fill the {what} in or remove the rows" + (", or set data.drop_unlabelled" if what == "label" else ""),
-        ).at(block.places(source, _indices(values.is_null())[:LISTED].tolist()))
+        ).at(block.places(source, indices(values.is_null())[:LISTED].tolist()))
 
 
-def _indices(mask: Any) -> NDArray[np.int64]:
+def indices(mask: Any) -> NDArray[np.int64]:
     return np.flatnonzero(mask.to_numpy(zero_copy_only=False))

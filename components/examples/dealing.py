@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from tfx.dsl.io import fileio
 
 from common.errors import DataError
 from common.tables.columns import Dtype
+from common.tables.csv_file import LISTED, Fault
 from common.tables.splitting import Digest, RowSplitter, Splitter, TimeSplitter
-from components.examples.blocks import Block, ReadRequest, Source, labelled_blocks, times_of
+from components.examples.blocks import Block, ReadRequest, Source, labelled_blocks, refuse_missing
 from components.examples.sources import open_source
 from config.data_settings import SplitSettings
 from config.settings import Settings
@@ -109,3 +112,34 @@ def _as_then(request: ReadRequest, then: Settings, columns: Mapping[str, Dtype |
         "columns": request.columns | {name: dtype for name, dtype in columns.items() if dtype},
     }
     return request.model_copy(update=older)
+
+
+def times_of(block: Block, source: Source, request: ReadRequest) -> NDArray[np.float64]:
+    """Return when each row was, `[rows]`: numbers as they are, dates in microseconds since 1970.
+
+    Raises DataError naming rows without a time, or with a text that is no ISO date.
+    """
+    assert request.time is not None
+    column = block.batch.column(request.time)
+    refuse_missing(block, source, request.time, "time", "split.time")
+    if not pa.types.is_string(column.type):
+        return np.asarray(column.to_numpy(zero_copy_only=False), np.float64)
+    plain = pc.replace_substring_regex(column, "Z$", "")
+    try:
+        return np.asarray(plain.cast(pa.timestamp("us")).cast(pa.int64()).to_numpy(), np.float64)
+    except pa.ArrowInvalid:
+        odd = [row for row, text in enumerate(plain.to_pylist()) if not _is_date(text)]
+        raise Fault(
+            f"time {request.time!r} is no date",
+            repr(column[odd[0]].as_py()),
+            "ISO dates such as 2026-11-30 or 2026-11-30T08:15:00, in all rows alike, or numbers",
+            "write the dates so, or deal by something else: split.by",
+        ).at(block.places(source, odd[:LISTED])) from None
+
+
+def _is_date(text: str) -> bool:
+    try:
+        pa.scalar(text).cast(pa.timestamp("us"))
+    except pa.ArrowInvalid:
+        return False
+    return True

@@ -33,6 +33,7 @@ from components.evaluation.verdict import OVERALL, SliceMetrics, read_metrics
 from components.examples.seen import read_seen
 from components.names import CARD, EVALUATION_VERDICT, HTML, JSON, PNG, SETTINGS, XLSX
 from components.report import facts as f
+from components.report.curves import class_curves, point_on_test
 from components.report.figures import write_png
 from components.report.views import render_card, render_html, write_xlsx
 from components.splits import SPLITS, SplitTables, read_anomalies, read_statistics, written_rows
@@ -201,13 +202,13 @@ def _of_classes(training: Mapping[str, Any], scored: Answered, settings: Setting
 def _curves(scored: Rows, settings: Settings) -> tuple[Any, ...]:
     data = settings.data
     ranked = [data.positive_index] if data.is_binary else range(len(data.classes))
-    return tuple(f.class_curves(data.classes[i], scored.true == i, scored.probabilities[:, i]) for i in ranked)
+    return tuple(class_curves(data.classes[i], scored.true == i, scored.probabilities[:, i]) for i in ranked)
 
 
 def _operating_point(point: Any, scored: Rows, settings: Settings) -> f.OperatingPointFacts | None:
     if point is None:
         return None
-    on_test = f.point_on_test(scored, settings.data.positive_index)
+    on_test = point_on_test(scored, settings.data.positive_index)
     chosen = OperatingPoint(**point)
     return f.OperatingPointFacts(
         chosen.threshold, chosen.words, chosen.vouched, chosen.rows, chosen.recall, chosen.precision, *on_test

@@ -12,7 +12,8 @@ from common.draw.charts import Axis, Bars, Chart, Line, Mark
 from common.draw.svg import COLOURS, PALETTE
 from components.evaluation.baselines import Baseline
 from components.report import figures
-from components.report.facts import HISTOGRAM_BINS, ClassCurves, Facts
+from components.report.curves import HISTOGRAM_BINS, ClassCurves
+from components.report.facts import Facts
 
 EVAL_PREFIX = "val_"
 HISTORY_TITLES = {

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.drift import CASES, PRIOR, World, measure, worlds
+from bench.drift import CASES, PRIOR, measure
+from bench.drift_worlds import World, worlds
 
 
 @pytest.fixture(scope="module")

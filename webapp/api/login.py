@@ -2,17 +2,53 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 from flask import Response, request
+from pydantic import Field
 
 from common.errors import VouchError
 from webapp.api.body import read_as
 from webapp.api.routes import Operation, answer, route
-from webapp.api.schemas import Done, Login, RefreshToken, Tokens, WhoAmI
+from webapp.api.schemas import Done, Given, Password, Sent
 from webapp.auth import identity, tokens
 from webapp.services import Services, services
 from webapp.types import Role
 
 TAG = "auth"
+TOKEN_LENGTH = 4096
+
+Token = Annotated[str, Field(min_length=1, max_length=TOKEN_LENGTH, examples=["…"])]
+
+
+class Login(Sent):
+    """A name and a password."""
+
+    username: str = Field(min_length=1, max_length=200, examples=["ana"])
+    password: Password
+
+
+class RefreshToken(Sent):
+    """The refresh token of the last login or refresh. Each is good once."""
+
+    refresh_token: Token
+
+
+class Tokens(Given):
+    """Send the access token as `Authorization: Bearer …`; change the refresh token for new ones before it ends."""
+
+    access_token: str
+    refresh_token: str
+    token_type: Literal["Bearer"]
+    expires_in: int = Field(description="Life of the access token in seconds.")
+
+
+class WhoAmI(Given):
+    """Who is asking."""
+
+    name: str
+    role: Literal["public", "viewer", "operator", "admin"]
+    is_demo: bool = Field(description="Logins are off, and everybody is this one.")
 
 
 class LoginsOff(VouchError):

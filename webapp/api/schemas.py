@@ -11,7 +11,7 @@ from webapp.models import releases
 
 REQUEST_ID = f"^{VALID_ID.pattern}$"
 MODEL_NAME = f"^{releases.MODEL_NAME.pattern}$"
-STICKY_LENGTH, LABEL_LENGTH, PASSWORD_LENGTH, TOKEN_LENGTH = 200, 500, 1024, 4096
+STICKY_LENGTH, LABEL_LENGTH, PASSWORD_LENGTH = 200, 500, 1024
 VERSION_MAX = 2**63 - 1
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -27,7 +27,6 @@ Threshold = Annotated[
 Password = Annotated[
     str, Field(min_length=1, max_length=PASSWORD_LENGTH, examples=["…"], json_schema_extra={"format": "password"})
 ]
-Token = Annotated[str, Field(min_length=1, max_length=TOKEN_LENGTH, examples=["…"])]
 
 
 def _whole(value: Any) -> Any:
@@ -392,36 +391,6 @@ class FeedbackKept(Given):
     request_id: RequestId
     row: int
     label: str
-
-
-class Login(Sent):
-    """A name and a password."""
-
-    username: str = Field(min_length=1, max_length=200, examples=["ana"])
-    password: Password
-
-
-class RefreshToken(Sent):
-    """The refresh token of the last login or refresh. Each is good once."""
-
-    refresh_token: Token
-
-
-class Tokens(Given):
-    """Send the access token as `Authorization: Bearer …`; change the refresh token for new ones before it ends."""
-
-    access_token: str
-    refresh_token: str
-    token_type: Literal["Bearer"]
-    expires_in: int = Field(description="Life of the access token in seconds.")
-
-
-class WhoAmI(Given):
-    """Who is asking."""
-
-    name: str
-    role: Literal["public", "viewer", "operator", "admin"]
-    is_demo: bool = Field(description="Logins are off, and everybody is this one.")
 
 
 class Done(Given):

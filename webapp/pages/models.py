@@ -219,22 +219,6 @@ def _retraining(var: Path, model: str) -> tuple[Retraining, str]:
         return Retraining(model), error.what
 
 
-def change_told(what: str) -> str:
-    """Return what the release log calls a change; what is not known, as it is."""
-    kind, _space, share = what.partition(" ")
-    names = {
-        "first": "first release",
-        "replace": "replacement",
-        "promote": "made stable",
-        "rollback": "rolled back",
-        "canary": "canary",
-    }
-    return f"{names.get(kind, kind)} {share}".strip()
-
-
-blueprint.add_app_template_filter(change_told, "change")
-
-
 @blueprint.get("/models")
 @requires(Role.VIEWER)
 def page() -> str:

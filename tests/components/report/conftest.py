@@ -9,7 +9,7 @@ import pytest
 from components.evaluation.baselines import Baseline
 from components.evaluation.bounds import Difference, Metric
 from components.report import facts as f
-from components.report.facts import class_curves, point_on_test
+from components.report.curves import class_curves, point_on_test
 from components.tasks.rows import Rows
 from components.verdict import Finding, Verdict
 from config.load import settings_values

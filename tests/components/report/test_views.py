@@ -15,7 +15,8 @@ import yaml
 
 from common.errors import ConfigError
 from components.evaluation.bounds import Metric
-from components.report.facts import BlessedFacts, History, Network, SliceFacts, SplitFacts, class_curves
+from components.report.curves import class_curves
+from components.report.facts import BlessedFacts, History, Network, SliceFacts, SplitFacts
 from components.report.figures import HEIGHT_PX, PLAIN_PX, WIDTH_PX, write_png
 from components.report.views import render_card, render_html, write_xlsx
 from components.verdict import Finding, Verdict

@@ -19,8 +19,9 @@ from tests.support.paths import ROOT
 from tests.support.pipeline.runs import PipelineRun
 from tests.support.serving.versions import copy_version
 from tests.support.web.running import add_user, guarded, site
+from webapp.api.login import Login
 from webapp.api.openapi import REFUSALS
-from webapp.api.schemas import Canary, Feedback, Login, Prediction, Predictions, ProblemDocument
+from webapp.api.schemas import Canary, Feedback, Prediction, Predictions, ProblemDocument
 from webapp.settings import WebSettings
 from webapp.types import Role
 

@@ -15,7 +15,7 @@ from common.records import database
 from tests.support.web.fake_model_server import FakeModelServer
 from tests.support.web.models import Made
 from webapp import create_app, make_services
-from webapp.api.schemas import Tokens
+from webapp.api.login import Tokens
 from webapp.auth import accounts
 from webapp.auth.passwords import Passwords
 from webapp.settings import read_settings
