@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from common.paths import CONTROLLER
+from monitoring.controller.control import VARIABLE
 from monitoring.watch.server import Access
 from serving.client.types import Addresses
 from tests.support.paths import ROOT
@@ -49,12 +51,12 @@ def test_ports_are_published_on_loopback_only(name: str) -> None:
     assert all(re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port) for port in SERVICES[name].get("ports", []))
 
 
-def test_the_model_server_is_reached_by_the_web_app_the_watcher_and_prometheus_only() -> None:
+def test_the_model_server_is_reached_by_those_who_ask_it_only() -> None:
     assert "ports" not in SERVICES["model-server"]
     assert SERVICES["model-server"]["networks"] == ["serving"]
     assert COMPOSE["networks"]["serving"]["internal"] is True
     others = {name for name, service in SERVICES.items() if "serving" in service["networks"]} - {"model-server"}
-    assert others == {"webapp", "watch", "prometheus"}
+    assert others == {"webapp", "watch", "controller", "prometheus"}
 
 
 def test_the_web_app_is_told_where_the_model_server_is_and_what_it_knows() -> None:
@@ -86,6 +88,30 @@ def test_the_watcher_sees_what_the_web_app_writes_and_tells_it_to_prometheus_alo
         True,
         False,
     ]
+
+
+def test_the_controller_sees_what_the_web_app_writes_and_adds_spans_beside_the_data() -> None:
+    controller, webapp = SERVICES["controller"], SERVICES["webapp"]
+    state, config, data = controller["volumes"]
+    assert ([state], controller["user"]) == (webapp["volumes"], webapp["user"])
+    for name in ("VOUCH_VAR", "VOUCH_DATABASE_URL", "VOUCH_MODEL_SERVER_GRPC"):
+        assert controller["environment"][name] == webapp["environment"][name]
+    assert config == f"${{VOUCH_EXAMPLES:-.}}/config:{controller['environment']['VOUCH_MODELS']}:ro"
+    assert data == "${VOUCH_EXAMPLES:-.}/data:/examples/data"  # which a pipeline.yaml finds at ../../data
+
+
+def test_alertmanager_finds_the_controller_and_both_have_its_token_from_one_file() -> None:
+    config = yaml.safe_load((ROOT / "monitoring" / "alertmanager" / "alertmanager.yml").read_text(encoding="utf-8"))
+    [receiver] = [each for each in config["receivers"] if each["name"] == "controller"]
+    [webhook] = receiver["webhook_configs"]
+    assert webhook["url"] == f"http://controller:{CONTROLLER}/alerts"
+    assert set(SERVICES["alertmanager"]["networks"]) & set(SERVICES["controller"]["networks"])
+    [folder] = [volume for volume in SERVICES["alertmanager"]["volumes"] if volume.startswith("./")]
+    source, target, _ = folder.split(":")
+    shown = webhook["http_config"]["authorization"]["credentials_file"]
+    assert COMPOSE["secrets"] == {"controller_token": {"file": shown.replace(target, source)}}
+    assert SERVICES["controller"]["secrets"] == ["controller_token"]
+    assert SERVICES["controller"]["environment"][f"{VARIABLE}_FILE"] == "/run/secrets/controller_token"
 
 
 def test_the_web_app_can_be_told_of_a_proxy_before_it() -> None:
@@ -130,13 +156,10 @@ def test_files_that_are_mounted_exist_and_volumes_are_declared(name: str) -> Non
             assert source in COMPOSE["volumes"]
 
 
-def test_a_service_is_started_by_default_exactly_if_its_image_can_be_had() -> None:
-    built = {
-        name: service["build"].get("dockerfile", "Dockerfile")
-        for name, service in SERVICES.items()
-        if "build" in service
-    }
-    assert {name for name, file in built.items() if not (ROOT / file).is_file()} == set(SERVICES) - set(STARTED)
+def test_all_but_the_controller_whose_image_is_large_is_started_by_default() -> None:
+    assert set(SERVICES) - set(STARTED) == {"controller"}
+    builds = [service["build"] for service in SERVICES.values() if "build" in service]
+    assert all((ROOT / build.get("dockerfile", "Dockerfile")).is_file() for build in builds)
 
 
 @pytest.mark.slow
