@@ -32,3 +32,11 @@ def test_no_probability_is_a_certainty(value: float, told: str) -> None:
 )
 def test_numbers_are_told_with_four_digits(value: float, told: str) -> None:
     assert wording.number(value) == told
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [("first", "first release"), ("canary 10%", "canary 10%"), ("rollback", "rolled back"), ("new", "new")],
+)
+def test_changes_are_told_in_words(what: str, told: str) -> None:
+    assert wording.change(what) == told

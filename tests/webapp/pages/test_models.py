@@ -23,7 +23,6 @@ from tests.support.web.fake_model_server import FakeModelServer
 from tests.support.web.models import Made, make_version, release
 from tests.support.web.small_app import PASSWORD, SECRET, add_users, log_in
 from webapp.insight.drift import light_of
-from webapp.pages.models import change_told
 
 METRICS = {"auc": [0.97, 0.93, 0.99], "calibration_error": 0.02}
 
@@ -205,14 +204,6 @@ def test_how_it_was_retrained_is_told_newest_first(operator: FlaskClient, var: P
     place(var, "cells").write_text("{}")
     assert "not known" in retraining_card(operator).text
     place(var, "cells").unlink()
-
-
-@pytest.mark.parametrize(
-    ("what", "told"),
-    [("first", "first release"), ("canary 10%", "canary 10%"), ("rollback", "rolled back"), ("new", "new")],
-)
-def test_changes_are_told_in_words(what: str, told: str) -> None:
-    assert change_told(what) == told
 
 
 @pytest.mark.parametrize(
