@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 MISSING_CODE = -(2**63)  # of an integer code; exact as a double too. Numbers have NaN, text the empty text
 
@@ -20,6 +20,11 @@ def with_point(text: str) -> str:
 def counted(count: int, noun: str) -> str:
     """Return how many of what, such as 1 row or 2,000 rows."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def shortened(names: Sequence[str]) -> str:
+    """Return names in a row, of many the first twenty and how many more there are."""
+    return ", ".join(names[:20]) + (f" … and {len(names) - 20} more" if len(names) > 20 else "")
 
 
 def nearest(word: str, words: Iterable[str]) -> str | None:

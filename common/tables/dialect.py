@@ -12,10 +12,12 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from common.tables.encoding import UnreadableTable
+from common.text import shortened
 
 DELIMITERS = {",": "','", ";": "';'", "\t": '"\\t"', "|": "'|'"}  # as YAML has them
 BLANKS_BETWEEN_COLUMNS = "only blanks part the columns: write the file with commas, semicolons, tabs or bars"
 HEAD_BYTES = 4 << 20  # a header must fit
+MOST_COLUMNS = 10_000
 SNIFFED_ROWS = 20
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|\Z)")
 _EXCELS_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?[,;|\s]*', re.IGNORECASE)
@@ -72,7 +74,7 @@ def find_dialect(head: bytes, file: str, delimiter: str | None = None) -> Dialec
     header = _header(text[start:], file, line, delimiter or likely)
     if delimiter and len(header) == 1:
         _check_delimiter(text[start:], file, line, delimiter, likely)
-    check_distinct(header, file, line)
+    check_columns(header, file, line)
     return Dialect(delimiter or likely, tuple(header), line)
 
 
@@ -103,15 +105,24 @@ def _check_delimiter(text: str, file: str, line: int, delimiter: str, likely: st
         )
 
 
-def check_distinct(names: Sequence[str], file: str, line: int = 0) -> None:
-    """Raise UnreadableTable if a name stands twice."""
+def check_columns(names: Sequence[str], file: str, line: int = 0) -> None:
+    """Raise UnreadableTable if there are too many columns, or a name stands twice."""
+    if len(names) > MOST_COLUMNS:
+        raise UnreadableTable(
+            file,
+            line,
+            "there are too many columns",
+            got=f"{len(names):,}, or more",  # of a header beyond HEAD_BYTES only the beginning is read
+            wanted=f"at most {MOST_COLUMNS:,} columns",
+            fix="turn the table if each column is an example; else keep the columns that tell most of the label",
+        )
     repeated = [name for name, times in Counter(filter(None, names)).items() if times > 1]
     if repeated:
         raise UnreadableTable(
             file,
             line,
             f"column {repeated[0]!r} stands {names.count(repeated[0])} times in the header",
-            got=", ".join(names),
+            got=shortened(names),
             wanted="each name once",
             fix="rename or remove one",
         )

@@ -19,8 +19,8 @@ from common.errors import DataError
 from common.tables.cleaning import Cleaning, Decimal, Thousands
 from common.tables.columns import ARROW_TYPES, DTYPES, Dtype, as_texts, decoded
 from common.tables.csv_file import LISTED, Fault
-from common.tables.dialect import BLANKS_BETWEEN_COLUMNS, check_distinct
-from common.text import nearest
+from common.tables.dialect import BLANKS_BETWEEN_COLUMNS, check_columns
+from common.text import nearest, shortened
 from config.data_settings import IMAGE_HASH, IMAGE_NEAR
 from config.frozen import Frozen
 from config.settings import Settings
@@ -264,7 +264,7 @@ def value_fault(column: str, dtype: str, value: object) -> Fault:
 
 def check_names(names: Sequence[str], file: Path, request: ReadRequest) -> None:
     """Refuse a set of columns that lacks the label or group, repeats a name, or has nothing to learn from."""
-    check_distinct(names, str(file))
+    check_columns(names, str(file))
     wanted = ((request.label, "data.label"), (request.group_by, "split.group_by"), (request.time, "split.time"))
     for column, key in wanted:
         if column is not None and column not in names:
@@ -272,12 +272,12 @@ def check_names(names: Sequence[str], file: Path, request: ReadRequest) -> None:
             hint = f"did you mean {near!r}? Set {key}" if near else f"set {key} to one of the columns"
             hint = BLANKS_BETWEEN_COLUMNS if len(names) == 1 and column in names[0].split() else hint
             raise DataError(
-                f"{file}: there is no column {column!r}", got=", ".join(names), wanted=f"{key}: {column}", fix=hint
+                f"{file}: there is no column {column!r}", got=shortened(names), wanted=f"{key}: {column}", fix=hint
             )
     if not set(names) - request.texts - {request.label, request.time} - set(request.ignore):
         raise DataError(
             f"{file}: there is no column to learn from",
-            got=", ".join(names),
+            got=shortened(names),
             wanted="at least one beside the label",
             fix="check data.ignore and data.delimiter",
         )

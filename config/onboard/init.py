@@ -17,11 +17,11 @@ from common.tables.columns import FLOAT32_LIMIT
 from common.tables.dates import EXAMPLES, PATTERNS, Order, is_date, orders_of
 from common.tables.dialect import BLANKS_BETWEEN_COLUMNS
 from common.tables.remote import URL, fetch, name_of
-from common.text import nearest
+from common.text import nearest, shortened
 from config.load import CONFIG_NAME, load_settings
 from config.onboard.guesses import choose_objective, deals_rows, why_ignored
 from config.onboard.hints import look_out
-from config.onboard.labels import choose_positive, is_quantity, read_labels, read_numbers, shortened
+from config.onboard.labels import choose_positive, is_quantity, read_labels, read_numbers
 from config.onboard.numbers import guess_writing, look_at_all, spellings, with_odd_texts
 from config.onboard.profile import Column, RawTable, Role, look, read_table
 from config.onboard.result import SCHEMA_NAME, OnboardResult

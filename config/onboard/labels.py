@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from common.errors import ConfigError, DataError
-from common.text import NULL_TEXTS, counted, nearest
+from common.text import NULL_TEXTS, counted, nearest, shortened
 from config.onboard.profile import Column, RawTable
 
 LEAST_ROWS_OF_CLASS = 5
@@ -233,7 +233,3 @@ def guess_positive(classes: Mapping[str, int]) -> tuple[str, str]:
         rarer,
         "Guessed: the rarer class. Its probability is what the model reports; change it if you ask for the other.",
     )
-
-
-def shortened(names: Sequence[str]) -> str:
-    return ", ".join(names[:20]) + (f" … and {len(names) - 20} more" if len(names) > 20 else "")

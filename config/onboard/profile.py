@@ -19,9 +19,9 @@ from common.errors import DataError
 from common.tables.cleaning import CODE_LIKE, Cleaning
 from common.tables.columns import ARROW_TYPES, as_texts, decoded, dtype_of
 from common.tables.csv_file import CsvFile
-from common.tables.dialect import check_distinct
+from common.tables.dialect import check_columns
 from common.tables.encoding import PARQUET, starts_with
-from common.text import NULL_TEXTS
+from common.text import NULL_TEXTS, shortened
 
 FEW_VALUES = 100
 SAMPLE = 2000
@@ -118,10 +118,11 @@ def read_table(path: Path) -> RawTable:
     """Read a Parquet file, a workbook, or a CSV in whatever dialect. Raises DataError with file, line and cure."""
     if starts_with(path, PARQUET):
         try:
-            table = pyarrow.parquet.ParquetFile(path).read()
+            parquet = pyarrow.parquet.ParquetFile(path)
+            check_columns(parquet.schema_arrow.names, str(path))
+            table = parquet.read()
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{path} cannot be read as Parquet", got=error, fix="write it again") from None
-        check_distinct(table.column_names, str(path))
         named = [name for name in table.column_names if name]
         return RawTable(path, table.select(named), "parquet", ",", len(named) < table.num_columns)
     file = CsvFile(path)
@@ -129,7 +130,7 @@ def read_table(path: Path) -> RawTable:
     named = [name for name in file.dialect.names if name]
     converting = pacsv.ConvertOptions(column_types=dict.fromkeys(named, pa.string()), include_columns=named)
     if next(file.rows(), None) is None:
-        raise DataError(f"{path} has a header but no rows", got=", ".join(named), wanted="rows", fix="export it again")
+        raise DataError(f"{path} has a header but no rows", got=shortened(named), wanted="rows", fix="export it again")
     try:
         with file.open() as stream:
             table = pacsv.read_csv(stream, *file.arrow_options(), converting)

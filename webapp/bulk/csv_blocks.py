@@ -23,7 +23,6 @@ from webapp.types import MAX_PROBLEMS, InvalidInput, Problem
 
 BLOCK_BYTES = 1 << 20
 MAX_RECORD_BYTES = 4 << 20
-MAX_COLUMNS = 10_000
 NEW_LINE, RETURN = b"\n\r"
 UTF8 = "must be UTF-8 text: save the file as CSV UTF-8"
 
@@ -81,10 +80,6 @@ class CsvBlocks:
             raise _invalid(error) from None
         if undecodable(self.dialect.names, self.dialect.names):
             raise InvalidFile(UTF8, "other bytes", row=self.dialect.line)
-        if len(self.dialect.names) > MAX_COLUMNS:
-            raise InvalidFile(
-                f"must have at most {MAX_COLUMNS} columns", str(len(self.dialect.names)), row=self.dialect.line
-            )
         self._rest = self._rest.split(b"\n", self.dialect.line - 1)[-1]
         self._row = self.dialect.line  # of the first record in the rest
 

@@ -73,6 +73,14 @@ def test_malformed(
     assert error.value.fix
 
 
+@pytest.mark.parametrize("columns", [20_000, 1_000_000])
+def test_a_table_that_lies_on_its_side_is_told_before_its_rows_are_read(csv_source: Make, columns: int) -> None:
+    header = ",".join(f"c{number}" for number in range(columns))
+    with pytest.raises(DataError, match=r"data\.csv:1: there are too many columns\n(.*\n)*.*turn the table") as error:
+        csv_source(f"{header},y\n" + "1," * columns + "a\n")
+    assert len(str(error.value)) < 500
+
+
 @pytest.mark.parametrize(
     ("row", "changes", "told"),
     [

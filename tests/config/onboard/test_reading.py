@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from tensorflow_metadata.proto.v0 import schema_pb2
 
@@ -109,6 +111,21 @@ def test_odd_column_names_survive(init: Init) -> None:
     assert set(result.features) == {"x", *names}
     assert set(settings.features) == {"x", *names}
     assert set(schema) == {"x", "y", *names}
+
+
+@pytest.mark.parametrize("columns", [20_000, 1_000_000])
+def test_a_table_that_lies_on_its_side_is_told_before_it_is_read(init: Init, columns: int) -> None:
+    header = ",".join(f"c{number}" for number in range(columns))
+    with pytest.raises(DataError, match=r"toy\.csv:1: there are too many columns\n(.*\n)*.*turn the table") as error:
+        init(f"{header},y\n" + f"{'1,' * columns}a\n" * 2)
+    assert len(str(error.value)) < 500
+
+
+def test_a_parquet_table_that_lies_on_its_side_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "wide.parquet"
+    pq.write_table(pa.table({f"c{number}": pa.nulls(0) for number in range(10_001)}), path)
+    with pytest.raises(DataError, match=r"too many columns\n.*10,001"):
+        onboard(path, label="y", out=tmp_path)
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:

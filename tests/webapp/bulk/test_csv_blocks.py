@@ -126,7 +126,7 @@ def test_more_rows_than_are_taken_are_refused_before_they_are_looked_at(
         (b'a,b\n1,"x\n', "close its quotes"),
         (b"\xe9,b\n1,2\n", "UTF-8"),
         (b"a,b\n1,2\n3,\xe9\n", "UTF-8"),
-        (b",".join(b"c%d" % n for n in range(10_001)), "10000 columns"),
+        (b",".join(b"c%d" % n for n in range(10_001)), "at most 10,000 columns"),
     ],
     ids=[
         "empty",
