@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from flask import Flask
 
 BACKLOG = 2048
-DRAIN_S = 10  # for requests under way when the server is told to end
+DRAIN_S = 8  # for requests under way when the server is told to end: all of it is to take no more than 10
 CONNECTIONS = 2000  # of each worker; more wait until one ends
 HEAD_BYTES = 1 << 16  # of a request's first line and headers
 SWEEP_EVERY_S = 0.5

@@ -20,10 +20,12 @@ import pyarrow.parquet as pq
 import pytest
 import requests
 
+from serving.launch.launcher import END_WAIT_S
 from tests.support.paths import ROOT
 from tests.support.sockets import drained
 from tests.support.web.fake_model_server import FakeModelServer
 from tests.support.web.models import Made
+from webapp.serve import DRAIN_S
 
 pytestmark = pytest.mark.slow
 
@@ -84,14 +86,14 @@ def listeners(url: str) -> int:
 
 
 @contextmanager
-def started(var: Path, serving: Path, model_server: str) -> Iterator[Web]:
+def started(var: Path, serving: Path, model_server: str, **extra: str) -> Iterator[Web]:
     var.mkdir(exist_ok=True)
     (var / "serving").symlink_to(serving)
     with (var / "log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "webapp", "--port", "0"],
             cwd=ROOT,
-            env=environment(var, model_server),
+            env=environment(var, model_server) | extra,
             text=True,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -208,6 +210,28 @@ def test_at_the_end_requests_under_way_are_answered_and_the_log_is_written(
     assert own.process.wait(20) == 0
     logged = [pq.read_table(path) for path in (own.var / "predictions").rglob("*.parquet")]
     assert sum(table.num_rows for table in logged) == 1
+
+
+@pytest.mark.exhaustive
+def test_at_the_end_a_request_that_never_ends_is_cut(
+    webapp_root: Path, fake: FakeModelServer, made: dict[str, Made], tmp_path: Path
+) -> None:
+    with (
+        started(tmp_path / "var", webapp_root / "serving", fake.url, VOUCH_MODEL_SERVER_TIMEOUT_S="60") as web,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        fake.mood = "hanging"
+        asked = pool.submit(web.predict, made["cells"].row())
+        until(lambda: fake.hanging == 1)
+        workers = web.workers()
+        web.process.send_signal(signal.SIGTERM)
+        web.process.wait(TIMEOUT_S)
+        assert fake.hanging == 1, "the model server has not answered it"
+        assert not any(_is_running(worker) for worker in workers)
+        with pytest.raises(requests.ConnectionError):
+            asked.result()
+    assert DRAIN_S <= 8  # with what it takes to end, no more than 10
+    assert DRAIN_S < END_WAIT_S, "who has started it would kill it before"
 
 
 def test_pages_are_answered_while_many_predictions_wait(web: Web, fake: FakeModelServer, made: dict[str, Made]) -> None:
