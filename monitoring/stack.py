@@ -36,6 +36,7 @@ PROMETHEUS_PORT, ALERTMANAGER_PORT = 19090, 19093  # not their usual ones, which
 PROGRAMS = {"prometheus": ("prometheus",), "alertmanager": ("prometheus-alertmanager", "alertmanager")}
 START_S, END_S, LOOK_EVERY_S = 180.0, 15.0, 0.1
 READY_TIMEOUT_S = 5.0
+RESEND_DELAY = "1m"  # as Prometheus has it by itself
 INTERVALS = ("scrape_interval", "evaluation_interval", "for", "group_wait", "group_interval", "repeat_interval")
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -102,18 +103,26 @@ def write_configs(stack: Stack) -> None:
 @contextmanager
 def run(stack: Stack, say: Callable[[str], None] = lambda line: None) -> Iterator[None]:
     """Run both for as long as the context lasts. Raises EnvironmentProblem if one is missing, or does not come up."""
-    prometheus = _program("prometheus")
+    _program("prometheus")
     write_configs(stack)
+    with run_alertmanager(stack), run_prometheus(stack):
+        say(f"Alertmanager: http://{stack.alertmanager}")
+        say(f"Prometheus:   http://{stack.prometheus}")
+        yield
+
+
+@contextmanager
+def run_prometheus(stack: Stack) -> Iterator[None]:
+    """Run Prometheus alone, on the configuration that was written for it."""
     command = [
-        prometheus,
+        _program("prometheus"),
         f"--config.file={stack.folder / 'prometheus.yml'}",
         f"--storage.tsdb.path={stack.folder / 'prometheus'}",
         "--storage.tsdb.retention.time=30d",
         f"--web.listen-address={stack.prometheus}",
+        f"--rules.alert.resend-delay={_divided(RESEND_DELAY, stack.faster)}",
     ]
-    with run_alertmanager(stack), _running(command, stack.prometheus, stack.folder / "prometheus.log"):
-        say(f"Alertmanager: http://{stack.alertmanager}")
-        say(f"Prometheus:   http://{stack.prometheus}")
+    with _running(command, stack.prometheus, stack.folder / "prometheus.log"):
         yield
 
 

@@ -9,10 +9,13 @@ from datetime import datetime, timedelta, timezone
 
 from common.errors import GateRefused
 from common.records.retrain import Attempt
-from monitoring.controller.machine import Ended
+from config.settings import RetrainSettings
+from monitoring.controller.control import Controller
+from monitoring.controller.machine import Ended, Machine
 from monitoring.controller.trial import Look
 from serving.release.state import State
 
+TOKEN = "a-token-of-some-length"
 NOON = datetime(2026, 11, 20, 12, tzinfo=timezone.utc)
 
 
@@ -122,6 +125,16 @@ class World:
     def clear_up(self) -> None:
         with self.deed("clear up"):
             pass
+
+
+@dataclass(frozen=True)
+class OneModel(Controller):
+    """A controller of one model, in a world of numbers."""
+
+    world: World = field(default_factory=World)
+
+    def machines(self) -> dict[str, Machine]:
+        return {"patients": Machine(self.var, "patients", RetrainSettings(), self.world, self.world.time)}
 
 
 def survived(step: Callable[[], bool]) -> bool:

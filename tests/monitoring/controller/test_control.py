@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -18,24 +18,12 @@ from common.errors import ConfigError, EnvironmentProblem
 from common.records.retrain import Retraining, change
 from config.settings import RetrainSettings
 from monitoring.cli import main
-from monitoring.controller.control import Controller, driving, read_token, serving
+from monitoring.controller.control import driving, read_token, serving
 from monitoring.controller.machine import Ended, Machine
 from monitoring.controller.processes import supervise
 from tests.support.drift import Watched
-from tests.support.retraining import World
+from tests.support.retraining import TOKEN, OneModel, World
 from tests.support.serving.running import wait_for
-
-TOKEN = "a-token-of-some-length"
-
-
-@dataclass(frozen=True)
-class OneModel(Controller):
-    """A controller of one model, in a world of numbers."""
-
-    world: World = field(default_factory=World)
-
-    def machines(self) -> dict[str, Machine]:
-        return {"patients": Machine(self.var, "patients", RetrainSettings(), self.world, self.world.time)}
 
 
 @dataclass(frozen=True)
