@@ -187,6 +187,7 @@ def outcomes(problem: Problem, kept: Kept, seed: int, steps: Sequence[Step]) -> 
     equal = kept.model(problem, data, seed, NORMAL, seed + 1000)
     yield gate.judge("equal, retrained", equal, normal, seed, beside_plain_models=True)
     for name, reason in strangers(problem):
+        assert reason, f"the gate finds nothing in the way where {name}"
         yield gate.judge(f"not comparable: {name}", normal, None, seed, reason=reason)
     for number, step in enumerate(steps):
         worse = kept.model(problem, data, seed, step, seed + 2000 + number)

@@ -36,7 +36,9 @@ class Frozen(BaseModel):
         return {key: value for key, value in values.items() if value is not None or key not in known}
 
     def model_copy(self: F, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> F:
-        """Return a copy, without what was computed of the values before (`cached_property`)."""
+        """Return a copy, without what was computed of the values before (`cached_property`). Raises KeyError."""
+        if unknown := set(update or ()) - type(self).model_fields.keys():
+            raise KeyError(f"{type(self).__name__} has no {', '.join(sorted(unknown))}")
         copied = super().model_copy(update=update, deep=deep)
         for name in copied.__dict__.keys() - type(self).model_fields:
             del copied.__dict__[name]

@@ -157,7 +157,9 @@ class EvaluationSettings(Frozen):
         "auc",
         description="Metric on which a candidate must not fall behind the blessed model. Default with regression: r2.",
     )
-    change_margin: Tolerance = Field(0.005, description="By how much it may fall behind and still be called equal.")
+    change_margin: Tolerance = Field(
+        0.005, description="By how much it may fall behind and still be called equal. Default with regression: 0.01."
+    )
     when_not_comparable: Literal["decide_without", "refuse"] = Field(
         "decide_without",
         description="Where no blessed model can be compared fairly: all else decides, or nothing passes.",

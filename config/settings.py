@@ -27,6 +27,8 @@ from config.model_settings import WEIGHTS, ModelSettings, TunerSettings
 ClassName = Annotated[str, Field(min_length=1, max_length=60)]
 # a distance between what layers make of a picture multiplies what 32 bits lose (1.5e-6 was seen), and layers take time
 PROBE_OF_IMAGES = {"tolerance": 1e-5, "max_latency_ms": 500.0}
+# R² of models that differ in luck alone varies by 0.005, twice as much as an area does: docs/benchmarks.md
+EVALUATION_OF_NUMBERS = {"metrics": [*OF_NUMBERS, "example_count"], "change_metric": "r2", "change_margin": 0.01}
 
 
 class ShowcaseSettings(Frozen):
@@ -160,10 +162,7 @@ class Settings(Frozen):
         data, given = (values.get(key) for key in ("data", "evaluation")) if isinstance(values, dict) else (None, None)
         if _said(data, "task") != "regression" or not isinstance(given, dict | None):
             return values
-        return {
-            **values,
-            "evaluation": {"metrics": [*OF_NUMBERS, "example_count"], "change_metric": "r2"} | (given or {}),
-        }
+        return {**values, "evaluation": EVALUATION_OF_NUMBERS | (given or {})}
 
     @model_validator(mode="before")
     @classmethod

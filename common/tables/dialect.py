@@ -112,9 +112,9 @@ def check_columns(names: Sequence[str], file: str, line: int = 0) -> None:
             file,
             line,
             "there are too many columns",
-            got=f"{len(names):,}, or more",  # of a header beyond HEAD_BYTES only the beginning is read
+            got=f"at least {len(names):,}",  # of a header beyond HEAD_BYTES only the beginning is read
             wanted=f"at most {MOST_COLUMNS:,} columns",
-            fix="turn the table if each column is an example; else keep the columns that tell most of the label",
+            fix="turn the table if each column is an example; else keep what the model reads, or what tells most",
         )
     repeated = [name for name, times in Counter(filter(None, names)).items() if times > 1]
     if repeated:

@@ -182,7 +182,7 @@ def _bounded_area(
     shrink = np.sqrt(min(MOST_REDRAWN, units) / units)
     # the precision of few own rows varies more than normal theory has it; so does what few groups say
     freedom = units - 1 if rows.groups is not None else few - 1 if area is _average_precision else len(rows)
-    wider = 1 + WIDER / few if area is _average_precision else 1.0
+    wider = 1 + WIDER / min(few, units) if area is _average_precision else 1.0
     step = stats.t.ppf(confidence, max(freedom, 1)) * shrink * wider
     flawed = 1 - 0.25 / few
     at, around = _log_odds(flawed * value), _log_odds(flawed * redrawn)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow_model_analysis as tfma
 
+from common.text import shortened
 from components.evaluation.baselines import Baseline, best_of
 from components.evaluation.bounds import Metric, evaluate
 from components.evaluation.calibration import CALIBRATED_AT_MOST, calibration_on_test
@@ -145,9 +146,9 @@ def _without_rows(rows: Answered, task: Task) -> list[str]:
 
 def _alike(rows: Answered, task: Task) -> str:
     """Say why a metric of the test rows is undefined, where one is."""
-    if not task.classes:
-        return "all labels are the same"
-    return f"no row is of class {' or '.join(_without_rows(rows, task))}"
+    if untested := _without_rows(rows, task):
+        return f"no row is of class {shortened(untested)}"
+    return "answers are no numbers" if task.classes else "all labels are the same"
 
 
 def _flawless(rows: Answered, wanted: EvaluationSettings, seed: int) -> dict[str, Metric]:

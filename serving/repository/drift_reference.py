@@ -128,8 +128,12 @@ class Scores:
         """Summarize `[rows]` predicted numbers, of which there is no class, and how far they were off."""
         return Scores(Numbers.of(predicted), {}, Numbers.of(np.abs(predicted - true)))
 
+    def told(self) -> dict[str, Any]:
+        """Return what there is: an earlier release does not know what only pictures have."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
     def text(self) -> str:
-        return json.dumps(asdict(self), ensure_ascii=False) + "\n"
+        return json.dumps(self.told(), ensure_ascii=False) + "\n"
 
     @staticmethod
     def parse(text: str | bytes) -> Scores:
@@ -154,7 +158,8 @@ class DriftReference:
     slices: dict[str, DriftReference] = field(default_factory=dict)
 
     def text(self) -> str:
-        return json.dumps(asdict(self), ensure_ascii=False) + "\n"
+        scores = {"scores": self.scores.told()} if self.scores else {}
+        return json.dumps(asdict(self) | scores, ensure_ascii=False) + "\n"
 
     def of_slice(self, name: str) -> DriftReference:
         """Raises DataError if it holds no such slice."""

@@ -82,7 +82,7 @@ class Decoders:
             raise _broken("no picture came of it")
         plain, preview = parts
         size, sha256 = (int(head.get("width", 0)), int(head.get("height", 0))), hashlib.sha256(plain).hexdigest()
-        return Picture(plain, preview, *size, sha256, _statistics(head.get("statistics")))
+        return Picture(plain, preview, *size, sha256, as_statistics(head.get("statistics")))
 
     def occluded(self, picture: Picture, cells: int) -> list[bytes]:
         """Return the picture and its copies, each with one cell of `cells` × `cells` grey. Raises as `picture`."""
@@ -139,9 +139,12 @@ class Decoders:
             self._free.put(child)
 
 
-def _statistics(said: object) -> dict[str, float]:
-    measured = said if isinstance(said, dict) else {}
-    return {name: float(measured.get(name, math.nan)) for name in IMAGE_STATISTICS}
+def as_statistics(said: object) -> dict[str, float]:
+    """Return them, if they are finite numbers. Raises RefusedImage: who decodes strangers' pictures is not believed."""
+    measured = [said.get(name) for name in IMAGE_STATISTICS] if isinstance(said, dict) else [None]
+    if not all(isinstance(value, int | float) and math.isfinite(value) for value in measured):
+        raise _broken("its decoder measured no numbers")
+    return dict(zip(IMAGE_STATISTICS, map(float, measured), strict=True))
 
 
 def _broken(got: str) -> RefusedImage:

@@ -83,6 +83,7 @@ SHAPES = {
     "rare": (ClassTable(100, (0.9, 0.1), 2.5), ("auc", "accuracy", "recall", "f1")),
     "three unequal classes": (ClassTable(100, (0.8, 0.15, 0.05), 2.5), ("recall", "precision", "f1")),
     "rows in groups": (ClassTable(104, (0.6, 0.4), 1.5, of_each_group=4, alike=0.9), ("auc", "accuracy", "recall")),
+    "losses of groups": (ClassTable(104, (0.6, 0.4), 1.5, of_each_group=4, alike=0.5), ("log_loss", "brier")),
 }
 
 

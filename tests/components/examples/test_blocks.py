@@ -32,6 +32,8 @@ def test_a_changed_copy_cleans_texts_as_it_says() -> None:
     request = read_request(settings(), None)
     assert "-" not in request.cleaning.null_values
     assert "-" in request.model_copy(update={"null_values": ("-",)}).cleaning.null_values
+    with pytest.raises(KeyError, match="null_valeus"):
+        request.model_copy(update={"null_valeus": ("-",)})
 
 
 def schema(text: str = SCHEMA) -> schema_pb2.Schema:

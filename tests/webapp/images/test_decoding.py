@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from common.records.images import PNG
+from config.data_settings import IMAGE_STATISTICS
 from tests.support.web.pictures import picture, saved
 from webapp.images import child
-from webapp.images.decoding import Decoders, RefusedImage
+from webapp.images.decoding import Decoders, RefusedImage, as_statistics
 
 GPS = 0x8825
 
@@ -171,6 +172,14 @@ def test_the_process_has_nothing_that_it_does_not_need(decoders: Decoders, monke
     rows = {line[:26].strip(): line[26:].split()[0] for line in limits.splitlines()}
     assert rows["Max address space"] == str(child.MEMORY_BYTES)
     assert rows["Max file size"] == "0"
+
+
+@pytest.mark.parametrize(
+    "said", [None, {}, dict.fromkeys(IMAGE_STATISTICS, "1"), dict.fromkeys(IMAGE_STATISTICS, 1e999)]
+)
+def test_what_a_process_measures_is_taken_if_it_is_numbers(said: object) -> None:
+    with pytest.raises(RefusedImage, match="the picture cannot be read"):
+        as_statistics(said)
 
 
 def test_an_occluded_copy_for_each_cell(decoders: Decoders) -> None:
