@@ -165,7 +165,9 @@ class EvaluationSettings(Frozen):
         description="Where no blessed model can be compared fairly: all else decides, or nothing passes.",
     )
     plain_margin: Tolerance = Field(
-        0.02, description="By how much of `change_metric` the best plain model may be better and still be called equal."
+        0.02,
+        description="By how much of `change_metric` the best plain model may be better and still be called equal. "
+        "Default with regression: 0.03.",
     )
     when_plain_is_better: Literal["warn", "refuse"] = Field(
         "warn", description="Where a plain model is better by more than `plain_margin`, with confidence."
