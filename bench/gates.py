@@ -94,6 +94,7 @@ def train(problem: Problem, data: Data, step: Step, seed: int) -> Model:
     rng = np.random.default_rng(seed)
     model = problem.settings.model.model_copy(update={"epochs": step.epochs} if step.epochs else {})
     mean, deviation = x_train.mean(axis=0), x_train.std(axis=0)
+    deviation[deviation == 0] = 1.0  # as Transform does: of a rare code no train row may be
     shown = np.arange(x_train.shape[1]) >= step.dropped  # the first columns are those that tell
 
     def features(x: Array) -> dict[str, Array]:
