@@ -141,10 +141,12 @@ class Decoders:
 
 def as_statistics(said: object) -> dict[str, float]:
     """Return them, if they are finite numbers. Raises RefusedImage: who decodes strangers' pictures is not believed."""
-    measured = [said.get(name) for name in IMAGE_STATISTICS] if isinstance(said, dict) else [None]
-    if not all(isinstance(value, int | float) and math.isfinite(value) for value in measured):
+    measured = said if isinstance(said, dict) else {}
+    numbers = {name: measured.get(name) for name in IMAGE_STATISTICS}
+    found = {name: float(v) for name, v in numbers.items() if isinstance(v, int | float) and math.isfinite(v)}
+    if len(found) < len(numbers):
         raise _broken("its decoder measured no numbers")
-    return dict(zip(IMAGE_STATISTICS, map(float, measured), strict=True))
+    return found
 
 
 def _broken(got: str) -> RefusedImage:
