@@ -22,6 +22,16 @@ def test_defaults_are_the_recipe() -> None:
     assert settings.data.is_binary
 
 
+def test_numbers_are_judged_by_margins_of_their_own_unless_told() -> None:
+    def margins(**evaluation: float) -> tuple[float, float]:
+        asked = make(data={"task": "regression", "classes": []}, evaluation=evaluation).evaluation
+        return asked.change_margin, asked.plain_margin
+
+    assert margins() == (0.01, 0.03)
+    assert margins(change_margin=0.002) == (0.002, 0.03)
+    assert (make().evaluation.change_margin, make().evaluation.plain_margin) == (0.005, 0.02)
+
+
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         make().seed = 1  # type: ignore[misc]
