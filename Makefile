@@ -50,7 +50,7 @@ test-usual: setup
 test-all: $(if $(GROUP),setup,test) ## Every test, or what `make test` leaves out of GROUP="serving webapp …"
 	$(PY) -m pytest -m exhaustive $(IN_WORKERS) $(GROUP:%=tests/%)
 
-test-fast: setup ## The tests that need no TensorFlow graph: under a minute
+test-fast: setup ## The tests that need no TensorFlow graph: some two minutes on two cores
 	$(PY) -m pytest -m "not slow and not exhaustive" $(IN_WORKERS)
 
 COVERED = serving/release components/pusher components/evaluation components/tasks webapp/auth
