@@ -39,6 +39,7 @@ SLOW_AFTER_S = 1.0
 LEAST_BYTES_PER_S = 8192  # of a body, once the time that any body has is over
 PIECE_BYTES = 1 << 14  # the pace is looked at after each
 UPLOADS_HELD = 8  # bodies of the largest size that may be here at a time
+CUT_REMEMBERED_S = 30.0  # for the requests by connections that were shut to end, and say why
 LINGER_S = 2.0  # for a client to end what it sends in vain, and read why
 RETRY_AFTER_S = 1
 TCP_INFO_SILENCE = "8x9I4I"  # struct tcp_info of Linux up to tcpi_last_ack_recv
@@ -73,7 +74,6 @@ class Visit:
     waits_since: float | None = None
     is_sending: bool = False
     is_slow: bool = False
-    is_cut: bool = False
     held_bytes: int = 0
 
 
@@ -97,6 +97,7 @@ class Admission:
         self._room = threading.Condition(self._lock)
         self._visits: dict[int, Visit] = {}
         self._slow = self._queued = 0
+        self._cut_at: dict[str, float] = {}  # by address
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         visit = Visit(environ.get("REMOTE_ADDR", ""), time.monotonic())
@@ -197,12 +198,15 @@ class Admission:
                     self._room.notify()
         overdue = [visit for visit in visits if visit.waits_since is not None and visit.waits_since < limit]
         busy = {visit.address for visit in visits if visit.waits_since is None and visit.heard_at < limit}
+        self._cut_at = {address: at for address, at in self._cut_at.items() if at > now - CUT_REMEMBERED_S}
         for address in {visit.address for visit in overdue} - busy:
-            late = [visit for visit in overdue if visit.address == address]
-            for visit in late:
-                visit.is_cut = True
-            how = socket.SHUT_RDWR if any(visit.is_sending for visit in late) else socket.SHUT_RD
-            shut_silent(address, port, self.read_timeout_s, how)
+            is_sending = any(visit.is_sending for visit in overdue if visit.address == address)
+            self._cut_at[address] = now
+            shut_silent(address, port, self.read_timeout_s, socket.SHUT_RDWR if is_sending else socket.SHUT_RD)
+
+    def was_cut(self, address: str) -> bool:
+        """Whether silent connections of the address were shut lately: one may carry a request that waits for room."""
+        return address in self._cut_at
 
 
 def init_app(app: Flask, settings: WebSettings) -> None:
@@ -274,14 +278,15 @@ class Body(io.RawIOBase):
         self._size_bytes += len(piece)
         self._is_whole = len(piece) < size or self._size_bytes == self._length
         allowed_s = self._admission.read_timeout_s + self._size_bytes / LEAST_BYTES_PER_S
-        if self._visit.is_cut or self._waited_s > allowed_s:
+        is_short = len(piece) < size and (self._length is not None or self._waited_s > self._admission.read_timeout_s)
+        if self._waited_s > allowed_s or (is_short and self._admission.was_cut(self._visit.address)):
             self._is_whole = True
             raise TooSlow(
                 "the body comes too slowly",
                 got=f"{self._size_bytes} bytes in {self._waited_s:.0f} s",
                 wanted=f"no silence of {self._admission.read_timeout_s:g} s, and {LEAST_BYTES_PER_S} bytes a second",
             )
-        if len(piece) < size and self._length is not None:
+        if is_short and self._length is not None:
             raise CutOff("the body ended early", got=f"{self._size_bytes} bytes", wanted=f"{self._length} bytes")
         return piece
 

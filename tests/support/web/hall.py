@@ -66,7 +66,7 @@ class Hall:
         try:
             body = environ["wsgi.input"].read()
         except VouchError as error:
-            self.seen["cut_off"] += type(error).__name__ == "CutOff"
+            self.seen["cut_off"] += error.http_status in (400, 408)
             return HTTPStatus(error.http_status), str(error).encode()
         finally:
             self.seen["reading"] -= 1

@@ -11,11 +11,14 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from threading import Event
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import requests
 
+from common.errors import VouchError
 from tests.support.paths import ROOT
 from tests.support.sockets import received, received_head
 from tests.support.web.hall import HELD_BYTES, LIMIT_BYTES, WAITING
@@ -128,7 +131,7 @@ def test_paths_are_unquoted_and_headers_are_as_in_wsgi(hall: str) -> None:
     assert b'"QUERY_STRING": "a%20b"' in answer
 
 
-@pytest.mark.parametrize("is_slow", [False, True], ids=["a silent body", "silent before it"])
+@pytest.mark.parametrize("is_slow", [False, True], ids=["silent before it", "a silent body"])
 def test_idle_and_slow_clients_hold_nobody_up_and_are_cut(hall: str, is_slow: bool) -> None:
     with ExitStack() as stack:
         clients = [stack.enter_context(connect(hall)) for _ in range(100)]
@@ -233,3 +236,32 @@ def test_an_answer_that_was_taken_whole_makes_room_before_it_is_closed() -> None
         pieces = admitted(dict(environ), lambda status, headers: statuses.append(status))  # type: ignore[arg-type]
         assert b"".join(pieces) == b"onetwo"
     assert statuses == ["200 OK", "200 OK"]
+
+
+def test_who_was_cut_before_its_own_time_was_over_reads_that_it_was_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection is older than its request's wait, which began when there was room: CI saw 400 of such a client."""
+    shut = Event()
+    monkeypatch.setattr(admission, "shut_silent", lambda *told: shut.set())
+    admitted = Admission(_read, max_waiting=2, read_timeout_s=0.05, body_limit=lambda path: 10, held_limit=10)
+    statuses: list[str] = []
+
+    def visit(read: Callable[[int], bytes]) -> None:
+        raw = SimpleNamespace(read=read)
+        environ = {"PATH_INFO": "/", "REMOTE_ADDR": "1.2.3.4", "CONTENT_LENGTH": "9", "wsgi.input": raw}
+        list(admitted(environ, lambda status, headers: statuses.append(status)))  # type: ignore[arg-type]
+
+    def read_until_it_is_shut(size: int) -> bytes:
+        until(lambda: admitted.sweep(0) or shut.is_set())  # type: ignore[func-returns-value]
+        return b""
+
+    visit(read_until_it_is_shut)
+    visit(lambda size: b"x")
+    assert statuses == ["408", "408"]
+
+
+def _read(environ: Any, start_response: Any) -> list[bytes]:
+    try:
+        environ["wsgi.input"].read()
+    except VouchError as error:
+        start_response(str(error.http_status), [])
+    return []
